@@ -1,0 +1,47 @@
+"""The feed of arrays in memory: any step is reached at once, and no state is kept."""
+
+import tensorflow as tf
+
+from .feed import Feed, Nest
+from .order import Order
+
+
+class ArrayFeed(Feed):
+    """Batches of rows of `tensors`, a nest of tensors of one length, in the order of `order`.
+
+    What the replicas share is the numbers of a batch's rows; each replica gathers only its own rows. The
+    tensors are captured by the traced function, not copied into it, and stay in the host's memory.
+    """
+
+    def __init__(self, tensors: Nest, order: Order):
+        self._tensors = tensors
+        self._order = order
+        self._full_batch = order.batch_size if order.drop_remainder else None
+        self.num_examples = order.num_examples
+        self.batches_per_epoch = order.batches_per_epoch
+        self.element_spec = tf.nest.map_structure(self._spec, tensors)
+
+    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(rows int64 [num_steps, B], sizes int64 [num_steps]); see `Order.plan`."""
+        with tf.device("CPU:0"):
+            return self._order.plan(first_step, num_steps)
+
+    def fetch(self, plan: tuple[tf.Tensor, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(the row numbers of the batch, int64 [n]; n)."""
+        rows, sizes = plan
+        with tf.device("CPU:0"):
+            if self._full_batch:
+                return rows[i], tf.constant(self._full_batch, tf.int64)
+            return rows[i, : sizes[i]], sizes[i]
+
+    def seek(self, step: int) -> None:
+        """Nothing: `plan` is given the step."""
+
+    def rewind(self) -> None:
+        """Nothing: a pass is the plan of steps [0, batches_per_epoch)."""
+
+    def _examples(self, share: tf.Tensor) -> Nest:
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)
+
+    def _spec(self, tensor: tf.Tensor) -> tf.TensorSpec:
+        return tf.TensorSpec([self._full_batch, *tensor.shape[1:]], tensor.dtype)

@@ -1,0 +1,89 @@
+"""What the compiled loop asks of its data, whatever the source."""
+
+import abc
+from typing import Any
+
+import tensorflow as tf
+
+Nest = Any  # of tensors
+
+
+class Feed(abc.ABC):
+    """The batches of one training run, or of one evaluation pass after the other.
+
+    A loop over steps [first, first + k) does, in the cross-replica context of any `tf.distribute` strategy:
+
+        plan = feed.plan(first, k)                  # once
+        part, n = feed.fetch(plan, i)               # for each i of [0, k), in order
+        batch, rows = feed.shard(part, n, replica, replicas)    # in each replica
+
+    All three build graph operations only, so one trace serves the whole run: nothing of `seek` and `rewind`
+    changes what was traced. Nothing depends on the number of replicas or workers; every worker makes the same
+    calls and takes its replicas' shards.
+
+    Attributes:
+      element_spec: a nest of `tf.TensorSpec`, the global batch; its first dimension is None, or the batch
+        size when the remainder is dropped.
+      num_examples: the examples of an epoch, or None for a stream.
+      batches_per_epoch: the steps of an epoch, or None for a stream.
+    """
+
+    element_spec: Nest
+    num_examples: int | None
+    batches_per_epoch: int | None
+    _full_batch: int | None = None  # the batch size where no batch is short
+
+    @abc.abstractmethod
+    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> Nest:
+        """What `fetch` needs to know of these steps (int64 scalars; steps count from 0). Not for XLA."""
+
+    @abc.abstractmethod
+    def fetch(self, plan: Nest, i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+        """What the replicas have in common of the batch at place `i` (int64 scalar) of the plan.
+
+        Returns `part`, to be given to `shard`, and `n`, an int64 scalar: the examples of the global batch.
+        n = 0 says that an evaluation stream has ended; the part is then one row of zeros (a full batch of
+        them when the remainder is dropped), so that a replica which does run on it gets valid shapes.
+        """
+
+    def shard(
+        self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor
+    ) -> tuple[Nest, tf.Tensor]:
+        """Replica `index`'s share of the batch: examples [n * index // count, n * (index + 1) // count).
+
+        Returns `batch`, a nest like `element_spec`, and `rows`, an int64 scalar: how many of its examples
+        count. An empty share borrows one example of the global batch, with rows = 0, because many kernels
+        make NaN of an empty batch. Where no batch is short and `count` is an int that divides it, the
+        shapes are static.
+        """
+        index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
+        with tf.device("CPU:0"):  # cut where the data is, so that only a replica's own rows travel
+            begin = n * index // replicas
+            rows = n * (index + 1) // replicas - begin
+            share = tf.nest.map_structure(lambda t: _cut(t, begin, self._share_size(rows, count)), part)
+            return self._examples(share), rows
+
+    @abc.abstractmethod
+    def seek(self, step: int) -> None:
+        """Position a training feed before `step`, outside the graph, after a checkpoint was restored."""
+
+    @abc.abstractmethod
+    def rewind(self) -> None:
+        """Start an evaluation pass anew, outside the graph."""
+
+    def checkpoint_items(self) -> dict[str, Any]:
+        """What has to be in a `tf.train.Checkpoint` for the feed to go on where it was, by name."""
+        return {}
+
+    def _examples(self, share: Nest) -> Nest:
+        return share
+
+    def _share_size(self, rows: tf.Tensor, count: int | tf.Tensor) -> int | tf.Tensor:
+        if self._full_batch and isinstance(count, int) and self._full_batch % count == 0:
+            return self._full_batch // count
+        return tf.maximum(rows, 1)
+
+
+def _cut(tensor: tf.Tensor, begin: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    inner = tensor.shape.rank - 1
+    return tf.slice(tensor, tf.stack([begin] + [tf.zeros([], tf.int64)] * inner), [size] + [-1] * inner)

@@ -1,0 +1,52 @@
+"""Which rows of the arrays each step sees: a pure function of the step's number."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from .permutation import permuted
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The cutting of `num_examples` rows into batches, epoch after epoch.
+
+    An epoch has every row once, in ceil(num_examples / batch_size) batches of which the last may be short;
+    with `drop_remainder` it has the floor of that, all full. With `shuffle`, epoch e is in the order of a
+    pseudo-random permutation of (seed, e), else in the order of the arrays.
+    """
+
+    num_examples: int
+    batch_size: int
+    shuffle: bool
+    seed: int
+    drop_remainder: bool
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """The number of steps that one epoch takes."""
+        if self.drop_remainder:
+            return self.num_examples // self.batch_size
+        return -(-self.num_examples // self.batch_size)
+
+    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The rows of `num_steps` steps from `first_step` on (both int64 scalars; steps count from 0).
+
+        Returns `rows`, int64 [num_steps, batch_size], and `sizes`, int64 [num_steps]: how many of a step's
+        rows are real. The others are valid row numbers that mean nothing.
+        """
+        steps = first_step + tf.range(num_steps)
+        epochs, batches = steps // self.batches_per_epoch, steps % self.batches_per_epoch
+        starts = batches * self.batch_size
+        sizes = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_examples - starts)
+        within = tf.range(self.batch_size, dtype=tf.int64)
+        positions = tf.minimum(starts[:, tf.newaxis] + within, self.num_examples - 1)
+        if self.shuffle:
+            positions = self._shuffled(positions, epochs)
+        return positions, sizes
+
+    def _shuffled(self, positions: tf.Tensor, epochs: tf.Tensor) -> tf.Tensor:
+        flat = permuted(
+            tf.reshape(positions, [-1]), tf.repeat(epochs, self.batch_size), self.num_examples, self.seed
+        )
+        return tf.reshape(flat, [-1, self.batch_size])

@@ -1,0 +1,74 @@
+"""A pseudo-random permutation whose elements are computed one by one, each in O(1)."""
+
+import math
+
+import tensorflow as tf
+
+# Six passes leave no trace of the input order that our tests can measure; three leave some.
+_ROUNDS = 6
+
+
+def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> tf.Tensor:
+    """Where the permutation of (seed, epoch) sends each position.
+
+    A Feistel network on the grid of `rows x columns >= size` cells, whose round functions are tables of
+    random numbers drawn from (seed, epoch). A position that lands on a cell past the end is sent on until it
+    lands inside ("cycle walking"), which keeps the map one to one; few do, as the grid is at most one column
+    too large. See Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
+
+    `tf.random.experimental.index_shuffle` would do the same, but it walks in a domain of at least 2^16 cells,
+    which costs 10 microseconds an index for 64 examples, takes no vector of seeds (its padding of them is
+    wrong in TensorFlow 2.21), and its four rounds leave whole runs of consecutive numbers together.
+
+    Args:
+      positions: int64 [k], each in [0, size).
+      epochs: int64 [k], not decreasing; one permutation for each value.
+      size: how many elements are permuted.
+      seed: in [0, 2**32).
+
+    Returns:
+      int64 [k], each in [0, size).
+    """
+    columns = math.isqrt(size - 1) + 1
+    rows = -(-size // columns)
+    if size == 1:
+        return positions
+    tables = _tables(epochs, rows, columns, seed)
+    offset = (epochs - epochs[:1]) * columns
+
+    def walk(cells: tf.Tensor) -> tuple[tf.Tensor]:
+        outside = tf.where(cells >= size)
+        again = _shuffle_once(
+            tf.gather_nd(cells, outside), tf.gather_nd(offset, outside), tables, rows, columns
+        )
+        return (tf.tensor_scatter_nd_update(cells, outside, again),)
+
+    cells = _shuffle_once(positions, offset, tables, rows, columns)
+    return tf.while_loop(lambda cells: tf.reduce_any(cells >= size), walk, (cells,))[0]
+
+
+def _tables(epochs: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Tensor]:
+    """One table a round, flat over (epoch, cell of the side that the round reads)."""
+    sides = tf.constant([rows, columns] * (_ROUNDS // 2), tf.int64)[:, tf.newaxis]
+
+    def draw(epoch: tf.Tensor) -> tf.Tensor:
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        # 32 of the 63 bits at hand would do: the remainder of so long a number is uniform in effect.
+        bits = tf.random.stateless_uniform(
+            [_ROUNDS, columns], key, minval=0, maxval=tf.int64.max, dtype=tf.int64, alg="philox"
+        )
+        return bits % sides
+
+    each_epoch = tf.range(epochs[0], epochs[-1] + 1)
+    drawn = tf.map_fn(draw, each_epoch, fn_output_signature=tf.TensorSpec([_ROUNDS, columns], tf.int64))
+    return tf.unstack(tf.reshape(tf.transpose(drawn, [1, 0, 2]), [_ROUNDS, -1]))
+
+
+def _shuffle_once(
+    cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], rows: int, columns: int
+) -> tf.Tensor:
+    row, column = cells // columns, cells % columns
+    for row_table, column_table in zip(tables[::2], tables[1::2], strict=True):
+        row = (row + tf.gather(row_table, offset + column)) % rows
+        column = (column + tf.gather(column_table, offset + row)) % columns
+    return row * columns + column

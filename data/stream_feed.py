@@ -1,0 +1,114 @@
+"""The feed of a `tf.data` pipeline."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from .feed import Feed, Nest
+
+
+class StreamFeed(Feed):
+    """The batches of a `tf.data.Dataset`, one after the other.
+
+    There is one iterator resource for the feed's whole life. `seek` and `rewind` put it at the start of
+    another dataset of the same types instead of making a new one, so the functions that captured it are not
+    traced again, and a `tf.train.Checkpoint` that holds it stays valid.
+
+    Args:
+      build: makes the dataset of global batches from a given step on.
+      endless: a training stream, whose end would be an error; else `fetch` says n = 0 past the end.
+      seeks: `build` reaches any step at once, so `seek` is the way back to it. Else the place is the
+        iterator's state, a checkpoint item, unless the iterator cannot be saved: then `seek` it is, too.
+      full_batch: the batch size where no batch is short, else None.
+      num_examples, batches_per_epoch: where they are known.
+
+    Attributes:
+      saveable: whether the iterator's state is all there is to save. Python code, random operations and
+        variables in a pipeline make it False, and TensorFlow refuse to save it, at the first checkpoint.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[int], tf.data.Dataset],
+        *,
+        endless: bool,
+        seeks: bool,
+        full_batch: int | None,
+        num_examples: int | None = None,
+        batches_per_epoch: int | None = None,
+    ):
+        self._build = build
+        self._endless = endless
+        self._full_batch = full_batch
+        self.num_examples = num_examples
+        self.batches_per_epoch = batches_per_epoch
+        self._from_start = build(0)
+        self._iterator = iter(self._from_start)
+        self.saveable = self._can_be_saved()
+        self._seeks = seeks or not self.saveable
+        self.element_spec = self._from_start.element_spec
+
+    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[()]:
+        """Nothing: a stream's batches come in the order in which they are fetched."""
+        return ()
+
+    def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+        """(the next global batch, its number of examples)."""
+        with tf.device("CPU:0"):
+            if self._endless:
+                batch = self._iterator.get_next()
+                return batch, self._length(batch)
+            return self._fetch_or_end()
+
+    def seek(self, step: int) -> None:
+        """Rebuild the pipeline at `step`, or leave it to the iterator's restored state."""
+        if self._seeks:
+            self._restart(self._build(step))
+
+    def rewind(self) -> None:
+        """Start the dataset from its beginning."""
+        self._restart(self._from_start)
+
+    def checkpoint_items(self) -> dict[str, Any]:
+        """The iterator of a training feed, unless `seek` alone finds the place again."""
+        return {"iterator": self._iterator} if self._endless and not self._seeks else {}
+
+    def _fetch_or_end(self) -> tuple[Nest, tf.Tensor]:
+        following = self._iterator.get_next_as_optional()
+
+        def batch_and_size() -> tuple[Nest, tf.Tensor]:
+            batch = following.get_value()
+            return batch, self._length(batch)
+
+        def end() -> tuple[Nest, tf.Tensor]:
+            return tf.nest.map_structure(_zeros, self.element_spec), tf.zeros([], tf.int64)
+
+        batch, n = tf.cond(following.has_value(), batch_and_size, end)
+        return tf.nest.map_structure(_shaped, batch, self.element_spec), n
+
+    def _length(self, batch: Nest) -> tf.Tensor:
+        return tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+
+    def _restart(self, dataset: tf.data.Dataset) -> None:
+        tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(dataset), iterator=self._resource())
+
+    def _can_be_saved(self) -> bool:
+        refuse = 2  # tf.data.experimental.ExternalStatePolicy.FAIL, the policy of `tf.train.Checkpoint`
+        try:
+            tf.raw_ops.SerializeIterator(resource_handle=self._resource(), external_state_policy=refuse)
+        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError):
+            return False
+        return True
+
+    def _resource(self) -> tf.Tensor:
+        (resource,) = tf.nest.flatten(self._iterator, expand_composites=True)
+        return resource
+
+
+def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
+
+
+def _shaped(tensor: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.ensure_shape(tensor, spec.shape)

@@ -1,0 +1,22 @@
+"""The tally: metrics that are right however the data is cut.
+
+Inside a replica's step, anywhere below it, `add` records a metric and `scope` prefixes its name. A
+`MetricRegistry` collects them, adds them up over replicas with one reduction, and finishes them on the host.
+Usable with the `Trainer`, which does all of this by itself, and in a loop written by hand.
+"""
+
+from .lazy import lazy_exports
+
+__all__ = ["MetricRegistry", "Tally", "UsageError", "add", "composite_loss", "scope"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "MetricRegistry": ".registry",
+        "Tally": ".tally",
+        "UsageError": ".errors",
+        "add": ".recording",
+        "composite_loss": ".composite",
+        "scope": ".recording",
+    },
+)

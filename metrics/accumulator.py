@@ -1,0 +1,94 @@
+"""Tallies summed on the device over the steps of many inner loops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from .lifting import outside_trace
+from .packing import DTYPE, Layout, layout_of, pack
+from .tally import Tally
+
+
+class Drained(NamedTuple):
+    """The sums since the last drain, still on the device: reading them waits for the steps to end."""
+
+    layout: Layout
+    total: tf.Tensor
+    per_replica: tuple[tf.Tensor, ...]
+
+    def tallies(self) -> dict[str, Tally]:
+        """The sums over all replicas, as NumPy."""
+        return self.layout.unpack(self.total.numpy())
+
+    def non_finite(self) -> dict[str, list[int]]:
+        """path -> the replicas (of this worker) whose value is NaN or infinite; empty when all is well."""
+        if np.isfinite(self.total.numpy()).all():
+            return {}
+        found: dict[str, list[int]] = {}
+        for replica, vector in enumerate(self.per_replica):
+            for path, tally in self.layout.unpack(vector.numpy()).items():
+                if not np.isfinite(tally.value).all():
+                    found.setdefault(path, []).append(replica)
+        return found
+
+
+class Accumulator:
+    """One packed float64 vector a replica, added to in each step, reduced with one SUM when it is drained.
+
+    Its size is known only when the first step has been traced, so its variable is made in the middle of that
+    trace, lifted out of it: no second trace, whatever the metrics.
+
+    Args:
+      strategy: whose replicas accumulate.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+        self._layout: Layout | None = None
+        self._sums: tf.Variable | None = None
+        self._drain = tf.function(self._read_and_zero, autograph=False)
+
+    def pack(self, tallies: Mapping[str, Tally], active: tf.Tensor) -> tf.Tensor:
+        """In a replica: the step's tallies as a vector; zeros where `active` is False."""
+        layout = layout_of(tallies)
+        assert self._layout in (None, layout), "the replicas record different metrics"
+        self._layout = layout
+        packed = pack(tallies)
+        return tf.where(active, packed, tf.zeros_like(packed))
+
+    def add(self, packed) -> None:
+        """In the cross-replica context of a step: adds what the replicas packed."""
+        if self._sums is None:
+            self._sums = outside_trace(self._create)
+        self._strategy.run(self._sums.assign_add, args=(packed,))
+
+    def drain(self) -> Drained:
+        """Eagerly: returns the sums and starts anew from zero."""
+        assert self._layout is not None, "no step was traced"
+        return Drained(self._layout, *self._drain())
+
+    def _create(self) -> tf.Variable:
+        # ON_READ keeps a replica's own sums apart, so that adding costs no communication.
+        with self._strategy.scope():
+            return tf.Variable(
+                tf.zeros([self._layout.size], DTYPE),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+                name="tallies",
+            )
+
+    def _read_and_zero(self):
+        def read_replica():
+            sums = self._sums.read_value()
+            with tf.control_dependencies([sums]):
+                self._sums.assign(tf.zeros_like(sums))
+            return sums
+
+        per_replica = self._strategy.run(read_replica)
+        total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        return total, self._strategy.experimental_local_results(per_replica)

@@ -1,0 +1,10 @@
+"""The error that every package raises for a mistake of the user's."""
+
+
+class UsageError(ValueError):
+    """Something that a user wrote, bound or supplied is wrong.
+
+    The message names the flag, binding, file or line, the value got and the value wanted, and the fix. It is
+    the whole of what the command line shows: no traceback, exit code 2. It lives here because `metrics` is
+    the one package that all the others may import.
+    """

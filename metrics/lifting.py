@@ -1,0 +1,19 @@
+"""Making a variable in the middle of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def outside_trace(create: Callable[[], T]) -> T:
+    """Calls `create` as if no `tf.function` was being traced, and returns what it returns.
+
+    In a thread of its own, because what is being traced is a property of the thread. `tf.init_scope` would do for
+    tensors, but a `tf.function` that sees a variable being made traces itself a second time, even there.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(create).result()

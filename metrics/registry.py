@@ -1,0 +1,178 @@
+"""The registry: a step's tallies, their sum over replicas, and the numbers that are written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from . import recording
+from .errors import UsageError
+from .finish import Finisher, finisher
+from .packing import layout_of, pack
+from .paths import flatten, join, normalize
+from .recording import Meaning, Recorder
+from .tally import Tally
+
+MetricFn = Callable[[Any, Any], tuple]
+
+
+class MetricRegistry:
+    """Registered metric functions, and the meaning of every path that was computed.
+
+    In a loop written by hand:
+
+        registry = MetricRegistry()
+
+        def step(batch):                                   # in a replica
+            with registry.recording():                     # metrics.add records from here on
+                outputs = model(batch["x"])
+                return registry.compute(batch, outputs)    # {path: Tally}
+
+        per_replica = strategy.run(step, args=(batch,))
+        reduced = registry.reduce(strategy, per_replica)   # one reduction for all
+        total = registry.merge(total, reduced)             # over batches
+        registry.result(total)                             # {path: float}
+
+    Args:
+      metrics: name -> `fn(batch, outputs) -> (value, count)`; nested dicts become paths.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any] | None = None):
+        self._functions: dict[str, tuple[MetricFn, Finisher]] = {}
+        self._meanings: dict[str, Meaning] = {}
+        self._said: set[str] = set()
+        for path, fn in flatten(metrics or {}):
+            self.register(path, fn)
+
+    def register(self, name: str, fn: MetricFn, finish: str | Callable | None = None) -> None:
+        """Computes `fn(batch, outputs) -> (value, count)` in every step, under `name`.
+
+        Args:
+          name: a path.
+          fn: returns a pair of sums over its batch: the value, of any fixed shape, and the count.
+          finish: as in `metrics.add`.
+
+        Raises:
+          UsageError: the name is malformed or taken, or `fn` cannot be called.
+        """
+        path = normalize(name)
+        if path in self._functions:
+            raise UsageError(f"Metric {path!r} is registered already: give this one another name.")
+        if not callable(fn):
+            raise UsageError(f"Metric {path!r}: wanted a function of (batch, outputs), got {fn!r}.")
+        self._functions[path] = fn, finisher(finish)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[Recorder]:
+        """Within it, `metrics.add` of this thread records; call `compute` before it ends.
+
+        Raises:
+          UsageError: metrics were added, and `compute` was not called to collect them.
+        """
+        with recording.recording() as recorder:
+            yield recorder
+        if recorder.tallies and not recorder.collected:
+            raise UsageError(
+                f"The metrics {sorted(recorder.tallies)} were added but not collected: call registry.compute(batch, "
+                "outputs) inside `with registry.recording():`."
+            )
+
+    def compute(self, batch: Any, outputs: Any) -> dict[str, Tally]:
+        """Returns the tallies of one replica's step: the registered ones and the recorded ones.
+
+        Raises:
+          UsageError: a path has two meanings, or a function does not return a pair of sums.
+        """
+        recorder = recording.current() or Recorder()
+        for path, (fn, finish) in self._functions.items():
+            recorder.record(join(path), _as_tally(path, fn(batch, outputs)), finish)
+        recorder.collected = True
+        for path, meaning in recorder.meanings.items():
+            self._learn(path, meaning)
+        return dict(recorder.tallies)
+
+    def reduce(self, strategy: tf.distribute.Strategy, per_replica: Mapping[str, Any]) -> dict[str, Tally]:
+        """Adds the replicas' tallies up: one `ReduceOp.SUM` of one packed vector, however many there are.
+
+        Call it in the cross-replica context, eagerly or in a `tf.function`.
+
+        Returns:
+          `{path: Tally}` of float64 tensors.
+        """
+        layouts = []
+
+        def pack_replica(tallies):
+            layouts.append(layout_of(tallies))
+            return pack(tallies)
+
+        packed = strategy.run(pack_replica, args=(dict(per_replica),))
+        return layouts[0].unpack(strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None))
+
+    def merge(self, total: Mapping[str, Tally] | None, more: Mapping[str, Tally]) -> dict[str, Tally]:
+        """Adds reduced tallies of two batches or steps up; `total` may be None or empty to start with."""
+        merged = dict(total or {})
+        for path, tally in more.items():
+            merged[path] = Tally(merged[path].value + tally.value, merged[path].count + tally.count) if (
+                path in merged
+            ) else tally
+        return merged
+
+    def result(self, reduced: Mapping[str, Tally]) -> dict[str, float | np.ndarray]:
+        """Finishes reduced tallies on the host.
+
+        Returns:
+          `{path: float or array}`, without the metrics that no example counted in; those are
+          logged once.
+        """
+        finished: dict[str, float | np.ndarray] = {}
+        for path, tally in reduced.items():
+            value, count = (np.asarray(part, np.float64) for part in tally)
+            if not count.any():
+                self._say_empty(path)
+                continue
+            finished.update(_expand(path, self._finisher(path).finish(value, count)))
+        return finished
+
+    def _finisher(self, path: str) -> Finisher:
+        return self._meanings[path].finisher if path in self._meanings else finisher(None)
+
+    def _learn(self, path: str, meaning: Meaning) -> None:
+        known = self._meanings.setdefault(path, meaning)
+        if known != meaning:
+            raise UsageError(
+                f"Metric {path!r} has two meanings in different steps: finish={known.finisher.name!r} with shape "
+                f"{known.shape}, and finish={meaning.finisher.name!r} with shape {meaning.shape}."
+            )
+
+    def _say_empty(self, path: str) -> None:
+        if path not in self._said:
+            self._said.add(path)
+            logging.warning("Metric %r: no examples counted, so no point is written.", path)
+
+
+def _as_tally(path: str, pair: Any) -> Tally:
+    """Converts what a metric function returned; here, in the replica, as a constant cannot be reduced."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise UsageError(
+            f"Metric {path!r}: its function must return (value, count), sums over the batch, got {pair!r}."
+        )
+    return Tally(*(_numeric(part) for part in pair))
+
+
+def _numeric(part: Any) -> tf.Tensor:
+    tensor = tf.convert_to_tensor(part)
+    if tensor.dtype.is_bool:
+        return tf.cast(tensor, tf.int64)
+    return tensor
+
+
+def _expand(path: str, finished: Any) -> dict[str, float | np.ndarray]:
+    if isinstance(finished, Mapping):
+        return {join(path, normalize(name)): value for name, value in finished.items()}
+    array = np.asarray(finished)
+    return {path: float(array) if array.ndim == 0 else array}

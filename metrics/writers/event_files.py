@@ -1,0 +1,92 @@
+"""TensorBoard's event files: appending events to a new one, and cutting old ones back to a step.
+
+An event file is a sequence of records (8 bytes length, 4 bytes checksum, the event, 4 bytes checksum).
+"""
+
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from .files import replace_file
+
+_TIME_IN_NAME = re.compile(r"tfevents\.(\d{10})\.")
+
+
+class EventFile:
+    """A new event file in `folder`.
+
+    Each event is in the file when `append` returns, so there is nothing to flush, and an error, such as a
+    full disk, is raised by the call that met it.
+
+    Args:
+      folder: the TensorBoard run; made if need be.
+      start_step: no point at or after this step that an older file of the run holds is valid any more.
+    """
+
+    def __init__(self, folder: Path, start_step: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / _new_name(folder)
+        self.append(Event(file_version="brain.Event:2"))
+        # TensorBoard's Python reader forgets the points from this step on. That serves a TensorBoard which
+        # is running during a resume and has read points that `drop_after` can no longer take from it.
+        self.append(Event(step=start_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def append(self, event: Event) -> None:
+        """Stamps the event with the present time and appends it."""
+        event.wall_time = time.time()
+        with self._path.open("ab") as file:
+            RecordWriter(file).write(event.SerializeToString())
+
+
+def drop_after(path: Path, step: int) -> int:
+    """Drops the summaries past `step`, and a record torn by a kill, from an event file.
+
+    Returns the number of summaries dropped. The file is replaced atomically, or left alone if there is
+    nothing to drop.
+    """
+    kept, dropped = [], 0
+    for record, event in _records(path):
+        if event.HasField("summary") and event.step > step:
+            dropped += 1
+        else:
+            kept.append(record)
+    if sum(map(len, kept)) != path.stat().st_size:
+        replace_file(path, kept)
+    return dropped
+
+
+def _records(path: Path) -> Iterator[tuple[bytes, Event]]:
+    """Yields each whole record with its event, up to the end of the file or the first broken record."""
+    with path.open("rb") as file:
+        while len(header := file.read(12)) == 12:
+            length, checksum = struct.unpack("<QI", header)
+            if checksum != masked_crc32c(header[:8]):
+                return
+            body = file.read(length + 4)
+            if len(body) < length + 4:
+                return
+            try:
+                event = Event.FromString(body[:length])
+            except DecodeError:
+                return
+            yield header + body, event
+
+
+def _new_name(folder: Path) -> str:
+    """A name that sorts after those of all event files in the folder.
+
+    TensorBoard reads a run's files in the order of their names, and a point makes it forget later steps
+    read before. Two sessions in one second, or hosts whose clocks differ, must not get the order wrong.
+    """
+    times = [int(found[1]) for path in folder.iterdir() if (found := _TIME_IN_NAME.search(path.name))]
+    stamp = max([int(time.time()), *(taken + 1 for taken in times)])
+    return f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}"

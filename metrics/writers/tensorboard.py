@@ -1,0 +1,79 @@
+"""Summaries as TensorBoard charts."""
+
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary as SummaryProto
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.plugins.scalar import metadata as scalar_metadata
+from tensorboard.plugins.text.summary_v2 import text_pb
+
+from .event_files import EventFile, drop_after
+from .summary import Summary, scalars
+
+_SCALAR = scalar_metadata.create_summary_metadata(display_name=None, description=None)
+
+
+class TensorBoardWriter:
+    """Writes event files below `model_dir`, one TensorBoard run a split.
+
+    The tags are the metric paths, so that a metric's train and eval curves share a chart. Values are
+    float32, as everywhere in TensorBoard. Nothing is created before the first write.
+
+    Arrays are not drawn: a chart holds one number a step, and a histogram would lose which class a number
+    belongs to. `metrics.jsonl` has them.
+    """
+
+    def __init__(self, model_dir: str | Path):
+        self._model_dir = Path(model_dir)
+        self._files: dict[str, EventFile] = {}
+        self._restored_step: int | None = None
+
+    def write(self, summary: Summary) -> None:
+        """Writes the scalars of a summary; returns when they are in the file."""
+        values = [_scalar(tag, value) for tag, value in scalars(summary).items()]
+        if values:
+            self._append(summary.split, Event(step=summary.step, summary=SummaryProto(value=values)))
+
+    def write_text(self, tag: str, markdown: str, step: int) -> None:
+        """Writes a text, such as the config, to the train run's text dashboard."""
+        self._append("train", Event(step=step, summary=text_pb(tag, markdown)))
+
+    def truncate_after(self, step: int) -> int:
+        """Takes every point past `step` off the charts: what a resume from `step` has to call first.
+
+        A TensorBoard started later never sees the points. One that is running already and uses its fast
+        data server (the default) drops a metric's points when the metric's first new point arrives; with
+        `--load_fast=false`, when the split's next file is opened.
+
+        Returns the number of summaries dropped.
+        """
+        # What follows goes into new files, which tell a running TensorBoard about the step.
+        self._files.clear()
+        self._restored_step = step
+        folders = [self._model_dir / split for split in ("train", "eval")]
+        return sum(drop_after(path, step) for folder in folders for path in folder.rglob("*tfevents*"))
+
+    def flush(self) -> None:
+        """Does nothing: a point is in its file when `write` returns."""
+
+    def close(self) -> None:
+        """Does nothing: no file is held open."""
+
+    def _append(self, split: str, event: Event) -> None:
+        if split not in self._files:
+            start = event.step if self._restored_step is None else self._restored_step + 1
+            self._files[split] = EventFile(self._model_dir / split, start)
+        try:
+            self._files[split].append(event)
+        except OSError:
+            # The file may end in half a record, and no reader gets past that.
+            del self._files[split]
+            raise
+
+
+def _scalar(tag: str, value: float) -> SummaryProto.Value:
+    tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
+    return SummaryProto.Value(tag=tag, tensor=tensor, metadata=_SCALAR)

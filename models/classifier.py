@@ -1,0 +1,93 @@
+"""Classification of examples into one of several classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gin
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import metrics as tally_metrics
+from ..metrics.errors import UsageError
+from ..trainer.task import Task
+from .mlp import mlp
+
+
+@gin.register(module="tallyloop")
+class ClassifierTask(Task):
+    """Cross-entropy on integer labels, with `accuracy`.
+
+    Args:
+      model: a function that returns a model from examples to logits of shape (batch, classes); in a config, a
+        reference without parentheses, so that the model is made under the strategy: `@mlp`.
+      features: the batch's key of the examples.
+      labels: the batch's key of the labels, integers in [0, classes).
+      metrics: name -> `fn(batch, logits) -> (value, count)`.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], keras.Model] = mlp,
+        features: str = "x",
+        labels: str = "y",
+        metrics: Mapping[str, Any] | None = None,
+    ):
+        if isinstance(model, keras.Model) or not callable(model):
+            raise UsageError(
+                f"ClassifierTask.model = {model!r}: wanted a function that makes the model, so that the Trainer can make "
+                "it on all devices: write @mlp, not @mlp()."
+            )
+        self._make_model = model
+        self._features = features
+        self._labels = labels
+        self.metrics = metrics or {}
+
+    def build_model(self) -> keras.Model:
+        """Returns what the `model` function makes."""
+        return self._make_model()
+
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tuple:
+        """Returns the cross-entropy of each example, and the logits."""
+        logits, labels = model(self._of(batch, self._features), training=training), self._of(batch, self._labels)
+        tally_metrics.add("accuracy", tf.argmax(logits, -1, output_type=labels.dtype) == labels)
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True), logits
+
+    def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns each example's `label` (int64) and its `probabilities` (classes,)."""
+        probabilities = tf.nn.softmax(model(self._of(batch, self._features), training=False))
+        return {"label": tf.argmax(probabilities, -1), "probabilities": probabilities}
+
+    def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
+        """Checks that every label is a class of the model."""
+        labels, features = self._of(arrays, self._labels, where), self._of(arrays, self._features, where)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise UsageError(
+                f"{where}: the labels {self._labels!r} must be integers of shape (n,), got {labels.dtype} "
+                f"of shape {labels.shape}."
+            )
+        spec = keras.KerasTensor((1, *features.shape[1:]), dtype=features.dtype.name)
+        classes = model.compute_output_spec(spec).shape[-1]
+        if labels.min() < 0 or labels.max() >= classes:
+            wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
+            raise UsageError(
+                f"{where}: label {labels[wrong]} of example {wrong} is out of range: the model has {classes} classes, so "
+                f"wanted 0 to {classes - 1}. Raise the model's number of classes (mlp.num_classes) or mend the labels."
+            )
+
+    def _of(self, batch: Mapping[str, Any], key: str, where: str = "The batch") -> Any:
+        if not isinstance(batch, Mapping) or key not in batch:
+            found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            raise UsageError(
+                f"{where} has no {key!r}, it has {found}: set ClassifierTask.features and ClassifierTask.labels."
+            )
+        return batch[key]
+
+
+@gin.register(module="tallyloop")
+def top_k_accuracy(batch: Mapping[str, tf.Tensor], outputs: tf.Tensor, k: int = 3, labels: str = "y") -> tuple:
+    """How often the label is among the `k` largest logits, as a metric function: (hits, examples)."""
+    hits = tf.math.in_top_k(batch[labels], outputs, k)
+    return tf.math.count_nonzero(hits), tf.size(hits, out_type=tf.int64)

@@ -1,0 +1,28 @@
+"""A multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gin
+import keras
+
+
+@gin.register(module="tallyloop")
+def mlp(
+    hidden: Sequence[int] = (128,), num_classes: int = 10, activation: str = "relu", dropout: float = 0.0
+) -> keras.Model:
+    """Returns a model from examples of any shape, flattened, to logits of shape (batch, num_classes).
+
+    Args:
+      hidden: the widths of the hidden layers.
+      num_classes: the number of logits.
+      activation: of the hidden layers, by its Keras name.
+      dropout: the fraction of each hidden layer that is dropped in training.
+    """
+    layers: list[keras.Layer] = [keras.layers.Flatten()]
+    for width in hidden:
+        layers.append(keras.layers.Dense(width, activation=activation))
+        if dropout:
+            layers.append(keras.layers.Dropout(dropout))
+    return keras.Sequential([*layers, keras.layers.Dense(num_classes)], name="mlp")

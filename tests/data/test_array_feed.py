@@ -1,0 +1,115 @@
+"""Feeds of arrays: what a replica gets of each step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input
+
+
+def test_an_epoch_in_order_with_its_short_batch(read, numbered):
+    feed = Input(numbered(10), 4).open_train()
+    batches = read(feed, 0, 4)
+    assert [batch["y"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [0, 1, 2, 3]]
+    np.testing.assert_array_equal(batches[2]["x"], [[8, 8.5], [9, 9.5]])
+    assert (feed.num_examples, feed.batches_per_epoch) == (10, 3)
+
+
+def test_spec_is_dynamic_unless_the_remainder_is_dropped(numbered):
+    spec = Input(numbered(10), 4).open_train().element_spec
+    assert spec["x"] == tf.TensorSpec([None, 2], tf.float32)
+    spec = Input(numbered(10), 4, drop_remainder=True).open_train().element_spec
+    assert spec["x"] == tf.TensorSpec([4, 2], tf.float32)
+    assert spec["y"] == tf.TensorSpec([4], tf.int64)
+
+
+def test_shuffled_epochs_differ_and_are_complete(read, numbered):
+    batches = read(Input(numbered(10), 4, shuffle=True).open_train(), 0, 6)
+    first = np.concatenate([batch["y"] for batch in batches[:3]])
+    second = np.concatenate([batch["y"] for batch in batches[3:]])
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first.tolist() != second.tolist()
+    assert first.tolist() != list(range(10))
+
+
+def test_x_and_y_stay_together_when_shuffled(read, numbered):
+    for batch in read(Input(numbered(103), 16, shuffle=True).open_train(), 0, 7):
+        np.testing.assert_array_equal(batch["x"][:, 0], batch["y"])
+
+
+def test_evaluation_keeps_the_order(read, numbered):
+    feed = Input(numbered(5), 2, shuffle=True).open_eval()
+    for _ in range(2):
+        feed.rewind()
+        assert [batch["y"].tolist() for batch in read(feed, 0, 3)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("step", [0, 6])
+def test_shards_add_up_to_the_global_batch_in_order(read, read_shards, numbered, count, step):
+    feed = Input(numbered(103), 16, shuffle=True).open_train()
+    (whole,) = read(feed, step, 1)
+    n, shards = read_shards(feed, step, count)
+    assert n == (16 if step == 0 else 7)
+    assert [int(rows) for _, rows in shards] == [n * (r + 1) // count - n * r // count for r in range(count)]
+    joined = np.concatenate([batch["x"][:rows] for batch, rows in shards])
+    np.testing.assert_array_equal(joined, whole["x"])
+
+
+def test_an_empty_shard_borrows_a_row_that_does_not_count(read_shards, numbered):
+    n, shards = read_shards(Input(numbered(18), 16).open_train(), 1, 4)
+    assert n == 2
+    assert [int(rows) for _, rows in shards] == [0, 1, 0, 1]
+    assert [batch["y"].tolist() for batch, _ in shards] == [[16], [16], [17], [17]]
+
+
+def test_a_full_batch_has_static_shapes_for_a_count_that_divides_it(numbered):
+    feed = Input(numbered(18), 8, drop_remainder=True).open_train()
+    found = []
+
+    @tf.function
+    def shapes(index):
+        part, n = feed.fetch(feed.plan(tf.constant(0, tf.int64), tf.constant(1, tf.int64)), 0)
+        found.extend(feed.shard(part, n, index, count)[0]["x"].shape[0] for count in (1, 2, 3, 4))
+
+    shapes.get_concrete_function(tf.TensorSpec([], tf.int32))
+    assert found == [8, 4, None, 2]
+
+
+def test_seek_is_free(read, numbered):
+    feed = Input(numbered(103), 16, shuffle=True, seed=3).open_train()
+    expected = read(feed, 10**6 - 2, 4)[2:]
+    feed.seek(10**6)
+    for got, wanted in zip(read(feed, 10**6, 2), expected, strict=True):
+        np.testing.assert_array_equal(got["y"], wanted["y"])
+    assert feed.checkpoint_items() == {}
+
+
+def test_strings_and_lists_are_arrays_too(read):
+    feed = Input({"word": ["a", "bc", "d"], "flag": np.array([True, False, True])}, 2).open_eval()
+    assert read(feed, 1, 1)[0]["word"].tolist() == [b"d"]
+
+
+def test_the_arrays_are_not_copied_into_the_graph(numbered):
+    feed = Input(numbered(200_000), 4).open_train()
+
+    @tf.function
+    def step():
+        part, n = feed.fetch(feed.plan(tf.constant(0, tf.int64), tf.constant(1, tf.int64)), 0)
+        return feed.shard(part, n, 0, 1)
+
+    graph = step.get_concrete_function().graph.as_graph_def()
+    assert graph.ByteSize() < 100_000  # the arrays have 3.2 million bytes
+
+
+def test_the_source_is_read_once_and_not_before_it_is_needed(numbered):
+    calls = []
+
+    def source():
+        calls.append(1)
+        return numbered(3)
+
+    data = Input(source, 2)
+    assert calls == []
+    data.open_train()
+    data.open_eval()
+    assert calls == [1]

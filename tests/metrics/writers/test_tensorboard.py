@@ -1,0 +1,232 @@
+import errno
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tallyloop.metrics.writers import Summary, TensorBoardWriter
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import (
+    EventAccumulator as PluginEventAccumulator,
+)
+from tensorboard.data import server_ingester
+from tensorboard.data.provider import RunTagFilter
+from tensorboard.util.grpc_util import ChannelCredsType
+
+ALL_POINTS = {"tensors": 0, "scalars": 0}
+
+
+def summary(step, value=0.0, split="train", tag="loss"):
+    return Summary(step, split, {tag: value}, {tag: 1.0})
+
+
+def read(folder, tag="loss", reader=PluginEventAccumulator):
+    """The points of a tag as TensorBoard's Python reader has them: [(step, value)]."""
+    accumulator = reader(str(folder), size_guidance=ALL_POINTS)
+    accumulator.Reload()
+    return points(accumulator, tag)
+
+
+def points(accumulator, tag="loss"):
+    if tag not in accumulator.Tags()["tensors"]:
+        return []
+    return [(e.step, e.tensor_proto.float_val[0]) for e in accumulator.Tensors(tag)]
+
+
+def read_with_data_server(model_dir, run="train", tag="loss"):
+    """The points as the scalars dashboard gets them from TensorBoard's default data server."""
+    try:
+        binary = server_ingester.get_server_binary()
+    except server_ingester.NoDataServerError as error:
+        pytest.skip(str(error))
+    ingester = server_ingester.SubprocessServerDataIngester(
+        binary, str(model_dir), reload_interval=1, channel_creds_type=ChannelCredsType.LOCAL
+    )
+    ingester.start()
+    provider, only = ingester.data_provider, RunTagFilter(runs=[run], tags=[tag])
+    deadline = time.monotonic() + 20
+    while not provider.list_runs(None, experiment_id="") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    series = provider.read_scalars(
+        None, experiment_id="", plugin_name="scalars", downsample=1000, run_tag_filter=only
+    )
+    return [(point.step, point.value) for point in series[run][tag]]
+
+
+@pytest.fixture
+def killed_run(tmp_path):
+    """A run that wrote steps 10 to 50 (values 1 to 5) and evaluated at 20 and 40, and is to resume at 30."""
+    writer = TensorBoardWriter(tmp_path)
+    for step in (10, 20, 30, 40, 50):
+        writer.write(summary(step, step / 10))
+    for step in (20, 40):
+        writer.write(summary(step, step / 10, split="eval/test"))
+    return tmp_path
+
+
+def test_nothing_is_created_before_the_first_write(tmp_path):
+    TensorBoardWriter(tmp_path / "run").close()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
+def test_a_scalar_reads_back_as_float32_under_its_path(tmp_path, reader):
+    TensorBoardWriter(tmp_path).write(summary(7, 0.1, tag="loss/stage_1/combined"))
+    assert read(tmp_path / "train", "loss/stage_1/combined", reader) == [(7, float(np.float32(0.1)))]
+
+
+def test_the_scalars_dashboard_finds_it(tmp_path):
+    TensorBoardWriter(tmp_path).write(summary(7, 0.1))
+    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+    assert list(accumulator.PluginTagToContent("scalars")) == ["loss"]
+
+
+def test_each_split_is_a_run_and_shares_the_tags(tmp_path):
+    writer = TensorBoardWriter(tmp_path)
+    for value, split in enumerate(["train", "eval", "eval/test"]):
+        writer.write(summary(3, float(value), split))
+    assert [read(tmp_path / split) for split in ("train", "eval", "eval/test")] == [
+        [(3, 0.0)],
+        [(3, 1.0)],
+        [(3, 2.0)],
+    ]
+
+
+def test_arrays_are_left_out_and_numpy_scalars_are_not(tmp_path):
+    metrics = {"matrix": np.eye(2), "vector": np.ones(3), "a": np.float32(0.5), "b": np.array(2)}
+    TensorBoardWriter(tmp_path).write(Summary(1, "train", metrics, {}))
+    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+    assert sorted(accumulator.Tags()["tensors"]) == ["a", "b"]
+    assert points(accumulator, "a") == [(1, 0.5)]
+
+
+def test_a_summary_of_arrays_only_writes_no_file(tmp_path):
+    TensorBoardWriter(tmp_path).write(Summary(1, "train", {"matrix": np.eye(2)}, {}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_beyond_float32_is_infinite(tmp_path, recwarn):
+    TensorBoardWriter(tmp_path).write(summary(1, 1e300))
+    assert read(tmp_path / "train") == [(1, float("inf"))]
+    assert not recwarn.list
+
+
+def test_text_reads_back(tmp_path):
+    TensorBoardWriter(tmp_path).write_text("config", "`Trainer.seed = 0`", step=4)
+    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+    (event,) = accumulator.Tensors("config")
+    assert (event.step, event.tensor_proto.string_val[0]) == (4, b"`Trainer.seed = 0`")
+    assert list(accumulator.PluginTagToContent("text")) == ["config"]
+
+
+def test_a_point_can_be_read_as_soon_as_write_returns(tmp_path):
+    writer = TensorBoardWriter(tmp_path)
+    writer.write(summary(1, 1.0))
+    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+    writer.write(summary(2, 2.0))
+    assert points(accumulator.Reload()) == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
+def test_after_a_resume_the_new_points_replace_the_old(killed_run, reader):
+    writer = TensorBoardWriter(killed_run)
+    assert writer.truncate_after(30) == 3  # train 40 and 50, eval 40
+    writer.write(summary(40, 40.0))
+    writer.write(summary(50, 50.0))
+    assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3), (40, 40), (50, 50)]
+
+
+@pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
+def test_after_a_resume_old_points_are_gone_before_new_ones_are_written(killed_run, reader):
+    TensorBoardWriter(killed_run).truncate_after(30)
+    assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3)]
+    assert read(killed_run / "eval/test", reader=reader) == [(20, 2)]
+
+
+def test_after_a_resume_the_data_server_agrees(killed_run):
+    writer = TensorBoardWriter(killed_run)
+    writer.truncate_after(30)
+    writer.write(summary(35, 35.0, tag="other"))  # no new loss yet
+    assert read_with_data_server(killed_run) == [(10, 1), (20, 2), (30, 3)]
+
+
+def test_a_running_tensorboard_forgets_at_the_first_new_point(killed_run):
+    live = PluginEventAccumulator(str(killed_run / "train"), size_guidance=ALL_POINTS).Reload()
+    writer = TensorBoardWriter(killed_run)
+    writer.truncate_after(30)
+    writer.write(summary(45, 45.0, tag="other"))
+    assert points(live.Reload()) == [(10, 1), (20, 2), (30, 3)]
+
+
+def test_a_rollback_within_a_session_truncates_its_own_points(killed_run):
+    writer = TensorBoardWriter(killed_run)
+    writer.truncate_after(50)
+    writer.write(summary(60, 6.0))
+    assert writer.truncate_after(20) == 5  # train 30 to 60, eval 40
+    writer.write(summary(30, 30.0))
+    assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 30)]
+
+
+def test_files_of_one_second_and_of_a_wrong_clock_are_read_in_the_order_written(tmp_path, monkeypatch):
+    for step, clock in [(10, 1700000900.0), (20, 1700000900.5), (30, 1700000000.0)]:
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        TensorBoardWriter(tmp_path).write(summary(step, step / 10))
+    names = sorted(path.name for path in (tmp_path / "train").iterdir())
+    stamps = [int(re.search(r"tfevents\.(\d+)", name)[1]) for name in names]
+    assert stamps == [1700000900, 1700000901, 1700000902]
+    assert read(tmp_path / "train") == [(10, 1), (20, 2), (30, 3)]
+
+
+def test_a_record_torn_by_a_kill_is_cut_off(killed_run):
+    (file,) = (killed_run / "train").iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    TensorBoardWriter(killed_run).truncate_after(100)
+    assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 3), (40, 4)]
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"\0" * 100)  # what a power cut leaves
+    TensorBoardWriter(killed_run).truncate_after(100)
+    assert file.read_bytes() == whole
+
+
+def test_truncation_leaves_alone_what_it_need_not_touch(killed_run):
+    stranger = killed_run / "events.out.tfevents.1.stranger"
+    stranger.write_bytes(b"not ours")
+    (file,) = (killed_run / "train").iterdir()
+    before = file.stat()
+    assert TensorBoardWriter(killed_run).truncate_after(50) == 0
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert stranger.read_bytes() == b"not ours"
+
+
+def test_a_failed_truncation_leaves_the_files_as_they_were(killed_run, monkeypatch):
+    def full_disk(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        TensorBoardWriter(killed_run).truncate_after(30)
+    assert [step for step, _ in read(killed_run / "train")] == [10, 20, 30, 40, 50]
+    assert not list(killed_run.rglob("*.tmp"))
+
+
+def test_after_a_full_disk_the_points_are_readable_again(tmp_path, monkeypatch):
+    writer = TensorBoardWriter(tmp_path)
+    writer.write(summary(10, 1.0))
+
+    def half_a_record(self, data):
+        self._writer.write(b"\x10\0\0\0")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", half_a_record)
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(summary(20, 2.0))
+    writer.write(summary(30, 3.0))
+    assert read(tmp_path / "train") == [(10, 1), (30, 3)]
+
+
+def test_writing_needs_no_tensorflow():
+    code = "import sys, tallyloop.metrics.writers; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

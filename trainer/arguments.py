@@ -1,0 +1,66 @@
+"""Checks of the Trainer's arguments, at construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from ..data import Input
+from ..metrics.errors import UsageError
+from .strategies import one_device
+from .task import Task
+
+
+def positive(name: str, value: Any) -> int:
+    """Returns `value` if it is a whole number > 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"Trainer.{name} = {value!r}: wanted a whole number of at least 1.")
+    return value
+
+
+def positive_or_none(name: str, value: Any) -> float | None:
+    """Returns `value` if it is None or a number > 0."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+        return value
+    raise UsageError(f"Trainer.{name} = {value!r}: wanted a number greater than 0, or None.")
+
+
+def as_task(task: Any) -> Task:
+    """Returns `task` if it is one."""
+    if isinstance(task, Task):
+        return task
+    raise UsageError(f"Trainer.task = {task!r}: wanted a Task, such as @ClassifierTask() (mind the parentheses).")
+
+
+def as_strategy(strategy: Any) -> tf.distribute.Strategy:
+    """Returns the strategy, made if it is a factory; one device if None."""
+    made = (strategy or one_device)() if strategy is None or callable(strategy) else strategy
+    if isinstance(made, tf.distribute.Strategy):
+        return made
+    raise UsageError(f"Trainer.strategy = {made!r}: wanted a tf.distribute.Strategy, such as @mirrored().")
+
+
+def as_input(name: str, dataset: Any) -> Input:
+    """Returns `dataset` if it is an Input."""
+    if isinstance(dataset, Input):
+        return dataset
+    raise UsageError(f"Trainer.{name} = {dataset!r}: wanted an Input, such as @train/Input() (mind the parentheses).")
+
+
+def as_inputs(datasets: Any) -> dict[str, Input]:
+    """Returns the eval datasets by name."""
+    if datasets is None:
+        return {}
+    if not isinstance(datasets, Mapping):
+        raise UsageError(f'Trainer.eval_datasets = {datasets!r}: wanted a dict, such as {{"test": @test/Input()}}.')
+    return {name: as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
+
+
+def as_actions(actions: Any) -> list[Callable]:
+    """Returns the actions; each must be callable."""
+    for action in actions:
+        if not callable(action):
+            raise UsageError(f"Trainer.actions: wanted functions of (trainer, summary), got {action!r}.")
+    return list(actions)

@@ -1,0 +1,77 @@
+"""The compiled eval steps: a pass over a dataset, in the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from ..data.feed import Feed
+from ..metrics.accumulator import Accumulator, Drained
+from .gin_scope import carry
+from .replica_step import ReplicaStep
+
+_STEPS_PER_CALL = 256
+
+
+class EvalLoop:
+    """Evaluates on a whole dataset: each example once, the ragged last batch included.
+
+    Args:
+      replica_step: what a replica does.
+      accumulator: where the metrics of the pass add up.
+      strategy: the replicas.
+      feed: the eval batches.
+    """
+
+    def __init__(
+        self, *, replica_step: ReplicaStep, accumulator: Accumulator, strategy: tf.distribute.Strategy, feed: Feed
+    ):
+        self._replica_step = replica_step
+        self._accumulator = accumulator
+        self._strategy = strategy
+        self._feed = feed
+        self._run = tf.function(self._loop, autograph=False)
+
+    @property
+    def traces(self) -> int:
+        """How often the loop was traced; 1 after any number of passes."""
+        return self._run.experimental_get_tracing_count()
+
+    def trace(self) -> None:
+        """Traces the loop without running a step."""
+        self._feed.rewind()
+        spec = tf.TensorSpec([], tf.int64)
+        self._run.get_concrete_function(spec, spec)
+
+    def run(self, max_batches: int | None = None) -> Drained:
+        """Runs one pass, or its first `max_batches`; returns the sums, still on the device."""
+        self._feed.rewind()
+        first, limit = 0, self._feed.batches_per_epoch if max_batches is None else max_batches
+        more = True
+        while more and (limit is None or first < limit):
+            steps = _STEPS_PER_CALL if limit is None else min(_STEPS_PER_CALL, limit - first)
+            more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
+            first += steps
+        return self._accumulator.drain()
+
+    def _loop(self, first: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+        """Returns whether there may be more data."""
+        plan = self._feed.plan(first, num_steps)
+
+        def body(i, _):
+            part, examples = self._feed.fetch(plan, i)
+            packed = self._strategy.run(carry(self._replica), args=(part, examples))
+            self._accumulator.add(packed)
+            return i + 1, examples > 0
+
+        _, more = tf.while_loop(
+            lambda i, more: more & (i < num_steps), body, [tf.constant(0, tf.int64), tf.constant(True)]
+        )
+        return more
+
+    def _replica(self, part: Any, examples: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        index = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
+        return self._replica_step.evaluate(batch, rows)

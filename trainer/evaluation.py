@@ -1,0 +1,63 @@
+"""Evaluation on named datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from ..data.feed import Feed
+from ..metrics.accumulator import Accumulator
+from ..metrics.registry import MetricRegistry
+from ..metrics.writers import Summary
+from .eval_loop import EvalLoop
+from .replica_step import ReplicaStep
+from .summaries import summarize
+from .task import Task
+
+
+class Evaluation:
+    """The eval loops of a run, one a dataset.
+
+    Args:
+      task: its `eval_step` and `metrics` are evaluated.
+      model: with which weights.
+      strategy: the replicas.
+      feeds: dataset name -> eval batches.
+    """
+
+    def __init__(
+        self, task: Task, model: keras.Model, strategy: tf.distribute.Strategy, feeds: Mapping[str, Feed]
+    ):
+        self._registries = {name: MetricRegistry(task.metrics) for name in feeds}
+        self._loops = {}
+        for name, feed in feeds.items():
+            accumulator = Accumulator(strategy)
+            replica_step = ReplicaStep(model, task.eval_step, self._registries[name], accumulator)
+            self._loops[name] = EvalLoop(
+                replica_step=replica_step, accumulator=accumulator, strategy=strategy, feed=feed
+            )
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """Dataset name -> how often its loop was traced."""
+        return {name: loop.traces for name, loop in self._loops.items()}
+
+    def trace(self) -> None:
+        """Traces every loop without running it."""
+        for loop in self._loops.values():
+            loop.trace()
+
+    def run(self, step: int, max_batches: int | None = None) -> dict[str, Summary]:
+        """Evaluates on every dataset; returns dataset name -> its summary.
+
+        The split is `eval` with one dataset and `eval/NAME` with several.
+        """
+        return {
+            name: summarize(self._registries[name], loop.run(max_batches), step, self._split(name))
+            for name, loop in self._loops.items()
+        }
+
+    def _split(self, name: str) -> str:
+        return "eval" if len(self._loops) == 1 else f"eval/{name}"

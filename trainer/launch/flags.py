@@ -1,0 +1,107 @@
+"""The command line's flags."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from ...metrics.errors import UsageError
+
+MODES = ("train_and_eval", "train", "eval", "predict", "export")
+
+DESCRIPTION = """Trains and evaluates what a gin config describes.
+
+  tallyloop --gin_file=digits.gin --model_dir=/tmp/digits
+  tallyloop --gin_file=digits.gin --model_dir=/tmp/digits --gin_param=Trainer.train_steps=5000
+  tensorboard --logdir=/tmp/digits
+
+Rerunning the same command continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage or config.
+"""
+
+FLAGS = flags.FLAGS
+_OURS: list[str] = []
+
+
+def _define(define, name: str, default, text: str) -> None:
+    define(name, default, text)
+    _OURS.append(name)
+
+
+_define(flags.DEFINE_multi_string, "gin_file", [],
+        "A config file; repeat for several, later ones win. Searched in the working folder, --gin_search_path, then "
+        "the bundled configs (digits.gin, autoencoder.gin).")
+_define(flags.DEFINE_multi_string, "gin_param", [],
+        "One binding, such as Trainer.train_steps=500; repeat for several. Wins over every file.")
+_define(flags.DEFINE_multi_string, "gin_search_path", [], "Another folder to search config files in; repeatable.")
+_define(flags.DEFINE_multi_string, "import_module", [],
+        "A module to import, whose gin.register makes your own tasks known; repeatable. The working folder is "
+        "importable.")
+_define(flags.DEFINE_string, "model_dir", None,
+        "The run's folder: everything it writes. Rerunning with the same one continues the run.")
+_define(flags.DEFINE_string, "mode", "train_and_eval",
+        f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or follows new ones until the last; predict and export "
+        "take the newest checkpoint unless --checkpoint names one.")
+_define(flags.DEFINE_string, "checkpoint", None,
+        "The checkpoint for --mode=eval, predict or export: /run/checkpoints/ckpt-500.")
+_define(flags.DEFINE_bool, "dry_run", False,
+        "Build everything, run one train and one eval step on the real input, print the model, the metric names and "
+        "the config; write nothing.")
+_define(flags.DEFINE_string, "explain", None,
+        "Tell where a parameter's value comes from, such as Trainer.train_steps: every binding with file and line, and "
+        "which one wins.")
+_define(flags.DEFINE_bool, "list_configurables", False, "List what can be configured, with defaults.")
+_define(flags.DEFINE_integer, "virtual_cpus", None,
+        "Split the CPU into this many logical devices, so that @mirrored() runs as many replicas on a laptop.")
+
+
+def parse(argv: Sequence[str]) -> None:
+    """Parses the command line.
+
+    Raises:
+      UsageError: a flag is unknown or has a wrong value.
+    """
+    try:
+        extra = FLAGS(list(argv))[1:]
+    except flags.Error as error:
+        raise UsageError(f"{error} (tallyloop --help lists the flags)") from error
+    if extra:
+        raise UsageError(f"{extra[0]!r} is no flag: flags start with --, such as --gin_file={extra[0]}.")
+    _check()
+
+
+def help_text() -> str:
+    """What `--help` prints."""
+    entries = []
+    for name in [*_OURS, "verbosity"]:
+        flag = FLAGS[name]
+        default = "" if flag.default in (None, [], False) else f" (default: {flag.default})"
+        text = flags.text_wrap(" ".join(flag.help.split()) + default, 100, "      ")
+        entries.append(f"  --{name}{_form(flag)}\n{text}")
+    return DESCRIPTION + "\nFlags:\n" + "\n".join(entries)
+
+
+def verbose() -> bool:
+    """Whether the user asked for the details (`--verbosity=1`)."""
+    return logging.get_verbosity() >= logging.DEBUG
+
+
+def _form(flag: flags.Flag) -> str:
+    if flag.boolean:
+        return ""
+    return "=N" if flag.flag_type() == "int" else f"={flag.name.rpartition('_')[2].upper()}"
+
+
+def _check() -> None:
+    if FLAGS.mode not in MODES:
+        close = difflib.get_close_matches(FLAGS.mode, MODES, 1)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        raise UsageError(f"--mode={FLAGS.mode}: wanted one of {', '.join(MODES)}{hint}")
+    if FLAGS.virtual_cpus is not None and FLAGS.virtual_cpus < 1:
+        raise UsageError(f"--virtual_cpus={FLAGS.virtual_cpus}: wanted a number of at least 1.")
+    if FLAGS.checkpoint and FLAGS.mode in ("train", "train_and_eval"):
+        raise UsageError(
+            f"--checkpoint is for --mode=eval, predict or export, not {FLAGS.mode}: training continues from the newest "
+            "checkpoint in --model_dir by itself."
+        )

@@ -1,0 +1,34 @@
+"""Building the task's model."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from ..data import Input
+from ..metrics.errors import UsageError
+from .task import Task
+
+
+def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | None) -> keras.Model:
+    """Returns the task's model with all its variables made, under the strategy's scope.
+
+    A model that does not know its input's shape is called once, on zeros shaped as a batch of `dataset`.
+
+    Raises:
+      UsageError: `build_model` returned something else, or the model cannot be built.
+    """
+    with strategy.scope():
+        model = task.build_model()
+        if not isinstance(model, keras.Model):
+            raise UsageError(f"{type(task).__name__}.build_model returned {model!r}: wanted a keras.Model.")
+        if not model.built:
+            if dataset is None:
+                raise UsageError("The model does not know its input's shape, and no dataset is bound to tell.")
+            task.loss(model, _zeros(dataset.open_eval().element_spec), training=False)
+    return model
+
+
+def _zeros(spec):
+    """One example of zeros."""
+    return tf.nest.map_structure(lambda tensor: tf.zeros([1, *[d or 1 for d in tensor.shape[1:]]], tensor.dtype), spec)

@@ -1,0 +1,125 @@
+"""One run of the loop, from the step it finds to the last."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..metrics.writers import ConsoleWriter, Summary
+from .checkpoints import Saver
+from .evaluation import Evaluation
+from .outputs import RunWriters
+from .schedule import Schedule
+from .summaries import Summaries
+from .training import Training
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or a gradient became NaN or infinite; the weights are those before that step."""
+
+
+class Run:
+    """Trains, summarises, evaluates and saves by a schedule. A context manager: it closes its writers.
+
+    Args:
+      trainer: what the actions are given.
+      training: what is trained, restored already.
+      evaluation: what is evaluated; None does not evaluate.
+      schedule: when.
+      model_dir: where it writes; None writes nothing.
+      keep_checkpoints: how many to keep.
+      global_batch_size: examples a step, for the speed.
+      actions: called with each summary.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: Any,
+        training: Training,
+        evaluation: Evaluation | None,
+        schedule: Schedule,
+        model_dir: Path | None,
+        keep_checkpoints: int,
+        global_batch_size: int,
+        actions: Sequence[Callable[[Any, Summary], None]],
+    ):
+        self._training = training
+        self._evaluation = evaluation
+        self._schedule = schedule
+        self._console = ConsoleWriter(sys.stdout, schedule.train_steps, global_batch_size)
+        self._writers = None if model_dir is None else RunWriters(model_dir)
+        self._saver = None if model_dir is None else Saver(training.state(), model_dir / "checkpoints", keep_checkpoints)
+        files = [self._writers.write] if self._writers else []
+        self._summaries = Summaries(
+            training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
+        )
+        self._step = training.step
+        self._evaluated: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._console.close()
+        if self._writers:
+            self._writers.close()
+
+    def to_the_end(self) -> dict[str, dict[str, Any]]:
+        """Runs up to `train_steps`; returns the last evaluation, dataset -> metric -> value."""
+        end = self._schedule.train_steps
+        if self._step >= end:
+            self._console.note(f"Nothing to do: {self._step} of {end} steps are done. Raise Trainer.train_steps to go on.")
+            return {}
+        if self._writers:
+            self._writers.rewind_to(self._step)
+        self._console.progress(self._step)
+        while self._step < end:
+            self._train()
+            self._after_loop()
+        return self._evaluated
+
+    def _train(self) -> None:
+        steps = self._schedule.loop_steps(self._step)
+        finite = self._training.loop.run(steps)
+        self._step = self._training.step
+        self._summaries.settle()
+        if not finite:
+            self._halt()
+        self._console.progress(self._step)
+
+    def _after_loop(self) -> None:
+        step, schedule = self._step, self._schedule
+        if schedule.summarizes(step):
+            self._summaries.defer(step, self._training.drain())
+        evaluates = self._evaluation is not None and schedule.evaluates(step)
+        saves = self._saver is not None and schedule.saves(step)
+        if not (evaluates or saves):
+            return
+        self._summaries.settle()
+        with self._console.paused():
+            if evaluates:
+                self._evaluate()
+            if saves:
+                self._save()
+
+    def _evaluate(self) -> None:
+        for name, summary in self._evaluation.run(self._step).items():
+            self._evaluated[name] = dict(summary.metrics)
+            self._summaries.emit(summary)
+
+    def _save(self) -> None:
+        # The points come before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
+        self._writers.flush()
+        self._saver.save(self._step)
+
+    def _halt(self) -> None:
+        found = self._training.drain().non_finite()
+        named = ", ".join(f"{path} on replica {replicas}" for path, replicas in found.items()) or "a gradient"
+        raise NonFiniteError(
+            f"Step {self._step + 1}: not finite: {named}. Training stopped before the update: the weights are those "
+            f"after step {self._step}. A lower learning rate or Trainer.clip_global_norm often helps."
+        )

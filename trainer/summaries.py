@@ -1,0 +1,58 @@
+"""From the drained sums to the writers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from absl import logging
+
+from ..metrics.accumulator import Drained
+from ..metrics.registry import MetricRegistry
+from ..metrics.writers import Summary
+
+
+class Summaries:
+    """Finishes drained sums and hands them to every consumer, one loop late.
+
+    Reading the device's numbers waits for its steps to end. Train sums are therefore read when the next
+    inner loop has been dispatched, so that the device never idles while the host formats numbers.
+
+    Args:
+      registry: finishes the train metrics.
+      consumers: each is called with every `Summary`, in order.
+    """
+
+    def __init__(self, registry: MetricRegistry, consumers: Sequence[Callable[[Summary], None]]):
+        self._registry = registry
+        self._consumers = consumers
+        self._pending: tuple[int, Drained] | None = None
+
+    def defer(self, step: int, drained: Drained) -> None:
+        """Takes the train sums up to `step`, to be written at the next `settle`."""
+        self.settle()
+        self._pending = step, drained
+
+    def settle(self) -> None:
+        """Writes what is still pending."""
+        if self._pending is not None:
+            (step, drained), self._pending = self._pending, None
+            self.emit(summarize(self._registry, drained, step, "train"))
+
+    def emit(self, summary: Summary) -> None:
+        """Hands a summary to every consumer."""
+        for consume in self._consumers:
+            consume(summary)
+
+
+def summarize(registry: MetricRegistry, drained: Drained, step: int, split: str) -> Summary:
+    """Reads the device's sums and finishes them.
+
+    A value that is not finite stays as it is, and is logged with the metric's name and the replicas it comes from.
+    """
+    tallies = drained.tallies()
+    for path, replicas in drained.non_finite().items():
+        logging.warning("%s: metric %r is not finite at step %d, from replica %s.", split, path, step, replicas)
+    counts = {path: float(np.max(tally.count)) for path, tally in tallies.items()}
+    metrics = registry.result(tallies)
+    return Summary(step, split, metrics, {path: counts[path] for path in counts if path in metrics})

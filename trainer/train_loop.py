@@ -1,0 +1,113 @@
+"""The compiled train steps: an inner loop in the graph, traced once for a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from ..data.feed import Feed
+from ..metrics.accumulator import Accumulator
+from .gin_scope import carry
+from .gradient_sums import GradientSums
+from .replica_step import Contribution, ReplicaStep
+from .update import Update
+
+
+class TrainLoop:
+    """Runs train steps, many in one call.
+
+        for each step:                             # in the graph, on the device
+            batch = the step's batch
+            in each replica:
+                sums of losses, gradients, metrics over its share of the batch
+            add up over replicas, divide by the global count, check, clip, apply
+
+    Args:
+      replica_step: what a replica does.
+      update: what is done with the reduced sums.
+      accumulator: where the metrics of the steps add up, until the next summary.
+      strategy: the replicas.
+      feed: the train batches.
+      variables: the trainable variables.
+      scale_loss: the optimizer's loss scaling.
+      step: int64 scalar variable, the steps done so far; advanced by `run`.
+      accumulation: how many steps' gradients are added up before each update.
+      jit_compile: compile forward and backward with XLA.
+    """
+
+    def __init__(
+        self,
+        *,
+        replica_step: ReplicaStep,
+        update: Update,
+        accumulator: Accumulator,
+        strategy: tf.distribute.Strategy,
+        feed: Feed,
+        variables: list,
+        scale_loss: Callable[[tf.Tensor], tf.Tensor],
+        step: tf.Variable,
+        accumulation: int = 1,
+        jit_compile: bool = False,
+    ):
+        self._replica_step = replica_step
+        self._update = update
+        self._accumulator = accumulator
+        self._strategy = strategy
+        self._feed = feed
+        self._variables = variables
+        self._scale_loss = scale_loss
+        self._step = step
+        self._sums = GradientSums(strategy, accumulation)
+        self._differentiate = tf.function(
+            self._contribution, autograph=False, jit_compile=True
+        ) if jit_compile else self._contribution
+        self._run = tf.function(self._loop, autograph=False)
+
+    @property
+    def traces(self) -> int:
+        """How often the loop was traced; 1 after any run."""
+        return self._run.experimental_get_tracing_count()
+
+    def trace(self) -> None:
+        """Traces the loop without running a step, so that errors of the task show before anything is written."""
+        self._run.get_concrete_function(tf.TensorSpec([], tf.int64))
+
+    def run(self, num_steps: int) -> bool:
+        """Runs `num_steps` steps; returns whether all of them were finite.
+
+        At the first step whose loss or gradient is not, it stops before the update: the weights are those before
+        that step, and `step` does not count it.
+        """
+        return bool(self._run(tf.constant(num_steps, tf.int64)))
+
+    def _loop(self, num_steps: tf.Tensor) -> tf.Tensor:
+        first = self._step.read_value()
+        plan = self._feed.plan(first, num_steps)
+
+        def more(i, finite):
+            return finite & (i < num_steps)
+
+        def body(i, _):
+            finite = self._one_step(plan, i, first + i)
+            return i + tf.cast(finite, tf.int64), finite
+
+        done, finite = tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)])
+        self._step.assign_add(done)
+        return finite
+
+    def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        part, examples = self._feed.fetch(plan, i)
+        gradients, loss, packed = self._strategy.run(carry(self._replica), args=(part, examples))
+        self._accumulator.add(packed)
+        return self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
+
+    def _replica(self, part: Any, examples: tf.Tensor) -> Contribution:
+        context = tf.distribute.get_replica_context()
+        index = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
+        return self._differentiate(batch, rows)
+
+    def _contribution(self, batch: Any, rows: tf.Tensor) -> Contribution:
+        return self._replica_step.differentiate(batch, rows, self._variables, self._scale_loss)

@@ -1,0 +1,255 @@
+"""The Trainer: composes the parts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gin
+import keras
+import tensorflow as tf
+
+from ..data import Input
+from ..metrics.errors import UsageError
+from ..metrics.writers import Summary
+from . import arguments, checkpoints
+from .evaluation import Evaluation
+from .modeling import build_model
+from .outputs import check_writable
+from .prediction import predict
+from .run import Run
+from .schedule import Schedule
+from .task import Task
+from .training import Training
+
+
+@gin.register(module="tallyloop")
+class Trainer:
+    """Trains and evaluates a task: the loop, in one screen.
+
+        restore the newest checkpoint, if there is one
+        until train_steps:
+            run train steps in the graph, up to the next event
+            every summary_interval:     write the train metrics
+            every eval_interval:        evaluate on every eval dataset, write its metrics
+            every checkpoint_interval:  save
+        and all three at the end
+
+    Everything is built at the first use, so constructing one is cheap and writes nothing.
+
+    Args:
+      task: the model and its loss.
+      optimizer: a Keras optimizer, unbuilt, made anywhere; or a function that makes one. Only training needs it.
+      strategy: a `tf.distribute.Strategy`, or a function that makes one; None is `one_device()`.
+      train_dataset: what to train on.
+      eval_datasets: name -> what to evaluate on.
+      train_steps: how many steps, one global batch each, in all; a rerun continues up to it.
+      steps_per_loop: the most steps that run in the graph without returning to Python. 100 makes the cost of
+        returning vanish; an interval that ends earlier cuts a loop short.
+      summary_interval: steps between two points of a train metric: the mean over those steps.
+      eval_interval: steps between evaluations.
+      checkpoint_interval: steps between checkpoints.
+      keep_checkpoints: how many of the newest checkpoints to keep.
+      seed: of the weights and of dropout; None draws one.
+      jit_compile: compile forward and backward with XLA.
+      gradient_accumulation: how many steps make one update: sums over their examples, divided by their count.
+      clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
+      actions: each is called as `action(trainer, summary)` after every train and eval summary.
+      model_dir: where the run writes, and what a rerun continues; None writes nothing.
+
+    Raises:
+      UsageError: an argument is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer] | None = None,
+        strategy: tf.distribute.Strategy | Callable[[], tf.distribute.Strategy] | None = None,
+        train_dataset: Input | None = None,
+        eval_datasets: Mapping[str, Input] | None = None,
+        train_steps: int = 1000,
+        steps_per_loop: int = 100,
+        summary_interval: int = 100,
+        eval_interval: int = 1000,
+        checkpoint_interval: int = 1000,
+        keep_checkpoints: int = 3,
+        seed: int | None = 0,
+        jit_compile: bool = False,
+        gradient_accumulation: int = 1,
+        clip_global_norm: float | None = None,
+        actions: Sequence[Callable[[Any, Summary], None]] = (),
+        model_dir: str | Path | None = None,
+    ):
+        self._task = arguments.as_task(task)
+        self._optimizer = optimizer
+        self._strategy = strategy
+        self._train_dataset = None if train_dataset is None else arguments.as_input("train_dataset", train_dataset)
+        self._eval_datasets = arguments.as_inputs(eval_datasets)
+        self._schedule = Schedule(
+            train_steps=arguments.positive("train_steps", train_steps),
+            steps_per_loop=arguments.positive("steps_per_loop", steps_per_loop),
+            summary_interval=arguments.positive("summary_interval", summary_interval),
+            eval_interval=arguments.positive("eval_interval", eval_interval),
+            checkpoint_interval=arguments.positive("checkpoint_interval", checkpoint_interval),
+        )
+        self._keep_checkpoints = arguments.positive("keep_checkpoints", keep_checkpoints)
+        self._seed = seed
+        self._jit_compile = jit_compile
+        self._accumulation = arguments.positive("gradient_accumulation", gradient_accumulation)
+        self._clip_global_norm = arguments.positive_or_none("clip_global_norm", clip_global_norm)
+        self._actions = arguments.as_actions(actions)
+        self._model_dir = None if model_dir is None else Path(model_dir)
+        if self._model_dir is not None:
+            check_writable(self._model_dir)
+
+    @cached_property
+    def strategy(self) -> tf.distribute.Strategy:
+        """The replicas."""
+        return arguments.as_strategy(self._strategy)
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The Keras model, built; its weights are those of the last step done."""
+        if self._seed is not None:
+            keras.utils.set_random_seed(self._seed)
+        inputs = [self._train_dataset, *self._eval_datasets.values()]
+        return build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
+
+    @property
+    def step(self) -> int:
+        """The train steps done."""
+        return int(self._step.numpy())
+
+    def train_and_eval(self) -> dict[str, dict[str, Any]]:
+        """Trains up to `train_steps`, evaluating on the way and at the end.
+
+        Returns:
+          What the last evaluation gave, as `evaluate`; empty if there was nothing left to do.
+
+        Raises:
+          UsageError: an argument, the data or a checkpoint does not fit; nothing has been written then.
+          NonFiniteError: the loss or a gradient became NaN or infinite.
+        """
+        return self._fit(self._evaluation)
+
+    def train(self) -> None:
+        """Trains up to `train_steps` without evaluating. Raises what `train_and_eval` does."""
+        self._fit(None)
+
+    def evaluate(self, checkpoint: str | None = None) -> dict[str, dict[str, Any]]:
+        """Evaluates on every eval dataset, each example once.
+
+        Args:
+          checkpoint: whose weights to take; None takes those of the last step, trained here or restored.
+
+        Returns:
+          Dataset name -> metric path -> value.
+        """
+        return {name: dict(summary.metrics) for name, summary in self.summaries(checkpoint).items()}
+
+    def summaries(self, checkpoint: str | None = None) -> dict[str, Summary]:
+        """Like `evaluate`, with the step and the counts; what the writers take."""
+        self._load(checkpoint)
+        if not self._eval_datasets:
+            raise UsageError('Trainer.eval_datasets is empty: bind what to evaluate, {"test": @test/Input()}.')
+        return self._evaluation.run(self.step)
+
+    def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
+        """Returns `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
+        self._load(checkpoint)
+        return predict(self._task, self.model, dataset.open_eval())
+
+    def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
+        """Writes the model by `Task.export`; returns the folder, `model_dir/export` by default."""
+        self._load(checkpoint)
+        if folder is None and self._model_dir is None:
+            raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
+        target = Path(folder) if folder is not None else self._model_dir / "export"
+        target.mkdir(parents=True, exist_ok=True)
+        self._task.export(self.model, target)
+        return target
+
+    def prepare(self, train: bool = True, evaluate: bool = True) -> None:
+        """Builds, checks and traces everything, and writes nothing: mistakes show here, before the first step."""
+        if train:
+            self._training.trace()
+        if evaluate:
+            self._evaluation.trace()
+
+    def dry_run(self) -> list[Summary]:
+        """Runs one train step and one eval step of each dataset on the real data; writes nothing."""
+        self.prepare()
+        self._load(None)
+        self._training.loop.run(1)
+        evaluated = self._evaluation.run(self.step, max_batches=1)
+        return [self._training.summarize(self.step), *evaluated.values()]
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """How often each compiled loop was traced: "train", and "eval/NAME"."""
+        loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
+        return {"train": self._training.loop.traces, **loops} if self._train_dataset else loops
+
+    @cached_property
+    def _step(self) -> tf.Variable:
+        return tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+
+    @cached_property
+    def _training(self) -> Training:
+        for name, value in (("train_dataset", self._train_dataset), ("optimizer", self._optimizer)):
+            if value is None:
+                raise UsageError(f"Trainer.{name} is needed to train, and nothing is bound to it.")
+        self._check_data("Trainer.train_dataset", self._train_dataset)
+        return Training(
+            task=self._task,
+            model=self.model,
+            optimizer=self._optimizer,
+            strategy=self.strategy,
+            dataset=self._train_dataset,
+            step=self._step,
+            accumulation=self._accumulation,
+            clip_global_norm=self._clip_global_norm,
+            jit_compile=self._jit_compile,
+        )
+
+    @cached_property
+    def _evaluation(self) -> Evaluation:
+        for name, dataset in self._eval_datasets.items():
+            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
+        feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
+        return Evaluation(self._task, self.model, self.strategy, feeds)
+
+    def _check_data(self, where: str, dataset: Input) -> None:
+        if dataset.arrays is not None:
+            self._task.check_data(self.model, dataset.arrays, where)
+
+    def _load(self, checkpoint: str | None) -> None:
+        """Restores the given checkpoint, or the newest one if nothing was restored or trained yet."""
+        if checkpoint is None and self.step == 0 and self._checkpoint_folder is not None:
+            checkpoint = checkpoints.latest(self._checkpoint_folder)
+        if checkpoint is not None:
+            checkpoints.restore(checkpoints.model_state(self.model, self._step), str(checkpoint))
+
+    @property
+    def _checkpoint_folder(self) -> Path | None:
+        return None if self._model_dir is None else self._model_dir / "checkpoints"
+
+    def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
+        self.prepare(evaluate=evaluation is not None)
+        found = self._checkpoint_folder and checkpoints.latest(self._checkpoint_folder)
+        if found:
+            self._training.restore(found)
+        with Run(
+            trainer=self,
+            training=self._training,
+            evaluation=evaluation,
+            schedule=self._schedule,
+            model_dir=self._model_dir,
+            keep_checkpoints=self._keep_checkpoints,
+            global_batch_size=self._train_dataset.global_batch_size,
+            actions=self._actions,
+        ) as run:
+            return run.to_the_end()

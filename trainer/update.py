@@ -1,0 +1,61 @@
+"""From the reduced sums to the new weights: divide, check, clip, apply."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from ..metrics.errors import UsageError
+from ..metrics.tally import Tally
+
+
+class Update:
+    """Applies the sum of all replicas' gradients once, outside of any replica.
+
+    What is set on the optimizer (clipping, accumulation, averages, loss scaling) acts on the reduced gradient, and so
+    means the same on any number of replicas; inside a replica Keras would clip before it reduces.
+
+    Args:
+      optimizer: built on `variables`.
+      variables: the trainable variables.
+      clip_global_norm: the largest global norm of the gradient; None does not clip.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer, variables: list, clip_global_norm: float | None):
+        self._optimizer = optimizer
+        self._variables = variables
+        self._clip_global_norm = clip_global_norm
+
+    def apply(self, gradients: dict[int, tf.Tensor], loss: Tally) -> tf.Tensor:
+        """Updates the weights, unless the loss or the gradient is not finite.
+
+        Args:
+          gradients: position of a variable -> d(sum of all losses) / d(variable).
+          loss: the sum of all losses, and their global count.
+
+        Returns:
+          A bool: whether all was finite. If not, nothing has changed.
+        """
+        if not gradients:
+            names = ", ".join(variable.path for variable in self._variables) or "(the model has none)"
+            raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
+        variables = [self._variables[position] for position in gradients]
+        count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))   # without examples, all sums are 0
+        mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
+        finite = self._finite(mean, loss)
+        tf.cond(finite, lambda: self._step(mean, variables), lambda: None)
+        return finite
+
+    def _step(self, gradients: list[tf.Tensor], variables: list) -> None:
+        if self._clip_global_norm is not None:
+            # The gradients still carry the loss scale, which the optimizer takes off later.
+            limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
+            gradients, _ = tf.clip_by_global_norm(gradients, limit)
+        self._optimizer.apply(gradients, variables)
+
+    def _finite(self, gradients: list[tf.Tensor], loss: Tally) -> tf.Tensor:
+        checks = [tf.math.is_finite(loss.value)]
+        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
+            checks += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+        return tf.reduce_all(tf.stack(checks))
