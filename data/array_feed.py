@@ -27,12 +27,11 @@ class ArrayFeed(Feed):
             return self._order.plan(first_step, num_steps)
 
     def fetch(self, plan: tuple[tf.Tensor, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(the row numbers of the batch, int64 [n]; n)."""
+        """(the row numbers of the batch, int64 [n]; n). Past the end n is 0, and the rows are any."""
         rows, sizes = plan
         with tf.device("CPU:0"):
-            if self._full_batch:
-                return rows[i], tf.constant(self._full_batch, tf.int64)
-            return rows[i, : sizes[i]], sizes[i]
+            size = sizes[i]
+            return (rows[i] if self._full_batch else rows[i, : tf.maximum(size, 1)]), size
 
     def seek(self, step: int) -> None:
         """Nothing: `plan` is given the step."""

@@ -12,12 +12,12 @@ def check_batchable(examples: tf.data.Dataset, origin: str) -> None:
       examples: a dataset of single examples.
       origin: who gives them, the subject of the message.
     """
-    specs = tf.nest.flatten(examples.element_spec)
-    if not specs:
-        raise UsageError(f"{origin} gives elements without tensors: want, say, {{'x': image, 'y': label}}")
-    for spec in specs:
+    for spec in tf.nest.flatten(examples.element_spec):
         if not isinstance(spec, tf.TensorSpec):
-            raise UsageError(f"{origin} gives elements with {spec}: want dense tensors; use .to_tensor()")
+            raise UsageError(
+                f"{origin} gives {type(spec).__name__} in its elements: want dense tensors; use .to_tensor() "
+                "on ragged ones, and look for a forgotten return where it is none at all"
+            )
         if spec.shape.rank is None:
             raise UsageError(
                 f"{origin} gives a tensor of unknown rank, in elements {examples.element_spec}: want known "
@@ -49,3 +49,24 @@ def refuse_fewer(found: int, least: int) -> None:
         f"the source of Input has {found} examples: want at least {least} for one full batch, as "
         "Input.drop_remainder = True asks; lower Input.global_batch_size or keep the remainder"
     )
+
+
+def can_be_saved(examples: tf.data.Dataset) -> bool:
+    """Whether a checkpoint of the dataset's iterator brings back all that decides the next elements.
+
+    Python code, random operations and variables are out of its reach; TensorFlow refuses to save an iterator
+    with them, but only at the first checkpoint. It does save a shuffle, but brings it back wrongly near the
+    end of a pass (TensorFlow 2.21), and looks no further when it meets one.
+    """
+    (resource,) = tf.nest.flatten(iter(examples), expand_composites=True)
+    refuse = 2  # tf.data.experimental.ExternalStatePolicy.FAIL, the policy of `tf.train.Checkpoint`
+    try:
+        tf.raw_ops.SerializeIterator(resource_handle=resource, external_state_policy=refuse)
+    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError):
+        return False
+    return not _shuffles(examples)
+
+
+def _shuffles(dataset: tf.data.Dataset) -> bool:
+    # The public way to look into a pipeline, DatasetToGraphV2, copies the tensors in it.
+    return "Shuffle" in type(dataset).__name__ or any(map(_shuffles, dataset._inputs()))

@@ -42,8 +42,12 @@ class Feed(abc.ABC):
         """What the replicas have in common of the batch at place `i` (int64 scalar) of the plan.
 
         Returns `part`, to be given to `shard`, and `n`, an int64 scalar: the examples of the global batch.
-        n = 0 says that an evaluation stream has ended; the part is then one row of zeros (a full batch of
-        them when the remainder is dropped), so that a replica which does run on it gets valid shapes.
+        n = 0 says that an evaluation has ended. The part then holds one example that means nothing (a full
+        batch of them when the remainder is dropped), so that a replica which runs on it all the same does
+        not run on an empty batch; `shard` gives it rows = 0.
+
+        Raises:
+          tf.errors.OutOfRangeError: a training stream gave a pass without an example, at run time.
         """
 
     def shard(

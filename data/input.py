@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gin
+import numpy as np
 import tensorflow as tf
 from absl import logging
-
-import gin
 
 from ..metrics.errors import UsageError
 from . import contents, elements, pipelines
@@ -15,6 +15,7 @@ from .array_feed import ArrayFeed
 from .checks import seed_number, true_or_false, whole_number
 from .feed import Feed, Nest
 from .order import Order
+from .pipelines import Stream
 from .stream_feed import StreamFeed
 
 
@@ -28,7 +29,8 @@ class Input:
     Args:
       source: a function without arguments, or what such a function returned: a dict of arrays of one length
         (any step is reached at once, and the shuffle is over all examples), or a `tf.data.Dataset` of single
-        examples, which must be readable again from its start. It is read when first needed, and once.
+        examples, which must be readable again from its start. The function is called when first needed, and
+        once, but for a dataset whose place no checkpoint can hold.
       global_batch_size: examples of a step.
       shuffle: a new order each epoch, in training. Evaluation keeps the source's order: a sum does not
         depend on it, and predictions should come in the order of the examples.
@@ -98,6 +100,32 @@ class Input:
         """
         return self._open(train=False)
 
+    @property
+    def element_spec(self) -> Nest:
+        """A nest of `tf.TensorSpec`: the global batch of a feed, without opening one.
+
+        Raises:
+          UsageError: the source gives something that cannot be batched.
+        """
+        return tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([self._full_batch, *spec.shape], spec.dtype),
+            pipelines.mapped_examples(*self._contents).element_spec,
+        )
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        """The examples as a task gets them, by key, where all are in memory, so that it may check them.
+
+        None for a stream, for arrays that a `map_fn` will still change, and where an example is no dict.
+
+        Raises:
+          UsageError: the source gives something that cannot be batched.
+        """
+        found, map_fn = self._contents
+        if map_fn is not None or not isinstance(found, dict):
+            return None
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
     @functools.cached_property
     def _contents(self) -> tuple[tf.data.Dataset | Nest, Callable | None]:
         """What was read, and what remains to be mapped."""
@@ -119,50 +147,65 @@ class Input:
     def _order(self, num_examples: int, train: bool) -> Order:
         elements.refuse_fewer(num_examples, self._least)
         return Order(
-            num_examples, self._batch_size, self._shuffle and train, self._seed, self._drop_remainder
+            num_examples=num_examples,
+            batch_size=self._batch_size,
+            shuffle=self._shuffle and train,
+            seed=self._seed,
+            drop_remainder=self._drop_remainder,
+            endless=train,
         )
 
     def _open_mapped(self, tensors: Nest, order: Order, map_fn: Callable, train: bool) -> Feed:
-        feed = StreamFeed(
-            lambda step: pipelines.of_arrays(tensors, order, map_fn, train, step),
+        if train and not elements.can_be_saved(pipelines.mapped_examples(tensors, map_fn)):
+            logging.warning(
+                "Input.map_fn draws random numbers, or calls Python: after a resume it will not repeat them, "
+                "and the run will differ from one without interruption. Use tf.random.stateless_* in it."
+            )
+        return StreamFeed(
+            lambda step: pipelines.of_arrays(tensors, order, map_fn, step),
             endless=train,
             seeks=True,
             full_batch=self._full_batch,
             num_examples=order.num_examples,
             batches_per_epoch=order.batches_per_epoch,
         )
-        if train and not feed.saveable:
-            logging.warning(
-                "Input.map_fn draws random numbers, or calls Python: after a resume it will not repeat them, "
-                "and the run will differ from one without interruption. Use tf.random.stateless_* in it."
-            )
-        return feed
 
     def _open_stream(self, examples: tf.data.Dataset, map_fn: Callable | None, train: bool) -> Feed:
-        if not train:
-            elements.refuse_endless(examples, "an evaluation sees each example once")
         elements.check_filled(examples, self._least)
+        if not train:
+            return self._open_eval_stream(examples, map_fn)
+        saved = elements.can_be_saved(pipelines.mapped_examples(examples, map_fn))
+        if not saved:
+            logging.warning(
+                "The source of Input, or its map_fn, runs Python code, shuffles or draws random numbers, "
+                "whose state no checkpoint can hold: after a resume all batches up to there are read again "
+                "and thrown away, which takes time and is exact only if they come out the same. "
+                "Let Input.shuffle do the shuffling."
+            )
 
         def build(first_batch: int) -> tf.data.Dataset:
-            # Shuffled anew each time, as a shuffled dataset remembers how often it was read.
-            shuffled = self._shuffled(examples) if train else examples
-            return pipelines.of_stream(
-                shuffled, map_fn, self._batch_size, self._drop_remainder, train, first_batch
-            )
+            # A dataset that shuffles remembers how often it was read, so a replay takes a new one.
+            unread = examples if saved else contents.read(self._source)
+            return self._stream(unread, map_fn).for_training(first_batch, may_dry_up=not saved)
 
-        feed = StreamFeed(build, endless=train, seeks=False, full_batch=self._full_batch)
-        if train and not feed.saveable:
-            logging.warning(
-                "The source of Input, or its map_fn, runs Python code or draws random numbers, whose state "
-                "no checkpoint can hold: after a resume all batches up to there are read again and thrown "
-                "away, which takes time and is exact only if they come out the same."
-            )
-        return feed
+        return StreamFeed(build, endless=True, seeks=not saved, full_batch=self._full_batch)
 
-    def _shuffled(self, examples: tf.data.Dataset) -> tf.data.Dataset:
-        if not self._shuffle:
-            return examples
-        return examples.shuffle(self._shuffle_buffer, seed=self._seed, reshuffle_each_iteration=True)
+    def _open_eval_stream(self, examples: tf.data.Dataset, map_fn: Callable | None) -> Feed:
+        elements.refuse_endless(examples, "an evaluation sees each example once")
+        stream = self._stream(examples, map_fn)
+        return StreamFeed(
+            lambda _: stream.for_evaluation(), endless=False, seeks=False, full_batch=self._full_batch
+        )
+
+    def _stream(self, examples: tf.data.Dataset, map_fn: Callable | None) -> Stream:
+        return Stream(
+            examples=examples,
+            map_fn=map_fn,
+            batch_size=self._batch_size,
+            drop_remainder=self._drop_remainder,
+            shuffle_buffer=self._shuffle_buffer if self._shuffle else None,
+            seed=self._seed,
+        )
 
     @property
     def _least(self) -> int:

@@ -13,7 +13,8 @@ class Order:
 
     An epoch has every row once, in ceil(num_examples / batch_size) batches of which the last may be short;
     with `drop_remainder` it has the floor of that, all full. With `shuffle`, epoch e is in the order of a
-    pseudo-random permutation of (seed, e), else in the order of the arrays.
+    pseudo-random permutation of (seed, e), else in the order of the arrays. Without `endless` there is
+    nothing after the first epoch.
     """
 
     num_examples: int
@@ -21,6 +22,7 @@ class Order:
     shuffle: bool
     seed: int
     drop_remainder: bool
+    endless: bool
 
     @property
     def batches_per_epoch(self) -> int:
@@ -33,12 +35,14 @@ class Order:
         """The rows of `num_steps` steps from `first_step` on (both int64 scalars; steps count from 0).
 
         Returns `rows`, int64 [num_steps, batch_size], and `sizes`, int64 [num_steps]: how many of a step's
-        rows are real. The others are valid row numbers that mean nothing.
+        rows are real, 0 past the end. The others are valid row numbers that mean nothing. At least one step.
         """
         steps = first_step + tf.range(num_steps)
         epochs, batches = steps // self.batches_per_epoch, steps % self.batches_per_epoch
         starts = batches * self.batch_size
         sizes = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_examples - starts)
+        if not self.endless:
+            sizes = tf.where(epochs == 0, sizes, 0)
         within = tf.range(self.batch_size, dtype=tf.int64)
         positions = tf.minimum(starts[:, tf.newaxis] + within, self.num_examples - 1)
         if self.shuffle:

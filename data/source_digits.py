@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 import gin
+import numpy as np
 
 from ..metrics.errors import UsageError
 from .checks import seed_number, true_or_false

@@ -2,9 +2,8 @@
 
 import os
 
-import numpy as np
-
 import gin
+import numpy as np
 
 from ..metrics.errors import UsageError
 from .checks import equal_length_arrays, true_or_false

@@ -5,9 +5,8 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 import gin
+import numpy as np
 
 from ..metrics.errors import UsageError
 from .checks import equal_length_arrays

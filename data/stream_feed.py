@@ -18,14 +18,9 @@ class StreamFeed(Feed):
     Args:
       build: makes the dataset of global batches from a given step on.
       endless: a training stream, whose end would be an error; else `fetch` says n = 0 past the end.
-      seeks: `build` reaches any step at once, so `seek` is the way back to it. Else the place is the
-        iterator's state, a checkpoint item, unless the iterator cannot be saved: then `seek` it is, too.
+      seeks: `seek` rebuilds the dataset; else its place is the iterator's state, a checkpoint item.
       full_batch: the batch size where no batch is short, else None.
       num_examples, batches_per_epoch: where they are known.
-
-    Attributes:
-      saveable: whether the iterator's state is all there is to save. Python code, random operations and
-        variables in a pipeline make it False, and TensorFlow refuse to save it, at the first checkpoint.
     """
 
     def __init__(
@@ -40,13 +35,12 @@ class StreamFeed(Feed):
     ):
         self._build = build
         self._endless = endless
+        self._seeks = seeks
         self._full_batch = full_batch
         self.num_examples = num_examples
         self.batches_per_epoch = batches_per_epoch
         self._from_start = build(0)
         self._iterator = iter(self._from_start)
-        self.saveable = self._can_be_saved()
-        self._seeks = seeks or not self.saveable
         self.element_spec = self._from_start.element_spec
 
     def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[()]:
@@ -91,19 +85,8 @@ class StreamFeed(Feed):
         return tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
 
     def _restart(self, dataset: tf.data.Dataset) -> None:
-        tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(dataset), iterator=self._resource())
-
-    def _can_be_saved(self) -> bool:
-        refuse = 2  # tf.data.experimental.ExternalStatePolicy.FAIL, the policy of `tf.train.Checkpoint`
-        try:
-            tf.raw_ops.SerializeIterator(resource_handle=self._resource(), external_state_policy=refuse)
-        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError):
-            return False
-        return True
-
-    def _resource(self) -> tf.Tensor:
         (resource,) = tf.nest.flatten(self._iterator, expand_composites=True)
-        return resource
+        tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(dataset), iterator=resource)
 
 
 def _zeros(spec: tf.TensorSpec) -> tf.Tensor:

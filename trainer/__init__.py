@@ -7,7 +7,7 @@ __all__ = ["NonFiniteError", "Task", "Trainer", "mirrored", "one_device"]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "NonFiniteError": ".run",
+        "NonFiniteError": ".errors",
         "Task": ".task",
         "Trainer": ".trainer",
         "mirrored": ".strategies",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ..metrics.errors import UsageError
 
@@ -65,40 +65,41 @@ def restore(state: tf.train.Checkpoint, path: str) -> None:
     Raises:
       UsageError: there is none, it cannot be read, or it is of another model.
     """
-    stored = _stored_shapes(path)
+    stored = _model_shapes(path)
+    present = {variable.path: tuple(variable.shape) for variable in state.model.weights}
     try:
         state.read(path).assert_existing_objects_matched().expect_partial()
     except (ValueError, AssertionError) as error:
-        raise UsageError(_mismatch(state, path, stored) or f"{path}: {error}") from error
+        raise UsageError(_mismatch(path, stored, present) or f"{path}: {error}") from error
 
 
-def _mismatch(state: tf.train.Checkpoint, path: str, stored: Mapping[str, list[int]]) -> str:
-    """Says which variables differ: found by writing the present ones and listing both."""
-    with tempfile.TemporaryDirectory() as folder:
-        present = _stored_shapes(state.write(f"{folder}/present"))
+def _mismatch(path: str, stored: Mapping[str, tuple], present: Mapping[str, tuple]) -> str:
     lines = [
-        f"  {_readable(key)}: {_shape(stored.get(key))} in the checkpoint, {_shape(present.get(key))} in the model"
-        for key in sorted(present.keys() | stored.keys())
-        if present.get(key) != stored.get(key) and key.startswith("model/")
+        f"  {name}: {stored.get(name, 'absent')} in the checkpoint, {present.get(name, 'absent')} in the model"
+        for name in sorted(present.keys() | stored.keys())
+        if present.get(name) != stored.get(name)
     ]
     if not lines:
         return ""
     return (
         f"{path} is of another model than the config builds:\n" + "\n".join(lines[:20]) + "\n"
-        "Use the config it was trained with (config.gin beside it), or another --model_dir."
+        "Use the config it was trained with (config.gin in the run's folder), or another --model_dir."
     )
 
 
-def _stored_shapes(path: str) -> dict[str, list[int]]:
+def _model_shapes(path: str) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of each variable of the model in a checkpoint, by the object graph that is saved with it."""
     try:
-        return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
+        reader = tf.train.load_checkpoint(path)
+        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        shapes = reader.get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise UsageError(f"{path} cannot be read as a checkpoint: {error}") from error
-
-
-def _readable(key: str) -> str:
-    return key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").removeprefix("model/")
-
-
-def _shape(shape: list[int] | None) -> str:
-    return "absent" if shape is None else str(tuple(shape))
+    found, waiting = set(), [child.node_id for child in graph.nodes[0].children if child.local_name == "model"]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += [child.node_id for child in graph.nodes[node].children]
+    attributes = [attribute for node in found for attribute in graph.nodes[node].attributes]
+    return {each.full_name: tuple(shapes[each.checkpoint_key]) for each in attributes if each.checkpoint_key in shapes}

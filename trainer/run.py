@@ -10,15 +10,12 @@ from typing import Any
 
 from ..metrics.writers import ConsoleWriter, Summary
 from .checkpoints import Saver
+from .errors import NonFiniteError
 from .evaluation import Evaluation
 from .outputs import RunWriters
 from .schedule import Schedule
 from .summaries import Summaries
 from .training import Training
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or a gradient became NaN or infinite; the weights are those before that step."""
 
 
 class Run:

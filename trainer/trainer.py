@@ -123,6 +123,16 @@ class Trainer:
         """The train steps done."""
         return int(self._step.numpy())
 
+    @property
+    def train_steps(self) -> int:
+        """The step at which training ends."""
+        return self._schedule.train_steps
+
+    @property
+    def eval_datasets(self) -> Mapping[str, Input]:
+        """Name -> what is evaluated."""
+        return self._eval_datasets
+
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
         """Trains up to `train_steps`, evaluating on the way and at the end.
 
@@ -173,8 +183,9 @@ class Trainer:
         return target
 
     def prepare(self, train: bool = True, evaluate: bool = True) -> None:
-        """Builds, checks and traces everything, and writes nothing: mistakes show here, before the first step."""
+        """Builds, restores and traces everything, and writes nothing: mistakes show here, before the first step."""
         if train:
+            self._resume()
             self._training.trace()
         if evaluate:
             self._evaluation.trace()
@@ -226,6 +237,12 @@ class Trainer:
         if dataset.arrays is not None:
             self._task.check_data(self.model, dataset.arrays, where)
 
+    def _resume(self) -> None:
+        """Continues from the newest checkpoint, if nothing was restored or trained yet."""
+        found = self._checkpoint_folder and checkpoints.latest(self._checkpoint_folder)
+        if found and self.step == 0:
+            self._training.restore(found)
+
     def _load(self, checkpoint: str | None) -> None:
         """Restores the given checkpoint, or the newest one if nothing was restored or trained yet."""
         if checkpoint is None and self.step == 0 and self._checkpoint_folder is not None:
@@ -239,9 +256,6 @@ class Trainer:
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
         self.prepare(evaluate=evaluation is not None)
-        found = self._checkpoint_folder and checkpoints.latest(self._checkpoint_folder)
-        if found:
-            self._training.restore(found)
         with Run(
             trainer=self,
             training=self._training,

@@ -113,3 +113,30 @@ def test_the_source_is_read_once_and_not_before_it_is_needed(numbered):
     data.open_train()
     data.open_eval()
     assert calls == [1]
+
+
+@pytest.mark.parametrize(("drop", "passed"), [(False, [2, 2, 1]), (True, [2, 2])])
+def test_past_the_end_of_an_evaluation_nothing_counts(read_shards, numbered, drop, passed):
+    feed = Input(numbered(5), 2, drop_remainder=drop).open_eval()
+    sizes = [read_shards(feed, step, 2) for step in range(8)]
+    assert [n for n, _ in sizes] == passed + [0] * (8 - len(passed))
+    for _, shards in sizes[len(passed) :]:
+        assert [(int(rows), len(batch["y"])) for batch, rows in shards] == [(0, 1), (0, 1)]
+
+
+def test_input_tells_its_spec_and_its_arrays(numbered):
+    def halved(example):
+        return {"x": example["x"][:1], "n": tf.cast(example["y"], tf.int32)}
+
+    data = Input(numbered(5), 2)
+    assert data.element_spec == data.open_train().element_spec
+    np.testing.assert_array_equal(data.arrays["y"], np.arange(5))
+    mapped = Input(numbered(5), 2, map_fn=halved, drop_remainder=True)
+    assert mapped.element_spec == mapped.open_train().element_spec
+    assert mapped.element_spec == {"x": tf.TensorSpec([2, 1]), "n": tf.TensorSpec([2], tf.int32)}
+    assert mapped.arrays is None
+    cached = Input(numbered(5), 2, map_fn=halved, cache=True)
+    assert cached.arrays["n"].dtype == np.int32
+    endless = Input(tf.data.Dataset.range(3).map(lambda i: (i, i)).repeat(), 2)
+    assert endless.element_spec == (tf.TensorSpec([None], tf.int64),) * 2
+    assert endless.arrays is None

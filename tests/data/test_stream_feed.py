@@ -1,5 +1,7 @@
 """Feeds of tf.data pipelines: streams, and arrays with a map_fn."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +19,10 @@ def doubled(example):
 
 def labels(batches):
     return [batch["y"].tolist() for batch in batches]
+
+
+def joined(lists):
+    return list(itertools.chain.from_iterable(lists))
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def test_a_stream_gives_the_batches_of_arrays(read, numbered):
 
 def test_a_shuffled_stream_has_each_example_once_a_pass(read, numbered):
     batches = read(Input(slices(numbered(10)), 4, shuffle=True).open_train(), 0, 6)
-    first, second = sum(labels(batches[:3]), []), sum(labels(batches[3:]), [])
+    first, second = joined(labels(batches[:3])), joined(labels(batches[3:]))
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
 
@@ -54,7 +60,7 @@ def test_shards_of_a_stream_add_up_to_the_global_batch(read_shards, numbered, co
     feed = Input(slices(numbered(7)), 7).open_train()
     n, shards = read_shards(feed, 0, count)
     assert n == 7
-    assert sum((batch["y"][:rows].tolist() for batch, rows in shards), []) == list(range(7))
+    assert joined(batch["y"][:rows].tolist() for batch, rows in shards) == list(range(7))
 
 
 def test_an_empty_shard_of_a_stream_borrows(read_shards, numbered):
@@ -108,11 +114,11 @@ def test_one_trace_serves_two_evaluations_and_a_rewind(numbered):
     assert traces == [1]
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_checkpoint_holds_a_shuffled_streams_place(tmp_path, read, numbered, stop):
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("stop", range(14))
+def test_a_checkpoint_holds_a_streams_place(tmp_path, read, numbered, stop, shuffle):
     def opened():
-        source = lambda: slices(numbered(23))  # noqa: E731
-        return Input(source, 4, shuffle=True, shuffle_buffer=8, seed=1).open_train()
+        return Input(slices(numbered(23)), 4, shuffle=shuffle, shuffle_buffer=8, seed=1).open_train()
 
     feed = opened()
     read(feed, 0, stop)
@@ -124,23 +130,44 @@ def test_a_checkpoint_holds_a_shuffled_streams_place(tmp_path, read, numbered, s
     assert labels(read(resumed, stop, 9)) == expected
 
 
-def test_python_in_a_stream_is_replayed_and_said(read, numbered, warnings):
-    def generated():
-        yield from ({"y": i} for i in range(10))
+def generated():
+    yield from ({"y": i} for i in range(10))
 
-    def source():
-        return tf.data.Dataset.from_generator(
-            generated, output_signature={"y": tf.TensorSpec([], tf.int64)}
-        )
 
-    feed = Input(source, 4, shuffle=True, seed=1).open_train()
+def from_python():
+    return tf.data.Dataset.from_generator(generated, output_signature={"y": tf.TensorSpec([], tf.int64)})
+
+
+def shuffled_by_itself():
+    return slices({"y": np.arange(10)}).shuffle(5, seed=3)
+
+
+def shuffled_deep_inside():
+    return tf.data.Dataset.range(2).flat_map(lambda _: shuffled_by_itself().take(5))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("source", [from_python, shuffled_by_itself, shuffled_deep_inside])
+def test_what_no_checkpoint_holds_is_replayed_and_said(read, warnings, source, shuffle):
+    feed = Input(source, 4, shuffle=shuffle, seed=1).open_train()
     assert "no checkpoint can hold" in warnings[0]
     assert feed.checkpoint_items() == {}
     expected = labels(read(feed, 0, 9))
-    resumed = Input(source, 4, shuffle=True, seed=1).open_train()
-    read(resumed, 0, 2)  # as a dry run might
+    resumed = Input(source, 4, shuffle=shuffle, seed=1).open_train()
     resumed.seek(5)
     assert labels(read(resumed, 5, 4)) == expected[5:]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_used_up_generator_ends_with_an_error(read, shuffle):
+    once = iter(range(10))
+
+    def source():
+        return tf.data.Dataset.from_generator(lambda: once, output_signature=tf.TensorSpec([], tf.int64))
+
+    feed = Input(source, 4, shuffle=shuffle).open_train()
+    with pytest.raises(tf.errors.OutOfRangeError):
+        read(feed, 0, 5)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -81,7 +81,8 @@ def _meant(text: str, wanted: Any) -> str:
     try:
         names.resolve(text.removesuffix("()"))
     except UsageError:
-        correction = annotations.correction(text, wanted) if text else None
+        is_word = text and not text.startswith(_BRACKETS)
+        correction = annotations.correction(text, wanted) if is_word else None
         return f": write {correction}" if correction else ""
     return f": did you mean @{text}?"
 

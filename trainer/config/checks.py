@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import gin
 
 from . import annotations, engine, names
+from .circles import circles
 from .config import Binding, Config
 from .near import did_you_mean
 from .reading import Written
@@ -28,6 +29,7 @@ def problems(config: Config, written: Sequence[Written]) -> list[str]:
         *_dead_scopes(config, written),
         *(problem for b in config.effective.values() for problem in _wrong_type(b, config)),
         *_left_required(config),
+        *circles(config),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ...metrics.errors import UsageError
 from . import annotations, engine, names
 from .config import Binding, Config
+from .lookup import no_such_parameter
 from .near import did_you_mean
 from .scopes import is_within
 from .signatures import NOTHING, UNKNOWN, Parameter, signature
@@ -52,8 +53,7 @@ def _find(name: str, config: Config) -> tuple[str, str, str]:
     full = names.resolve(selector)
     takes = signature(engine.configurables()[full])
     if param not in takes:
-        near = did_you_mean(param, takes.parameters)
-        raise UsageError(f'{selector} has no parameter "{param}"{near} It has: {", ".join(takes.parameters)}')
+        raise UsageError(no_such_parameter(engine.configurables()[full], param, takes))
     return scope, full, param
 
 

@@ -56,7 +56,7 @@ class Lookup:
         if item.param in takes.parameters:
             return takes.get(item.param)
         if item.param not in takes or _is_refused(configurable, item.param):
-            raise UsageError(_no_such_parameter(configurable, item.param, takes))
+            raise UsageError(no_such_parameter(configurable, item.param, takes))
         near = did_you_mean(item.param, takes.parameters)
         if near and item.param not in takes.undeclared:
             self.warnings.append(
@@ -71,11 +71,12 @@ def _is_refused(configurable: engine.Configurable, param: str) -> bool:
     return not listed or param in (configurable.denylist or ())
 
 
-def _no_such_parameter(configurable: engine.Configurable, param: str, takes: Signature) -> str:
+def no_such_parameter(configurable: engine.Configurable, param: str, takes: Signature) -> str:
+    """Returns what to say about a parameter that a config cannot bind."""
     name = names.short(configurable.selector)
     if signature(configurable._replace(allowlist=None, denylist=None)).parameters.get(param):
         return f'"{param}" of {name} is not for a config: code gives it. {_list(takes)}'
-    return f'{name} has no parameter "{param}"{did_you_mean(param, takes.parameters)} {_list(takes)}'
+    return f'{name} has no parameter "{param}"{did_you_mean(param, takes.parameters) or "."} {_list(takes)}'
 
 
 def _list(takes: Signature) -> str:

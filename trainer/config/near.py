@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
+_LIKE = 0.7  # with difflib's 0.6, "Trainer" is like "RandomInvert"
 _AS_NEAR = 0.02
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Returns the known name that is most like `name`, case aside, and a second that is as near."""
     by_lower = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=2)
+    found = difflib.get_close_matches(name.lower(), by_lower, n=2, cutoff=_LIKE)
     if len(found) == 2 and _likeness(name, found[0]) - _likeness(name, found[1]) > _AS_NEAR:
         found.pop()
     return [by_lower[candidate] for candidate in found]

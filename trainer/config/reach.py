@@ -36,14 +36,15 @@ def reach(
     pending = [(binding, scope) for binding in start]
     while pending:
         binding, scope = pending.pop()
-        for place in _references(binding, scope):
+        for place in references(binding, scope):
             if place not in found:
                 found[place] = binding
                 pending += [(other, place.scope) for other in bindings_for(place.scope, place.selector)]
     return found
 
 
-def _references(binding: Binding, scope: str) -> Iterable[Reached]:
+def references(binding: Binding, scope: str) -> Iterable[Reached]:
+    """Yields what a binding's value refers to, when the binding is for a call in `scope`."""
     for leaf in leaves(binding.value):
         if isinstance(leaf, Ref):
             yield Reached(leaf.scope or scope, leaf.selector, leaf.evaluate)

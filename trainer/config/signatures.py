@@ -69,14 +69,14 @@ def signature(configurable: engine.Configurable) -> Signature:
     for depth, function in enumerate(_functions(configurable.wrapped)):
         parameters, is_open = _own_parameters(function, inspect.isclass(configurable.wrapped))
         for parameter in parameters:
-            if depth:  # a base class's: the constructor in front may well supply it
+            if depth and parameter.required:  # a base class's: the constructor in front may well supply it
                 parameter = dataclasses.replace(parameter, default=None)
             found.setdefault(parameter.name, parameter)
     allowed = {name: p for name, p in found.items() if _allowed(configurable, name)}
     if inspect.isclass(configurable.wrapped):
+        is_open = _takes_kwargs(configurable.wrapped)  # it may use some itself, whatever its bases take
         if configurable.wrapped.__module__.startswith("keras."):
             return Signature(allowed, open=False, undeclared=_KERAS_UNDECLARED if is_open else ())
-        is_open = _takes_kwargs(configurable.wrapped)
     return Signature(allowed, is_open)
 
 
@@ -118,7 +118,7 @@ def _annotation(parameter: inspect.Parameter, function: Callable[..., Any]) -> A
 
 
 def _takes_kwargs(target: type) -> bool:
-    """Tells whether a class's own constructor takes **kwargs, of which it may use some itself."""
+    """Tells whether a class's own constructor takes **kwargs."""
     own = next(_functions(target), None)
     return own is not None and _own_parameters(own, True)[1]
 

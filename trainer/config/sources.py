@@ -42,4 +42,4 @@ def _not_found(name: str, folders: Sequence[Path]) -> str:
     known |= {path.name for folder in folders for path in folder.glob("*.gin")}
     wanted = Path(name).name if Path(name).is_absolute() else name
     searched = ", ".join(map(str, folders))
-    return f'no config file "{name}"{did_you_mean(wanted, known)}; searched {searched}'
+    return f'no config file "{name}"{did_you_mean(wanted, known) or "."} Searched {searched}'

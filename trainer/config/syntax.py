@@ -80,12 +80,16 @@ def _message(error: Exception, parser: config_parser.ConfigParser | None, text: 
 
 
 def _position(error: Exception, parser: config_parser.ConfigParser | None) -> tuple[int, int | None]:
-    """Returns the line and the column, both from 1; gin counts columns from 0."""
+    """Returns the line and the column, both from 1; gin counts columns from 0.
+
+    What Python's tokenizer finds has no column: each version of Python puts it elsewhere.
+    """
+    from_tokenizer = isinstance(error, IndentationError) or reason(error) == _NEVER_CLOSED
+    if isinstance(error, SyntaxError) and from_tokenizer:
+        return error.lineno or 1, None
     if isinstance(error, SyntaxError):
         column = error.offset
         if column is not None and "Malformatted" not in (error.msg or ""):
             column += 1
         return error.lineno or 1, column
-    if parser is not None and parser.current_token is not None:
-        return parser.current_token.start[0], parser.current_token.start[1] + 1
-    return 1, None
+    return (parser.current_token.start[0] if parser else 1), None

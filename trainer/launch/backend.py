@@ -26,7 +26,7 @@ _BUNDLED = (
 
 def load(virtual_cpus: int | None) -> None:
     """Imports TensorFlow and Keras, splits the CPU, and registers what a config can name."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
         raise UsageError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: Tallyloop needs tensorflow; unset it.")
     with _quiet_stderr():

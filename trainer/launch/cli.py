@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import logging
 
 from ...metrics.errors import UsageError
 from .. import config as configs
+from ..errors import NonFiniteError
 from . import flags
 
 FLAGS = flags.FLAGS
@@ -28,9 +30,18 @@ def main(argv: Sequence[str]) -> int:
         logging.use_absl_handler()
         return _run()
     except UsageError as error:
-        return _fail(error, WRONG_USAGE)
+        _log_traceback()
+        print(f"Error: {error}", file=sys.stderr)
+        return WRONG_USAGE
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
+        return FAILED
+    except NonFiniteError as error:
+        _log_traceback()
+        print(f"Error: {error}", file=sys.stderr)
+        return FAILED
+    except Exception:
+        traceback.print_exc()
         return FAILED
 
 
@@ -40,8 +51,7 @@ def _run() -> int:
         print(configs.list_configurables())
         return DONE
     if FLAGS.explain is not None:
-        print(configs.explain(config, FLAGS.explain))
-        return DONE
+        return _explain(config)
     return _dry_run(config) if FLAGS.dry_run else _run_mode(config)
 
 
@@ -77,31 +87,45 @@ def _make_trainer(config: configs.Config, model_dir: Path | None):
     import gin
 
     configs.check_required(config, "Trainer")
-    try:
+    with _explained(config):
         return gin.get_configurable("Trainer")(model_dir=model_dir)
-    except Exception as error:
-        explained = configs.explain_call_error(error, config)
-        if explained is None:
-            raise
-        raise explained from error
 
 
 def _prepare(config: configs.Config, trainer) -> None:
-    """Builds and traces what the mode needs; a binding that nothing consumed by then is a mistake."""
+    """Builds and traces what the mode needs, before anything is written."""
     from . import modes
 
-    try:
+    with _explained(config):
         modes.prepare(FLAGS.mode, trainer, FLAGS.checkpoint)
+    if FLAGS.mode == "train_and_eval":   # the mode that uses everything: what it did not use is a mistake
+        config.check_consumed()
+
+
+@contextlib.contextmanager
+def _explained(config: configs.Config) -> Iterator[None]:
+    """Says in the config's terms what went wrong, where the config is the cause."""
+    try:
+        yield
     except Exception as error:
         explained = configs.explain_call_error(error, config)
         if explained is None:
             raise
         raise explained from error
-    config.check_consumed()
+
+
+def _explain(config: configs.Config) -> int:
+    """Prints where a value comes from. What is used is known only once everything was built and traced."""
+    configs.explain(config, FLAGS.explain)   # an unknown name is said before the building
+    try:
+        _prepare(config, _make_trainer(config, None))
+    except Exception as error:
+        print(f"Whether a binding is used is not known, as the config does not build: {error}\n")
+    print(configs.explain(config, FLAGS.explain))
+    return DONE
 
 
 def _dry_run(config: configs.Config) -> int:
-    trainer = _make_trainer(config, FLAGS.model_dir and Path(FLAGS.model_dir))
+    trainer = _make_trainer(config, Path(FLAGS.model_dir) if FLAGS.model_dir else None)
     _prepare(config, trainer)
     summaries = trainer.dry_run()
     trainer.model.summary()
@@ -116,7 +140,6 @@ def _dry_run(config: configs.Config) -> int:
 
 def _run_mode(config: configs.Config) -> int:
     from . import modes
-    from .run_folder import RunFolder
 
     if not config.bindings:
         raise UsageError("There is no config: give --gin_file=digits.gin (bundled) or a file of yours.")
@@ -125,25 +148,35 @@ def _run_mode(config: configs.Config) -> int:
     model_dir = Path(FLAGS.model_dir)
     trainer = _make_trainer(config, model_dir)
     _prepare(config, trainer)
-    folder = RunFolder(model_dir, config)
-    for change in folder.changes():
-        print(f"Changed since the last run: {change}")
-    folder.begin()
-    try:
+    with _recorded(config, model_dir) if FLAGS.mode in ("train", "train_and_eval") else contextlib.nullcontext():
         modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
-    except BaseException as error:
-        folder.end(f"{type(error).__name__}: {error}".strip())
-        if isinstance(error, UsageError | KeyboardInterrupt):
-            raise
-        return _fail(error, FAILED)
-    folder.end("done")
     return DONE
 
 
-def _fail(error: BaseException, code: int) -> int:
-    """Says what went wrong. A mistake of the user's needs no traceback; anything else does."""
-    if code == WRONG_USAGE and not flags.verbose():
-        print(f"Error: {error}", file=sys.stderr)
-    else:
-        traceback.print_exception(error)
-    return code
+@contextlib.contextmanager
+def _recorded(config: configs.Config, model_dir: Path) -> Iterator[None]:
+    """Describes the run in its folder: how it was started, and why it ended."""
+    from .run_folder import RunFolder
+
+    folder = RunFolder(model_dir, config)
+    for change in folder.changes():
+        print(f"Changed since the last run: {change}")
+    _begin(folder, model_dir)
+    try:
+        yield
+    except BaseException as error:
+        folder.end(f"{type(error).__name__}: {error}".removesuffix(": "))
+        raise
+    folder.end("done")
+
+
+def _begin(folder, model_dir: Path) -> None:
+    try:
+        folder.begin()
+    except OSError as error:
+        raise UsageError(f"--model_dir={model_dir} cannot be written ({error.strerror}): choose another folder.") from error
+
+
+def _log_traceback() -> None:
+    """A mistake of the user's needs no traceback, unless it is asked for by --verbosity=1."""
+    logging.debug("Traceback of the error:", exc_info=True)

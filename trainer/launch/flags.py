@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 
 from ...metrics.errors import UsageError
 
@@ -77,14 +77,11 @@ def help_text() -> str:
     for name in [*_OURS, "verbosity"]:
         flag = FLAGS[name]
         default = "" if flag.default in (None, [], False) else f" (default: {flag.default})"
-        text = flags.text_wrap(" ".join(flag.help.split()) + default, 100, "      ")
+        # absl appends its own remark to a multi flag's help; ours says "repeat" already.
+        words = " ".join(flag.help.split(";\n")[0].split())
+        text = flags.text_wrap(words + default, 100, "      ")
         entries.append(f"  --{name}{_form(flag)}\n{text}")
     return DESCRIPTION + "\nFlags:\n" + "\n".join(entries)
-
-
-def verbose() -> bool:
-    """Whether the user asked for the details (`--verbosity=1`)."""
-    return logging.get_verbosity() >= logging.DEBUG
 
 
 def _form(flag: flags.Flag) -> str:

@@ -31,14 +31,14 @@ class Recorder:
 
 
 class Blocked(Recorder):
-    """Writes nothing until `gate` is set."""
+    """Writes nothing until `gate` is set, or for so long that a test fails."""
 
     def __init__(self):
         super().__init__()
         self.gate = threading.Event()
 
     def write(self, summary):
-        self.gate.wait()
+        self.gate.wait(5)
         super().write(summary)
 
 

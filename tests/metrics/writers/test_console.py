@@ -160,6 +160,16 @@ def test_a_summary_that_comes_after_later_progress(plain, stream, clock):
     assert plain.recent_speed == 25.0
 
 
+def test_a_step_reported_twice_is_not_a_standstill(plain, clock):
+    run_to(plain, clock, 100, 1)
+    run_to(plain, clock, 200, 1)
+    plain.write(train(200, loss=1.0))
+    run_to(plain, clock, 200, 1)
+    assert plain.recent_speed == 100.0
+    run_to(plain, clock, 300, 1)  # the 100 steps took 2 s
+    assert plain.recent_speed == 50.0
+
+
 def test_a_rollback_starts_a_new_interval(plain, clock):
     run_to(plain, clock, 100, 1)
     run_to(plain, clock, 200, 1)

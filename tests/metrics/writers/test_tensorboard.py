@@ -164,9 +164,10 @@ def test_a_rollback_within_a_session_truncates_its_own_points(killed_run):
     writer = TensorBoardWriter(killed_run)
     writer.truncate_after(50)
     writer.write(summary(60, 6.0))
+    live = PluginEventAccumulator(str(killed_run / "train"), size_guidance=ALL_POINTS).Reload()
     assert writer.truncate_after(20) == 5  # train 30 to 60, eval 40
     writer.write(summary(30, 30.0))
-    assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 30)]
+    assert read(killed_run / "train") == points(live.Reload()) == [(10, 1), (20, 2), (30, 30)]
 
 
 def test_files_of_one_second_and_of_a_wrong_clock_are_read_in_the_order_written(tmp_path, monkeypatch):
@@ -179,14 +180,21 @@ def test_files_of_one_second_and_of_a_wrong_clock_are_read_in_the_order_written(
     assert read(tmp_path / "train") == [(10, 1), (20, 2), (30, 3)]
 
 
-def test_a_record_torn_by_a_kill_is_cut_off(killed_run):
+@pytest.mark.parametrize("lost", [2, 5, 60])  # of the checksum, the event, and the header before it
+def test_a_record_torn_by_a_kill_is_cut_off(killed_run, lost):
     (file,) = (killed_run / "train").iterdir()
-    file.write_bytes(file.read_bytes()[:-5])
+    torn = file.read_bytes()[:-lost]
+    file.write_bytes(torn)
     TensorBoardWriter(killed_run).truncate_after(100)
+    assert len(file.read_bytes()) < len(torn)
     assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 3), (40, 4)]
+
+
+def test_zeros_left_by_a_power_cut_are_cut_off(killed_run):
+    (file,) = (killed_run / "train").iterdir()
     whole = file.read_bytes()
-    file.write_bytes(whole + b"\0" * 100)  # what a power cut leaves
-    TensorBoardWriter(killed_run).truncate_after(100)
+    file.write_bytes(whole + b"\0" * 100)
+    assert TensorBoardWriter(killed_run).truncate_after(100) == 0
     assert file.read_bytes() == whole
 
 

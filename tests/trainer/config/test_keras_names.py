@@ -1,0 +1,100 @@
+import gin
+import pytest
+from tallyloop.trainer.config import engine, list_configurables, register_keras
+
+keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    register_keras()
+    before = set(engine.configurables())
+    register_keras()
+    assert set(engine.configurables()) == before
+
+
+def made(load, *texts: str, **options) -> object:
+    load(*texts, **options)
+    return gin.get_configurable("TestsTrainer")(task=None).data
+
+
+def test_an_optimizer_is_configured_by_its_full_and_its_short_name(load):
+    for name in ("keras.optimizers.Adam", "Adam"):
+        adam = made(load, f"TestsTrainer.data = @{name}()\n{name}.learning_rate = 0.25\n")
+        assert type(adam) is keras.optimizers.Adam
+        assert float(adam.learning_rate) == 0.25
+        again = keras.optimizers.Adam.from_config(adam.get_config())
+        assert float(again.learning_rate) == 0.25
+        assert float(keras.optimizers.Adam().learning_rate) == pytest.approx(0.001)
+
+
+def test_a_schedule_and_an_alias(load):
+    data = made(
+        load,
+        "TestsTrainer.data = [@SGD(), @keras.regularizers.l2(), @keras.Sequential()]\n"
+        "SGD.learning_rate = @keras.optimizers.schedules.PiecewiseConstantDecay()\n"
+        "PiecewiseConstantDecay.boundaries = [10]\nPiecewiseConstantDecay.values = [1.0, 0.5]\n"
+        "keras.regularizers.L2.l2 = 0.5\n"
+        "Sequential.layers = [@a/Conv2D(), @b/keras.layers.Convolution2D()]\n"
+        "Conv2D.kernel_size = 3\na/Conv2D.filters = 4\nb/Convolution2D.filters = 5\n",
+    )
+    sgd, l2, model = data
+    assert float(sgd._learning_rate(11)) == 0.5
+    assert l2.l2 == 0.5
+    assert [(type(layer), layer.filters) for layer in model.layers] == [
+        (keras.layers.Conv2D, 4),
+        (keras.layers.Conv2D, 5),
+    ]
+
+
+def test_a_configured_layer_is_saved_and_cloned(load, tmp_path):
+    layer = made(load, "TestsTrainer.data = @keras.layers.Dense()\nDense.units = 3\n")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert type(loaded.layers[0]) is keras.layers.Dense
+    assert keras.models.clone_model(model).layers[0].units == 3
+
+
+def test_a_typo_is_found_although_keras_takes_keywords(refused, load):
+    message = refused("Adam.learnig_rate = 0.1\n")
+    assert message.startswith('a.gin:1: Adam has no parameter "learnig_rate": did you mean "learning_rate"?')
+    message = refused("Dense.unit = 1\n")
+    assert message.startswith('a.gin:1: Dense has no parameter "unit": did you mean "units"?')
+    load("Dense.input_shape = (3,)\nDense.name = 'd'\n")
+
+
+def test_a_name_of_two_classes_is_refused(refused):
+    assert refused("TestsTrainer.data = @MeanSquaredError()\n") == (
+        'a.gin:1: "MeanSquaredError" may mean keras.losses.MeanSquaredError or '
+        "keras.metrics.MeanSquaredError: write one of these in full"
+    )
+
+
+def test_ones_own_name_wins_over_keras(load):
+    gin.register("Dense", module="tests_config")(lambda: "mine")
+    assert (
+        made(load, "TestsTrainer.data = [@Dense(), @keras.layers.Dense()]\nkeras.layers.Dense.units = 1\n")[0]
+        == "mine"
+    )
+    text = load("TestsTrainer.data = [@Dense(), @keras.layers.Dense()]\n").as_given()
+    assert text == "# Bindings\nTestsTrainer.data = [@Dense(), @layers.Dense()]\n"
+    engine.gin.config._REGISTRY.pop("tests_config.Dense")
+
+
+def test_a_config_text_with_keras_names_loads_again(load):
+    loaded = load(
+        "TestsTrainer.data = @keras.optimizers.Adam()\nkeras.optimizers.Adam.learning_rate = 0.25\n"
+    )
+    gin.get_configurable("TestsTrainer")(task=None)
+    given, operative = loaded.as_given(), loaded.operative()
+    assert given == "# Bindings\nAdam.learning_rate = 0.25\nTestsTrainer.data = @Adam()\n"
+    assert "\nAdam.beta_1 = 0.9\n" in operative
+    assert load(given).as_given() == given
+    assert load(operative).as_given() == operative
+
+
+def test_keras_is_listed_by_module():
+    text = list_configurables()
+    assert "\nkeras.optimizers.schedules\n  CosineDecay, CosineDecayRestarts, " in text
+    assert text.index("Yours\n") < text.index("keras.constraints\n")
