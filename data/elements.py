@@ -16,7 +16,7 @@ def check_batchable(examples: tf.data.Dataset, origin: str) -> None:
         if not isinstance(spec, tf.TensorSpec):
             raise UsageError(
                 f"{origin} gives {type(spec).__name__} in its elements: want dense tensors; use .to_tensor() "
-                "on ragged ones, and look for a forgotten return where it is none at all"
+                "on ragged ones"
             )
         if spec.shape.rank is None:
             raise UsageError(

@@ -50,9 +50,7 @@ class Feed(abc.ABC):
           tf.errors.OutOfRangeError: a training stream gave a pass without an example, at run time.
         """
 
-    def shard(
-        self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor
-    ) -> tuple[Nest, tf.Tensor]:
+    def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
         """Replica `index`'s share of the batch: examples [n * index // count, n * (index + 1) // count).
 
         Returns `batch`, a nest like `element_spec`, and `rows`, an int64 scalar: how many of its examples

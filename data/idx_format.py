@@ -35,8 +35,7 @@ def read_idx(path: str | os.PathLike[str], flag: str) -> np.ndarray:
     if got != wanted:
         problem = "is truncated" if got < wanted else "has bytes after its end"
         raise UsageError(
-            f"{origin} {problem}: its header says {sizes} of {dtype.name}, {wanted} bytes, got {got}; "
-            "download it again"
+            f"{origin} {problem}: its header says {sizes} of {dtype.name}, {wanted} bytes, got {got}; download it again"
         )
     return np.frombuffer(content, dtype, offset=start).reshape(sizes).astype(dtype.newbyteorder("="))
 

@@ -156,7 +156,8 @@ class Input:
         )
 
     def _open_mapped(self, tensors: Nest, order: Order, map_fn: Callable, train: bool) -> Feed:
-        if train and not elements.can_be_saved(pipelines.mapped_examples(tensors, map_fn)):
+        repeats = elements.can_be_saved(pipelines.mapped_examples(tensors, map_fn))
+        if train and not repeats:
             logging.warning(
                 "Input.map_fn draws random numbers, or calls Python: after a resume it will not repeat them, "
                 "and the run will differ from one without interruption. Use tf.random.stateless_* in it."
@@ -193,9 +194,7 @@ class Input:
     def _open_eval_stream(self, examples: tf.data.Dataset, map_fn: Callable | None) -> Feed:
         elements.refuse_endless(examples, "an evaluation sees each example once")
         stream = self._stream(examples, map_fn)
-        return StreamFeed(
-            lambda _: stream.for_evaluation(), endless=False, seeks=False, full_batch=self._full_batch
-        )
+        return StreamFeed(lambda _: stream.for_evaluation(), endless=False, seeks=False, full_batch=self._full_batch)
 
     def _stream(self, examples: tf.data.Dataset, map_fn: Callable | None) -> Stream:
         return Stream(

@@ -50,7 +50,5 @@ class Order:
         return positions, sizes
 
     def _shuffled(self, positions: tf.Tensor, epochs: tf.Tensor) -> tf.Tensor:
-        flat = permuted(
-            tf.reshape(positions, [-1]), tf.repeat(epochs, self.batch_size), self.num_examples, self.seed
-        )
+        flat = permuted(tf.reshape(positions, [-1]), tf.repeat(epochs, self.batch_size), self.num_examples, self.seed)
         return tf.reshape(flat, [-1, self.batch_size])

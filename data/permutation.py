@@ -38,9 +38,7 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> t
 
     def walk(cells: tf.Tensor) -> tuple[tf.Tensor]:
         outside = tf.where(cells >= size)
-        again = _shuffle_once(
-            tf.gather_nd(cells, outside), tf.gather_nd(offset, outside), tables, rows, columns
-        )
+        again = _shuffle_once(tf.gather_nd(cells, outside), tf.gather_nd(offset, outside), tables, rows, columns)
         return (tf.tensor_scatter_nd_update(cells, outside, again),)
 
     cells = _shuffle_once(positions, offset, tables, rows, columns)
@@ -64,9 +62,7 @@ def _tables(epochs: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Te
     return tf.unstack(tf.reshape(tf.transpose(drawn, [1, 0, 2]), [_ROUNDS, -1]))
 
 
-def _shuffle_once(
-    cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], rows: int, columns: int
-) -> tf.Tensor:
+def _shuffle_once(cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], rows: int, columns: int) -> tf.Tensor:
     row, column = cells // columns, cells % columns
     for row_table, column_table in zip(tables[::2], tables[1::2], strict=True):
         row = (row + tf.gather(row_table, offset + column)) % rows

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ..metrics.errors import UsageError
 from .elements import check_batchable
 from .feed import Nest
 from .order import Order
@@ -107,7 +108,14 @@ def has_examples(examples: tf.data.Dataset) -> tf.Tensor:
 def _mapped(examples: tf.data.Dataset, map_fn: Callable | None) -> tf.data.Dataset:
     if map_fn is None:
         return examples
-    mapped = examples.map(map_fn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    try:
+        mapped = examples.map(map_fn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    except tf.errors.InvalidArgumentError as error:
+        if "output_shapes" not in error.message:
+            raise
+        raise UsageError(
+            "Input.map_fn returned no tensors: want the mapped example; look for a missing return"
+        ) from error
     check_batchable(mapped, "Input.map_fn")
     return mapped
 

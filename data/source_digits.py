@@ -12,9 +12,7 @@ _SPLITS = ("train", "test", "all")
 
 
 @gin.register
-def digits(
-    split: str = "train", test_fraction: float = 0.2, seed: int = 0, flat: bool = True
-) -> dict[str, np.ndarray]:
+def digits(split: str = "train", test_fraction: float = 0.2, seed: int = 0, flat: bool = True) -> dict[str, np.ndarray]:
     """The 1,797 digits of 8 x 8 pixels that scikit-learn ships, with a stratified split into two parts.
 
     Args:

@@ -16,9 +16,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedE
 
 
 @gin.register
-def npz(
-    path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str] | None = None
-) -> dict[str, np.ndarray]:
+def npz(path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, as `np.savez` writes it; pickled objects are never loaded.
 
     Args:
@@ -59,15 +57,11 @@ def _read(origin: str, file, keys: Sequence[str] | Mapping[str, str] | None) -> 
         raise UsageError(f"{origin} is damaged ({error}); write or copy it again") from error
 
 
-def _names(
-    origin: str, keys: Sequence[str] | Mapping[str, str] | None, stored: list[str]
-) -> Mapping[str, str]:
+def _names(origin: str, keys: Sequence[str] | Mapping[str, str] | None, stored: list[str]) -> Mapping[str, str]:
     """name in the batch -> name in the file."""
     if isinstance(keys, str):
         raise UsageError(f"npz.keys = {keys!r}: want a list of names; write npz.keys = [{keys!r}]")
-    wanted = (
-        {key: key for key in (stored if keys is None else keys)} if not isinstance(keys, Mapping) else keys
-    )
+    wanted = {key: key for key in (stored if keys is None else keys)} if not isinstance(keys, Mapping) else keys
     missing = sorted(set(wanted.values()) - set(stored))
     if missing:
         raise UsageError(f"{origin} has no array {missing}: it has {sorted(stored)}; change npz.keys")

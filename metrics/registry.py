@@ -117,9 +117,9 @@ class MetricRegistry:
         """Adds reduced tallies of two batches or steps up; `total` may be None or empty to start with."""
         merged = dict(total or {})
         for path, tally in more.items():
-            merged[path] = Tally(merged[path].value + tally.value, merged[path].count + tally.count) if (
-                path in merged
-            ) else tally
+            merged[path] = (
+                Tally(merged[path].value + tally.value, merged[path].count + tally.count) if (path in merged) else tally
+            )
         return merged
 
     def result(self, reduced: Mapping[str, Tally]) -> dict[str, float | np.ndarray]:

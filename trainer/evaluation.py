@@ -27,9 +27,7 @@ class Evaluation:
       feeds: dataset name -> eval batches.
     """
 
-    def __init__(
-        self, task: Task, model: keras.Model, strategy: tf.distribute.Strategy, feeds: Mapping[str, Feed]
-    ):
+    def __init__(self, task: Task, model: keras.Model, strategy: tf.distribute.Strategy, feeds: Mapping[str, Feed]):
         self._registries = {name: MetricRegistry(task.metrics) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():

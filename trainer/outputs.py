@@ -52,5 +52,3 @@ def check_writable(model_dir: Path, binding: str = "--model_dir") -> None:
         raise UsageError(f"{binding}={model_dir}: {folder} is a file, not a folder. Choose another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{binding}={model_dir}: {folder} cannot be written. Choose another folder.")
-
-

@@ -49,7 +49,9 @@ class Run:
         self._schedule = schedule
         self._console = ConsoleWriter(sys.stdout, schedule.train_steps, global_batch_size)
         self._writers = None if model_dir is None else RunWriters(model_dir)
-        self._saver = None if model_dir is None else Saver(training.state(), model_dir / "checkpoints", keep_checkpoints)
+        self._saver = (
+            None if model_dir is None else Saver(training.state(), model_dir / "checkpoints", keep_checkpoints)
+        )
         files = [self._writers.write] if self._writers else []
         self._summaries = Summaries(
             training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
@@ -69,7 +71,9 @@ class Run:
         """Runs up to `train_steps`; returns the last evaluation, dataset -> metric -> value."""
         end = self._schedule.train_steps
         if self._step >= end:
-            self._console.note(f"Nothing to do: {self._step} of {end} steps are done. Raise Trainer.train_steps to go on.")
+            self._console.note(
+                f"Nothing to do: {self._step} of {end} steps are done. Raise Trainer.train_steps to go on."
+            )
             return {}
         if self._writers:
             self._writers.rewind_to(self._step)

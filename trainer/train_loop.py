@@ -60,9 +60,9 @@ class TrainLoop:
         self._scale_loss = scale_loss
         self._step = step
         self._sums = GradientSums(strategy, accumulation)
-        self._differentiate = tf.function(
-            self._contribution, autograph=False, jit_compile=True
-        ) if jit_compile else self._contribution
+        self._differentiate = (
+            tf.function(self._contribution, autograph=False, jit_compile=True) if jit_compile else self._contribution
+        )
         self._run = tf.function(self._loop, autograph=False)
 
     @property

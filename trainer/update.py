@@ -40,7 +40,7 @@ class Update:
             names = ", ".join(variable.path for variable in self._variables) or "(the model has none)"
             raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
         variables = [self._variables[position] for position in gradients]
-        count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))   # without examples, all sums are 0
+        count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
         mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
         finite = self._finite(mean, loss)
         tf.cond(finite, lambda: self._step(mean, variables), lambda: None)

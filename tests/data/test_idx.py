@@ -15,9 +15,7 @@ CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
 def packed(array, kind="u1"):
-    header = struct.pack(">BBBB", 0, 0, CODES[kind], array.ndim) + struct.pack(
-        f">{array.ndim}I", *array.shape
-    )
+    header = struct.pack(">BBBB", 0, 0, CODES[kind], array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.astype(f">{kind}").tobytes()
 
 
@@ -85,9 +83,7 @@ def test_absent(files, tmp_path):
         idx(images, tmp_path / "no")
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x00\x00\x07\x01", b"\x00\x01\x08\x01", b"\x00\x00\x08\x00", b"P5 28 28"]
-)
+@pytest.mark.parametrize("content", [b"\x00\x00\x07\x01", b"\x00\x01\x08\x01", b"\x00\x00\x08\x00", b"P5 28 28"])
 def test_no_idx_file(files, content):
     with says(
         f"images' is no IDX file: want it to start with 00 00, a type of 08, 09, 0b, 0c, 0d, 0e and the "

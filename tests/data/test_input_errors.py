@@ -72,13 +72,16 @@ def test_unknown_rank_is_refused_and_an_unknown_size_is_not():
     assert Input(of_shape([None, 3]), 1).open_eval().element_spec == tf.TensorSpec([None, None, 3])
 
 
-def test_a_map_fn_that_returns_nothing_or_spoils_the_rank_is_named():
-    def forget(i):
-        i + 1
+@pytest.mark.parametrize("source", [NUMBERS, ARRAYS], ids=["stream", "arrays"])
+def test_a_map_fn_that_returns_nothing_is_named(source):
+    def forget(example):
+        tf.nest.flatten(example)
 
-    with pytest.raises(UsageError, match=r"Input\.map_fn gives NoneTensorSpec .* a forgotten return"):
-        Input(NUMBERS, 2, map_fn=forget).open_train()
+    with pytest.raises(UsageError, match=r"Input\.map_fn returned no tensors: want the mapped example"):
+        Input(source, 2, map_fn=forget).open_eval()
 
+
+def test_a_map_fn_that_spoils_the_rank_is_named():
     def spoil(i):
         return tf.numpy_function(lambda value: value, [i], tf.int64)
 

@@ -59,7 +59,7 @@ def test_several_epochs_at_once_are_each_their_own():
 def test_every_permutation_of_four_comes_about_as_often():
     counts = dict.fromkeys(itertools.permutations(range(4)), 0)
     epochs = 2400
-    flat = permuted(
+    flat = tf.function(permuted)(
         tf.tile(tf.range(4, dtype=tf.int64), [epochs]), tf.repeat(tf.range(epochs, dtype=tf.int64), 4), 4, 0
     )
     for row in flat.numpy().reshape(epochs, 4):

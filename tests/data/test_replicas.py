@@ -50,9 +50,7 @@ def test_mirrored_replicas_see_each_example_of_each_step_once(numbered, make, re
     feed = Input(make(numbered(18)), 8).open_train()
     traces = []
     loop = compiled_loop(feed, strategy, traces)
-    totals, seen = zip(
-        *(loop(tf.constant(f, tf.int64), tf.constant(4, tf.int64)) for f in (0, 4)), strict=True
-    )
+    totals, seen = zip(*(loop(tf.constant(f, tf.int64), tf.constant(4, tf.int64)) for f in (0, 4)), strict=True)
     x = numbered(18)["x"].astype(float)
     batches = [x[:8], x[8:16], x[16:]]
     expected = [sum(batches[s % 3].sum() * (s + 1) for s in range(f, f + 4)) for f in (0, 4)]

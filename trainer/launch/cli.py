@@ -97,7 +97,7 @@ def _prepare(config: configs.Config, trainer) -> None:
 
     with _explained(config):
         modes.prepare(FLAGS.mode, trainer, FLAGS.checkpoint)
-    if FLAGS.mode == "train_and_eval":   # the mode that uses everything: what it did not use is a mistake
+    if FLAGS.mode == "train_and_eval":  # the mode that uses everything: what it did not use is a mistake
         config.check_consumed()
 
 
@@ -115,7 +115,7 @@ def _explained(config: configs.Config) -> Iterator[None]:
 
 def _explain(config: configs.Config) -> int:
     """Prints where a value comes from. What is used is known only once everything was built and traced."""
-    configs.explain(config, FLAGS.explain)   # an unknown name is said before the building
+    configs.explain(config, FLAGS.explain)  # an unknown name is said before the building
     try:
         _prepare(config, _make_trainer(config, None))
     except Exception as error:
@@ -174,7 +174,9 @@ def _begin(folder, model_dir: Path) -> None:
     try:
         folder.begin()
     except OSError as error:
-        raise UsageError(f"--model_dir={model_dir} cannot be written ({error.strerror}): choose another folder.") from error
+        raise UsageError(
+            f"--model_dir={model_dir} cannot be written ({error.strerror}): choose another folder."
+        ) from error
 
 
 def _log_traceback() -> None:

@@ -29,31 +29,66 @@ def _define(define, name: str, default, text: str) -> None:
     _OURS.append(name)
 
 
-_define(flags.DEFINE_multi_string, "gin_file", [],
-        "A config file; repeat for several, later ones win. Searched in the working folder, --gin_search_path, then "
-        "the bundled configs (digits.gin, autoencoder.gin).")
-_define(flags.DEFINE_multi_string, "gin_param", [],
-        "One binding, such as Trainer.train_steps=500; repeat for several. Wins over every file.")
+_define(
+    flags.DEFINE_multi_string,
+    "gin_file",
+    [],
+    "A config file; repeat for several, later ones win. Searched in the working folder, --gin_search_path, then "
+    "the bundled configs (digits.gin, autoencoder.gin).",
+)
+_define(
+    flags.DEFINE_multi_string,
+    "gin_param",
+    [],
+    "One binding, such as Trainer.train_steps=500; repeat for several. Wins over every file.",
+)
 _define(flags.DEFINE_multi_string, "gin_search_path", [], "Another folder to search config files in; repeatable.")
-_define(flags.DEFINE_multi_string, "import_module", [],
-        "A module to import, whose gin.register makes your own tasks known; repeatable. The working folder is "
-        "importable.")
-_define(flags.DEFINE_string, "model_dir", None,
-        "The run's folder: everything it writes. Rerunning with the same one continues the run.")
-_define(flags.DEFINE_string, "mode", "train_and_eval",
-        f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or follows new ones until the last; predict and export "
-        "take the newest checkpoint unless --checkpoint names one.")
-_define(flags.DEFINE_string, "checkpoint", None,
-        "The checkpoint for --mode=eval, predict or export: /run/checkpoints/ckpt-500.")
-_define(flags.DEFINE_bool, "dry_run", False,
-        "Build everything, run one train and one eval step on the real input, print the model, the metric names and "
-        "the config; write nothing.")
-_define(flags.DEFINE_string, "explain", None,
-        "Tell where a parameter's value comes from, such as Trainer.train_steps: every binding with file and line, and "
-        "which one wins.")
+_define(
+    flags.DEFINE_multi_string,
+    "import_module",
+    [],
+    "A module to import, whose gin.register makes your own tasks known; repeatable. The working folder is importable.",
+)
+_define(
+    flags.DEFINE_string,
+    "model_dir",
+    None,
+    "The run's folder: everything it writes. Rerunning with the same one continues the run.",
+)
+_define(
+    flags.DEFINE_string,
+    "mode",
+    "train_and_eval",
+    f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or follows new ones until the last; predict and export "
+    "take the newest checkpoint unless --checkpoint names one.",
+)
+_define(
+    flags.DEFINE_string,
+    "checkpoint",
+    None,
+    "The checkpoint for --mode=eval, predict or export: /run/checkpoints/ckpt-500.",
+)
+_define(
+    flags.DEFINE_bool,
+    "dry_run",
+    False,
+    "Build everything, run one train and one eval step on the real input, print the model, the metric names and "
+    "the config; write nothing.",
+)
+_define(
+    flags.DEFINE_string,
+    "explain",
+    None,
+    "Tell where a parameter's value comes from, such as Trainer.train_steps: every binding with file and line, and "
+    "which one wins.",
+)
 _define(flags.DEFINE_bool, "list_configurables", False, "List what can be configured, with defaults.")
-_define(flags.DEFINE_integer, "virtual_cpus", None,
-        "Split the CPU into this many logical devices, so that @mirrored() runs as many replicas on a laptop.")
+_define(
+    flags.DEFINE_integer,
+    "virtual_cpus",
+    None,
+    "Split the CPU into this many logical devices, so that @mirrored() runs as many replicas on a laptop.",
+)
 
 
 def parse(argv: Sequence[str]) -> None:

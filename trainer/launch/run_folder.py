@@ -72,9 +72,7 @@ def _start_record() -> dict[str, Any]:
 def _git_revision() -> str | None:
     """The revision of the working folder; None where there is no git, or no repository."""
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

@@ -1,0 +1,205 @@
+"""What a user does with the command: train, look, stop, continue, override."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+def _weights(model_dir):
+    """Keras's name -> the newest checkpoint's weights and optimizer state."""
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model_dir / "checkpoints")))
+    return {
+        key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if key.endswith("VARIABLE_VALUE")
+    }
+
+
+def _points(folder):
+    """(tag, step) -> value, as TensorBoard reads it."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {
+        (tag, event.step): tf.make_ndarray(event.tensor_proto).item()
+        for tag in events.Tags()["tensors"]
+        if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
+        for event in events.Tensors(tag)
+    }
+
+
+def test_events_happen_at_their_steps(trained):
+    lines = [(line["split"], line["step"]) for line in trained.lines()]
+    assert lines == [("train", 20), ("eval", 30), ("train", 40), ("train", 60), ("eval", 60)]
+    saved = tf.train.get_checkpoint_state(str(trained.model_dir / "checkpoints")).all_model_checkpoint_paths
+    assert [path.rpartition("-")[2] for path in saved] == ["25", "50", "60"]
+
+
+def test_counts_are_the_examples_seen(trained):
+    # 1,437 train digits in batches of 64: 22 full ones and one of 29. Steps 1-20 see 20 x 64; 21-40: 19 x 64 + 29.
+    counts = {(line["split"], line["step"]): line["counts"]["accuracy"] for line in trained.lines()}
+    assert counts["train", 20] == 20 * 64
+    assert counts["train", 40] == 19 * 64 + 29
+    assert counts["eval", 60] == 360
+
+
+def test_event_files_hold_what_metrics_jsonl_holds(trained):
+    for folder in ("train", "eval"):
+        written = {
+            (path, line["step"]): value
+            for line in trained.lines()
+            if line["split"] == folder
+            for path, value in line["metrics"].items()
+        }
+        shown = _points(trained.model_dir / folder)
+        assert shown == {key: np.float32(value) for key, value in written.items()}
+        assert {path for path, _ in shown} == {"loss", "accuracy"}
+
+
+def test_the_run_folder_describes_the_run(trained):
+    record = json.loads((trained.model_dir / "run.json").read_text())
+    assert record["exit_reason"] == "done"
+    assert "--gin_file=digits.gin" in record["argv"]
+    assert record["versions"]["tensorflow"] == tf.__version__
+    assert record["start"] <= record["end"]
+    assert "Trainer.train_steps = 60" in (trained.model_dir / "config.gin").read_text()
+    operative = (trained.model_dir / "operative_config.gin").read_text()
+    assert "Trainer.keep_checkpoints = 3" in operative   # a default that nobody bound
+    assert "mlp.hidden = (128,)" in operative            # consumed when the model was built
+
+
+def test_the_console_is_quiet_and_plain(trained):
+    lines = trained.done.stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("step 20/60 | loss ")
+    assert lines[1].startswith("eval  30 | loss ")
+    assert trained.done.stderr == ""
+
+
+def test_a_rerun_does_nothing_more(trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.model_dir.rglob("*") if "ckpt" in path.name}
+    lines = trained.lines()
+    done = trained.ok(*("--gin_param=" + binding for binding in ("Trainer.train_steps=60",)))
+    assert "Nothing to do: 60 of 60 steps are done" in done.stdout
+    assert trained.lines() == lines
+    assert before == {path: path.stat().st_mtime_ns for path in trained.model_dir.rglob("*") if "ckpt" in path.name}
+
+
+def test_a_rerun_continues_as_if_it_had_not_stopped(command, trained, short):
+    command.ok(*short, "--gin_param=Trainer.train_steps=25")
+    again = command.ok(*short)
+    assert "Changed since the last run: Trainer.train_steps: 25 -> 60" in again.stdout
+    resumed, straight = _weights(command.model_dir), _weights(trained.model_dir)
+    assert resumed.keys() == straight.keys()
+    for key, value in straight.items():
+        if not key.startswith("save_counter"):
+            np.testing.assert_array_equal(resumed[key], value, err_msg=key)
+    evals = [[line for line in each.lines() if line["split"] == "eval"][-1] for each in (command, trained)]
+    assert evals[0] == evals[1]
+
+
+def test_two_replicas_train_the_same_model(command, trained, short):
+    command.ok(*short, "--virtual_cpus=2", "--gin_param=Trainer.strategy=@mirrored()")
+    mirrored, single = _weights(command.model_dir), _weights(trained.model_dir)
+    for key, value in single.items():
+        np.testing.assert_allclose(mirrored[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+    for ours, theirs in zip(command.lines(), trained.lines(), strict=True):
+        assert ours["counts"] == theirs["counts"]
+        assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=1e-5)
+    devices = json.loads((command.model_dir / "run.json").read_text())["devices"]
+    assert len(devices) == 2
+
+
+def test_eval_accuracy_is_numpys_on_the_same_predictions(trained):
+    from tallyloop.data import digits
+
+    trained.ok("--mode=predict")
+    predicted = np.load(trained.model_dir / "predictions" / "test.npz")
+    labels = digits(split="test")["y"]
+    last = [line for line in trained.lines() if line["split"] == "eval"][-1]
+    assert last["metrics"]["accuracy"] == np.mean(predicted["label"] == labels)
+    nll = -np.log(predicted["probabilities"].astype(np.float64)[np.arange(360), labels])
+    assert last["metrics"]["loss"] == pytest.approx(nll.mean(), rel=1e-5)
+
+
+def test_eval_of_a_given_checkpoint(trained, tmp_path):
+    expected = next(line for line in trained.lines() if (line["split"], line["step"]) == ("eval", 60))
+    checkpoint = trained.model_dir / "checkpoints" / "ckpt-60"
+    trained.ok("--mode=eval", f"--checkpoint={checkpoint}", model_dir=tmp_path / "eval_run")
+    assert trained.lines(tmp_path / "eval_run") == [expected]
+    assert not (tmp_path / "eval_run" / "checkpoints").exists()
+
+
+def test_eval_follows_to_the_last_checkpoint(trained, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(trained.model_dir / "checkpoints")
+    trained.ok("--mode=eval", "--gin_param=Trainer.train_steps=60", model_dir=tmp_path / "run")
+    assert [line["step"] for line in trained.lines(tmp_path / "run")] == [60]
+
+
+def test_export_writes_a_keras_model(trained):
+    import keras
+
+    from tallyloop.data import digits
+
+    trained.ok("--mode=export")
+    model = keras.models.load_model(trained.model_dir / "export" / "model.keras")
+    arrays = digits(split="test")
+    accuracy = np.mean(np.argmax(model.predict(arrays["x"], verbose=0), -1) == arrays["y"])
+    last = [line for line in trained.lines() if line["split"] == "eval"][-1]
+    assert accuracy == last["metrics"]["accuracy"]
+
+
+def test_a_dry_run_writes_nothing(command):
+    done = command.ok("--dry_run")
+    assert not command.model_dir.exists()
+    assert list(command.folder.iterdir()) == []
+    assert "Total params: 9,610" in done.stdout      # 64 x 128 + 128 + 128 x 10 + 10
+    assert "accuracy = " in done.stdout
+    assert "Trainer.train_steps = 2000" in done.stdout
+
+
+def test_explain_names_every_binding_and_the_winner(command):
+    done = command.ok("--gin_param=Trainer.train_steps=7", "--explain=Trainer.train_steps")
+    first, *bindings = done.stdout.splitlines()
+    assert first == "Trainer.train_steps (int, default 1000)"
+    assert "digits.gin:" in bindings[0]
+    assert bindings[0].endswith("Trainer.train_steps = 2000  (overridden)")
+    assert bindings[1].endswith("Trainer.train_steps = 7  (wins, used)")
+    assert not command.model_dir.exists()
+
+
+def test_the_autoencoder_shows_its_parts(command, short):
+    command.ok(*short, gin_file="autoencoder.gin")
+    last = command.lines()[-1]["metrics"]
+    stages = {f"stage_{i}/{name}" for i in (1, 2) for name in ("activation", "active")}
+    assert last.keys() == {"loss", "loss/total", "loss/reconstruction", "loss/sparsity"} | stages
+    assert last["loss/total"] == pytest.approx(last["loss/reconstruction"] + 1e-3 * last["loss/sparsity"], rel=1e-6)
+    assert last["loss"] == pytest.approx(last["loss/total"], rel=1e-6)
+
+
+def test_list_configurables(command):
+    done = command.raw("--list_configurables")
+    assert done.returncode == 0
+    for name in ("Trainer", "Input", "ClassifierTask", "keras.optimizers.Adam", "mirrored"):
+        assert name.rpartition(".")[2] in done.stdout
+
+
+def test_help_does_not_load_tensorflow(command):
+    import subprocess
+    import sys
+
+    done = command.raw("--help")
+    assert done.returncode == 0
+    assert "--gin_param=PARAM" in done.stdout
+    code = "import sys; from tallyloop.trainer.launch import cli; cli.main(['t', '--help']); print('tensorflow' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.endswith("False\n")
+
+
+def test_idx_files_train(command, short, write_idx):
+    rng = np.random.default_rng(0)
+    write_idx(command.folder / "images.gz", rng.integers(0, 256, (50, 8, 8)))
+    write_idx(command.folder / "labels", rng.integers(0, 10, 50))
+    source = ["--gin_param=train/Input.source=@idx", "--gin_param=test/Input.source=@idx"]
+    command.ok(*short, *source, "--gin_param=idx.images=images.gz", "--gin_param=idx.labels=labels")
+    assert command.lines()[-1]["counts"]["accuracy"] == 50
