@@ -1,11 +1,24 @@
-"""Settings that hold for every test of this process."""
+"""Settings and fixtures that hold for every test of this process."""
 
+import functools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402  (after the log level, which TensorFlow reads when imported)
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
+
+
+@functools.cache
+def _mirrored(replicas):
+    return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(replicas)])
+
+
+@pytest.fixture(scope="session")
+def mirrored_on():
+    """mirrored_on(n) -> a MirroredStrategy of n replicas."""
+    return _mirrored
