@@ -37,8 +37,8 @@ class ClassifierTask(Task):
     ):
         if isinstance(model, keras.Model) or not callable(model):
             raise UsageError(
-                f"ClassifierTask.model = {model!r}: wanted a function that makes the model, so that the Trainer can make "
-                "it on all devices: write @mlp, not @mlp()."
+                f"ClassifierTask.model = {model!r}: wanted a function that makes the model, so that the Trainer can "
+                "make it on all devices: write @mlp, not @mlp()."
             )
         self._make_model = model
         self._features = features
@@ -73,8 +73,8 @@ class ClassifierTask(Task):
         if labels.min() < 0 or labels.max() >= classes:
             wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
             raise UsageError(
-                f"{where}: label {labels[wrong]} of example {wrong} is out of range: the model has {classes} classes, so "
-                f"wanted 0 to {classes - 1}. Raise the model's number of classes (mlp.num_classes) or mend the labels."
+                f"{where}: label {labels[wrong]} of example {wrong} is out of range: the model has {classes} classes, "
+                f"so wanted 0 to {classes - 1}. Raise the model's number of classes (mlp.num_classes) or mend the labels."
             )
 
     def _of(self, batch: Mapping[str, Any], key: str, where: str = "The batch") -> Any:

@@ -113,7 +113,7 @@ class Run:
             self._summaries.emit(summary)
 
     def _save(self) -> None:
-        # The points come before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
+        # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
         self._writers.flush()
         self._saver.save(self._step)
 

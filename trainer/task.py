@@ -94,7 +94,7 @@ def loss_tally(losses: Any) -> Tally:
     losses = tf.convert_to_tensor(losses)
     if losses.shape.rank == 0:
         raise UsageError(
-            "loss returned a scalar, which is averaged (or summed) already: return one loss an example, shape (batch,), "
+            "loss returned a scalar, which is averaged or summed already: return one loss an example, shape (batch,), "
             "or metrics.Tally(sum, count). A mean over unequal pieces cannot be undone."
         )
     return Tally(tf.reduce_sum(tf.cast(losses, tf.float32)), tf.cast(tf.size(losses), tf.float32))

@@ -13,13 +13,14 @@ from .keras_names import register_keras
 from .listing import list_configurables
 from .loading import latest, load
 from .required import check_required, missing_required
-from .text import diff
-from .usage import Unused, check_consumed
+from .text import as_given, diff, operative
+from .usage import Unused, check_consumed, unused
 
 __all__ = [
     "Binding",
     "Config",
     "Unused",
+    "as_given",
     "check_consumed",
     "check_required",
     "diff",
@@ -29,7 +30,9 @@ __all__ = [
     "list_configurables",
     "load",
     "missing_required",
+    "operative",
     "register_keras",
     "unlocked",
+    "unused",
     "without_gin_notes",
 ]

@@ -65,11 +65,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return isinstance(value, wider) and not isinstance(value, bool)
     if isinstance(value, str) and issubclass(kind, os.PathLike):
         return True  # a config cannot write a path in any other way
-    if (
-        isinstance(value, str | bytes)
-        and kind not in (str, bytes)
-        and issubclass(kind, collections.abc.Iterable)
-    ):
+    if isinstance(value, str | bytes) and kind not in (str, bytes) and issubclass(kind, collections.abc.Iterable):
         return False  # a str is a sequence of str, and nobody means it
     if typing.is_typeddict(kind):
         return isinstance(value, dict)

@@ -57,9 +57,7 @@ def _refuse_python_name(text: str, parameter: Parameter) -> None:
         return
     meaning = _MEANINGS[text.lower()]
     is_default = parameter.default is not NOTHING and parameter.default is meaning
-    if is_default or annotations.fits(
-        meaning, parameter.annotation
-    ):  # an unannotated parameter takes anything
+    if is_default or annotations.fits(meaning, parameter.annotation):  # an unannotated parameter takes anything
         problem = f"`{text}` is not a value: did you mean {name}?"
         raise UsageError(_sentences(problem, _string_advice(text)))
 

@@ -86,8 +86,7 @@ def _meant_instead(binding: Binding, used: Collection[str]) -> str:
     owners = [
         f'"{names.short(selector)}.{binding.scope}"'
         for selector, configurable in sorted(engine.configurables().items())
-        if not selector.startswith((names.KERAS, "gin."))
-        and binding.scope in signature(configurable).parameters
+        if not selector.startswith((names.KERAS, "gin.")) and binding.scope in signature(configurable).parameters
     ]
     return f": did you mean {' or '.join(owners[:3])}?" if owners else f": no value is %{binding.scope}"
 
@@ -107,11 +106,7 @@ def _dead_scopes(config: Config, written: Sequence[Written]) -> Iterator[str]:
 def _wrong_type(binding: Binding, config: Config) -> Iterator[str]:
     parameter = signature(engine.configurables()[binding.selector]).get(binding.param)
     value, wanted = config.resolved(binding.value), parameter.annotation
-    if (
-        parameter.default is not NOTHING
-        and type(parameter.default) is type(value)
-        and parameter.default == value
-    ):
+    if parameter.default is not NOTHING and type(parameter.default) is type(value) and parameter.default == value:
         return  # `x: int = None` takes None
     if annotations.fits(annotations.concrete(value), wanted):
         return

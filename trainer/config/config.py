@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from gin import config_parser
 
-from . import engine, names, text, usage
+from . import engine, names
 from .places import Place
 from .scopes import is_within
 from .values import Macro, render, replace
-
-if TYPE_CHECKING:
-    from .usage import Unused
 
 Key = tuple[str, str, str]
 
@@ -87,22 +84,6 @@ class Config:
     def resolved(self, value: Any) -> Any:
         """Returns a value with its macros replaced by theirs; constants stay."""
         return resolve_macros(value, self.effective)
-
-    def unused(self) -> list[Unused]:
-        """Returns the bindings that no call has used so far; complete after the first train and eval step."""
-        return usage.unused(self)
-
-    def as_given(self) -> str:
-        """Returns the effective bindings as a config text (`config.gin`), which `load` reads back."""
-        return text.as_given(self)
-
-    def operative(self) -> str:
-        """Returns what was used, defaults included, as a config text (`operative_config.gin`)."""
-        return text.operative(self)
-
-    def check_consumed(self, ignore: Collection[str] = ()) -> None:
-        """Raises `UsageError` when a binding was not used; see `tallyloop.trainer.config.check_consumed`."""
-        usage.check_consumed(self, ignore)
 
 
 def resolve_macros(value: Any, effective: dict[Key, Binding], inside: tuple[str, ...] = ()) -> Any:

@@ -53,17 +53,13 @@ def register_keras() -> None:
 
 def _classes(module: ModuleType) -> list[tuple[str, type]]:
     """Returns a module's classes, each under its own name first and then under its other names."""
-    found = [
-        (name, target) for name, target in vars(module).items() if inspect.isclass(target) and name[0] != "_"
-    ]
+    found = [(name, target) for name, target in vars(module).items() if inspect.isclass(target) and name[0] != "_"]
     if module.__name__ == "keras":
         found = [(name, target) for name, target in found if name in _FROM_KERAS_ITSELF]
     return sorted(found, key=lambda item: (item[0] != item[1].__name__, item[0]))
 
 
-def _register(
-    target: type, module: str, name: str, registered: dict[type, str], known: Collection[str]
-) -> None:
+def _register(target: type, module: str, name: str, registered: dict[type, str], known: Collection[str]) -> None:
     selector = f"{module}.{name}"
     if target in registered:
         names.ALIASES[selector] = registered[target]

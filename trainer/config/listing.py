@@ -17,9 +17,7 @@ _WIDTH = 100
 def list_configurables() -> str:
     """Returns every configurable: Tallyloop's and the user's in full, then Keras's names by module."""
     own, users, keras = [], [], {}
-    for selector, configurable in sorted(
-        engine.configurables().items(), key=lambda item: names.short(item[0])
-    ):
+    for selector, configurable in sorted(engine.configurables().items(), key=lambda item: names.short(item[0])):
         if selector.startswith("gin."):
             continue
         if selector.startswith(names.KERAS):
@@ -41,9 +39,7 @@ def _entry(configurable: engine.Configurable) -> str:
     takes = signature(configurable)
     parameters = [*map(_parameter, takes.parameters.values()), *(["**kwargs"] if takes.open else [])]
     head = f"{names.short(configurable.selector)}({', '.join(parameters)})"
-    lines = textwrap.wrap(
-        head, _WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False
-    )
+    lines = textwrap.wrap(head, _WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
     summary = (inspect.getdoc(configurable.wrapped) or "").partition("\n")[0]
     return "".join(f"{line}\n" for line in [*lines, *([f"    {summary}"] if summary else [])])
 

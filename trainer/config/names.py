@@ -23,9 +23,7 @@ def resolve(selector: str) -> str:
     Raises:
         UsageError: nothing has this name, or several things have.
     """
-    found = sorted(
-        set(engine.matching(selector)) or {ALIASES[a] for a in ALIASES.matching_selectors(selector)}
-    )
+    found = sorted(set(engine.matching(selector)) or {ALIASES[a] for a in ALIASES.matching_selectors(selector)})
     if len(found) > 1:
         found = [name for name in found if not name.startswith(KERAS)] or found
     if not found:

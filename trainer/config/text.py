@@ -121,9 +121,7 @@ def _contents(text: str, source: str) -> dict[str, str]:
         elif isinstance(statement, config_parser.BindingStatement):
             scope = f"{statement.scope}/" if statement.scope else ""
             param = f".{statement.arg_name}" if statement.arg_name else ""
-            found[f"{scope}{_settled(statement.selector, bool(param))}{param}"] = render(
-                statement.value, _settled
-            )
+            found[f"{scope}{_settled(statement.selector, bool(param))}{param}"] = render(statement.value, _settled)
     return found
 
 

@@ -58,9 +58,7 @@ def check_consumed(config: Config, ignore: Collection[str] = ()) -> None:
     if len(found) == 1:
         raise UsageError(f"a binding has no effect: {found[0]}")
     if found:
-        raise UsageError(
-            f"{len(found)} bindings have no effect:\n" + "\n".join(f"  {item}" for item in found)
-        )
+        raise UsageError(f"{len(found)} bindings have no effect:\n" + "\n".join(f"  {item}" for item in found))
 
 
 def is_used(binding: Binding, config: Config, calls: dict) -> bool:
@@ -101,9 +99,7 @@ def _was_overridden(binding: Binding, config: Config) -> bool:
         same = (other.selector, other.param) == (binding.selector, binding.param)
         if same and is_within(binding.scope, other.scope) and _overrides(other, binding):
             return True
-    return any(
-        _overrides(won, binding) and _leads_to(lost, binding, config) for lost, won in config.overridden()
-    )
+    return any(_overrides(won, binding) and _leads_to(lost, binding, config) for lost, won in config.overridden())
 
 
 def _overrides(later: Binding, binding: Binding) -> bool:
@@ -113,9 +109,7 @@ def _overrides(later: Binding, binding: Binding) -> bool:
 def _leads_to(lost: Binding, binding: Binding, config: Config) -> bool:
     """Tells whether a binding's references lead to a call that would have taken another binding."""
     places = reach([lost], lost.scope, lambda scope, selector: _all_for(config, scope, selector))
-    return any(
-        place.selector == binding.selector and is_within(binding.scope, place.scope) for place in places
-    )
+    return any(place.selector == binding.selector and is_within(binding.scope, place.scope) for place in places)
 
 
 def _all_for(config: Config, scope: str, selector: str) -> list[Binding]:

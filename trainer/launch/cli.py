@@ -77,8 +77,8 @@ def _import(name: str) -> None:
         if error.name is None or not (name + ".").startswith(error.name + "."):
             raise
         raise UsageError(
-            f"--import_module={name}: no such module. It is searched in the working folder ({Path.cwd()}) and where Python "
-            "finds packages; write it with dots and without .py."
+            f"--import_module={name}: no such module. It is searched in the working folder ({Path.cwd()}) and where "
+            "Python finds packages; write it with dots and without .py."
         ) from error
 
 
@@ -98,7 +98,7 @@ def _prepare(config: configs.Config, trainer) -> None:
     with _explained(config):
         modes.prepare(FLAGS.mode, trainer, FLAGS.checkpoint)
     if FLAGS.mode == "train_and_eval":  # the mode that uses everything: what it did not use is a mistake
-        config.check_consumed()
+        configs.check_consumed(config)
 
 
 @contextlib.contextmanager
@@ -133,7 +133,7 @@ def _dry_run(config: configs.Config) -> int:
         print(f"\n{summary.split} metrics:")
         for path, value in sorted(summary.metrics.items()):
             print(f"  {path} = {value}")
-    print(f"\nConfig:\n\n{config.operative()}")
+    print(f"\nConfig:\n\n{configs.operative(config)}")
     print("Dry run: nothing was written.")
     return DONE
 

@@ -21,8 +21,8 @@ def prepare(mode: str, trainer: Trainer, checkpoint: str | None) -> None:
     """Checks and traces what the mode needs, before anything is written."""
     if checkpoint is not None and not tf.io.gfile.exists(checkpoint + ".index"):
         raise UsageError(
-            f"--checkpoint={checkpoint}: no such checkpoint (there is no {checkpoint}.index); wanted its path without an "
-            "ending, such as /run/checkpoints/ckpt-500."
+            f"--checkpoint={checkpoint}: no such checkpoint (there is no {checkpoint}.index); wanted its path "
+            "without an ending, such as /run/checkpoints/ckpt-500."
         )
     trainer.prepare(train=mode in ("train", "train_and_eval"), evaluate=mode in ("train_and_eval", "eval"))
 

@@ -32,13 +32,13 @@ class RunFolder:
     def changes(self) -> list[str]:
         """What differs from the config of the run before in this folder; empty if there was none."""
         before = self._folder / "config.gin"
-        return configs.diff(before.read_text(), self._config.as_given()) if before.exists() else []
+        return configs.diff(before.read_text(), configs.as_given(self._config)) if before.exists() else []
 
     def begin(self) -> None:
         """Writes the configs, as given and as used, and the start of `run.json`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        _replace(self._folder / "config.gin", self._config.as_given())
-        _replace(self._folder / "operative_config.gin", self._config.operative())
+        _replace(self._folder / "config.gin", configs.as_given(self._config))
+        _replace(self._folder / "operative_config.gin", configs.operative(self._config))
         self._record = _start_record()
         self._write_record()
 

@@ -71,8 +71,7 @@ def test_gin_gets_the_string(load):
         ),
         (
             "tests_input.decay=1e-3x",
-            "cannot read `1e-3x`; by default tests_input.decay is 0.1 (float). "
-            "For the string write '\"1e-3x\"'",
+            "cannot read `1e-3x`; by default tests_input.decay is 0.1 (float). For the string write '\"1e-3x\"'",
         ),
         ("tests_input.path=@", "cannot read `@`: Unexpected token. For the string write '\"@\"'"),
         (

@@ -80,8 +80,7 @@ def test_a_keyword_that_the_function_behind_refuses(load):
     load("tests_behind.a = 1\ntests_behind.c = 1\n")
     (lambda_name,) = {"test_a_keyword_that_the_function_behind_refuses.<locals>.behind.<locals>.<lambda>()"}
     assert str(explain_call_error(failure("tests_behind"))) == (
-        f"a.gin:2: tests_behind does not take `c` ({lambda_name} got an unexpected keyword argument 'c'). "
-        "It takes: a"
+        f"a.gin:2: tests_behind does not take `c` ({lambda_name} got an unexpected keyword argument 'c'). It takes: a"
     )
 
 

@@ -46,11 +46,7 @@ def test_use_is_known_once_something_ran(load):
 
 
 def test_a_macro(load):
-    expected = (
-        "%size (a macro)\n"
-        f"  a.gin:5: size = 2  (wins, {UNKNOWN})\n"
-        "  taken by a.gin:3: tests_input.batch = %size"
-    )
+    expected = f"%size (a macro)\n  a.gin:5: size = 2  (wins, {UNKNOWN})\n  taken by a.gin:3: tests_input.batch = %size"
     loaded = load(TEXT)
     assert explain(loaded, "size") == explain(loaded, "%size") == expected
 

@@ -1,5 +1,6 @@
 import gin
 import pytest
+from tallyloop.trainer import config as configs
 from tallyloop.trainer.config import engine, list_configurables, register_keras
 
 keras = pytest.importorskip("keras")
@@ -74,24 +75,21 @@ def test_a_name_of_two_classes_is_refused(refused):
 def test_ones_own_name_wins_over_keras(load):
     gin.register("Dense", module="tests_config")(lambda: "mine")
     assert (
-        made(load, "TestsTrainer.data = [@Dense(), @keras.layers.Dense()]\nkeras.layers.Dense.units = 1\n")[0]
-        == "mine"
+        made(load, "TestsTrainer.data = [@Dense(), @keras.layers.Dense()]\nkeras.layers.Dense.units = 1\n")[0] == "mine"
     )
-    text = load("TestsTrainer.data = [@Dense(), @keras.layers.Dense()]\n").as_given()
+    text = configs.as_given(load("TestsTrainer.data = [@Dense(), @keras.layers.Dense()]\n"))
     assert text == "# Bindings\nTestsTrainer.data = [@Dense(), @layers.Dense()]\n"
     engine.gin.config._REGISTRY.pop("tests_config.Dense")
 
 
 def test_a_config_text_with_keras_names_loads_again(load):
-    loaded = load(
-        "TestsTrainer.data = @keras.optimizers.Adam()\nkeras.optimizers.Adam.learning_rate = 0.25\n"
-    )
+    loaded = load("TestsTrainer.data = @keras.optimizers.Adam()\nkeras.optimizers.Adam.learning_rate = 0.25\n")
     gin.get_configurable("TestsTrainer")(task=None)
-    given, operative = loaded.as_given(), loaded.operative()
+    given, operative = configs.as_given(loaded), configs.operative(loaded)
     assert given == "# Bindings\nAdam.learning_rate = 0.25\nTestsTrainer.data = @Adam()\n"
     assert "\nAdam.beta_1 = 0.9\n" in operative
-    assert load(given).as_given() == given
-    assert load(operative).as_given() == operative
+    assert configs.as_given(load(given)) == given
+    assert configs.as_given(load(operative)) == operative
 
 
 def test_keras_is_listed_by_module():

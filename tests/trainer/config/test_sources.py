@@ -103,9 +103,7 @@ def test_an_import_of_nothing_is_refused_and_a_failing_module_speaks_for_itself(
     write(folders / "work/main.gin", "# first\nimport tests_no_such_module.part\n")
     with pytest.raises(UsageError) as caught:
         config.load(["main.gin"])
-    assert str(caught.value) == (
-        "main.gin:2: cannot import tests_no_such_module.part: no module tests_no_such_module"
-    )
+    assert str(caught.value) == ("main.gin:2: cannot import tests_no_such_module.part: no module tests_no_such_module")
     write(folders / "work/tests_failing.py", "import tests_missing_dependency\n")
     write(folders / "work/main.gin", "import tests_failing\n")
     with pytest.raises(ModuleNotFoundError, match="tests_missing_dependency"):
@@ -114,6 +112,4 @@ def test_an_import_of_nothing_is_refused_and_a_failing_module_speaks_for_itself(
 
 def test_dynamic_registration_is_refused(refused):
     message = refused("from __gin__ import dynamic_registration\n")
-    assert message.startswith(
-        "a.gin:1: Tallyloop does not support gin's dynamic registration: remove this line"
-    )
+    assert message.startswith("a.gin:1: Tallyloop does not support gin's dynamic registration: remove this line")

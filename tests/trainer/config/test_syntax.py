@@ -8,8 +8,7 @@ import pytest
         (
             "\ntests_input.path = hello\n",
             "2:20",
-            "`hello` is not a value: did you mean the string 'hello', the configurable @hello, or the macro "
-            "%hello?",
+            "`hello` is not a value: did you mean the string 'hello', the configurable @hello, or the macro %hello?",
         ),
         ("tests_input.batch 3\n", "1:19", "Couldn't parse statement, expected ':' or '='."),
         ("tests_input.batch = (1, $)\n", "1:25", "Unable to parse value."),
@@ -26,8 +25,7 @@ def test_a_syntax_error_has_its_place_its_reason_and_its_line(refused, text, pla
 
 def test_a_block_binds_like_single_lines(load):
     loaded = load(
-        "train/tests_input:\n  batch = 3\n  # a remark\n  path = 'x'\n"
-        "TestsTrainer.data = @train/tests_input()\n"
+        "train/tests_input:\n  batch = 3\n  # a remark\n  path = 'x'\nTestsTrainer.data = @train/tests_input()\n"
     )
     assert [(b.name, b.value, str(b.place)) for b in loaded.bindings[:2]] == [
         ("train/tests_input.batch", 3, "a.gin:2"),

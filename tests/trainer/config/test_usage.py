@@ -1,11 +1,12 @@
 import gin
 import pytest
 from tallyloop.metrics.errors import UsageError
+from tallyloop.trainer import config as configs
 from tallyloop.trainer.config import check_consumed
 
 
 def unused(loaded) -> list[str]:
-    return [str(item) for item in loaded.unused()]
+    return [str(item) for item in configs.unused(loaded)]
 
 
 def train(**given) -> None:
@@ -14,14 +15,11 @@ def train(**given) -> None:
 
 def test_what_was_called_is_used(load):
     loaded = load(
-        "TestsTrainer.data = @train/tests_input()\n"
-        "train/tests_input.batch = %size\n"
-        "tests_input.path = 'x'\n"
-        "size = 8\n"
+        "TestsTrainer.data = @train/tests_input()\ntrain/tests_input.batch = %size\ntests_input.path = 'x'\nsize = 8\n"
     )
-    assert len(loaded.unused()) == 3  # the macro's user is among them
+    assert len(configs.unused(loaded)) == 3  # the macro's user is among them
     train()
-    assert loaded.unused() == []
+    assert configs.unused(loaded) == []
     check_consumed(loaded)
 
 
@@ -54,17 +52,15 @@ def test_an_outer_binding_that_an_inner_one_always_beats_is_unused(load):
     reason = "a/tests_input.batch (a.gin:3) is for an inner scope and wins in every call"
     assert unused(loaded) == [f"a.gin:2: tests_input.batch = 1: {reason}"]
     gin.get_configurable("tests_input")()
-    assert loaded.unused() == []
+    assert configs.unused(loaded) == []
 
 
 def test_what_the_caller_gives_is_not_taken_from_the_config(load):
     loaded = load("TestsTrainer.rate = 1\n")
     train(rate=2)
-    assert unused(loaded) == [
-        "a.gin:1: TestsTrainer.rate = 1: the code that calls TestsTrainer gives `rate` itself"
-    ]
+    assert unused(loaded) == ["a.gin:1: TestsTrainer.rate = 1: the code that calls TestsTrainer gives `rate` itself"]
     train()
-    assert loaded.unused() == []
+    assert configs.unused(loaded) == []
 
 
 BUNDLED = (
@@ -88,7 +84,7 @@ BUNDLED = (
 def test_what_an_override_makes_useless_in_a_file_is_not_held_against_the_file(load, override):
     loaded = load(BUNDLED, params=[override])
     train()
-    assert loaded.unused() == []
+    assert configs.unused(loaded) == []
 
 
 def test_what_the_overriding_file_itself_leaves_useless_is(load):
@@ -111,6 +107,6 @@ def test_an_override_excuses_only_what_the_overridden_reference_led_to(load):
 def test_names_can_be_ignored(load, ignore):
     loaded = load("TestsTrainer.data = @b/tests_open()\nb/tests_input.batch = 1\n")
     train()
-    loaded.check_consumed(ignore=[ignore])
+    configs.check_consumed(loaded, ignore=[ignore])
     with pytest.raises(UsageError, match=r"^a binding has no effect: a.gin:2: b/tests_input.batch = 1"):
-        loaded.check_consumed(ignore=["a/tests_input", "tests_input.path", "input"])
+        configs.check_consumed(loaded, ignore=["a/tests_input", "tests_input.path", "input"])
