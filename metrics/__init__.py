@@ -7,16 +7,21 @@ Usable with the `Trainer`, which does all of this by itself, and in a loop writt
 
 from .lazy import lazy_exports
 
-__all__ = ["MetricRegistry", "Tally", "UsageError", "add", "composite_loss", "scope"]
+_EXPORTS = {
+    "Finisher": ".finish",
+    "KerasMetric": ".keras_metrics",
+    "MetricRegistry": ".registry",
+    "Tally": ".tally",
+    "UsageError": ".errors",
+    "add": ".recording",
+    "composite_loss": ".composite",
+    "confusion_matrix": ".confusion",
+    "per_class": ".finish",
+    "percentiles": ".histograms",
+    "scope": ".recording",
+    "score_histogram": ".histograms",
+    "watch": ".watching",
+}
+__all__ = list(_EXPORTS)
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "MetricRegistry": ".registry",
-        "Tally": ".tally",
-        "UsageError": ".errors",
-        "add": ".recording",
-        "composite_loss": ".composite",
-        "scope": ".recording",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from .lifting import outside_trace
-from .packing import DTYPE, Layout, layout_of, pack
+from .packing import Layout, pack
+from .registry import MetricRegistry
 from .tally import Tally
 
 
@@ -31,7 +32,7 @@ class Drained(NamedTuple):
         found: dict[str, list[int]] = {}
         for replica, vector in enumerate(self.per_replica):
             for path, tally in self.layout.unpack(vector.numpy()).items():
-                if not np.isfinite(tally.value).all():
+                if np.any(tally.count) and not np.isfinite(tally.value).all():
                     found.setdefault(path, []).append(replica)
         return found
 
@@ -44,51 +45,60 @@ class Accumulator:
 
     Args:
       strategy: whose replicas accumulate.
+      registry: which metrics are maxima and not sums.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy):
+    def __init__(self, strategy: tf.distribute.Strategy, registry: MetricRegistry):
         self._strategy = strategy
+        self._registry = registry
         self._layout: Layout | None = None
         self._sums: tf.Variable | None = None
-        self._drain = tf.function(self._read_and_zero, autograph=False)
+        self._drain = tf.function(self._read_and_reset, autograph=False)
 
     def pack(self, tallies: Mapping[str, Tally], active: tf.Tensor) -> tf.Tensor:
-        """In a replica: the step's tallies as a vector; zeros where `active` is False."""
-        layout = layout_of(tallies)
+        """In a replica: the step's tallies as a vector; that of no examples where `active` is False."""
+        layout = self._registry.layout(tallies)
         assert self._layout in (None, layout), "the replicas record different metrics"
         self._layout = layout
-        packed = pack(tallies)
-        return tf.where(active, packed, tf.zeros_like(packed))
+        return tf.where(active, pack(tallies, layout), layout.identity())
 
     def add(self, packed) -> None:
         """In the cross-replica context of a step: adds what the replicas packed."""
         if self._sums is None:
             self._sums = outside_trace(self._create)
-        self._strategy.run(self._sums.assign_add, args=(packed,))
+        self._strategy.run(self._add, args=(packed,))
 
     def drain(self) -> Drained:
         """Eagerly: returns the sums and starts anew from zero."""
         assert self._layout is not None, "no step was traced"
         return Drained(self._layout, *self._drain())
 
+    def _add(self, packed: tf.Tensor) -> None:
+        if self._layout.maxima:
+            self._sums.assign(self._layout.combine(self._sums.read_value(), packed))
+        else:
+            self._sums.assign_add(packed)
+
     def _create(self) -> tf.Variable:
         # ON_READ keeps a replica's own sums apart, so that adding costs no communication.
         with self._strategy.scope():
             return tf.Variable(
-                tf.zeros([self._layout.size], DTYPE),
+                self._layout.identity(),
                 trainable=False,
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.SUM,
                 name="tallies",
             )
 
-    def _read_and_zero(self):
+    def _read_and_reset(self):
         def read_replica():
             sums = self._sums.read_value()
             with tf.control_dependencies([sums]):
-                self._sums.assign(tf.zeros_like(sums))
-            return sums
+                self._sums.assign(self._layout.identity())
+            context = tf.distribute.get_replica_context()
+            return sums, self._layout.to_sum(sums, context.replica_id_in_sync_group, context.num_replicas_in_sync)
 
-        per_replica = self._strategy.run(read_replica)
-        total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        per_replica, to_sum = self._strategy.run(read_replica)
+        total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, to_sum, axis=None)
+        total = self._layout.from_sum(total, self._strategy.num_replicas_in_sync)
         return total, self._strategy.experimental_local_results(per_replica)

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import tensorflow as tf
+
 T = TypeVar("T")
 
 
+@tf.autograph.experimental.do_not_convert
 def outside_trace(create: Callable[[], T]) -> T:
     """Calls `create` as if no `tf.function` was being traced, and returns what it returns.
 

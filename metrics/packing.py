@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from .errors import UsageError
@@ -17,8 +18,9 @@ DTYPE = tf.float64
 
 
 class Part(NamedTuple):
-    """One run of numbers in the vector. They are sorted by dtype: one cast a dtype, not two a metric."""
+    """One run of numbers in the vector. Sorted: maxima last, and by dtype: one cast a dtype, not two a metric."""
 
+    is_max: bool
     dtype: str
     path: str
     field: str
@@ -35,13 +37,46 @@ class Layout(NamedTuple):
         """Length of the vector."""
         return sum(math.prod(part.shape) for part in self.parts)
 
+    @property
+    def maxima(self) -> int:
+        """How many numbers at the vector's end are maxima and not sums."""
+        return sum(math.prod(part.shape) for part in self.parts if part.is_max)
+
+    def identity(self) -> tf.Tensor:
+        """The vector of no examples: 0 for sums, -inf for maxima."""
+        sums = tf.zeros([self.size - self.maxima], DTYPE)
+        return tf.concat([sums, tf.fill([self.maxima], tf.constant(-np.inf, DTYPE))], 0) if self.maxima else sums
+
+    def combine(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        """The vector of the examples of both."""
+        if not self.maxima:
+            return a + b
+        cut = self.size - self.maxima
+        return tf.concat([a[:cut] + b[:cut], tf.maximum(a[cut:], b[cut:])], 0)
+
+    def to_sum(self, vector: tf.Tensor, replica: tf.Tensor, replicas: int) -> tf.Tensor:
+        """The vector as one that replicas can add up: each writes its maxima into a place of its own."""
+        if not self.maxima:
+            return vector
+        cut = self.size - self.maxima
+        mine = tf.range(replicas)[:, tf.newaxis] == tf.cast(replica, tf.int32)
+        places = tf.where(mine, vector[tf.newaxis, cut:], tf.zeros([], DTYPE))
+        return tf.concat([vector[:cut], tf.reshape(places, [-1])], 0)
+
+    def from_sum(self, total: tf.Tensor, replicas: int) -> tf.Tensor:
+        """The vector of all replicas, from the sum of what `to_sum` gave."""
+        if not self.maxima:
+            return total
+        cut = self.size - self.maxima
+        return tf.concat([total[:cut], tf.reduce_max(tf.reshape(total[cut:], [replicas, -1]), 0)], 0)
+
     def unpack(self, vector) -> dict[str, Tally]:
         """Cuts a vector (a NumPy array or a tensor) into `{path: Tally}`, sorted by path."""
         fields: dict[tuple[str, str], object] = {}
         start = 0
         for part in self.parts:
             stop = start + math.prod(part.shape)
-            reshape = vector[start:stop].reshape if hasattr(vector, "reshape") else None
+            reshape = vector[start:stop].reshape if isinstance(vector, np.ndarray) else None
             piece = reshape(part.shape) if reshape else tf.reshape(vector[start:stop], part.shape)
             fields[part.path, part.field] = piece
             start = stop
@@ -49,8 +84,12 @@ class Layout(NamedTuple):
         return {path: Tally(fields[path, "value"], fields[path, "count"]) for path in paths}
 
 
-def layout_of(tallies: Mapping[str, Tally]) -> Layout:
+def layout_of(tallies: Mapping[str, Tally], maxima: Collection[str] = ()) -> Layout:
     """Returns the layout of tallies; it depends on nothing but their paths, dtypes and shapes.
+
+    Args:
+      tallies: path -> tally.
+      maxima: the paths whose value is a maximum.
 
     Raises:
       UsageError: a tally's shape is not known when the step is traced.
@@ -63,14 +102,15 @@ def layout_of(tallies: Mapping[str, Tally]) -> Layout:
                     f"Metric {path!r} has a {field} of unknown shape {tensor.shape}: a tally's sums have a fixed "
                     "shape, so sum over the batch first."
                 )
-            parts.append(Part(tensor.dtype.name, path, field, tuple(tensor.shape)))
+            is_max = field == "value" and path in maxima
+            parts.append(Part(is_max, tensor.dtype.name, path, field, tuple(tensor.shape)))
     return Layout(tuple(sorted(parts)))
 
 
-def pack(tallies: Mapping[str, Tally]) -> tf.Tensor:
-    """Returns the tallies as one float64 vector, in the order of `layout_of`."""
+def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
+    """Returns the tallies as one float64 vector."""
     pieces = []
-    for _, parts in itertools.groupby(layout_of(tallies).parts, key=lambda part: part.dtype):
+    for _, parts in itertools.groupby(layout.parts, key=lambda part: (part.is_max, part.dtype)):
         run = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in parts]
         pieces.append(tf.cast(tf.concat(run, 0), DTYPE))
     return tf.concat(pieces, 0) if pieces else tf.zeros([0], DTYPE)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from .call_stack import caller, is_repeated
 from .errors import UsageError
 from .finish import Finisher, finisher
 from .paths import join, normalize
+from .spill import Spill
 from .tally import Tally
-
-_PACKAGE = str(Path(__file__).parent)
 
 
 class Meaning(NamedTuple):
@@ -27,37 +25,61 @@ class Meaning(NamedTuple):
 
 
 class Recorder:
-    """Collects the tallies of one replica's step while it is traced (or run eagerly)."""
+    """Collects the tallies of one replica's step while it is traced (or run eagerly).
 
-    def __init__(self):
-        self.tallies: dict[str, Tally] = {}
+    Args:
+      spill: carries sums out of constructs whose tensors cannot leave.
+    """
+
+    def __init__(self, spill: Spill | None = None):
         self.meanings: dict[str, Meaning] = {}
         self.scopes: list[str] = []
         self.collected = False
+        self._tallies: dict[str, Tally] = {}
+        self._spill = spill or Spill()
+        self._spilled: dict[str, tuple] = {}
         self._graph = _graph()
+
+    @property
+    def paths(self) -> list[str]:
+        """What was recorded."""
+        return sorted(self.meanings)
 
     def record(self, path: str, contribution: Tally, finish: Finisher) -> None:
         """Adds `contribution` to `path`.
 
         Raises:
-          UsageError: `path` stands for something else already, or the tensors cannot leave the construct
-            (a `tf.while_loop`, `tf.cond`, ...) that they are made in.
+          UsageError: `path` stands for something else already, or the construct lets no sum out.
         """
-        if _graph() is not self._graph:
-            raise UsageError(
-                f"Metric {path!r} is added inside a tf.while_loop, tf.cond, tf.map_fn, tf.recompute_grad or nested "
-                f"tf.function ({_caller()}), whose tensors cannot leave it: return the values from there and add them "
-                "outside."
-            )
         meaning = Meaning(finish, tuple(contribution.value.shape))
         known = self.meanings.setdefault(path, meaning)
         if known != meaning:
             raise UsageError(
-                f"Metric {path!r} has two meanings ({_caller()}): finish={known.finisher.name!r} with shape "
+                f"Metric {path!r} has two meanings ({caller()}): finish={known.finisher.name!r} with shape "
                 f"{known.shape}, and finish={finish.name!r} with shape {meaning.shape}. Give one of them another name."
             )
-        before = self.tallies.get(path)
-        self.tallies[path] = contribution if before is None else add_tallies(before, contribution)
+        if _graph() is self._graph:
+            self._keep(path, contribution)
+        elif finish.combine == "sum":
+            self._spilled[path] = self._spill.add(path, contribution)
+        else:
+            raise UsageError(
+                f"Metric {path!r} ({caller()}): finish={finish.name!r} cannot be added inside a tf.while_loop, tf.cond, "
+                "tf.map_fn or nested tf.function: return the values from there and add them outside."
+            )
+
+    def collect(self) -> dict[str, Tally]:
+        """The step's tallies; once, at its end."""
+        self.collected = True
+        for path, key in self._spilled.items():
+            self._keep(path, self._spill.take(key))
+        return dict(self._tallies)
+
+    def _keep(self, path: str, contribution: Tally) -> None:
+        before = self._tallies.get(path)
+        if before is not None:
+            contribution = add_tallies(before, contribution, self.meanings[path].finisher.combine)
+        self._tallies[path] = contribution
 
 
 class _Active(threading.local):
@@ -79,25 +101,33 @@ def add(name: str, values, weights=None, finish: str | Callable | None = None) -
     Args:
       name: a path, `loss/stage_1`; the open `scope`s stand before it.
       values: a tensor of any shape; numbers or bool. Add the values themselves, never their mean: means
-        of unequal pieces do not add up.
+        of unequal pieces do not add up. Or a `Tally` of sums that are ready, such as `confusion_matrix` gives.
       weights: None, or a tensor whose shape is a prefix of that of `values`, such as a mask: the metric
         is sum(weights * values) / sum(weights), and what has weight 0 does not count, NaN included.
-      finish: what is written of the sums: "mean" (default), "sum", "exp", "sqrt", "std", "per_class" (one mean an
-        index of the last axis), or a function of `(value, count)` on NumPy arrays.
+      finish: what is written of the sums: "mean" (default), "sum", "exp", "sqrt", "std", "min", "max", "per_second",
+        "per_class" (one mean an index of the last axis); of a `confusion_matrix`, "confusion_matrix", "f1", "precision",
+        "recall" and each with "_macro", "_micro", "_per_class"; of a `score_histogram`, "auc"; one of `per_class(...)`,
+        `percentiles(...)`; or a function of `(value, count)` on NumPy arrays.
 
     Raises:
       UsageError: the name is malformed or has another meaning already, a shape or dtype does not fit, or
         the values cannot leave the construct they are made in.
     """
     recorder = current()
-    if recorder is None:
+    if recorder is None or is_repeated():
         return
     path = join(*recorder.scopes, normalize(name))
+    if "loop_body" in tf.get_current_name_scope().split("/"):
+        # What tf.vectorized_map traces is rewritten afterwards: neither a tensor nor a variable gets out right.
+        raise UsageError(
+            f"Metric {path!r} is added inside tf.vectorized_map ({caller()}), which lets nothing out: return the values "
+            "and add them outside."
+        )
     chosen = finisher(finish)
     try:
-        contribution = chosen.tally(tf.convert_to_tensor(values), weights)
+        contribution = values if isinstance(values, Tally) else chosen.tally(tf.convert_to_tensor(values), weights)
     except UsageError as error:
-        raise UsageError(f"Metric {path!r} ({_caller()}): {error}") from error
+        raise UsageError(f"Metric {path!r} ({caller()}): {error}") from error
     recorder.record(path, contribution, chosen)
 
 
@@ -120,9 +150,9 @@ def scope(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[Recorder]:
+def recording(spill: Spill | None = None) -> Iterator[Recorder]:
     """Makes `add` of this thread record into a new recorder."""
-    recorder = Recorder()
+    recorder = Recorder(spill)
     _active.recorders.append(recorder)
     try:
         yield recorder
@@ -135,14 +165,12 @@ def current() -> Recorder | None:
     return _active.recorders[-1] if _active.recorders else None
 
 
-def add_tallies(a: Tally, b: Tally) -> Tally:
-    """The tally of both: sums add up."""
-    dtype = _wider(a.value.dtype, b.value.dtype)
-    count_dtype = _wider(a.count.dtype, b.count.dtype)
-    return Tally(
-        tf.cast(a.value, dtype) + tf.cast(b.value, dtype),
-        tf.cast(a.count, count_dtype) + tf.cast(b.count, count_dtype),
-    )
+def add_tallies(a: Tally, b: Tally, combine: str = "sum") -> Tally:
+    """The tally of both: sums add up, of maxima the larger stays."""
+    dtype, count_dtype = _wider(a.value.dtype, b.value.dtype), _wider(a.count.dtype, b.count.dtype)
+    values = tf.cast(a.value, dtype), tf.cast(b.value, dtype)
+    count = tf.cast(a.count, count_dtype) + tf.cast(b.count, count_dtype)
+    return Tally(tf.maximum(*values) if combine == "max" else tf.add(*values), count)
 
 
 def _wider(a: tf.DType, b: tf.DType) -> tf.DType:
@@ -152,11 +180,3 @@ def _wider(a: tf.DType, b: tf.DType) -> tf.DType:
 def _graph():
     """The graph being traced; None when running eagerly."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-
-
-def _caller() -> str:
-    """`file:line` of the innermost frame outside this package: the line that adds the metric."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -13,9 +14,11 @@ from absl import logging
 from . import recording
 from .errors import UsageError
 from .finish import Finisher, finisher
-from .packing import layout_of, pack
+from .keras_metrics import KerasMetric
+from .packing import Layout, layout_of, pack
 from .paths import flatten, join, normalize
-from .recording import Meaning, Recorder
+from .recording import Meaning, Recorder, add_tallies
+from .spill import Spill
 from .tally import Tally
 
 MetricFn = Callable[[Any, Any], tuple]
@@ -46,6 +49,7 @@ class MetricRegistry:
         self._functions: dict[str, tuple[MetricFn, Finisher]] = {}
         self._meanings: dict[str, Meaning] = {}
         self._said: set[str] = set()
+        self._spill = Spill()
         for path, fn in flatten(metrics or {}):
             self.register(path, fn)
 
@@ -54,13 +58,18 @@ class MetricRegistry:
 
         Args:
           name: a path.
-          fn: returns a pair of sums over its batch: the value, of any fixed shape, and the count.
+          fn: returns a pair of sums over its batch: the value, of any fixed shape, and the count. Or a Keras metric, or a
+            `KerasMetric`, which finishes itself.
           finish: as in `metrics.add`.
 
         Raises:
           UsageError: the name is malformed or taken, or `fn` cannot be called.
         """
         path = normalize(name)
+        if isinstance(fn, keras.metrics.Metric):
+            fn = KerasMetric(fn)
+        if isinstance(fn, KerasMetric):
+            finish = fn.finisher
         if path in self._functions:
             raise UsageError(f"Metric {path!r} is registered already: give this one another name.")
         if not callable(fn):
@@ -74,11 +83,11 @@ class MetricRegistry:
         Raises:
           UsageError: metrics were added, and `compute` was not called to collect them.
         """
-        with recording.recording() as recorder:
+        with recording.recording(self._spill) as recorder:
             yield recorder
-        if recorder.tallies and not recorder.collected:
+        if recorder.paths and not recorder.collected:
             raise UsageError(
-                f"The metrics {sorted(recorder.tallies)} were added but not collected: call registry.compute(batch, "
+                f"The metrics {recorder.paths} were added but not collected: call registry.compute(batch, "
                 "outputs) inside `with registry.recording():`."
             )
 
@@ -91,10 +100,14 @@ class MetricRegistry:
         recorder = recording.current() or Recorder()
         for path, (fn, finish) in self._functions.items():
             recorder.record(join(path), _as_tally(path, fn(batch, outputs)), finish)
-        recorder.collected = True
         for path, meaning in recorder.meanings.items():
             self._learn(path, meaning)
-        return dict(recorder.tallies)
+        return recorder.collect()
+
+    def layout(self, tallies: Mapping[str, Tally]) -> Layout:
+        """Where each of `compute`'s tallies stands in a packed vector."""
+        maxima = [path for path in tallies if self._finisher(path).combine == "max"]
+        return layout_of(tallies, maxima)
 
     def reduce(self, strategy: tf.distribute.Strategy, per_replica: Mapping[str, Any]) -> dict[str, Tally]:
         """Adds the replicas' tallies up: one `ReduceOp.SUM` of one packed vector, however many there are.
@@ -107,23 +120,30 @@ class MetricRegistry:
         layouts = []
 
         def pack_replica(tallies):
-            layouts.append(layout_of(tallies))
-            return pack(tallies)
+            layouts.append(self.layout(tallies))
+            context = tf.distribute.get_replica_context()
+            packed = pack(tallies, layouts[-1])
+            return layouts[-1].to_sum(packed, context.replica_id_in_sync_group, context.num_replicas_in_sync)
 
         packed = strategy.run(pack_replica, args=(dict(per_replica),))
-        return layouts[0].unpack(strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None))
+        total = strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None)
+        return layouts[0].unpack(layouts[0].from_sum(total, strategy.num_replicas_in_sync))
 
     def merge(self, total: Mapping[str, Tally] | None, more: Mapping[str, Tally]) -> dict[str, Tally]:
         """Adds reduced tallies of two batches or steps up; `total` may be None or empty to start with."""
         merged = dict(total or {})
         for path, tally in more.items():
-            merged[path] = (
-                Tally(merged[path].value + tally.value, merged[path].count + tally.count) if (path in merged) else tally
-            )
+            tally = Tally(*(tf.convert_to_tensor(part) for part in tally))
+            known = merged.get(path)
+            merged[path] = tally if known is None else add_tallies(known, tally, self._finisher(path).combine)
         return merged
 
-    def result(self, reduced: Mapping[str, Tally]) -> dict[str, float | np.ndarray]:
+    def result(self, reduced: Mapping[str, Tally], seconds: float | None = None) -> dict[str, float | np.ndarray]:
         """Finishes reduced tallies on the host.
+
+        Args:
+          reduced: what `reduce` or `merge` returned.
+          seconds: the time that they span, for rates (`finish="per_second"`).
 
         Returns:
           `{path: float or array}`, without the metrics that no example counted in; those are
@@ -135,7 +155,10 @@ class MetricRegistry:
             if not count.any():
                 self._say_empty(path)
                 continue
-            finished.update(_expand(path, self._finisher(path).finish(value, count)))
+            finish = self._finisher(path)
+            if finish.per_second:
+                value = value / _required_seconds(path, seconds)
+            finished.update(_expand(path, finish.finish(value, count)))
         return finished
 
     def _finisher(self, path: str) -> Finisher:
@@ -162,6 +185,12 @@ def _as_tally(path: str, pair: Any) -> Tally:
             f"Metric {path!r}: its function must return (value, count), sums over the batch, got {pair!r}."
         )
     return Tally(*(_numeric(part) for part in pair))
+
+
+def _required_seconds(path: str, seconds: float | None) -> float:
+    if seconds is None:
+        raise UsageError(f"Metric {path!r} is a rate: give the time it spans, registry.result(reduced, seconds=...).")
+    return seconds
 
 
 def _numeric(part: Any) -> tf.Tensor:

@@ -74,7 +74,7 @@ class ClassifierTask(Task):
             wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
             raise UsageError(
                 f"{where}: label {labels[wrong]} of example {wrong} is out of range: the model has {classes} classes, "
-                f"so wanted 0 to {classes - 1}. Raise the model's number of classes (mlp.num_classes) or mend the labels."
+                f"so wanted 0 to {classes - 1}. Raise the number of classes (mlp.num_classes) or mend the labels."
             )
 
     def _of(self, batch: Mapping[str, Any], key: str, where: str = "The batch") -> Any:

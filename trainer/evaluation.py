@@ -31,7 +31,7 @@ class Evaluation:
         self._registries = {name: MetricRegistry(task.metrics) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
-            accumulator = Accumulator(strategy)
+            accumulator = Accumulator(strategy, self._registries[name])
             replica_step = ReplicaStep(model, task.eval_step, self._registries[name], accumulator)
             self._loops[name] = EvalLoop(
                 replica_step=replica_step, accumulator=accumulator, strategy=strategy, feed=feed

@@ -50,7 +50,7 @@ class Training:
         self._model = model
         self._step = step
         self._feed = dataset.open_train()
-        self._accumulator = Accumulator(strategy)
+        self._accumulator = Accumulator(strategy, self.registry)
         variables = model.trainable_variables
         self._optimizer = adopt(optimizer, strategy, variables)
         self.loop = TrainLoop(

@@ -11,9 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 def _weights(model_dir):
     """Keras's name -> the newest checkpoint's weights and optimizer state."""
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model_dir / "checkpoints")))
-    return {
-        key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if key.endswith("VARIABLE_VALUE")
-    }
+    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if key.endswith("VARIABLE_VALUE")}
 
 
 def _points(folder):
@@ -63,8 +61,8 @@ def test_the_run_folder_describes_the_run(trained):
     assert record["start"] <= record["end"]
     assert "Trainer.train_steps = 60" in (trained.model_dir / "config.gin").read_text()
     operative = (trained.model_dir / "operative_config.gin").read_text()
-    assert "Trainer.keep_checkpoints = 3" in operative   # a default that nobody bound
-    assert "mlp.hidden = (128,)" in operative            # consumed when the model was built
+    assert "Trainer.keep_checkpoints = 3" in operative  # a default that nobody bound
+    assert "mlp.hidden = (128,)" in operative  # consumed when the model was built
 
 
 def test_the_console_is_quiet_and_plain(trained):
@@ -153,7 +151,7 @@ def test_a_dry_run_writes_nothing(command):
     done = command.ok("--dry_run")
     assert not command.model_dir.exists()
     assert list(command.folder.iterdir()) == []
-    assert "Total params: 9,610" in done.stdout      # 64 x 128 + 128 + 128 x 10 + 10
+    assert "Total params: 9,610" in done.stdout  # 64 x 128 + 128 + 128 x 10 + 10
     assert "accuracy = " in done.stdout
     assert "Trainer.train_steps = 2000" in done.stdout
 

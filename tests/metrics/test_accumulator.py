@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.metrics import Tally
+from tallyloop.metrics import MetricRegistry, Tally
 from tallyloop.metrics.accumulator import Accumulator
 
 
@@ -10,7 +10,7 @@ class Loop:
 
     def __init__(self, strategy):
         self.strategy = strategy
-        self.accumulator = Accumulator(strategy)
+        self.accumulator = Accumulator(strategy, MetricRegistry())
         self.traces = 0
         self.run = tf.function(self._run, autograph=False)
 
@@ -20,7 +20,10 @@ class Loop:
         def replica():
             index = tf.distribute.get_replica_context().replica_id_in_sync_group
             one = tf.gather(values, index)
-            tallies = {"m": Tally(one, tf.constant(2**23 + 1, tf.int64)), "pair": Tally(tf.stack([one, 1.0]), 1.0 + 0 * one)}
+            tallies = {
+                "m": Tally(one, tf.constant(2**23 + 1, tf.int64)),
+                "pair": Tally(tf.stack([one, 1.0]), 1.0 + 0 * one),
+            }
             return self.accumulator.pack(tallies, tf.gather(active, index))
 
         def body(i):

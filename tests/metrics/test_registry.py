@@ -1,10 +1,17 @@
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, UsageError
 
-SIZES = {1: [9], 2: [7, 2], 3: [5, 0, 4], 4: [3, 0, 5, 1]}  # rows of each replica; 9 in all, one of them empty
+SIZES = {
+    1: [9],
+    2: [7, 2],
+    3: [5, 0, 4],
+    4: [3, 0, 5, 1],
+}  # rows of each replica; 9 in all, one of them empty
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(9, 4)).astype(np.float32)
 MASK = np.array([1, 0, 1, 1, 0, 1, 1, 0, 1], np.float32)
@@ -18,7 +25,10 @@ def confusion(batch, outputs):
 
 def make_registry():
     registry = MetricRegistry({"confusion": lambda batch, outputs: (confusion(batch, outputs)[0], 1)})
-    registry.register("hits", lambda batch, outputs: (tf.reduce_sum(tf.cast(batch["y"] == outputs, tf.int32)), tf.size(outputs)))
+    registry.register(
+        "hits",
+        lambda batch, outputs: (tf.reduce_sum(tf.cast(batch["y"] == outputs, tf.int32)), tf.size(outputs)),
+    )
     return registry
 
 
@@ -26,7 +36,9 @@ def make_step(registry):
     def step(batch):
         with registry.recording():
             metrics.add("x", batch["x"])
-            metrics.add("masked", tf.where(batch["mask"][:, None] > 0, batch["x"], np.nan), weights=batch["mask"])
+            metrics.add(
+                "masked", tf.where(batch["mask"][:, None] > 0, batch["x"], np.nan), weights=batch["mask"]
+            )
             metrics.add("std", batch["x"], finish="std")
             with metrics.scope("each"):
                 metrics.add("class", batch["x"] > 0, finish="per_class")
@@ -43,7 +55,10 @@ def distributed(strategy, sizes):
 
     def value(context):
         stop = ends[context.replica_id_in_sync_group]
-        return {k: tf.constant(v[stop - sizes[context.replica_id_in_sync_group] : stop]) for k, v in arrays.items()}
+        return {
+            k: tf.constant(v[stop - sizes[context.replica_id_in_sync_group] : stop])
+            for k, v in arrays.items()
+        }
 
     return strategy.experimental_distribute_values_from_function(value)
 
@@ -85,7 +100,9 @@ def test_without_a_tf_function(mirrored_on):
     check(registry.result(registry.reduce(strategy, per_replica)) | {"_replicas": 2})
 
 
-@pytest.mark.parametrize("make", [tf.distribute.get_strategy, lambda: tf.distribute.OneDeviceStrategy("/cpu:1")])
+@pytest.mark.parametrize(
+    "make", [tf.distribute.get_strategy, lambda: tf.distribute.OneDeviceStrategy("/cpu:1")]
+)
 def test_on_a_strategy_of_one_device(make):
     strategy, registry = make(), make_registry()
     reduced = registry.reduce(strategy, strategy.run(make_step(registry), args=(distributed(strategy, [9]),)))
@@ -105,11 +122,18 @@ def test_merge_over_batches_does_not_depend_on_how_they_are_cut(cut):
 
 def test_merge_starts_from_none_or_nothing_and_changes_no_argument():
     registry = MetricRegistry()
-    first, second = {"a": metrics.Tally(1.0, 1)}, {"a": metrics.Tally(2.0, 3), "b": metrics.Tally(5.0, 2)}
-    assert registry.merge(None, first) == registry.merge({}, first) == first
-    assert registry.merge(first, second) == {"a": metrics.Tally(3.0, 4), "b": metrics.Tally(5.0, 2)}
-    assert first == {"a": metrics.Tally(1.0, 1)}
+    first = {"a": metrics.Tally(tf.constant(1.0), tf.constant(1.0))}
+    second = {
+        "a": metrics.Tally(tf.constant(2.0), tf.constant(3.0)),
+        "b": metrics.Tally(tf.constant(5.0), tf.constant(2.0)),
+    }
+    assert (
+        registry.result(registry.merge(None, first))
+        == registry.result(registry.merge({}, first))
+        == {"a": 1.0}
+    )
     assert registry.result(registry.merge(first, second)) == {"a": 0.75, "b": 2.5}
+    assert registry.result(first) == {"a": 1.0}
 
 
 def all_ops(graph):
@@ -153,7 +177,9 @@ def test_a_function_of_the_user_works_on_several_replicas(mirrored_on):
 
 
 def test_counts_stay_exact_past_two_to_the_24():
-    registry = MetricRegistry({"big": lambda *_: (tf.constant(2**24 + 1, tf.int64), tf.constant(2**24 + 1, tf.int64))})
+    registry = MetricRegistry(
+        {"big": lambda *_: (tf.constant(2**24 + 1, tf.int64), tf.constant(2**24 + 1, tf.int64))}
+    )
     with registry.recording():
         metrics.add("big", 1, weights=None)
         reduced = registry.reduce(tf.distribute.get_strategy(), registry.compute(None, None))
@@ -194,23 +220,33 @@ def test_a_function_that_returns_no_pair_is_refused_by_name(returned):
 def test_a_registered_metric_and_an_added_one_of_another_meaning_clash():
     registry = MetricRegistry()
     registry.register("m", lambda *_: (1.0, 1.0), finish="sum")
-    with pytest.raises(UsageError, match="'m' has two meanings"), registry.recording():
+    with registry.recording():
         metrics.add("m", 1.0)
-        registry.compute(None, None)
+        with pytest.raises(UsageError, match="'m' has two meanings"):
+            registry.compute(None, None)
+        MetricRegistry().compute(None, None)  # collects what was added
 
 
 def test_a_forgotten_compute_is_an_error_that_names_the_metrics():
-    registry = MetricRegistry()
-    with pytest.raises(UsageError, match=r"\['a', 'b/c'\] were added but not collected: call registry.compute"):
-        with registry.recording():
+    def step():
+        with MetricRegistry().recording():
             metrics.add("b.c", 1.0)
             metrics.add("a", 1.0)
 
+    with pytest.raises(
+        UsageError, match=r"\['a', 'b/c'\] were added but not collected: call registry.compute"
+    ):
+        step()
+
 
 def test_an_error_in_the_step_is_not_hidden_by_the_forgotten_compute():
-    with pytest.raises(KeyError), MetricRegistry().recording():
-        metrics.add("a", 1.0)
-        raise KeyError
+    def step():
+        with MetricRegistry().recording():
+            metrics.add("a", 1.0)
+            raise KeyError("the step's own")
+
+    with pytest.raises(KeyError, match="the step's own"):
+        step()
 
 
 def test_a_step_that_adds_nothing_needs_no_compute():
@@ -224,3 +260,31 @@ def test_each_step_starts_from_nothing():
     for _ in range(2):
         tallies = make_step(registry)(tf.nest.map_structure(tf.constant, batch))
     check(registry.result(tallies))
+
+
+def test_with_autograph_as_tf_function_has_it_by_default(mirrored_on):
+    strategy, registry = mirrored_on(2), make_registry()
+    step = make_step(registry)
+
+    @tf.function
+    def run(batch):
+        return registry.reduce(strategy, strategy.run(step, args=(batch,)))
+
+    check(registry.result(run(distributed(strategy, SIZES[2]))) | {"_replicas": 2})
+
+
+def test_with_autograph_a_mistake_is_still_the_users_error_at_the_users_line():
+    registry = MetricRegistry()
+
+    @tf.function
+    def run(x):
+        with registry.recording():
+            metrics.add("m", x)
+            metrics.add("m", x, finish="sum")  # the second meaning
+            return registry.compute(None, None)
+
+    lines, first = inspect.getsourcelines(run.python_function)
+    line = first + ["# the second meaning" in line for line in lines].index(True)
+    with pytest.raises(UsageError, match="'m' has two meanings") as caught:
+        run(tf.constant(1.0))
+    assert f'{__file__}", line {line}' in str(caught.value) or f"{__file__}:{line}" in str(caught.value)

@@ -89,7 +89,7 @@ def test_weights_that_do_not_fit_are_refused_with_both_shapes(shape):
 
 @pytest.mark.parametrize("values", [["a", "b"], [1j, 2j]])
 def test_what_is_not_numeric_is_refused_with_its_dtype(values):
-    with pytest.raises(UsageError, match="string|complex128"):
+    with pytest.raises(UsageError, match=r"string|complex128"):
         tally(tf.constant(values))
 
 

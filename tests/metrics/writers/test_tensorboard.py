@@ -49,9 +49,7 @@ def read_with_data_server(model_dir, run="train", tag="loss"):
     deadline = time.monotonic() + 20
     while not provider.list_runs(None, experiment_id="") and time.monotonic() < deadline:
         time.sleep(0.05)
-    series = provider.read_scalars(
-        None, experiment_id="", plugin_name="scalars", downsample=1000, run_tag_filter=only
-    )
+    series = provider.read_scalars(None, experiment_id="", plugin_name="scalars", downsample=1000, run_tag_filter=only)
     return [(point.step, point.value) for point in series[run][tag]]
 
 

@@ -1,0 +1,225 @@
+import os
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.metrics import UsageError
+
+
+@pytest.fixture(scope="module")
+def dropped(regression_task):
+    """A task whose weights depend on the state of a seed generator."""
+
+    class Dropped(regression_task):
+        def __init__(self, units=4):
+            self.units = units
+
+        def build_model(self):
+            return keras.Sequential(
+                [
+                    keras.Input((3,)),
+                    keras.layers.Dense(self.units, name="first"),
+                    keras.layers.Dropout(0.5),
+                    keras.layers.Dense(1, name="last"),
+                ],
+                name="net",
+            )
+
+    return Dropped
+
+
+@pytest.fixture(scope="module")
+def momentum():
+    return lambda: keras.optimizers.SGD(0.01, momentum=0.9)
+
+
+@pytest.fixture(scope="module")
+def prepared(dropped, make_trainer, rows, momentum):
+    """prepared(folder, steps, ...) -> a Trainer that is to train up to `steps`."""
+
+    def make(folder, steps, replicas=1, task=None, **arguments):
+        arguments = {
+            "train_dataset": Input(rows(40), 16, shuffle=True, seed=4),
+            "optimizer": momentum,
+            **arguments,
+        }
+        return make_trainer(
+            task or dropped(), replicas=replicas, train_steps=steps, model_dir=folder, **arguments
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def run(prepared):
+    """run(folder, steps, ...) -> a Trainer that has trained up to `steps`, and not evaluated."""
+
+    def train(folder, steps, replicas=1, task=None, before=lambda trainer: None, **arguments):
+        trainer = prepared(folder, steps, replicas, task, **arguments)
+        before(trainer)
+        trainer.train()
+        return trainer
+
+    return train
+
+
+def assert_same_weights(one, other):
+    for a, b in zip(one.model.weights, other.model.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+
+
+class TestStoppedInTheMiddleOfAnEpoch:
+    """After 4 steps of 9; an epoch has 3. Order of the data, momentum and dropout go on where they were."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def whole(cls, run):
+        return run(None, 9)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def stopped(cls, run, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("stopped")
+        run(folder, 4, checkpoint_interval=2)
+        return folder
+
+    @pytest.fixture
+    def folder(self, stopped, tmp_path):
+        return shutil.copytree(stopped, tmp_path / "run")
+
+    def test_a_rerun_goes_on_as_if_it_had_not_stopped(self, run, folder, whole):
+        rerun = run(folder, 9)
+        assert rerun.step == 9
+        assert_same_weights(rerun, whole)
+
+    def test_a_run_that_lost_the_dropout_state_would_differ(self, run, folder, whole):
+        """The control of the test above: it can fail."""
+
+        def reseed(trainer):
+            trainer.prepare(evaluate=False)  # which restores
+            for variable in trainer.model.variables:
+                if "seed" in variable.path:
+                    variable.assign(tf.zeros_like(variable.value))
+
+        rerun = run(folder, 9, before=reseed)
+        assert (rerun.model.weights[0].numpy() != whole.model.weights[0].numpy()).any()
+
+    def test_evaluating_first_does_not_change_how_a_rerun_goes_on(self, run, rows, folder, whole):
+        """A notebook looks at a run's numbers, then trains on."""
+        datasets = {"test": Input(rows(20), 16)}
+        rerun = run(folder, 9, eval_datasets=datasets, before=lambda trainer: trainer.evaluate())
+        assert_same_weights(rerun, whole)
+
+    def test_a_torn_newest_checkpoint_is_passed_over(self, run, folder, whole):
+        data = folder / "checkpoints" / "ckpt-4.data-00000-of-00001"
+        data.write_bytes(data.read_bytes()[:100])
+        assert_same_weights(run(folder, 9), whole)
+
+    def test_another_optimizer_is_refused_by_the_checkpoints_name(self, run, folder):
+        """From SGD with momentum to Adam, whose averages are not in the checkpoint."""
+        with pytest.raises(UsageError, match="ckpt-4"):
+            run(folder, 9, optimizer=lambda: keras.optimizers.Adam(0.01))
+
+
+def test_a_rerun_keeps_gradients_that_wait_for_their_update(run, tmp_path):
+    """Three steps make an update; the run stops after 4."""
+    whole = run(None, 9, 2, gradient_accumulation=3)
+    run(tmp_path, 4, 2, gradient_accumulation=3)
+    assert_same_weights(run(tmp_path, 9, 2, gradient_accumulation=3), whole)
+
+
+def test_a_shuffled_stream_goes_on_where_it_was(run, rows, regression_task, tmp_path):
+    def dataset():
+        stream = tf.data.Dataset.from_tensor_slices(rows(40))
+        return Input(stream, 16, shuffle=True, shuffle_buffer=20, seed=4)
+
+    task = regression_task()
+    whole = run(None, 9, task=task, train_dataset=dataset())
+    run(tmp_path, 4, task=task, train_dataset=dataset())
+    assert_same_weights(run(tmp_path, 9, task=task, train_dataset=dataset()), whole)
+
+
+def test_a_run_goes_on_with_another_number_of_replicas(run, regression_task, weights_of, tmp_path):
+    """From 2 to 4 to 1."""
+    whole = run(None, 9, 1, regression_task())
+    run(tmp_path, 4, 2, regression_task())
+    run(tmp_path, 6, 4, regression_task())
+    rerun = run(tmp_path, 9, 1, regression_task())
+    np.testing.assert_allclose(weights_of(rerun), weights_of(whole), atol=1e-5, rtol=0)
+
+
+class TestOneRun:
+    """A run of 7 steps with a checkpoint every 2; the two newest are kept."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def exact(cls):
+        """step -> the loss on the eval data, by NumPy, from the weights at that step."""
+        return {}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, prepared, rows, exact, tmp_path_factory):
+        def keep(trainer, summary):
+            kernel, bias, last_kernel, last_bias = (
+                weight.astype(np.float64) for weight in trainer.model.get_weights()
+            )
+            errors = (rows(20)["x"] @ kernel + bias) @ last_kernel[:, 0] + last_bias - rows(20)["y"]
+            if summary.split == "eval":
+                exact[summary.step] = pytest.approx(np.mean(errors**2), rel=1e-5)
+
+        folder, datasets = tmp_path_factory.mktemp("run"), {"test": Input(rows(20), 16)}
+        for steps in (3, 7):
+            intervals = {"checkpoint_interval": 2, "keep_checkpoints": 2, "eval_interval": 1}
+            prepared(folder, steps, eval_datasets=datasets, actions=[keep], **intervals).train_and_eval()
+        return folder
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def evaluating(cls, folder, make_trainer, dropped, rows):
+        return make_trainer(dropped(), model_dir=folder, eval_datasets={"test": Input(rows(20), 16)})
+
+    def test_the_newest_are_kept_and_tensorflow_finds_the_latest(self, folder):
+        names = sorted(name for name in os.listdir(folder / "checkpoints") if name.endswith(".index"))
+        assert names == ["ckpt-6.index", "ckpt-7.index"]
+        assert tf.train.latest_checkpoint(f"{folder}/checkpoints") == f"{folder}/checkpoints/ckpt-7"
+
+    def test_evaluate_takes_the_newest_or_the_one_named(self, folder, evaluating, exact):
+        assert evaluating.evaluate() == {"test": {"loss": exact[7]}}
+        assert evaluating.step == 7
+        assert evaluating.evaluate(f"{folder}/checkpoints/ckpt-6") == {"test": {"loss": exact[6]}}
+        assert evaluating.step == 6
+        assert exact[6].expected != exact[7].expected
+
+    def test_a_rerun_with_nothing_to_do_says_so_and_changes_nothing(self, folder, run, capsys):
+        before = sorted((path, path.stat().st_mtime_ns) for path in (folder / "checkpoints").iterdir())
+        trainer = run(folder, 7)
+        assert "Nothing to do: 7 of 7 steps are done. Raise Trainer.train_steps" in capsys.readouterr().out
+        assert trainer.step == 7
+        assert (
+            sorted((path, path.stat().st_mtime_ns) for path in (folder / "checkpoints").iterdir()) == before
+        )
+
+    def test_another_model_is_refused_with_the_variables_that_differ(self, folder, run, dropped):
+        with pytest.raises(UsageError) as caught:
+            run(folder, 9, task=dropped(units=5))
+        message = str(caught.value)
+        assert "ckpt-7 is of another model" in message
+        assert "net/first/kernel: (3, 4) in the checkpoint, (3, 5) in the model" in message
+        assert "net/first/bias: (4,) in the checkpoint, (5,) in the model" in message
+        assert "net/last/kernel: (4, 1) in the checkpoint, (5, 1) in the model" in message
+        assert "net/last/bias" not in message
+
+    def test_a_checkpoint_that_is_not_there_is_refused(self, evaluating, tmp_path):
+        with pytest.raises(UsageError, match="ckpt-99 cannot be read as a checkpoint"):
+            evaluating.evaluate(str(tmp_path / "ckpt-99"))
+
+    def test_a_torn_checkpoint_is_refused_by_name(self, folder, evaluating, tmp_path):
+        for name in ("ckpt-7.index", "ckpt-7.data-00000-of-00001"):
+            content = (folder / "checkpoints" / name).read_bytes()
+            (tmp_path / name).write_bytes(content if name.endswith("index") else content[: len(content) // 2])
+        with pytest.raises(UsageError, match="ckpt-7 cannot be read as a checkpoint"):
+            evaluating.evaluate(str(tmp_path / "ckpt-7"))

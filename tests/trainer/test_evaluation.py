@@ -1,0 +1,157 @@
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+from tallyloop import metrics
+from tallyloop.data import Input
+from tallyloop.models import ClassifierTask, top_k_accuracy
+from tallyloop.models.mlp import mlp
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 5, 203)
+    return {"x": (rng.normal(size=(203, 6)) + np.eye(6)[y]).astype(np.float32), "y": y}
+
+
+class TestAgainstScikitLearn:
+    @pytest.fixture(scope="class", params=[1, 2, 4])
+    @classmethod
+    def trained(cls, request, make_trainer, blobs):
+        train, test = (
+            {key: value[part] for key, value in blobs.items()} for part in (slice(100), slice(100, 203))
+        )
+        task = ClassifierTask(lambda: mlp(hidden=(8,), num_classes=5), metrics={"top": {"2": _top_2}})
+        trainer = make_trainer(
+            task, data=train, replicas=request.param, train_steps=20, eval_datasets={"test": Input(test, 32)},
+            optimizer=keras.optimizers.Adam(0.02),
+        )  # fmt: skip
+        return trainer, trainer.train_and_eval()["test"], test
+
+    def test_accuracies_to_the_last_digit(self, trained):
+        trainer, evaluated, test = trained
+        predicted = trainer.predict(Input(test, 32))
+        assert evaluated["accuracy"] == accuracy_score(test["y"], predicted["label"])
+        assert evaluated["top/2"] == top_k_accuracy_score(test["y"], predicted["probabilities"], k=2)
+        assert 0.3 < evaluated["accuracy"] < evaluated["top/2"] < 1
+
+    def test_loss(self, trained):
+        trainer, evaluated, test = trained
+        probabilities = trainer.predict(Input(test, 103))["probabilities"].astype(np.float64)
+        probabilities /= probabilities.sum(1, keepdims=True)
+        assert evaluated["loss"] == pytest.approx(
+            log_loss(test["y"], probabilities, labels=range(5)), rel=1e-6
+        )
+
+    def test_again_gives_the_same_from_the_same_trace(self, trained):
+        trainer, evaluated, _ = trained
+        assert trainer.evaluate() == {"test": evaluated}
+        assert trainer.summaries()["test"].counts == {"loss": 103, "accuracy": 103, "top/2": 103}
+        assert trainer.traces == {"train": 1, "eval/test": 1}
+
+
+def _top_2(batch, outputs):
+    return top_k_accuracy(batch, outputs, k=2)
+
+
+@pytest.mark.parametrize("length", [35, 32, 1])
+def test_a_stream_is_seen_once_whatever_its_length(regression_task, make_trainer, rows, length):
+    """1 row on 4 replicas; 32 rows end where a batch ends; a second pass sees the same."""
+    data = rows(length)
+    trainer = make_trainer(
+        replicas=4, eval_datasets={"test": Input(tf.data.Dataset.from_tensor_slices(data), 16)}
+    )
+    for _ in range(2):
+        summary = trainer.summaries()["test"]
+        assert summary.counts == {"loss": length}
+        # All weights are 0 before training.
+        assert summary.metrics == {
+            "loss": pytest.approx(np.mean(data["y"].astype(np.float64) ** 2), rel=1e-6)
+        }
+
+
+class TestSeveralDatasets:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls, make_trainer, rows, tmp_path_factory):
+        seen = []
+        trainer = make_trainer(
+            train_steps=5,
+            summary_interval=2,
+            eval_interval=3,
+            eval_datasets={"first": Input(rows(20), 16), "second": Input(rows(7), 16)},
+            actions=[
+                lambda trainer, summary: seen.append((trainer, summary)),
+                lambda trainer, summary: seen.append("second action"),
+            ],
+            model_dir=tmp_path_factory.mktemp("run"),
+        )
+        return trainer, trainer.train_and_eval(), seen
+
+    def test_each_has_its_split_and_its_counts(self, found):
+        _, evaluated, seen = found
+        summaries = [each[1] for each in seen[::2]]
+        # A train summary is handed over one loop late, but before an evaluation and at the end.
+        assert [(s.step, s.split, s.counts["loss"]) for s in summaries] == [
+            (2, "train", 32),
+            (3, "eval/first", 20),
+            (3, "eval/second", 7),
+            (4, "train", 8 + 16),
+            (5, "train", 16),
+            (5, "eval/first", 20),
+            (5, "eval/second", 7),
+        ]
+        assert evaluated == {"first": summaries[-2].metrics, "second": summaries[-1].metrics}
+
+    def test_every_action_is_called_with_the_trainer_and_each_summary(self, found):
+        trainer, _, seen = found
+        assert seen[1::2] == ["second action"] * 7
+        assert all(each[0] is trainer for each in seen[::2])
+
+
+def test_the_last_train_summary_comes_without_evaluation_and_without_a_folder(make_trainer):
+    seen = []
+    trainer = make_trainer(
+        train_steps=5,
+        summary_interval=2,
+        actions=[lambda _, s: seen.append((s.step, s.split, s.counts["loss"]))],
+    )
+    trainer.train()
+    assert seen == [(2, "train", 32), (4, "train", 24), (5, "train", 16)]
+
+
+def test_a_dry_run_sees_one_batch_of_each_and_writes_nothing(make_trainer, tmp_path, rows):
+    datasets = {"a": Input(rows(20), 8), "b": Input(rows(3), 8)}
+    trainer = make_trainer(data=20, replicas=2, eval_datasets=datasets, model_dir=tmp_path / "run")
+    summaries = trainer.dry_run()
+    assert [(s.split, s.counts["loss"]) for s in summaries] == [("train", 16), ("eval/a", 8), ("eval/b", 3)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_metric_without_examples_is_left_out(regression_task, make_trainer):
+    class Sparse(regression_task):
+        def loss(self, model, batch, training):
+            metrics.add("never", batch["y"], weights=tf.zeros_like(batch["y"]))
+            return super().loss(model, batch, training)
+
+    summary = make_trainer(Sparse(), replicas=2, evaluate=True).summaries()["test"]
+    assert set(summary.metrics) == set(summary.counts) == {"loss"}
+
+
+def test_the_gin_scope_around_train_reaches_every_replica(regression_task, make_trainer):
+    seen = []
+
+    class Scoped(regression_task):
+        def loss(self, model, batch, training):
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            seen.append((training, int(tf.get_static_value(index)), gin.current_scope_str()))
+            return super().loss(model, batch, training)
+
+    trainer = make_trainer(Scoped(), replicas=2, train_steps=1, evaluate=True)
+    with gin.config_scope("outer"), gin.config_scope("inner"):
+        trainer.train_and_eval()
+    assert sorted(seen) == [(training, i, "outer/inner") for training in (False, True) for i in (0, 1)]
+    assert gin.current_scope_str() == ""

@@ -1,0 +1,328 @@
+"""The training trajectory, against one worked out in NumPy, float64."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop import metrics
+from tallyloop.data import Input
+from tallyloop.metrics import Tally, UsageError
+
+RATE = 0.02
+
+
+def batches(data, size, steps):
+    """The global batches of `steps` steps: in order, each epoch's last one short."""
+    n = len(data["x"])
+    starts = range(0, n, size)
+    for step in range(steps):
+        start = starts[step % len(starts)]
+        yield {key: value[start : start + size].astype(np.float64) for key, value in data.items()}
+
+
+def gradient(w, batch, weights=None):
+    """d/dw of the weighted mean of (x w + b - y)^2; w is (w_1, w_2, w_3, b)."""
+    x = np.concatenate([batch["x"], np.ones([len(batch["x"]), 1])], 1)
+    weights = np.ones(len(x)) if weights is None else weights
+    errors = x @ w - batch["y"]
+    return 2 * (weights * errors) @ x / weights.sum(), (weights * errors**2).sum()
+
+
+def descend(data, steps, size=16, weight=None, penalty=0.0):
+    """Plain SGD; returns (w, the sum of all losses)."""
+    w, total = np.zeros(4), 0.0
+    for batch in batches(data, size, steps):
+        g, loss = gradient(w, batch, None if weight is None else batch[weight])
+        total += loss
+        w = w - RATE * (g + 2 * penalty * w * [1, 1, 1, 0])
+    return w, total
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize("n", [103, 97])
+def test_weights_and_losses_are_those_of_one_device(make_trainer, weights_of, rows, n, replicas):
+    """103 = 6 * 16 + 7 and 97 = 6 * 16 + 1: with 4 replicas, three have no example of the last batch."""
+    seen = []
+    trainer = make_trainer(
+        data=n, replicas=replicas, train_steps=17, summary_interval=8, actions=[lambda _, s: seen.append(s)]
+    )
+    trainer.train()
+    examples, summed = 0, 0.0
+    for summary, steps in zip(seen, (8, 16), strict=False):
+        count = sum(len(batch["x"]) for batch in batches(rows(n), 16, steps)) - examples
+        loss = descend(rows(n), steps)[1] - summed
+        assert (summary.step, summary.split, summary.counts) == (steps, "train", {"loss": count})
+        assert summary.metrics == {"loss": pytest.approx(loss / count, rel=1e-5)}
+        examples, summed = examples + count, summed + loss
+    np.testing.assert_allclose(weights_of(trainer), descend(rows(n), 17)[0], atol=1e-5, rtol=0)
+    assert trainer.traces == {"train": 1}
+    assert trainer.step == 17
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_masked_losses_are_over_the_global_count(regression_task, make_trainer, weights_of, rows, replicas):
+    """Given as a Tally; the first quarter of the first batch, one replica's share, is masked altogether."""
+
+    class Masked(regression_task):
+        def loss(self, model, batch, training):
+            safe = tf.where(batch["w"] > 0, batch["y"], 0.0)
+            losses = super().loss(model, {**batch, "y": safe}, training)
+            metrics.add("again", losses, weights=batch["w"])
+            return Tally(tf.reduce_sum(losses * batch["w"]), tf.reduce_sum(batch["w"]))
+
+    clean = rows(39) | {"w": np.tile([0.0, 0, 0, 0, 1, 0.5, 0, 2, 1, 1, 1, 0, 3], 3).astype(np.float32)}
+    data = clean | {"y": np.where(clean["w"] == 0, np.float32(np.nan), clean["y"])}
+    seen = []
+    trainer = make_trainer(
+        Masked(),
+        data=data,
+        replicas=replicas,
+        train_steps=7,
+        evaluate=True,
+        actions=[lambda _, s: seen.append(s)],
+    )
+    trainer.train_and_eval()
+    w, total = descend(clean, 7, weight="w")
+    count = sum(batch["w"].sum() for batch in batches(clean, 16, 7))
+    for name in ("loss", "again"):
+        assert seen[0].metrics[name] == pytest.approx(total / count, rel=1e-5)
+        assert seen[0].counts[name] == count
+    np.testing.assert_allclose(weights_of(trainer), w, atol=1e-5, rtol=0)
+
+
+def test_regularisation_counts_once_a_step(regression_task, make_trainer, weights_of, rows):
+    class Regularised(regression_task):
+        def build_model(self):
+            dense = keras.layers.Dense(
+                1, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(0.3)
+            )
+            return keras.Sequential([keras.Input((3,)), dense])
+
+    trainer = make_trainer(Regularised(), data=41, replicas=2, train_steps=7)
+    trainer.train()
+    np.testing.assert_allclose(weights_of(trainer), descend(rows(41), 7, penalty=0.3)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_accumulated_steps_are_one_step_of_their_examples(make_trainer, weights_of, rows, replicas):
+    """Batches of 4, 4 and 3 of 11 rows, three to an update: each update is over all 11."""
+    trainer = make_trainer(data=11, batch=4, replicas=replicas, train_steps=12, gradient_accumulation=3)
+    trainer.train()
+    expected, _ = descend(rows(11), 4, size=11)
+    np.testing.assert_allclose(weights_of(trainer), expected, atol=1e-5, rtol=0)
+    assert trainer.traces == {"train": 1}
+    assert trainer.step == 12
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_an_accumulated_update_is_clipped_as_a_whole(make_trainer, weights_of, rows, replicas):
+    trainer = make_trainer(
+        data=11, batch=4, replicas=replicas, train_steps=6, gradient_accumulation=3, clip_global_norm=0.5
+    )
+    trainer.train()
+    w = np.zeros(4)
+    for batch in batches(rows(11), 11, 2):
+        g, _ = gradient(w, batch)
+        w -= RATE * g * min(1, 0.5 / np.linalg.norm(g))
+    assert np.linalg.norm(w) == pytest.approx(2 * RATE * 0.5, rel=0.1)  # it does clip
+    np.testing.assert_allclose(weights_of(trainer), w, atol=1e-6, rtol=0)
+
+
+def test_xla_trains_the_same(make_trainer, weights_of, rows):
+    trainer = make_trainer(data=40, replicas=2, train_steps=7, jit_compile=True)
+    trainer.train()
+    np.testing.assert_allclose(weights_of(trainer), descend(rows(40), 7)[0], atol=1e-5, rtol=0)
+    assert trainer.traces == {"train": 1}
+
+
+def test_a_stream_trains_as_the_arrays_do(make_trainer, weights_of, rows):
+    """Of unknown length: 35 rows are 3 batches an epoch, the last of 3."""
+    data = rows(35)
+
+    def source():
+        return tf.data.Dataset.from_tensor_slices(data).filter(lambda example: True)
+
+    trainer = make_trainer(
+        replicas=2,
+        train_dataset=Input(source, 16),
+        eval_datasets={"test": Input(source, 16)},
+        train_steps=7,
+        steps_per_loop=2,
+    )
+    found = trainer.train_and_eval()
+    w, _ = descend(data, 7)
+    np.testing.assert_allclose(weights_of(trainer), w, atol=1e-5, rtol=0)
+    exact = gradient(w, {key: value.astype(np.float64) for key, value in data.items()})[1] / 35
+    assert found == {"test": {"loss": pytest.approx(exact, rel=1e-4)}}
+    assert trainer.summaries()["test"].counts == {"loss": 35}
+    assert trainer.traces == {"train": 1, "eval/test": 1}
+
+
+def test_how_steps_are_cut_into_loops_does_not_matter(make_trainer, weights_of):
+    whole = make_trainer(train_steps=7)
+    cut = make_trainer(
+        train_steps=7,
+        steps_per_loop=2,
+        summary_interval=3,
+        eval_interval=5,
+        evaluate=True,
+        checkpoint_interval=4,
+    )
+    whole.train()
+    cut.train_and_eval()
+    np.testing.assert_array_equal(weights_of(whole), weights_of(cut))
+
+
+def test_loss_is_called_once_a_trace(regression_task, make_trainer):
+    calls = []
+
+    class Counted(regression_task):
+        def loss(self, model, batch, training):
+            calls.append(training)
+            return super().loss(model, batch, training)
+
+    trainer = make_trainer(
+        Counted(), data=35, train_steps=7, steps_per_loop=2, eval_interval=3, evaluate=True
+    )
+    trainer.train_and_eval()
+    trainer.evaluate()
+    assert sorted(calls) == [False, True]
+    assert trainer.traces == {"train": 1, "eval/test": 1}
+
+
+def test_the_loss_is_a_name_that_is_taken(regression_task, make_trainer):
+    """What a task adds as `loss` would mix with the losses it returns."""
+
+    class Mixed(regression_task):
+        def loss(self, model, batch, training):
+            losses = super().loss(model, batch, training)
+            metrics.add("loss", 100 + losses)
+            return losses
+
+    with pytest.raises(UsageError, match="'loss'"):
+        make_trainer(Mixed(), train_steps=1).train()
+
+
+def test_a_finish_written_in_the_call_works_on_several_replicas(regression_task, make_trainer):
+    class Shown(regression_task):
+        def loss(self, model, batch, training):
+            metrics.add("ones", tf.ones_like(batch["y"]), finish=lambda value, count: value / count + 1)
+            return super().loss(model, batch, training)
+
+    seen = []
+    action = lambda _, summary: seen.append(summary.metrics["ones"])  # noqa: E731
+    make_trainer(Shown(), replicas=2, train_steps=1, evaluate=True, actions=[action]).train_and_eval()
+    assert seen == [2.0, 2.0]
+
+
+def test_a_metric_inside_a_while_loop_is_exact_or_refused_by_name(regression_task, make_trainer, rows):
+    """On 2 replicas, and with a last batch of one row, so that one of them has no example in it."""
+
+    class Looping(regression_task):
+        def loss(self, model, batch, training):
+            def body(i):
+                metrics.add("inside", batch["x"] * tf.cast(i + 1, tf.float32), finish="sum")
+                return (i + 1,)
+
+            tf.while_loop(lambda i: i < 2, body, [tf.constant(0)])
+            return super().loss(model, batch, training)
+
+    seen = []
+    trainer = make_trainer(
+        Looping(), data=17, replicas=2, train_steps=4, evaluate=True, actions=[lambda _, s: seen.append(s)]
+    )
+    try:
+        trainer.train_and_eval()
+    except UsageError as error:
+        assert "'inside'" in str(error)  # noqa: PT017 (saying so is as good)
+        return
+    total = 3 * rows(17)["x"].astype(np.float64).sum()
+    assert [s.metrics["inside"] for s in seen] == [
+        pytest.approx(2 * total, rel=1e-5),
+        pytest.approx(total, rel=1e-5),
+    ]
+    assert [s.counts["inside"] for s in seen] == [2 * 2 * 17 * 3, 2 * 17 * 3]
+
+
+def test_variables_that_the_loss_does_not_touch_stay(regression_task, make_trainer):
+    class Half(regression_task):
+        def build_model(self):
+            inputs = keras.Input((3,))
+            return keras.Model(
+                inputs, [keras.layers.Dense(1, name=name)(inputs) for name in ("unused", "used")]
+            )
+
+        def loss(self, model, batch, training):
+            return (model(batch["x"], training=training)[1][:, 0] - batch["y"]) ** 2
+
+    trainer = make_trainer(Half(), replicas=2, train_steps=2, optimizer=keras.optimizers.Adam(0.1))
+    before = {v.path: v.numpy() for v in trainer.model.trainable_variables}
+    trainer.train()
+    changed = {v.path: bool((v.numpy() != before[v.path]).any()) for v in trainer.model.trainable_variables}
+    assert changed == {"unused/kernel": False, "unused/bias": False, "used/kernel": True, "used/bias": True}
+
+
+def test_rows_of_an_embedding(make_trainer, regression_task):
+    """Its gradients are sparse, a row may come twice, and the norm is that of the summed rows."""
+
+    class Embedded(regression_task):
+        def build_model(self):
+            layer = keras.layers.Embedding(4, 1, embeddings_initializer="zeros")
+            return keras.Sequential([keras.Input((), dtype="int32"), layer])
+
+    data = {"x": np.array([0, 1, 1, 3], np.int32), "y": np.array([4.0, 1, 2, 8], np.float32)}
+    trainer = make_trainer(Embedded(), data=data, replicas=2, train_steps=1, clip_global_norm=1.0)
+    trainer.train()
+    g = np.array([2 * -4.0, 2 * -3, 0, 2 * -8]) / 4
+    expected = -RATE * g / np.linalg.norm(g)
+    np.testing.assert_allclose(trainer.model.get_weights()[0][:, 0], expected, atol=1e-7)
+
+
+def test_batch_norm_with_fewer_examples_than_replicas_stays_finite(regression_task, make_trainer):
+    class Normed(regression_task):
+        def build_model(self):
+            return keras.Sequential(
+                [keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+            )
+
+    trainer = make_trainer(Normed(), data=17, replicas=4, train_steps=4, evaluate=True)
+    assert np.isfinite(trainer.train_and_eval()["test"]["loss"])
+    for weight in trainer.model.weights:
+        assert np.isfinite(weight.numpy()).all(), weight.path
+
+
+def test_each_replica_drops_other_units(regression_task, make_trainer):
+    class Dropped(regression_task):
+        def build_model(self):
+            return keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+
+        def loss(self, model, batch, training):
+            kept = model.layers[0](tf.ones_like(batch["x"]), training=training)
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            for i in range(2):
+                mine = tf.fill([64], tf.cast(index == i, tf.float32))
+                metrics.add(f"kept_{i}", kept[0], weights=mine, finish="per_class")
+            return super().loss(model, batch, training)
+
+    seen = []
+    data = {"x": np.ones([4, 64], np.float32), "y": np.ones(4, np.float32)}
+    make_trainer(
+        Dropped(),
+        data=data,
+        replicas=2,
+        train_steps=1,
+        evaluate=True,
+        actions=[lambda _, s: seen.append(s.metrics)],
+    ).train_and_eval()
+    masks = [np.array([seen[0][f"kept_{r}/class_{i}"] for i in range(64)]) for r in range(2)]
+    assert [set(mask) for mask in masks] == [{0.0, 2.0}, {0.0, 2.0}]
+    # Independent masks agree on half of 64 units; on more than 50 with a probability of 1e-6.
+    assert (masks[0] == masks[1]).sum() <= 50
+
+
+def test_a_run_may_stand_inside_the_strategys_scope(make_trainer, mirrored_on, weights_of, rows):
+    """As loops written after the TensorFlow guides do."""
+    with mirrored_on(2).scope():
+        trainer = make_trainer(replicas=2, train_steps=2)
+        trainer.train()
+    np.testing.assert_allclose(weights_of(trainer), descend(rows(40), 2)[0], atol=1e-5, rtol=0)
