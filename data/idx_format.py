@@ -53,7 +53,7 @@ def _unzipped(origin: str, content: bytes) -> bytes:
         return content
     try:
         return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(
             f"{origin} is damaged: it starts as gzip and does not unzip ({error}); download it again"
         ) from error

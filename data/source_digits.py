@@ -49,7 +49,7 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fraction(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+    if not isinstance(value, int | float) or not 0 < value < 1:
         raise UsageError(
             f"digits.test_fraction = {value!r}: want a number between 0 and 1; change digits.test_fraction"
         )

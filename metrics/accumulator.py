@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from .lifting import outside_trace
 from .packing import Layout, pack
+from .per_replica import PerReplica
 from .registry import MetricRegistry
 from .tally import Tally
 
@@ -52,8 +53,9 @@ class Accumulator:
         self._strategy = strategy
         self._registry = registry
         self._layout: Layout | None = None
-        self._sums: tf.Variable | None = None
-        self._drain = tf.function(self._read_and_reset, autograph=False)
+        self._sums: PerReplica | None = None
+        self._fingerprint: tf.Variable | None = None
+        self._drain = tf.function(self._take_all, autograph=False)
 
     def pack(self, tallies: Mapping[str, Tally], active: tf.Tensor) -> tf.Tensor:
         """In a replica: the step's tallies as a vector; that of no examples where `active` is False."""
@@ -65,40 +67,48 @@ class Accumulator:
     def add(self, packed) -> None:
         """In the cross-replica context of a step: adds what the replicas packed."""
         if self._sums is None:
-            self._sums = outside_trace(self._create)
+            outside_trace(self._create)
         self._strategy.run(self._add, args=(packed,))
 
     def drain(self) -> Drained:
-        """Eagerly: returns the sums and starts anew from zero."""
+        """Eagerly: returns the sums and starts anew from nothing."""
         assert self._layout is not None, "no step was traced"
         return Drained(self._layout, *self._drain())
 
+    def hold(self) -> None:
+        """Eagerly, before a checkpoint: copies the sums to where `state` has them."""
+        self._sums.hold()
+
+    def release(self) -> bool:
+        """Eagerly, after a restore: goes on from its sums; returns False if they were of other metrics, and so dropped."""
+        same = int(self._fingerprint.numpy()) == self._layout.fingerprint()
+        if same:
+            self._sums.release()
+        self._fingerprint.assign(self._layout.fingerprint())
+        return same
+
+    def state(self) -> dict[str, tf.Variable]:
+        """What of the sums a checkpoint has to hold; known once a step was traced."""
+        return {"tallies": self._sums.rows, "tallies_fingerprint": self._fingerprint}
+
     def _add(self, packed: tf.Tensor) -> None:
+        sums = self._sums.value
         if self._layout.maxima:
-            self._sums.assign(self._layout.combine(self._sums.read_value(), packed))
+            sums.assign(self._layout.combine(sums.read_value(), packed))
         else:
-            self._sums.assign_add(packed)
+            sums.assign_add(packed)
 
-    def _create(self) -> tf.Variable:
-        # ON_READ keeps a replica's own sums apart, so that adding costs no communication.
-        with self._strategy.scope():
-            return tf.Variable(
-                self._layout.identity(),
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.SUM,
-                name="tallies",
-            )
+    def _create(self) -> None:
+        self._fingerprint = tf.Variable(self._layout.fingerprint(), trainable=False, dtype=tf.int64)
+        self._sums = PerReplica(self._strategy, self._layout.identity(), self._layout.join, "tallies")
 
-    def _read_and_reset(self):
-        def read_replica():
-            sums = self._sums.read_value()
-            with tf.control_dependencies([sums]):
-                self._sums.assign(self._layout.identity())
+    def _take_all(self):
+        def take():
+            sums = self._sums.take()
             context = tf.distribute.get_replica_context()
             return sums, self._layout.to_sum(sums, context.replica_id_in_sync_group, context.num_replicas_in_sync)
 
-        per_replica, to_sum = self._strategy.run(read_replica)
+        per_replica, to_sum = self._strategy.run(take)
         total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, to_sum, axis=None)
         total = self._layout.from_sum(total, self._strategy.num_replicas_in_sync)
         return total, self._strategy.experimental_local_results(per_replica)

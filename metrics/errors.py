@@ -8,3 +8,6 @@ class UsageError(ValueError):
     the whole of what the command line shows: no traceback, exit code 2. It lives here because `metrics` is
     the one package that all the others may import.
     """
+
+    # AutoGraph raises an exception anew, with the user's line, only if its constructor is known to take a message.
+    __init__ = Exception.__init__

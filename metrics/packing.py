@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -42,6 +43,10 @@ class Layout(NamedTuple):
         """How many numbers at the vector's end are maxima and not sums."""
         return sum(math.prod(part.shape) for part in self.parts if part.is_max)
 
+    def fingerprint(self) -> int:
+        """A number that tells layouts apart."""
+        return zlib.crc32(repr(self.parts).encode())
+
     def identity(self) -> tf.Tensor:
         """The vector of no examples: 0 for sums, -inf for maxima."""
         sums = tf.zeros([self.size - self.maxima], DTYPE)
@@ -53,6 +58,11 @@ class Layout(NamedTuple):
             return a + b
         cut = self.size - self.maxima
         return tf.concat([a[:cut] + b[:cut], tf.maximum(a[cut:], b[cut:])], 0)
+
+    def join(self, rows: np.ndarray) -> np.ndarray:
+        """One vector of several, (n, size)."""
+        cut = self.size - self.maxima
+        return np.concatenate([rows[:, :cut].sum(0), rows[:, cut:].max(0)])
 
     def to_sum(self, vector: tf.Tensor, replica: tf.Tensor, replicas: int) -> tf.Tensor:
         """The vector as one that replicas can add up: each writes its maxima into a place of its own."""

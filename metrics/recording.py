@@ -33,6 +33,7 @@ class Recorder:
 
     def __init__(self, spill: Spill | None = None):
         self.meanings: dict[str, Meaning] = {}
+        self.places: dict[str, str] = {}
         self.scopes: list[str] = []
         self.collected = False
         self._tallies: dict[str, Tally] = {}
@@ -53,9 +54,10 @@ class Recorder:
         """
         meaning = Meaning(finish, tuple(contribution.value.shape))
         known = self.meanings.setdefault(path, meaning)
+        self.places.setdefault(path, caller())
         if known != meaning:
             raise UsageError(
-                f"Metric {path!r} has two meanings ({caller()}): finish={known.finisher.name!r} with shape "
+                f"Metric {path!r} has two meanings ({self.places[path]}, {caller()}): finish={known.finisher.name!r} with shape "
                 f"{known.shape}, and finish={finish.name!r} with shape {meaning.shape}. Give one of them another name."
             )
         if _graph() is self._graph:
@@ -67,6 +69,19 @@ class Recorder:
                 f"Metric {path!r} ({caller()}): finish={finish.name!r} cannot be added inside a tf.while_loop, tf.cond, "
                 "tf.map_fn or nested tf.function: return the values from there and add them outside."
             )
+
+    def record_only(self, path: str, contribution: Tally, finish: Finisher) -> None:
+        """Like `record`, for a path that stands for this one metric in a step.
+
+        Raises:
+          UsageError: `path` was recorded already.
+        """
+        if path in self.meanings:
+            raise UsageError(
+                f"Metric {path!r} has two meanings: it is added at {self.places[path]}, and it is the name of a registered "
+                "metric or of the task's loss. Give one of them another name."
+            )
+        self.record(path, contribution, finish)
 
     def collect(self) -> dict[str, Tally]:
         """The step's tallies; once, at its end."""

@@ -42,7 +42,8 @@ class MetricRegistry:
         registry.result(total)                             # {path: float}
 
     Args:
-      metrics: name -> `fn(batch, outputs) -> (value, count)`; nested dicts become paths.
+      metrics: name -> `fn(batch, outputs) -> (value, count)`, or a pair of that and its finisher, or a Keras metric;
+        nested dicts become paths.
     """
 
     def __init__(self, metrics: Mapping[str, Any] | None = None):
@@ -50,8 +51,9 @@ class MetricRegistry:
         self._meanings: dict[str, Meaning] = {}
         self._said: set[str] = set()
         self._spill = Spill()
-        for path, fn in flatten(metrics or {}):
-            self.register(path, fn)
+        for path, leaf in flatten(metrics or {}):
+            fn, finish = leaf if isinstance(leaf, tuple) else (leaf, None)
+            self.register(path, fn, finish)
 
     def register(self, name: str, fn: MetricFn, finish: str | Callable | None = None) -> None:
         """Computes `fn(batch, outputs) -> (value, count)` in every step, under `name`.
@@ -99,7 +101,7 @@ class MetricRegistry:
         """
         recorder = recording.current() or Recorder()
         for path, (fn, finish) in self._functions.items():
-            recorder.record(join(path), _as_tally(path, fn(batch, outputs)), finish)
+            recorder.record_only(path, _as_tally(path, fn(batch, outputs)), finish)
         for path, meaning in recorder.meanings.items():
             self._learn(path, meaning)
         return recorder.collect()
@@ -149,7 +151,14 @@ class MetricRegistry:
           `{path: float or array}`, without the metrics that no example counted in; those are
           logged once.
         """
+        return self.finish(reduced, seconds)[0]
+
+    def finish(
+        self, reduced: Mapping[str, Tally], seconds: float | None = None
+    ) -> tuple[dict[str, float | np.ndarray], dict[str, float]]:
+        """Like `result`, and for each of its paths the number of examples, or the weight, behind it."""
         finished: dict[str, float | np.ndarray] = {}
+        counts: dict[str, float] = {}
         for path, tally in reduced.items():
             value, count = (np.asarray(part, np.float64) for part in tally)
             if not count.any():
@@ -158,8 +167,10 @@ class MetricRegistry:
             finish = self._finisher(path)
             if finish.per_second:
                 value = value / _required_seconds(path, seconds)
-            finished.update(_expand(path, finish.finish(value, count)))
-        return finished
+            expanded = _expand(path, finish.finish(value, count))
+            finished.update(expanded)
+            counts.update(zip(expanded, _counts(count, len(expanded)), strict=True))
+        return finished, counts
 
     def _finisher(self, path: str) -> Finisher:
         return self._meanings[path].finisher if path in self._meanings else finisher(None)
@@ -185,6 +196,14 @@ def _as_tally(path: str, pair: Any) -> Tally:
             f"Metric {path!r}: its function must return (value, count), sums over the batch, got {pair!r}."
         )
     return Tally(*(_numeric(part) for part in pair))
+
+
+def _counts(count: np.ndarray, numbers: int) -> list[float]:
+    """One count for each number that was written: a vector of counts has one for each class that has examples."""
+    present = count[count != 0] if count.ndim == 1 else count
+    if present.ndim == 1 and len(present) == numbers:
+        return [float(each) for each in present]
+    return [float(count.max())] * numbers
 
 
 def _required_seconds(path: str, seconds: float | None) -> float:

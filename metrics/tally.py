@@ -41,10 +41,10 @@ def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_last_axis: b
     axes = list(range(values.shape.rank - 1)) if keep_last_axis else None
     if weights is None:
         return Tally(_sum(values, axes), _size(values, axes))
-    values = values if values.dtype.is_floating else tf.cast(values, tf.float32)
-    weights = align_weights(tf.cast(weights, values.dtype), values)
-    kept = tf.where(weights != 0, values, tf.zeros_like(values)) * weights
-    return Tally(_sum(kept, axes), _sum(weights, axes))
+    weights = align_weights(_summable(tf.convert_to_tensor(weights)), values)
+    dtype = values.dtype if values.dtype.is_floating or weights.dtype.is_integer else weights.dtype
+    kept = tf.where(weights != 0, values, tf.zeros_like(values))
+    return Tally(_sum(tf.cast(kept, dtype) * tf.cast(weights, dtype), axes), _sum(weights, axes))
 
 
 def align_weights(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

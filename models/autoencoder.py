@@ -12,12 +12,18 @@ from .. import metrics
 from ..trainer.task import Task
 
 
+@keras.saving.register_keras_serializable(package="tallyloop")
 class Stage(keras.layers.Layer):
     """A dense layer that shows what its units do: `NAME/activation` and `NAME/active` (the fraction above 0)."""
 
     def __init__(self, units: int, activation: str = "relu", **kwargs):
         super().__init__(**kwargs)
-        self.dense = keras.layers.Dense(units, activation=activation)
+        self.dense = keras.layers.Dense(units, activation=activation, dtype=self.dtype_policy)
+
+    def get_config(self):
+        """Returns what `keras.models.load_model` makes the layer from."""
+        activation = keras.activations.serialize(self.dense.activation)
+        return {**super().get_config(), "units": self.dense.units, "activation": activation}
 
     def build(self, input_shape):
         """Builds the dense layer."""
@@ -32,16 +38,22 @@ class Stage(keras.layers.Layer):
         return outputs
 
 
+@keras.saving.register_keras_serializable(package="tallyloop")
 class TwoStageAutoencoder(keras.Model):
     """Encodes in two stages and decodes in two; returns `(reconstruction, code)`."""
 
-    def __init__(self, width: int, code: int, features: int):
-        super().__init__(name="autoencoder")
+    def __init__(self, width: int, code: int, features: int, name: str = "autoencoder", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self._sizes = {"width": width, "code": code, "features": features}
         self.stage_1 = Stage(width, name="stage_1")
         self.stage_2 = Stage(code, name="stage_2")
         self.decoder = keras.Sequential(
             [keras.layers.Dense(width, activation="relu"), keras.layers.Dense(features)], name="decoder"
         )
+
+    def get_config(self):
+        """Returns what `keras.models.load_model` makes the model from."""
+        return {**super().get_config(), **self._sizes}
 
     def call(self, inputs):
         """Returns the reconstruction (batch, features) and the code (batch, code)."""

@@ -51,31 +51,63 @@ class ClassifierTask(Task):
 
     def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tuple:
         """Returns the cross-entropy of each example, and the logits."""
-        logits, labels = model(self._of(batch, self._features), training=training), self._of(batch, self._labels)
-        tally_metrics.add("accuracy", tf.argmax(logits, -1, output_type=labels.dtype) == labels)
+        labels = tf.cast(self._labels_of(batch, "The batch"), tf.int64)
+        logits = self._logits(model, self._of(batch, self._features), training)
+        tally_metrics.add("accuracy", tf.argmax(logits, -1) == labels)
         return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True), logits
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns each example's `label` (int64) and its `probabilities` (classes,)."""
-        probabilities = tf.nn.softmax(model(self._of(batch, self._features), training=False))
+        probabilities = tf.nn.softmax(self._logits(model, self._of(batch, self._features), training=False))
         return {"label": tf.argmax(probabilities, -1), "probabilities": probabilities}
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
         """Checks that every label is a class of the model."""
-        labels, features = self._of(arrays, self._labels, where), self._of(arrays, self._features, where)
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise UsageError(
-                f"{where}: the labels {self._labels!r} must be integers of shape (n,), got {labels.dtype} "
-                f"of shape {labels.shape}."
-            )
-        spec = keras.KerasTensor((1, *features.shape[1:]), dtype=features.dtype.name)
-        classes = model.compute_output_spec(spec).shape[-1]
+        labels, features = self._labels_of(arrays, where), self._of(arrays, self._features, where)
+        classes = self._classes(model, features, where)
         if labels.min() < 0 or labels.max() >= classes:
             wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
             raise UsageError(
                 f"{where}: label {labels[wrong]} of example {wrong} is out of range: the model has {classes} classes, "
                 f"so wanted 0 to {classes - 1}. Raise the number of classes (mlp.num_classes) or mend the labels."
             )
+
+    def _classes(self, model: keras.Model, features: np.ndarray, where: str) -> int:
+        dtype = tf.as_dtype(features.dtype).name
+        try:
+            return model.compute_output_spec(keras.KerasTensor((1, *features.shape[1:]), dtype=dtype)).shape[-1]
+        except ValueError as error:
+            raise UsageError(
+                f"{where}: the model does not take the features {self._features!r}, {dtype} of shape {features.shape}: "
+                f"{error}"
+            ) from error
+
+    def _logits(self, model: keras.Model, features: tf.Tensor, training: bool) -> tf.Tensor:
+        try:
+            logits = model(features, training=training)
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if getattr(features, "dtype", None) != tf.string:
+                raise
+            raise UsageError(
+                f"The batch's features {self._features!r} are strings, which the model does not take: give numbers, or "
+                "a model that begins with a layer such as keras.layers.StringLookup."
+            ) from error
+        if logits.shape.rank != 2:
+            raise UsageError(
+                f"ClassifierTask.model gives outputs of shape {tuple(logits.shape)}: wanted logits, (batch, classes)."
+            )
+        return logits
+
+    def _labels_of(self, batch: Mapping[str, Any], where: str) -> Any:
+        """The labels; only their type is looked at, so that it works while a step is traced."""
+        labels = self._of(batch, self._labels, where)
+        dtype = tf.as_dtype(labels.dtype)
+        if len(labels.shape) != 1 or not dtype.is_integer:
+            raise UsageError(
+                f"{where}: the labels {self._labels!r} must be integers of shape (n,), got {dtype.name} of shape "
+                f"{tuple(labels.shape)}: convert them in Input.map_fn or in the source, or set ClassifierTask.labels."
+            )
+        return labels
 
     def _of(self, batch: Mapping[str, Any], key: str, where: str = "The batch") -> Any:
         if not isinstance(batch, Mapping) or key not in batch:

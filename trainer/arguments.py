@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import numbers
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ..data import Input
@@ -15,15 +18,22 @@ from .task import Task
 
 def positive(name: str, value: Any) -> int:
     """Returns `value` if it is a whole number > 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_whole(value) or value < 1:
         raise UsageError(f"Trainer.{name} = {value!r}: wanted a whole number of at least 1.")
-    return value
+    return int(value)
+
+
+def seed(value: Any) -> int | None:
+    """Returns `value` if it is None or a seed that Keras takes."""
+    if value is None or (_is_whole(value) and 0 <= value < 2**32):
+        return value if value is None else int(value)
+    raise UsageError(f"Trainer.seed = {value!r}: wanted a whole number from 0 to 4294967295, or None.")
 
 
 def positive_or_none(name: str, value: Any) -> float | None:
     """Returns `value` if it is None or a number > 0."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
-        return value
+    if value is None or (isinstance(value, numbers.Real) and not isinstance(value, bool) and value > 0):
+        return value if value is None else float(value)
     raise UsageError(f"Trainer.{name} = {value!r}: wanted a number greater than 0, or None.")
 
 
@@ -55,11 +65,27 @@ def as_inputs(datasets: Any) -> dict[str, Input]:
         return {}
     if not isinstance(datasets, Mapping):
         raise UsageError(f'Trainer.eval_datasets = {datasets!r}: wanted a dict, such as {{"test": @test/Input()}}.')
-    return {name: as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
+    return {_dataset_name(name): as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
+
+
+def _dataset_name(name: Any) -> str:
+    """A name becomes a folder below the run's."""
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+        return name
+    raise UsageError(
+        f"Trainer.eval_datasets: {name!r} is no name of a dataset: wanted letters, digits, '_', '-' and '.', as it names "
+        "the folder eval/NAME."
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def as_actions(actions: Any) -> list[Callable]:
     """Returns the actions; each must be callable."""
+    if isinstance(actions, str) or not isinstance(actions, Sequence):
+        raise UsageError(f"Trainer.actions = {actions!r}: wanted a list of functions of (trainer, summary).")
     for action in actions:
         if not callable(action):
             raise UsageError(f"Trainer.actions: wanted functions of (trainer, summary), got {action!r}.")

@@ -8,13 +8,21 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ..metrics.errors import UsageError
 
+_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
+Shapes = dict[str, tuple[str, tuple[int, ...]]]  # place in the object graph -> (name, shape)
+
+
+class UnreadableCheckpointError(UsageError):
+    """A checkpoint's files are damaged or gone."""
+
 
 def run_state(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, step: tf.Variable, data: Mapping[str, Any]
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, step: tf.Variable, more: Mapping[str, Any]
 ) -> tf.train.Checkpoint:
     """All that a run needs to go on as if it had not stopped.
 
@@ -22,14 +30,12 @@ def run_state(
       model: the built model.
       optimizer: the built optimizer.
       step: the step variable.
-      data: what the train data has to save.
+      more: name -> what else is part of it: the position in the data, sums that are not written yet.
     """
     # Keras lists the state of seed generators (dropout) in `variables` only: TensorFlow does not find it by itself.
     weights = {id(variable) for variable in model.weights}
     seeds = [variable.value for variable in model.variables if id(variable) not in weights]
-    return tf.train.Checkpoint(
-        model=model, optimizer=optimizer, step=step, seeds=seeds, data=tf.train.Checkpoint(**data)
-    )
+    return tf.train.Checkpoint(model=model, optimizer=optimizer, step=step, seeds=seeds, **more)
 
 
 def model_state(model: keras.Model, step: tf.Variable) -> tf.train.Checkpoint:
@@ -38,8 +44,16 @@ def model_state(model: keras.Model, step: tf.Variable) -> tf.train.Checkpoint:
 
 
 def latest(folder: Path) -> str | None:
-    """The path of the newest checkpoint in `folder`, if any."""
-    return tf.train.latest_checkpoint(str(folder))
+    """The path of the newest checkpoint that is still there, if there ever was one.
+
+    Raises:
+      UsageError: there were checkpoints, and none is left.
+    """
+    listed = _newest_first(folder)
+    found = next((path for path in listed if tf.io.gfile.exists(path + ".index")), None)
+    if listed and found is None:
+        raise UsageError(_none_left(folder))
+    return found
 
 
 class Saver:
@@ -59,47 +73,129 @@ class Saver:
         return self._manager.save(checkpoint_number=step)
 
 
+def restore_newest(state: tf.train.Checkpoint, folder: Path) -> str | None:
+    """Restores `state` from the newest checkpoint in `folder` that can be read; returns its path, None if there is none.
+
+    Raises:
+      UsageError: it is of another model or optimizer, or there are checkpoints and none can be read.
+    """
+    listed = _newest_first(folder)
+    for path in listed:
+        try:
+            restore(state, path)
+        except UnreadableCheckpointError as error:
+            logging.warning("%s The one before it is tried; nothing is deleted.", error)
+        else:
+            return path
+    if listed:
+        raise UsageError(_none_left(folder))
+    return None
+
+
 def restore(state: tf.train.Checkpoint, path: str) -> None:
     """Restores `state` from the checkpoint at `path`.
 
     Raises:
-      UsageError: there is none, it cannot be read, or it is of another model.
+      UnreadableCheckpointError: it is not there, or damaged.
+      UsageError: it is of another model or optimizer.
     """
-    stored = _model_shapes(path)
-    present = {variable.path: tuple(variable.shape) for variable in state.model.weights}
+    parts = [part for part in ("model", "optimizer") if hasattr(state, part)]
     try:
+        stored = _stored(path, parts)
+        present = {part: _present(getattr(state, part)) for part in parts}
+        for part in parts:
+            _compare(path, part, stored[part], present[part])
         state.read(path).assert_existing_objects_matched().expect_partial()
+    except _UNREADABLE as error:
+        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     except (ValueError, AssertionError) as error:
-        raise UsageError(_mismatch(path, stored, present) or f"{path}: {error}") from error
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} does not fit this run: {_first_line(error)}") from error
 
 
-def _mismatch(path: str, stored: Mapping[str, tuple], present: Mapping[str, tuple]) -> str:
-    lines = [
-        f"  {name}: {stored.get(name, 'absent')} in the checkpoint, {present.get(name, 'absent')} in the model"
-        for name in sorted(present.keys() | stored.keys())
-        if present.get(name) != stored.get(name)
-    ]
-    if not lines:
-        return ""
+def _newest_first(folder: Path) -> list[str]:
+    state = tf.train.get_checkpoint_state(str(folder))
+    return list(reversed(state.all_model_checkpoint_paths)) if state else []
+
+
+def _none_left(folder: Path) -> str:
     return (
-        f"{path} is of another model than the config builds:\n" + "\n".join(lines[:20]) + "\n"
-        "Use the config it was trained with (config.gin in the run's folder), or another --model_dir."
+        f"{folder} had checkpoints, and none can be read: bring one back, or start over in another --model_dir. "
+        "Starting over here would throw the run's history away."
     )
 
 
-def _model_shapes(path: str) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of each variable of the model in a checkpoint, by the object graph that is saved with it."""
-    try:
-        reader = tf.train.load_checkpoint(path)
-        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        shapes = reader.get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{path} cannot be read as a checkpoint: {error}") from error
-    found, waiting = set(), [child.node_id for child in graph.nodes[0].children if child.local_name == "model"]
+def _compare(path: str, part: str, stored: Shapes, present: Shapes) -> None:
+    """Both ways: a checkpoint of a larger model would otherwise be restored in part, in silence."""
+    differing = [place for place in sorted(present.keys() | stored.keys()) if not _same(place, stored, present)]
+    if not differing:
+        return
+    lines = [
+        f"  {(present.get(place) or stored[place])[0]}: {_shape(stored, place)} in the checkpoint, "
+        f"{_shape(present, place)} in the {part}"
+        for place in differing
+    ]
+    raise UsageError(
+        f"{path} is of another {part} than the config builds:\n"
+        + "\n".join(lines[:4] + ([f"  ... and {len(lines) - 4} more"] if len(lines) > 4 else []))
+        + "\nUse the config it was trained with (config.gin in the run's folder), or another --model_dir."
+    )
+
+
+def _same(place: str, stored: Shapes, present: Shapes) -> bool:
+    return place in stored and place in present and stored[place][1] == present[place][1]
+
+
+def _shape(shapes: Shapes, place: str) -> str:
+    return str(shapes[place][1]) if place in shapes else "absent"
+
+
+def _present(root: Any) -> Shapes:
+    """The variables below a live object, by their place in the object graph."""
+    view = tf.train.TrackableView(root)
+    found: Shapes = {}
+
+    def visit(node, place):
+        if isinstance(node, keras.Variable | tf.Variable):
+            found[place] = getattr(node, "path", node.name), tuple(node.shape)
+        return view.children(node).items()
+
+    _walk(root, visit, id)
+    return found
+
+
+def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
+    """The same of a checkpoint, by the object graph that is saved with it."""
+    reader = tf.train.load_checkpoint(path)
+    graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    shapes = reader.get_variable_to_shape_map()
+    roots = {child.local_name: child.node_id for child in graph.nodes[0].children}
+    result = {}
+    for part in parts:
+        found: Shapes = {}
+
+        def visit(node, place, found=found):
+            for attribute in graph.nodes[node].attributes:
+                if attribute.checkpoint_key in shapes:
+                    found[place] = attribute.full_name, tuple(shapes[attribute.checkpoint_key])
+            return [(child.local_name, child.node_id) for child in graph.nodes[node].children]
+
+        _walk(roots[part], visit, lambda node: node) if part in roots else None
+        result[part] = found
+    return result
+
+
+def _walk(root: Any, visit: Any, key: Any) -> None:
+    """Breadth first, children by name, each node once: the same order for live objects and for saved ones."""
+    waiting, seen = [(root, "")], {key(root)}
     while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting += [child.node_id for child in graph.nodes[node].children]
-    attributes = [attribute for node in found for attribute in graph.nodes[node].attributes]
-    return {each.full_name: tuple(shapes[each.checkpoint_key]) for each in attributes if each.checkpoint_key in shapes}
+        node, place = waiting.pop(0)
+        for name, child in sorted(visit(node, place), key=lambda pair: pair[0]):
+            if key(child) not in seen:
+                seen.add(key(child))
+                waiting.append((child, f"{place}/{name}"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

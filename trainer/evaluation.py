@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import keras
@@ -52,10 +53,12 @@ class Evaluation:
 
         The split is `eval` with one dataset and `eval/NAME` with several.
         """
-        return {
-            name: summarize(self._registries[name], loop.run(max_batches), step, self._split(name))
-            for name, loop in self._loops.items()
-        }
+        return {name: self._run(name, step, max_batches) for name in self._loops}
+
+    def _run(self, name: str, step: int, max_batches: int | None) -> Summary:
+        started = time.monotonic()
+        drained = self._loops[name].run(max_batches)
+        return summarize(self._registries[name], drained, step, self._split(name), time.monotonic() - started)
 
     def _split(self, name: str) -> str:
         return "eval" if len(self._loops) == 1 else f"eval/{name}"

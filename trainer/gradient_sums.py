@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from ..metrics.lifting import outside_trace
+from ..metrics.per_replica import PerReplica
 
 
 class GradientSums:
@@ -22,7 +23,7 @@ class GradientSums:
     def __init__(self, strategy: tf.distribute.Strategy, accumulation: int):
         self._strategy = strategy
         self._accumulation = accumulation
-        self._variables: list[tf.Variable] | None = None
+        self._sums: list[PerReplica] | None = None
 
     def add_and_maybe(
         self, step: tf.Tensor, gradients: Any, loss: Any, apply: Callable[[Any, Any], tf.Tensor]
@@ -43,42 +44,29 @@ class GradientSums:
             return apply(*self._reduce(sums))
         self._add(sums)
         due = (step + 1) % self._accumulation == 0
-        return tf.cond(due, lambda: self._finish(sums, apply), lambda: tf.constant(True))
+        return tf.cond(due, lambda: apply(*self._take_all(sums)), lambda: tf.constant(True))
+
+    def state(self) -> list[PerReplica]:
+        """The sums of an update that is not complete; known once a step was traced."""
+        return self._sums or []
 
     def _reduce(self, per_replica: Any) -> Any:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
     def _add(self, sums: Any) -> None:
-        if self._variables is None:
-            self._variables = self._create(sums)
+        if self._sums is None:
+            local = [self._strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(sums)]
+            self._sums = outside_trace(lambda: [self._zeros(value.shape, value.dtype) for value in local])
 
         def add_replica(sums):
-            for variable, value in zip(self._variables, tf.nest.flatten(sums), strict=True):
-                variable.assign_add(value)
+            for total, value in zip(self._sums, tf.nest.flatten(sums), strict=True):
+                total.value.assign_add(value)
 
         self._strategy.run(add_replica, args=(sums,))
 
-    def _finish(self, sums: Any, apply: Callable[[Any, Any], tf.Tensor]) -> tf.Tensor:
-        def read_and_zero():
-            values = [variable.read_value() for variable in self._variables]
-            with tf.control_dependencies(values):
-                for variable in self._variables:
-                    variable.assign(tf.zeros_like(variable))
-            return tf.nest.pack_sequence_as(sums, values)
+    def _take_all(self, sums: Any) -> Any:
+        taken = self._strategy.run(lambda: [total.take() for total in self._sums])
+        return tf.nest.pack_sequence_as(sums, self._reduce(taken))
 
-        return apply(*self._reduce(self._strategy.run(read_and_zero)))
-
-    def _create(self, sums: Any) -> list[tf.Variable]:
-        """Makes the variables once the first step has been traced: only then it is known what there is to sum."""
-        local = [self._strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(sums)]
-        return outside_trace(lambda: [self._zeros(value.shape, value.dtype) for value in local])
-
-    def _zeros(self, shape: tf.TensorShape, dtype: tf.DType) -> tf.Variable:
-        with self._strategy.scope():
-            return tf.Variable(
-                tf.zeros(shape, dtype),
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.SUM,
-                name="gradient_sum",
-            )
+    def _zeros(self, shape: tf.TensorShape, dtype: tf.DType) -> PerReplica:
+        return PerReplica(self._strategy, tf.zeros(shape, dtype), name="gradient_sum")

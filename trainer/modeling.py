@@ -25,7 +25,7 @@ def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | N
         if not model.built:
             if dataset is None:
                 raise UsageError("The model does not know its input's shape, and no dataset is bound to tell.")
-            task.loss(model, _zeros(dataset.open_eval().element_spec), training=False)
+            task.loss(model, _zeros(dataset.element_spec), training=False)
     return model
 
 

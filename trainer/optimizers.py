@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
@@ -36,6 +37,12 @@ def adopt(
         _bind_to(made, strategy)
         made.build(variables)
     return made
+
+
+def constant_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate that it was made with; NaN if it follows a schedule."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
+    return float(rate) if isinstance(rate, int | float | np.number) else float("nan")
 
 
 def _is_optimizer(candidate: object) -> bool:

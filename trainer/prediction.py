@@ -8,8 +8,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ..data import Input
 from ..data.feed import Feed
 from .task import Task
+
+
+def first_batch(dataset: Input) -> Any:
+    """The first global batch that training on a stream would see, as NumPy; the dataset is not used up."""
+    feed = dataset.open_train()
+    part, examples = feed.fetch(feed.plan(tf.constant(0, tf.int64), tf.constant(1, tf.int64)), tf.constant(0, tf.int64))
+    batch, _ = feed.shard(part, examples, 0, 1)
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
 
 
 def predict(task: Task, model: keras.Model, feed: Feed) -> Any:

@@ -79,7 +79,7 @@ class ReplicaStep:
         with self._registry.recording() as recorder:
             losses, outputs = split_outputs(self._forward(self._model, batch))
             loss = _only_if(active, self._regularized(loss_tally(losses)))
-            recorder.record("loss", loss, finisher("mean"))
+            recorder.record_only("loss", loss, finisher("mean"))
             tallies = self._registry.compute(batch, outputs)
         return loss, self._accumulator.pack(tallies, active)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..metrics.writers import ConsoleWriter, Summary
+from ..metrics.writers.speed import Stopwatch
 from .checkpoints import Saver
-from .errors import NonFiniteError
 from .evaluation import Evaluation
 from .outputs import RunWriters
 from .schedule import Schedule
@@ -57,15 +58,19 @@ class Run:
             training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
         )
         self._step = training.step
+        self._watch = Stopwatch(time.monotonic)
+        self._lap_start = self._watch.elapsed()
         self._evaluated: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *error) -> None:
-        self._console.close()
-        if self._writers:
-            self._writers.close()
+        try:
+            if self._writers:
+                self._writers.close()
+        finally:
+            self._console.close()
 
     def to_the_end(self) -> dict[str, dict[str, Any]]:
         """Runs up to `train_steps`; returns the last evaluation, dataset -> metric -> value."""
@@ -77,10 +82,10 @@ class Run:
             return {}
         if self._writers:
             self._writers.rewind_to(self._step)
-        self._console.progress(self._step)
         while self._step < end:
             self._train()
             self._after_loop()
+        self._summaries.settle()
         return self._evaluated
 
     def _train(self) -> None:
@@ -89,23 +94,28 @@ class Run:
         self._step = self._training.step
         self._summaries.settle()
         if not finite:
-            self._halt()
+            raise self._training.non_finite_error()
         self._console.progress(self._step)
 
     def _after_loop(self) -> None:
         step, schedule = self._step, self._schedule
         if schedule.summarizes(step):
-            self._summaries.defer(step, self._training.drain())
+            self._summaries.defer(step, self._training.drain(), self._lap())
         evaluates = self._evaluation is not None and schedule.evaluates(step)
         saves = self._saver is not None and schedule.saves(step)
         if not (evaluates or saves):
             return
         self._summaries.settle()
-        with self._console.paused():
+        with self._console.paused(), self._watch.paused():
             if evaluates:
                 self._evaluate()
             if saves:
                 self._save()
+
+    def _lap(self) -> float:
+        """Seconds since the last train summary, without evaluations and checkpoints."""
+        before, self._lap_start = self._lap_start, self._watch.elapsed()
+        return self._lap_start - before
 
     def _evaluate(self) -> None:
         for name, summary in self._evaluation.run(self._step).items():
@@ -115,12 +125,4 @@ class Run:
     def _save(self) -> None:
         # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
         self._writers.flush()
-        self._saver.save(self._step)
-
-    def _halt(self) -> None:
-        found = self._training.drain().non_finite()
-        named = ", ".join(f"{path} on replica {replicas}" for path, replicas in found.items()) or "a gradient"
-        raise NonFiniteError(
-            f"Step {self._step + 1}: not finite: {named}. Training stopped before the update: the weights are those "
-            f"after step {self._step}. A lower learning rate or Trainer.clip_global_norm often helps."
-        )
+        self._training.save(self._saver)

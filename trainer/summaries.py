@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from absl import logging
 
 from ..metrics.accumulator import Drained
@@ -26,18 +25,18 @@ class Summaries:
     def __init__(self, registry: MetricRegistry, consumers: Sequence[Callable[[Summary], None]]):
         self._registry = registry
         self._consumers = consumers
-        self._pending: tuple[int, Drained] | None = None
+        self._pending: tuple[int, Drained, float] | None = None
 
-    def defer(self, step: int, drained: Drained) -> None:
+    def defer(self, step: int, drained: Drained, seconds: float) -> None:
         """Takes the train sums up to `step`, to be written at the next `settle`."""
         self.settle()
-        self._pending = step, drained
+        self._pending = step, drained, seconds
 
     def settle(self) -> None:
         """Writes what is still pending."""
         if self._pending is not None:
-            (step, drained), self._pending = self._pending, None
-            self.emit(summarize(self._registry, drained, step, "train"))
+            (step, drained, seconds), self._pending = self._pending, None
+            self.emit(summarize(self._registry, drained, step, "train", seconds))
 
     def emit(self, summary: Summary) -> None:
         """Hands a summary to every consumer."""
@@ -45,14 +44,12 @@ class Summaries:
             consume(summary)
 
 
-def summarize(registry: MetricRegistry, drained: Drained, step: int, split: str) -> Summary:
-    """Reads the device's sums and finishes them.
+def summarize(registry: MetricRegistry, drained: Drained, step: int, split: str, seconds: float) -> Summary:
+    """Reads the device's sums, which span so many seconds, and finishes them.
 
     A value that is not finite stays as it is, and is logged with the metric's name and the replicas it comes from.
     """
     tallies = drained.tallies()
     for path, replicas in drained.non_finite().items():
         logging.warning("%s: metric %r is not finite at step %d, from replica %s.", split, path, step, replicas)
-    counts = {path: float(np.max(tally.count)) for path, tally in tallies.items()}
-    metrics = registry.result(tallies)
-    return Summary(step, split, metrics, {path: counts[path] for path in counts if path in metrics})
+    return Summary(step, split, *registry.finish(tallies, seconds))

@@ -21,7 +21,8 @@ class Task:
     the division by the global count are the Trainer's.
 
     Attributes:
-      metrics: name -> `fn(batch, outputs) -> (value, count)`, sums over the batch; nested dicts become paths.
+      metrics: name -> `fn(batch, outputs) -> (value, count)`, sums over the batch; or a pair `(fn, finish)`; or a Keras
+        metric, which gets `batch["y"]` and the outputs (see `metrics.KerasMetric`). Nested dicts become paths.
     """
 
     metrics: Mapping[str, Any] = {}

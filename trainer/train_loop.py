@@ -82,6 +82,23 @@ class TrainLoop:
         """
         return bool(self._run(tf.constant(num_steps, tf.int64)))
 
+    def hold(self) -> None:
+        """Before a checkpoint: copies what is summed on the devices to where `state` has it."""
+        self._accumulator.hold()
+        for total in self._sums.state():
+            total.hold()
+
+    def release(self) -> bool:
+        """After a restore: goes on from those sums; returns False if the metrics are others, and start anew."""
+        for total in self._sums.state():
+            total.release()
+        return self._accumulator.release()
+
+    def state(self) -> dict[str, Any]:
+        """What of the sums a checkpoint has to hold; known once the loop was traced."""
+        gradient_sums = {str(i): total.rows for i, total in enumerate(self._sums.state())}
+        return {**self._accumulator.state(), "gradient_sums": tf.train.Checkpoint(**gradient_sums)}
+
     def _loop(self, num_steps: tf.Tensor) -> tf.Tensor:
         first = self._step.read_value()
         plan = self._feed.plan(first, num_steps)
@@ -99,6 +116,7 @@ class TrainLoop:
 
     def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         part, examples = self._feed.fetch(plan, i)
+        self._update.remember()
         gradients, loss, packed = self._strategy.run(carry(self._replica), args=(part, examples))
         self._accumulator.add(packed)
         return self._sums.add_and_maybe(step, gradients, loss, self._update.apply)

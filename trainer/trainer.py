@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from . import arguments, checkpoints
 from .evaluation import Evaluation
 from .modeling import build_model
 from .outputs import check_writable
-from .prediction import predict
+from .prediction import first_batch, predict
 from .run import Run
 from .schedule import Schedule
 from .task import Task
@@ -96,12 +98,13 @@ class Trainer:
             checkpoint_interval=arguments.positive("checkpoint_interval", checkpoint_interval),
         )
         self._keep_checkpoints = arguments.positive("keep_checkpoints", keep_checkpoints)
-        self._seed = seed
+        self._seed = arguments.seed(seed)
         self._jit_compile = jit_compile
         self._accumulation = arguments.positive("gradient_accumulation", gradient_accumulation)
         self._clip_global_norm = arguments.positive_or_none("clip_global_norm", clip_global_norm)
         self._actions = arguments.as_actions(actions)
         self._model_dir = None if model_dir is None else Path(model_dir)
+        self._loaded: str | None = None  # "model": weights alone, to evaluate; "all": what training continues from
         if self._model_dir is not None:
             check_writable(self._model_dir)
 
@@ -162,41 +165,53 @@ class Trainer:
 
     def summaries(self, checkpoint: str | None = None) -> dict[str, Summary]:
         """Like `evaluate`, with the step and the counts; what the writers take."""
-        self._load(checkpoint)
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind what to evaluate, {"test": @test/Input()}.')
-        return self._evaluation.run(self.step)
+        with self._weights_of(checkpoint):
+            return self._evaluation.run(self.step)
 
     def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
         """Returns `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
-        self._load(checkpoint)
-        return predict(self._task, self.model, dataset.open_eval())
+        with self._weights_of(checkpoint):
+            return predict(self._task, self.model, dataset.open_eval())
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
         """Writes the model by `Task.export`; returns the folder, `model_dir/export` by default."""
-        self._load(checkpoint)
         if folder is None and self._model_dir is None:
             raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
         target = Path(folder) if folder is not None else self._model_dir / "export"
         target.mkdir(parents=True, exist_ok=True)
-        self._task.export(self.model, target)
+        with self._weights_of(checkpoint):
+            self._task.export(self.model, target)
         return target
 
     def prepare(self, train: bool = True, evaluate: bool = True) -> None:
-        """Builds, restores and traces everything, and writes nothing: mistakes show here, before the first step."""
+        """Builds, traces and restores everything, and writes nothing: mistakes show here, before the first step."""
+        if tf.distribute.has_strategy():
+            raise UsageError(
+                "Call the Trainer outside of any `with strategy.scope():`; it enters its own where needed."
+            )
         if train:
-            self._resume()
             self._training.trace()
         if evaluate:
             self._evaluation.trace()
+        if train:
+            self._resume()
 
-    def dry_run(self) -> list[Summary]:
-        """Runs one train step and one eval step of each dataset on the real data; writes nothing."""
-        self.prepare()
-        self._load(None)
-        self._training.loop.run(1)
-        evaluated = self._evaluation.run(self.step, max_batches=1)
-        return [self._training.summarize(self.step), *evaluated.values()]
+    def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
+        """Runs one train step, and one eval step of each dataset, on the real data; writes nothing.
+
+        Raises:
+          NonFiniteError: the loss or a gradient is not finite.
+        """
+        self.prepare(train, evaluate)
+        summaries = []
+        if train:
+            started = time.monotonic()
+            if not self._training.loop.run(1):
+                raise self._training.non_finite_error()
+            summaries.append(self._training.summarize(self.step, time.monotonic() - started))
+        return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
 
     @property
     def traces(self) -> dict[str, int]:
@@ -234,21 +249,32 @@ class Trainer:
         return Evaluation(self._task, self.model, self.strategy, feeds)
 
     def _check_data(self, where: str, dataset: Input) -> None:
-        if dataset.arrays is not None:
-            self._task.check_data(self.model, dataset.arrays, where)
+        arrays = dataset.arrays
+        self._task.check_data(self.model, first_batch(dataset) if arrays is None else arrays, where)
 
     def _resume(self) -> None:
-        """Continues from the newest checkpoint, if nothing was restored or trained yet."""
-        found = self._checkpoint_folder and checkpoints.latest(self._checkpoint_folder)
-        if found and self.step == 0:
-            self._training.restore(found)
+        """Continues from the newest checkpoint, unless that or training has happened already."""
+        if self._loaded != "all" and self._checkpoint_folder is not None:
+            self._training.restore_newest(self._checkpoint_folder)
+        self._loaded = "all"
 
-    def _load(self, checkpoint: str | None) -> None:
-        """Restores the given checkpoint, or the newest one if nothing was restored or trained yet."""
-        if checkpoint is None and self.step == 0 and self._checkpoint_folder is not None:
+    @contextlib.contextmanager
+    def _weights_of(self, checkpoint: str | None) -> Iterator[None]:
+        """Within it, the weights and the step are those of a checkpoint: the given one, or, in a trainer that has not
+        trained or loaded yet, the newest. A trainer that has trained gets its own back afterwards."""
+        state = checkpoints.model_state(self.model, self._step)
+        if checkpoint is None and self._loaded is None and self._checkpoint_folder is not None:
             checkpoint = checkpoints.latest(self._checkpoint_folder)
+        kept = [*self.model.variables, self._step] if checkpoint and self._loaded == "all" else []
+        values = [variable.numpy() for variable in kept]
         if checkpoint is not None:
-            checkpoints.restore(checkpoints.model_state(self.model, self._step), str(checkpoint))
+            checkpoints.restore(state, str(checkpoint))
+            self._loaded = self._loaded or "model"
+        try:
+            yield
+        finally:
+            for variable, value in zip(kept, values, strict=True):
+                variable.assign(value)
 
     @property
     def _checkpoint_folder(self) -> Path | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from ..data import Input
 from ..metrics.accumulator import Accumulator, Drained
 from ..metrics.registry import MetricRegistry
 from ..metrics.writers import Summary
 from . import checkpoints
-from .optimizers import adopt
+from .errors import NonFiniteError
+from .optimizers import adopt, constant_rate
 from .replica_step import ReplicaStep
 from .summaries import summarize
 from .task import Task
@@ -49,13 +54,15 @@ class Training:
         self.registry = MetricRegistry(task.metrics)
         self._model = model
         self._step = step
+        self._accumulation = accumulation
         self._feed = dataset.open_train()
         self._accumulator = Accumulator(strategy, self.registry)
         variables = model.trainable_variables
         self._optimizer = adopt(optimizer, strategy, variables)
+        self._configured_rate = tf.Variable(constant_rate(self._optimizer), trainable=False, dtype=tf.float64)
         self.loop = TrainLoop(
             replica_step=ReplicaStep(model, task.train_step, self.registry, self._accumulator),
-            update=Update(self._optimizer, variables, clip_global_norm),
+            update=Update(self._optimizer, model, clip_global_norm),
             accumulator=self._accumulator,
             strategy=strategy,
             feed=self._feed,
@@ -71,23 +78,54 @@ class Training:
         """The train steps done."""
         return int(self._step.numpy())
 
+    def trace(self) -> None:
+        """Traces the loop without running a step; before that, there is nothing to restore into."""
+        self.loop.trace()
+
     def state(self) -> tf.train.Checkpoint:
         """What a checkpoint holds."""
-        return checkpoints.run_state(self._model, self._optimizer, self._step, self._feed.checkpoint_items())
+        data = tf.train.Checkpoint(**self._feed.checkpoint_items())
+        more = {"data": data, "configured_learning_rate": self._configured_rate, **self.loop.state()}
+        return checkpoints.run_state(self._model, self._optimizer, self._step, more)
 
-    def restore(self, path: str) -> None:
-        """Continues from the checkpoint at `path`."""
-        checkpoints.restore(self.state(), path)
+    def save(self, saver: checkpoints.Saver) -> None:
+        """Saves the run as it is after this step."""
+        self.loop.hold()
+        saver.save(self.step)
+
+    def restore_newest(self, folder: Path) -> bool:
+        """Continues from the newest checkpoint in `folder`; returns whether there was one."""
+        configured = float(self._configured_rate.numpy())
+        if checkpoints.restore_newest(self.state(), folder) is None:
+            return False
+        if not self.loop.release():
+            logging.warning("The metrics are others than in the checkpoint: the next train summary starts at its step.")
+        self._apply_configured_rate(configured)
         self._feed.seek(self.step)
+        return True
 
-    def trace(self) -> None:
-        """Traces the loop without running a step."""
-        self.loop.trace()
+    def _apply_configured_rate(self, configured: float) -> None:
+        """A learning rate that was changed in the config wins over the checkpoint's; one that an action set does not."""
+        if configured != float(self._configured_rate.numpy()):
+            self._configured_rate.assign(configured)
+            if not np.isnan(configured):
+                self._optimizer.learning_rate = configured
 
     def drain(self) -> Drained:
         """The metrics' sums since the last drain."""
         return self._accumulator.drain()
 
-    def summarize(self, step: int) -> Summary:
-        """The metrics since the last drain, finished."""
-        return summarize(self.registry, self.drain(), step, "train")
+    def summarize(self, step: int, seconds: float) -> Summary:
+        """The metrics since the last drain, finished; `seconds` is the time that they span."""
+        return summarize(self.registry, self.drain(), step, "train", seconds)
+
+    def non_finite_error(self) -> NonFiniteError:
+        """What to raise when the loop has stopped at a step that is not finite."""
+        found = self.drain().non_finite()
+        named = ", ".join(f"{path} on replica {replicas}" for path, replicas in found.items()) or "a gradient"
+        first = self.step - self.step % self._accumulation
+        steps = f"Step {self.step + 1}" if self._accumulation == 1 else f"Steps {first + 1} to {self.step + 1}"
+        return NonFiniteError(
+            f"{steps}: not finite: {named}. Training stopped before the update: the weights are those "
+            f"after step {first}. A lower learning rate or Trainer.clip_global_norm often helps."
+        )

@@ -3,6 +3,7 @@
 An event file is a sequence of records (8 bytes length, 4 bytes checksum, the event, 4 bytes checksum).
 """
 
+import io
 import os
 import re
 import socket
@@ -29,22 +30,48 @@ class EventFile:
 
     Args:
       folder: the TensorBoard run; made if need be.
-      start_step: no point at or after this step that an older file of the run holds is valid any more.
+      restart_step: no point at or after this step that an older file of the run holds is valid any more;
+        None leaves them all valid.
     """
 
-    def __init__(self, folder: Path, start_step: int):
+    def __init__(self, folder: Path, restart_step: int | None = None):
         folder.mkdir(parents=True, exist_ok=True)
+        is_first = not _files(folder)
         self._path = folder / _new_name(folder)
         self.append(Event(file_version="brain.Event:2"))
-        # TensorBoard's Python reader forgets the points from this step on. That serves a TensorBoard which
-        # is running during a resume and has read points that `drop_after` can no longer take from it.
-        self.append(Event(step=start_step, session_log=SessionLog(status=SessionLog.START)))
+        # TensorBoard's Python reader forgets the points from the step of a START on. That serves a TensorBoard
+        # which is running during a resume and has read points that `drop_after` can no longer take from it.
+        # It takes the first START of a run for the beginning and forgets nothing.
+        if is_first or restart_step is not None:
+            self.append(Event(step=restart_step or 0, session_log=SessionLog(status=SessionLog.START)))
 
     def append(self, event: Event) -> None:
         """Stamps the event with the present time and appends it."""
         event.wall_time = time.time()
         with self._path.open("ab") as file:
             RecordWriter(file).write(event.SerializeToString())
+
+
+def put(folder: Path, event: Event) -> bool:
+    """Puts a summary where its step belongs among the run's: in place of that of the same step, or before later ones.
+
+    Returns False, and does nothing, if all that the run has is of earlier steps, so that the event can be appended.
+    A file with the same summary already is left alone; another is replaced atomically.
+    """
+    for path in _files(folder):
+        records = list(_records(path))
+        at = next((i for i, (_, old) in enumerate(records) if _is_from(old, event.step)), None)
+        if at is None:
+            continue
+        next_event = records[at][1]
+        if next_event.step > event.step or next_event.summary != event.summary:
+            event.wall_time = next_event.wall_time  # the chart over time does not go back and forth
+            after = [
+                record for record, old in records[at:] if not (_is_from(old, event.step) and old.step == event.step)
+            ]
+            replace_file(path, [*(record for record, _ in records[:at]), _record(event), *after])
+        return True
+    return False
 
 
 def drop_after(path: Path, step: int) -> int:
@@ -62,6 +89,21 @@ def drop_after(path: Path, step: int) -> int:
     if sum(map(len, kept)) != path.stat().st_size:
         replace_file(path, kept)
     return dropped
+
+
+def _is_from(event: Event, step: int) -> bool:
+    return event.HasField("summary") and event.step >= step
+
+
+def _files(folder: Path) -> list[Path]:
+    """The event files of a run, in the order in which TensorBoard reads them."""
+    return sorted(folder.glob("*tfevents*"))
+
+
+def _record(event: Event) -> bytes:
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, Event]]:

@@ -33,6 +33,21 @@ class JsonlWriter:
             _cut_torn_line(file)
             file.write(_line(summary))
 
+    def put(self, summary: Summary) -> None:
+        """Writes a line so that there is one for its step and split: in place of another one, or appended.
+
+        Lines of later steps may stand before it. A line that is there already is left alone.
+        """
+        line, key = _line(summary), (summary.step, summary.split)
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        if line in lines:
+            return
+        changed = [line if _key(old) == key else old for old in lines]
+        if line in changed:
+            replace_file(self._path, changed)
+        else:
+            self.write(summary)
+
     def truncate_after(self, step: int) -> int:
         """Drops the lines of all splits past `step`, and unreadable ones such as a last line torn by a kill.
 
@@ -75,10 +90,16 @@ def _plain(value: Any) -> Any:
 
 def _step(line: bytes) -> float:
     """The step of a line, past every step if the line is not one of ours."""
+    return _key(line)[0]
+
+
+def _key(line: bytes) -> tuple[float, str]:
+    """The step and the split of a line."""
     try:
-        return float(json.loads(line)["step"])
+        fields = json.loads(line)
+        return float(fields["step"]), str(fields["split"])
     except (ValueError, KeyError, TypeError):
-        return math.inf
+        return math.inf, ""
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

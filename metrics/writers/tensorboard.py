@@ -10,7 +10,7 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text.summary_v2 import text_pb
 
-from .event_files import EventFile, drop_after
+from .event_files import EventFile, drop_after, put
 from .summary import Summary, scalars
 
 _SCALAR = scalar_metadata.create_summary_metadata(display_name=None, description=None)
@@ -33,9 +33,19 @@ class TensorBoardWriter:
 
     def write(self, summary: Summary) -> None:
         """Writes the scalars of a summary; returns when they are in the file."""
-        values = [_scalar(tag, value) for tag, value in scalars(summary).items()]
-        if values:
-            self._append(summary.split, Event(step=summary.step, summary=SummaryProto(value=values)))
+        event = _event(summary)
+        if event.summary.value:
+            self._append(summary.split, event)
+
+    def put(self, summary: Summary) -> None:
+        """Writes the scalars of a summary so that its split has one point a step, in order of the steps.
+
+        For an evaluation of any checkpoint at any time: TensorBoard takes a step that goes back for a restart, and
+        forgets all later points. A TensorBoard that is running shows a point put among older ones when started anew.
+        """
+        event = _event(summary)
+        if event.summary.value and not put(self._model_dir / summary.split, event):
+            self._append(summary.split, event)
 
     def write_text(self, tag: str, markdown: str, step: int) -> None:
         """Writes a text, such as the config, to the train run's text dashboard."""
@@ -64,14 +74,19 @@ class TensorBoardWriter:
 
     def _append(self, split: str, event: Event) -> None:
         if split not in self._files:
-            start = event.step if self._restored_step is None else self._restored_step + 1
-            self._files[split] = EventFile(self._model_dir / split, start)
+            restart_step = None if self._restored_step is None else self._restored_step + 1
+            self._files[split] = EventFile(self._model_dir / split, restart_step)
         try:
             self._files[split].append(event)
         except OSError:
             # The file may end in half a record, and no reader gets past that.
             del self._files[split]
             raise
+
+
+def _event(summary: Summary) -> Event:
+    values = [_scalar(tag, value) for tag, value in scalars(summary).items()]
+    return Event(step=summary.step, summary=SummaryProto(value=values))
 
 
 def _scalar(tag: str, value: float) -> SummaryProto.Value:

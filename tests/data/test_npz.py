@@ -1,6 +1,7 @@
 """NumPy archives: good ones, and every way in which they are not."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -78,6 +79,13 @@ def test_pickled_objects_are_not_loaded(tmp_path):
     with says("p.npz': 'x' holds pickled Python objects"):
         npz(tmp_path / "p.npz")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_another_file_in_the_archive_is_no_array(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
+        archive.writestr("notes.txt", "x, y")
+    with says("z.npz': 'notes.txt' is not an array: want what np.savez writes"):
+        npz(tmp_path / "z.npz")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

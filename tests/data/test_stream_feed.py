@@ -49,6 +49,17 @@ def test_a_shuffled_stream_has_each_example_once_a_pass(read, numbered):
     assert first != second
 
 
+@pytest.mark.parametrize("make", [slices, dict])
+@pytest.mark.parametrize("map_fn", [None, doubled])
+def test_the_seed_decides_the_order(read, numbered, make, map_fn):
+    def order(seed):
+        feed = Input(make(numbered(30)), 30, shuffle=True, seed=seed, map_fn=map_fn).open_train()
+        return labels(read(feed, 0, 2))
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
 def test_drop_remainder_of_a_stream(read, numbered):
     feed = Input(slices(numbered(10)), 4, drop_remainder=True).open_train()
     assert labels(read(feed, 0, 3)) == [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 3]]

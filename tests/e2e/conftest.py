@@ -22,8 +22,8 @@ class Command:
         given.append(f"--model_dir={model_dir or self.model_dir}")
         return self.raw(*given, *arguments)
 
-    def raw(self, *arguments):
-        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    def raw(self, *arguments, **variables):
+        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | variables
         return subprocess.run(
             [sys.executable, "-m", "tallyloop.trainer", *arguments],
             cwd=self.folder,
@@ -48,7 +48,7 @@ def command(tmp_path):
     return Command(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A finished run of 60 steps on the digits, with all kinds of events on the way."""
     command = Command(tmp_path_factory.mktemp("trained"))

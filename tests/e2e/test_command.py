@@ -1,11 +1,18 @@
 """What a user does with the command: train, look, stop, continue, override."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data import digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
 
 def _weights(model_dir):
@@ -62,7 +69,7 @@ def test_the_run_folder_describes_the_run(trained):
     assert "Trainer.train_steps = 60" in (trained.model_dir / "config.gin").read_text()
     operative = (trained.model_dir / "operative_config.gin").read_text()
     assert "Trainer.keep_checkpoints = 3" in operative  # a default that nobody bound
-    assert "mlp.hidden = (128,)" in operative  # consumed when the model was built
+    assert "mlp.hidden = (512,)" in operative  # consumed when the model was built
 
 
 def test_the_console_is_quiet_and_plain(trained):
@@ -73,10 +80,10 @@ def test_the_console_is_quiet_and_plain(trained):
     assert trained.done.stderr == ""
 
 
-def test_a_rerun_does_nothing_more(trained):
+def test_a_rerun_does_nothing_more(trained, short):
     before = {path: path.stat().st_mtime_ns for path in trained.model_dir.rglob("*") if "ckpt" in path.name}
     lines = trained.lines()
-    done = trained.ok(*("--gin_param=" + binding for binding in ("Trainer.train_steps=60",)))
+    done = trained.ok(*short)
     assert "Nothing to do: 60 of 60 steps are done" in done.stdout
     assert trained.lines() == lines
     assert before == {path: path.stat().st_mtime_ns for path in trained.model_dir.rglob("*") if "ckpt" in path.name}
@@ -107,11 +114,10 @@ def test_two_replicas_train_the_same_model(command, trained, short):
     assert len(devices) == 2
 
 
-def test_eval_accuracy_is_numpys_on_the_same_predictions(trained):
-    from tallyloop.data import digits
-
-    trained.ok("--mode=predict")
-    predicted = np.load(trained.model_dir / "predictions" / "test.npz")
+def test_eval_accuracy_is_numpys_on_the_same_predictions(trained, tmp_path):
+    checkpoint = trained.model_dir / "checkpoints" / "ckpt-60"
+    trained.ok("--mode=predict", f"--checkpoint={checkpoint}", model_dir=tmp_path / "new")
+    predicted = np.load(tmp_path / "new" / "predictions" / "test.npz")
     labels = digits(split="test")["y"]
     last = [line for line in trained.lines() if line["split"] == "eval"][-1]
     assert last["metrics"]["accuracy"] == np.mean(predicted["label"] == labels)
@@ -127,18 +133,21 @@ def test_eval_of_a_given_checkpoint(trained, tmp_path):
     assert not (tmp_path / "eval_run" / "checkpoints").exists()
 
 
-def test_eval_follows_to_the_last_checkpoint(trained, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "checkpoints").symlink_to(trained.model_dir / "checkpoints")
-    trained.ok("--mode=eval", "--gin_param=Trainer.train_steps=60", model_dir=tmp_path / "run")
-    assert [line["step"] for line in trained.lines(tmp_path / "run")] == [60]
+def test_eval_follows_to_the_last_checkpoint_and_writes_no_point_twice(trained, tmp_path):
+    """In a copy of the run, where the last step has been evaluated, and step 50 has not."""
+    run = tmp_path / "run"
+    shutil.copytree(trained.model_dir, run)
+    last = trained.ok("--mode=eval", "--gin_param=Trainer.train_steps=60", model_dir=run)
+    assert "eval  60 | loss" in last.stdout
+    assert trained.lines(run) == trained.lines()
+    trained.ok("--mode=eval", f"--checkpoint={run}/checkpoints/ckpt-50", model_dir=run)
+    assert [line["step"] for line in trained.lines(run) if line["split"] == "eval"] == [30, 60, 50]
+    multiplexer = EventMultiplexer(tensor_size_guidance={"scalars": 0}).AddRunsFromDirectory(str(run)).Reload()
+    for tag in ("loss", "accuracy"):
+        assert [event.step for event in multiplexer.Tensors("eval", tag)] == [30, 50, 60]
 
 
 def test_export_writes_a_keras_model(trained):
-    import keras
-
-    from tallyloop.data import digits
-
     trained.ok("--mode=export")
     model = keras.models.load_model(trained.model_dir / "export" / "model.keras")
     arrays = digits(split="test")
@@ -151,9 +160,45 @@ def test_a_dry_run_writes_nothing(command):
     done = command.ok("--dry_run")
     assert not command.model_dir.exists()
     assert list(command.folder.iterdir()) == []
-    assert "Total params: 9,610" in done.stdout  # 64 x 128 + 128 + 128 x 10 + 10
+    assert "Total params: 38,410" in done.stdout  # 64 x 512 + 512 + 512 x 10 + 10
     assert "accuracy = " in done.stdout
     assert "Trainer.train_steps = 2000" in done.stdout
+
+
+def test_a_dry_run_of_a_config_for_evaluation(command):
+    """It has no train dataset and no optimizer."""
+    (command.folder / "eval.gin").write_text(
+        "Trainer.task = @ClassifierTask()\n"
+        'Trainer.eval_datasets = {"test": @Input()}\n'
+        "Input.source = @digits\n"
+        "Input.global_batch_size = 50\n"
+    )
+    done = command.ok("--dry_run", "--mode=eval", gin_file="eval.gin")
+    assert "eval metrics:" in done.stdout
+    assert "train metrics:" not in done.stdout
+
+
+def test_a_reader_that_leaves_early_ends_the_run(command, short):
+    """As `| head -1` does."""
+    arguments = [sys.executable, "-m", "tallyloop.trainer", "--gin_file=digits.gin", "--model_dir=run", *short]
+    read, write = os.pipe()
+    with subprocess.Popen(arguments, cwd=command.folder, stdout=write, stderr=subprocess.PIPE, text=True) as running:
+        os.close(write)
+        with open(read) as output:
+            assert output.readline().startswith("step 20/60")
+        said = running.communicate(timeout=300)[1]
+    assert running.returncode == 1
+    assert said == "Error: standard output was closed before the end. The same command continues.\n"
+    assert "BrokenPipeError" in json.loads((command.model_dir / "run.json").read_text())["exit_reason"]
+
+
+def test_help_may_be_cut_off(command):
+    read, write = os.pipe()
+    os.close(read)
+    arguments = [sys.executable, "-m", "tallyloop.trainer", "--help"]
+    with open(write, "w") as nobody:
+        done = subprocess.run(arguments, stdout=nobody, stderr=subprocess.PIPE, text=True, cwd=command.folder)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_explain_names_every_binding_and_the_winner(command):
@@ -173,6 +218,12 @@ def test_the_autoencoder_shows_its_parts(command, short):
     assert last.keys() == {"loss", "loss/total", "loss/reconstruction", "loss/sparsity"} | stages
     assert last["loss/total"] == pytest.approx(last["loss/reconstruction"] + 1e-3 * last["loss/sparsity"], rel=1e-6)
     assert last["loss"] == pytest.approx(last["loss/total"], rel=1e-6)
+    command.ok("--mode=export", gin_file="autoencoder.gin")
+    model = keras.models.load_model(command.model_dir / "export" / "model.keras")
+    x = digits(split="test")["x"]
+    reconstruction, code = model(x)
+    found = np.mean((reconstruction - x) ** 2), np.mean(np.sum(np.abs(code), axis=1))
+    assert found == pytest.approx((last["loss/reconstruction"], last["loss/sparsity"]), rel=1e-5)
 
 
 def test_list_configurables(command):
@@ -183,9 +234,6 @@ def test_list_configurables(command):
 
 
 def test_help_does_not_load_tensorflow(command):
-    import subprocess
-    import sys
-
     done = command.raw("--help")
     assert done.returncode == 0
     assert "--gin_param=PARAM" in done.stdout

@@ -59,6 +59,17 @@ def test_bool_and_integers_are_summed_exactly():
     assert summed(np.array([2**24, 1], np.int32)) == (2**24 + 1, 2)
 
 
+def test_weighted_integers_are_summed_exactly():
+    assert summed(np.array([2**24 + 1, 5], np.int32), [True, False]) == (2**24 + 1, 1)
+
+
+def test_the_count_of_a_mask_is_exact_past_two_to_the_24():
+    """64 masked images of 512 x 512 are as many."""
+    value, count = tally(tf.ones([2**24 + 1], tf.float16), tf.ones([2**24 + 1], tf.bool))
+    assert int(count) == 2**24 + 1
+    assert float(value) == pytest.approx(2**24 + 1, rel=1e-6)  # the values are floats: summed in float32
+
+
 def test_bool_values_with_weights():
     assert summed([True, False, True], [0.5, 1.0, 2.0]) == (2.5, 3.5)
 

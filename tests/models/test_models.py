@@ -6,8 +6,7 @@ from sklearn.metrics import top_k_accuracy_score
 from tallyloop import models
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.models import AutoencoderTask, ClassifierTask, top_k_accuracy, two_stage_autoencoder
-from tallyloop.models.mlp import mlp
+from tallyloop.models import AutoencoderTask, ClassifierTask, mlp, top_k_accuracy, two_stage_autoencoder
 from tallyloop.trainer import Trainer
 
 RNG = np.random.default_rng(11)
@@ -23,7 +22,6 @@ def relu(x):
 
 
 def test_what_the_package_offers_are_functions_and_classes():
-    assert models.__all__ == dir(models)
     for name in models.__all__:
         assert callable(getattr(models, name)), name
 
@@ -79,6 +77,43 @@ class TestClassifier:
     def test_labels_that_are_classes_pass(self, model):
         arrays = {"x": np.zeros([3, 2], np.float32), "y": np.array([0, 2, 1], np.uint8)}
         ClassifierTask().check_data(model, arrays, "here")
+
+    @pytest.mark.parametrize(
+        ("batch", "message"),
+        [
+            ({"x": tf.zeros([1, 2]), "y": tf.zeros([1])}, r"The batch: .*'y' must be integers .*got float32 .*map_fn"),
+            ({"x": tf.zeros([1, 2]), "y": tf.zeros([1, 1], tf.int64)}, r"'y' must be .*got int64 of shape \(1, 1\)"),
+            ({"x": tf.constant([["a", "b"]]), "y": tf.zeros([1], tf.int64)}, "features 'x' are strings"),
+        ],
+    )
+    def test_batches_of_other_types_are_refused_by_an_unbuilt_model_too(self, batch, message):
+        with pytest.raises(UsageError, match=message):
+            ClassifierTask().loss(mlp(num_classes=3), batch, training=False)
+
+    def test_outputs_that_are_no_logits_are_refused(self):
+        task, model = ClassifierTask(), keras.Sequential([keras.layers.Dense(3)])
+        with pytest.raises(UsageError, match=r"outputs of shape \(4, 5, 3\): wanted logits, \(batch, classes\)"):
+            task.loss(model, {"x": tf.zeros([4, 5, 2]), "y": tf.zeros([4], tf.int64)}, training=False)
+
+    def test_features_of_another_width_are_named_with_their_dataset(self, model):
+        arrays = {"x": np.zeros([3, 5], np.float32), "y": np.array([0, 2, 1])}
+        with pytest.raises(
+            UsageError, match=r"here: the model does not take the features 'x', float32 of shape \(3, 5\)"
+        ):
+            ClassifierTask().check_data(model, arrays, "here")
+
+    def test_a_model_may_take_strings(self):
+        layers = [keras.layers.StringLookup(vocabulary=["a", "b"]), keras.layers.Embedding(3, 4)]
+        model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
+        batch = {"x": tf.constant([["a", "b"], ["b", "b"]]), "y": tf.constant([0, 1])}
+        task = ClassifierTask()
+        assert task.loss(model, batch, training=False)[1].shape == (2, 2)
+        task.check_data(model, {key: value.numpy() for key, value in batch.items()}, "here")
+
+    def test_small_label_types_work(self, model):
+        x, y = RNG.normal(size=(5, 2)).astype(np.float32), np.array([0, 1, 2, 2, 1])
+        losses = [ClassifierTask().loss(model, {"x": x, "y": tf.constant(y, t)}, False)[0] for t in ("uint8", "int64")]
+        np.testing.assert_array_equal(*losses)
 
     @pytest.mark.parametrize("keys", [("image", "y"), ("x", "label"), None])
     def test_a_missing_key_is_named_with_those_there_are(self, model, keys):
@@ -137,3 +172,12 @@ def test_the_autoencoder_shows_its_parts_and_what_is_inside(mirrored_on, replica
     predicted = trainer.predict(Input({"x": x}, 8))
     np.testing.assert_allclose(predicted["code"], code, atol=1e-5)
     np.testing.assert_allclose(predicted["reconstruction"], reconstruction, atol=1e-5)
+
+
+def test_the_autoencoder_loads_from_its_file(tmp_path):
+    x = RNG.normal(size=(4, 6)).astype(np.float32)
+    model = two_stage_autoencoder(width=5, code=3, features=6)
+    before = model(x)
+    model.save(tmp_path / "model.keras")
+    for after, expected in zip(keras.models.load_model(tmp_path / "model.keras")(x), before, strict=True):
+        np.testing.assert_array_equal(after, expected)

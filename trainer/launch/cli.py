@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import re
+import select
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,15 +16,42 @@ from absl import logging
 
 from ...metrics.errors import UsageError
 from .. import config as configs
+from ..config.sources import find
 from ..errors import NonFiniteError
 from . import flags
 
 FLAGS = flags.FLAGS
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_NO_CONFIG = "There is no config: give --gin_file=digits.gin (bundled) or a file of yours."
+# Keras's sentence about data of a wrong shape, without the traceback and the colours around it.
+_MISFIT = re.compile(r"Input \d+ [^\n]*?is incompatible with the layer[^\n\x1b]*")
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if _output_is_open():
+            traceback.print_exc()  # somebody else's pipe
+        elif FLAGS.is_parsed():  # it was not for --help, whose reader has seen enough
+            print("Error: standard output was closed before the end. The same command continues.", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def _output_is_open() -> bool:
+    """Tells whether somebody still reads what is printed. If not, it is dropped, so that the exit does not trip on it."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
+    is_open = not poll.poll(0)
+    if not is_open:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return is_open
+
+
+def _main(argv: Sequence[str]) -> int:
     if any(argument in ("--help", "-help", "-h", "--helpshort") for argument in argv[1:]):
         print(flags.help_text())
         return DONE
@@ -31,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         return _run()
     except UsageError as error:
         _log_traceback()
-        print(f"Error: {error}", file=sys.stderr)
+        print("\n".join([f"Error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return WRONG_USAGE
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
@@ -40,12 +70,15 @@ def main(argv: Sequence[str]) -> int:
         _log_traceback()
         print(f"Error: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        raise
     except Exception:
         traceback.print_exc()
         return FAILED
 
 
 def _run() -> int:
+    _check_request()
     config = _load_config()
     if FLAGS.list_configurables:
         print(configs.list_configurables())
@@ -53,6 +86,31 @@ def _run() -> int:
     if FLAGS.explain is not None:
         return _explain(config)
     return _dry_run(config) if FLAGS.dry_run else _run_mode(config)
+
+
+def _check_request() -> None:
+    """Refuses what is known to be wrong before TensorFlow is loaded, which takes seconds."""
+    for name in FLAGS.gin_file:
+        try:
+            find(name, FLAGS.gin_search_path)
+        except UsageError as error:
+            raise UsageError(f"--gin_file: {error}") from error
+    if FLAGS.list_configurables or FLAGS.explain is not None:
+        return
+    if not (FLAGS.gin_file or FLAGS.gin_param):
+        raise UsageError(_NO_CONFIG)
+    if not (FLAGS.model_dir or FLAGS.dry_run):
+        raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
+    checkpoint = FLAGS.checkpoint
+    if checkpoint and "://" not in checkpoint and not Path(checkpoint + ".index").exists():
+        raise UsageError(
+            f"--checkpoint={checkpoint}: no such checkpoint (there is no {checkpoint}.index); wanted its path "
+            "without an ending, such as /run/checkpoints/ckpt-500."
+        )
+    if FLAGS.model_dir:
+        from . import folders
+
+        folders.check(Path(FLAGS.model_dir), FLAGS.mode)
 
 
 def _load_config() -> configs.Config:
@@ -96,7 +154,7 @@ def _prepare(config: configs.Config, trainer) -> None:
     from . import modes
 
     with _explained(config):
-        modes.prepare(FLAGS.mode, trainer, FLAGS.checkpoint)
+        modes.prepare(FLAGS.mode, trainer)
     if FLAGS.mode == "train_and_eval":  # the mode that uses everything: what it did not use is a mistake
         configs.check_consumed(config)
 
@@ -107,10 +165,22 @@ def _explained(config: configs.Config) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        explained = configs.explain_call_error(error, config)
+        explained = configs.explain_call_error(error, config) or _misfit(error)
         if explained is None:
             raise
+        for note in getattr(error, "__notes__", ()):
+            explained.add_note(note)
         raise explained from error
+
+
+def _misfit(error: Exception) -> UsageError | None:
+    """Returns what to say of data whose shape the model does not take, or None if that is not it."""
+    found = _MISFIT.search(str(error))
+    if found is None or not isinstance(error, ValueError):
+        return None
+    return UsageError(
+        f"The data does not fit the model: {found[0]}. Change the model, or the dataset's Input.source or Input.map_fn."
+    )
 
 
 def _explain(config: configs.Config) -> int:
@@ -125,9 +195,12 @@ def _explain(config: configs.Config) -> int:
 
 
 def _dry_run(config: configs.Config) -> int:
+    from . import modes
+
     trainer = _make_trainer(config, Path(FLAGS.model_dir) if FLAGS.model_dir else None)
     _prepare(config, trainer)
-    summaries = trainer.dry_run()
+    with _explained(config):
+        summaries = trainer.dry_run(**modes.parts(FLAGS.mode))
     trainer.model.summary()
     for summary in summaries:
         print(f"\n{summary.split} metrics:")
@@ -142,13 +215,11 @@ def _run_mode(config: configs.Config) -> int:
     from . import modes
 
     if not config.bindings:
-        raise UsageError("There is no config: give --gin_file=digits.gin (bundled) or a file of yours.")
-    if not FLAGS.model_dir:
-        raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
+        raise UsageError(_NO_CONFIG)
     model_dir = Path(FLAGS.model_dir)
     trainer = _make_trainer(config, model_dir)
     _prepare(config, trainer)
-    with _recorded(config, model_dir) if FLAGS.mode in ("train", "train_and_eval") else contextlib.nullcontext():
+    with _recorded(config, model_dir) if modes.parts(FLAGS.mode)["train"] else _explained(config):
         modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
     return DONE
 
@@ -156,27 +227,20 @@ def _run_mode(config: configs.Config) -> int:
 @contextlib.contextmanager
 def _recorded(config: configs.Config, model_dir: Path) -> Iterator[None]:
     """Describes the run in its folder: how it was started, and why it ended."""
+    from . import folders
     from .run_folder import RunFolder
 
     folder = RunFolder(model_dir, config)
     for change in folder.changes():
         print(f"Changed since the last run: {change}")
-    _begin(folder, model_dir)
+    with folders.first_write(model_dir):
+        folder.begin()
     try:
         yield
     except BaseException as error:
         folder.end(f"{type(error).__name__}: {error}".removesuffix(": "))
         raise
     folder.end("done")
-
-
-def _begin(folder, model_dir: Path) -> None:
-    try:
-        folder.begin()
-    except OSError as error:
-        raise UsageError(
-            f"--model_dir={model_dir} cannot be written ({error.strerror}): choose another folder."
-        ) from error
 
 
 def _log_traceback() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,22 +11,28 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
+from ...metrics.writers import JsonlWriter, TensorBoardWriter
 from ...metrics.writers.text import eval_line
 from ..checkpoints import latest
-from ..outputs import RunWriters
 from ..trainer import Trainer
+from .folders import first_write
 
 _POLL_SECONDS = 5.0
 
 
-def prepare(mode: str, trainer: Trainer, checkpoint: str | None) -> None:
+def parts(mode: str) -> dict[str, bool]:
+    """Which of the Trainer's loops the mode runs, as arguments of `Trainer.prepare`."""
+    return {"train": mode in ("train", "train_and_eval"), "evaluate": mode in ("train_and_eval", "eval")}
+
+
+def prepare(mode: str, trainer: Trainer) -> None:
     """Checks and traces what the mode needs, before anything is written."""
-    if checkpoint is not None and not tf.io.gfile.exists(checkpoint + ".index"):
+    if mode in ("eval", "predict") and not trainer.eval_datasets:
         raise UsageError(
-            f"--checkpoint={checkpoint}: no such checkpoint (there is no {checkpoint}.index); wanted its path "
-            "without an ending, such as /run/checkpoints/ckpt-500."
+            f"--mode={mode} needs Trainer.eval_datasets, and it is empty: bind them as in "
+            'Trainer.eval_datasets = {"test": @test/Input()}.'
         )
-    trainer.prepare(train=mode in ("train", "train_and_eval"), evaluate=mode in ("train_and_eval", "eval"))
+    trainer.prepare(**parts(mode))
 
 
 def run(mode: str, trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
@@ -39,18 +47,17 @@ def run(mode: str, trainer: Trainer, model_dir: Path, checkpoint: str | None) ->
         path = checkpoint or latest(model_dir / "checkpoints")
         if path is None:
             raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
-        _predict(trainer, model_dir, path) if mode == "predict" else _export(trainer, path)
+        (_predict if mode == "predict" else _export)(trainer, model_dir, path)
 
 
 def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
-    writers = RunWriters(model_dir)
-    try:
-        for path in [checkpoint] if checkpoint else _follow(trainer, model_dir / "checkpoints"):
-            for summary in trainer.summaries(path).values():
-                writers.write(summary)
-                print(eval_line(summary), flush=True)
-    finally:
-        writers.close()
+    _make(model_dir, model_dir)
+    writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir))
+    for path in [checkpoint] if checkpoint else _follow(trainer, model_dir / "checkpoints"):
+        for summary in trainer.summaries(path).values():
+            for writer in writers:
+                writer.put(summary)  # training, or this command before, may have evaluated the step already
+            print(eval_line(summary), flush=True)
 
 
 def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:
@@ -68,7 +75,7 @@ def _predict(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
     folder = model_dir / "predictions"
     for name, dataset in trainer.eval_datasets.items():
         outputs = trainer.predict(dataset, checkpoint)
-        folder.mkdir(exist_ok=True)
+        _make(folder, model_dir)
         np.savez(folder / f"{name}.npz", **_named(outputs))
         print(f"Predictions for {name}: {folder / name}.npz")
 
@@ -83,5 +90,18 @@ def _named(outputs) -> dict[str, np.ndarray]:
     return {f"output_{i}": array for i, array in enumerate(tf.nest.flatten(outputs))}
 
 
-def _export(trainer: Trainer, checkpoint: str) -> None:
-    print(f"Exported to {trainer.export(checkpoint=checkpoint)}")
+def _export(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
+    """Writes `export/`; an export that fails on the way leaves the one before as it was."""
+    _make(model_dir, model_dir)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=model_dir) as unfinished:
+        try:
+            trainer.export(unfinished, checkpoint)
+        except NotImplementedError as error:  # how Keras says that a class of the user's lacks `get_config`
+            raise UsageError(f"--mode=export: the model cannot be saved: {error}") from error
+        shutil.copytree(unfinished, model_dir / "export", dirs_exist_ok=True)
+    print(f"Exported to {model_dir / 'export'}")
+
+
+def _make(folder: Path, model_dir: Path) -> None:
+    with first_write(model_dir):
+        folder.mkdir(parents=True, exist_ok=True)

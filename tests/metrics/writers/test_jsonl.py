@@ -150,3 +150,27 @@ def test_a_writer_follows_a_file_that_another_process_replaced(killed_run):
     JsonlWriter(killed_run).truncate_after(10)
     evaluator.write(summary(10, "eval/other", loss=1.0))
     assert steps(killed_run) == [(10, "train"), (10, "eval/other")]
+
+
+def test_put_replaces_the_line_of_its_step_and_split(killed_run):
+    writer = JsonlWriter(killed_run)
+    for _ in range(2):
+        writer.put(summary(20, "eval/test", loss=9.0))
+        writer.put(summary(30, "eval/test", loss=3.5))
+    assert steps(killed_run) == [
+        *[(step, "train") for step in (10, 20, 30, 40)],
+        *[(step, "eval/test") for step in (20, 40, 30)],
+    ]
+    losses = [json.loads(line)["metrics"]["loss"] for line in killed_run.read_text().splitlines()]
+    assert losses == [1, 2, 3, 4, 9, 4.5, 3.5]
+
+
+def test_put_leaves_a_line_that_is_there_alone(killed_run):
+    before = killed_run.stat()
+    JsonlWriter(killed_run).put(summary(20, "eval/test", loss=2.5))
+    assert (killed_run.stat().st_ino, killed_run.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_put_makes_the_file(path):
+    JsonlWriter(path).put(summary(20, "eval", loss=2.5))
+    assert steps(path) == [(20, "eval")]

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_accumulator import (
     EventAccumulator as PluginEventAccumulator,
 )
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.data import server_ingester
 from tensorboard.data.provider import RunTagFilter
 from tensorboard.util.grpc_util import ChannelCredsType
@@ -141,6 +142,61 @@ def test_after_a_resume_old_points_are_gone_before_new_ones_are_written(killed_r
     TensorBoardWriter(killed_run).truncate_after(30)
     assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3)]
     assert read(killed_run / "eval/test", reader=reader) == [(20, 2)]
+
+
+@pytest.fixture
+def evaluated_run(tmp_path):
+    """A finished run with an evaluation at 500, 1000, 1500 and 2000."""
+    writer = TensorBoardWriter(tmp_path)
+    writer.truncate_after(0)
+    for step in (500, 1000, 1500, 2000):
+        writer.write(summary(step, step / 100, split="eval"))
+    return tmp_path
+
+
+def read_multiplexed(model_dir, run):
+    size = {"tensors": 0, "scalars": 0}
+    multiplexer = EventMultiplexer(tensor_size_guidance=size).AddRunsFromDirectory(str(model_dir)).Reload()
+    return points(multiplexer.GetAccumulator(run))
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "expected"),
+    [
+        (1000, 10.0, [(500, 5), (1000, 10), (1500, 15), (2000, 20)]),  # as it was
+        (1000, 11.0, [(500, 5), (1000, 11), (1500, 15), (2000, 20)]),
+        (2000, 21.0, [(500, 5), (1000, 10), (1500, 15), (2000, 21)]),
+        (700, 7.0, [(500, 5), (700, 7), (1000, 10), (1500, 15), (2000, 20)]),
+        (2500, 25.0, [(500, 5), (1000, 10), (1500, 15), (2000, 20), (2500, 25)]),
+    ],
+)
+def test_a_later_evaluation_of_any_step_makes_one_point(evaluated_run, step, value, expected):
+    for _ in range(2):
+        TensorBoardWriter(evaluated_run).put(summary(step, value, split="eval"))
+    assert read_multiplexed(evaluated_run, "eval") == expected
+    assert read_with_data_server(evaluated_run, "eval") == expected
+
+
+def test_a_point_that_is_there_already_touches_no_file(evaluated_run):
+    (file,) = (evaluated_run / "eval").iterdir()
+    before = file.stat()
+    TensorBoardWriter(evaluated_run).put(summary(1500, 15.0, split="eval"))
+    assert [path.name for path in (evaluated_run / "eval").iterdir()] == [file.name]
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_new_file_of_a_run_that_was_not_cut_back_keeps_the_points(evaluated_run):
+    TensorBoardWriter(evaluated_run).write(summary(1000, 10.0, split="eval"))
+    assert [step for step, _ in read_multiplexed(evaluated_run, "eval")] == [500, 1000, 1500, 2000, 1000]
+
+
+def test_a_point_between_goes_into_the_file_of_the_next(killed_run):
+    writer = TensorBoardWriter(killed_run)
+    writer.truncate_after(30)
+    writer.write(summary(40, 40.0, split="eval/test"))
+    TensorBoardWriter(killed_run).put(summary(30, 30.0, split="eval/test"))
+    TensorBoardWriter(killed_run).put(summary(10, 10.0, split="eval/test"))
+    assert read_multiplexed(killed_run, "eval/test") == [(10, 10), (20, 2), (30, 30), (40, 40)]
 
 
 def test_after_a_resume_the_data_server_agrees(killed_run):
