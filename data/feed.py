@@ -62,8 +62,12 @@ class Feed(abc.ABC):
         with tf.device("CPU:0"):  # cut where the data is, so that only a replica's own rows travel
             begin = n * index // replicas
             rows = n * (index + 1) // replicas - begin
-            share = tf.nest.map_structure(lambda t: _cut(t, begin, self._share_size(rows, count)), part)
-            return self._examples(share), rows
+            return self.take(part, begin, self._share_size(rows, count)), rows
+
+    def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
+        """Examples [begin, begin + size) of the batch, which must be in it; size is at least 1."""
+        with tf.device("CPU:0"):
+            return self._examples(tf.nest.map_structure(lambda tensor: _cut(tensor, begin, size), part))
 
     @abc.abstractmethod
     def seek(self, step: int) -> None:

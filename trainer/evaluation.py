@@ -13,6 +13,7 @@ from ..metrics.accumulator import Accumulator
 from ..metrics.registry import MetricRegistry
 from ..metrics.writers import Summary
 from .eval_loop import EvalLoop
+from .modeling import noted
 from .replica_step import ReplicaStep
 from .summaries import summarize
 from .task import Task
@@ -45,8 +46,9 @@ class Evaluation:
 
     def trace(self) -> None:
         """Traces every loop without running it."""
-        for loop in self._loops.values():
-            loop.trace()
+        for name, loop in self._loops.items():
+            with noted(f"Trainer.eval_datasets[{name!r}]"):
+                loop.trace()
 
     def run(self, step: int, max_batches: int | None = None) -> dict[str, Summary]:
         """Evaluates on every dataset; returns dataset name -> its summary.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -27,6 +30,16 @@ def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | N
                 raise UsageError("The model does not know its input's shape, and no dataset is bound to tell.")
             task.loss(model, _zeros(dataset.element_spec), training=False)
     return model
+
+
+@contextlib.contextmanager
+def noted(dataset: str) -> Iterator[None]:
+    """Adds to an error inside which dataset's batches the task was traced on."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"(while the task was traced on a batch of {dataset})")
+        raise
 
 
 def _zeros(spec):

@@ -18,7 +18,8 @@ from ..metrics.errors import UsageError
 from ..metrics.writers import Summary
 from . import arguments, checkpoints
 from .evaluation import Evaluation
-from .modeling import build_model
+from .invariance import Comparison, compare
+from .modeling import build_model, noted
 from .outputs import check_writable
 from .prediction import first_batch, predict
 from .run import Run
@@ -192,7 +193,8 @@ class Trainer:
                 "Call the Trainer outside of any `with strategy.scope():`; it enters its own where needed."
             )
         if train:
-            self._training.trace()
+            with noted("Trainer.train_dataset"):
+                self._training.trace()
         if evaluate:
             self._evaluation.trace()
         if train:
@@ -212,6 +214,14 @@ class Trainer:
                 raise self._training.non_finite_error()
             summaries.append(self._training.summarize(self.step, time.monotonic() - started))
         return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
+
+    def check(self) -> list[Comparison]:
+        """Compares metrics and gradient of the task on one replica with those on three uneven ones.
+
+        Needs three (virtual) CPU devices. Returns one comparison a number; see `invariance.compare`.
+        """
+        with self._weights_of(None):
+            return compare(self._task, self.model, self._train_dataset, self._eval_datasets)
 
     @property
     def traces(self) -> dict[str, int]:

@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary as SummaryProto
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from .event_files import EventFile, drop_after, put
+from .matrix_image import matrix_png
 from .summary import Summary, scalars
 
+_IMAGE = image_metadata.create_summary_metadata(display_name=None, description=None)
 _SCALAR = scalar_metadata.create_summary_metadata(display_name=None, description=None)
 
 
@@ -22,8 +26,8 @@ class TensorBoardWriter:
     The tags are the metric paths, so that a metric's train and eval curves share a chart. Values are
     float32, as everywhere in TensorBoard. Nothing is created before the first write.
 
-    Arrays are not drawn: a chart holds one number a step, and a histogram would lose which class a number
-    belongs to. `metrics.jsonl` has them.
+    A matrix, such as a confusion matrix, is an image. Other arrays are not drawn: a chart holds one number a step, and a
+    histogram would lose which class a number belongs to. `metrics.jsonl` has them all.
     """
 
     def __init__(self, model_dir: str | Path):
@@ -86,9 +90,19 @@ class TensorBoardWriter:
 
 def _event(summary: Summary) -> Event:
     values = [_scalar(tag, value) for tag, value in scalars(summary).items()]
+    values += [_image(tag, value) for tag, value in summary.metrics.items() if np.ndim(value) == 2]
     return Event(step=summary.step, summary=SummaryProto(value=values))
 
 
 def _scalar(tag: str, value: float) -> SummaryProto.Value:
     tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
     return SummaryProto.Value(tag=tag, tensor=tensor, metadata=_SCALAR)
+
+
+def _image(tag: str, matrix: np.ndarray) -> SummaryProto.Value:
+    png, width, height = matrix_png(matrix)
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=3)])
+    parts = [str(width).encode(), str(height).encode(), png]
+    return SummaryProto.Value(
+        tag=tag, tensor=TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=parts), metadata=_IMAGE
+    )

@@ -29,10 +29,8 @@ def is_entered(scope: str, entered: Collection[str], extra: Collection[str]) -> 
     """
     if not scope or any(is_within(scope, other) for other in (*entered, *extra)):
         return True
-    for name in extra:
-        if scope.endswith(f"/{name}") and is_entered(scope.removesuffix(f"/{name}"), entered, extra):
-            return True
-    return False
+    outer = [scope.removesuffix(f"/{name}") for name in extra if scope.endswith(f"/{name}")]
+    return any(is_entered(each, entered, extra) for each in outer)
 
 
 def is_within(outer: str, scope: str) -> bool:

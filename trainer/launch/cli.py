@@ -21,6 +21,7 @@ from ..errors import NonFiniteError
 from . import flags
 
 FLAGS = flags.FLAGS
+REPLICAS_TO_CHECK = 3  # as in trainer.invariance, which is not loaded before TensorFlow may be
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _NO_CONFIG = "There is no config: give --gin_file=digits.gin (bundled) or a file of yours."
 # Keras's sentence about data of a wrong shape, without the traceback and the colours around it.
@@ -85,7 +86,9 @@ def _run() -> int:
         return DONE
     if FLAGS.explain is not None:
         return _explain(config)
-    return _dry_run(config) if FLAGS.dry_run else _run_mode(config)
+    if FLAGS.dry_run:
+        return _dry_run(config)
+    return _check(config) if FLAGS.mode == "check" else _run_mode(config)
 
 
 def _check_request() -> None:
@@ -99,7 +102,7 @@ def _check_request() -> None:
         return
     if not (FLAGS.gin_file or FLAGS.gin_param):
         raise UsageError(_NO_CONFIG)
-    if not (FLAGS.model_dir or FLAGS.dry_run):
+    if not (FLAGS.model_dir or FLAGS.dry_run or FLAGS.mode == "check"):
         raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
     checkpoint = FLAGS.checkpoint
     if checkpoint and "://" not in checkpoint and not Path(checkpoint + ".index").exists():
@@ -117,7 +120,7 @@ def _load_config() -> configs.Config:
     """Reads the files and parameters, with everything registered that they may name."""
     from .backend import load
 
-    load(FLAGS.virtual_cpus)
+    load(max(FLAGS.virtual_cpus or 1, REPLICAS_TO_CHECK) if FLAGS.mode == "check" else FLAGS.virtual_cpus)
     configs.register_keras()
     sys.path.insert(0, str(Path.cwd()))
     for name in FLAGS.import_module:
@@ -209,6 +212,14 @@ def _dry_run(config: configs.Config) -> int:
     print(f"\nConfig:\n\n{configs.operative(config)}")
     print("Dry run: nothing was written.")
     return DONE
+
+
+def _check(config: configs.Config) -> int:
+    from .check_mode import check
+
+    trainer = _make_trainer(config, Path(FLAGS.model_dir) if FLAGS.model_dir else None)
+    with _explained(config):
+        return DONE if check(trainer) else FAILED
 
 
 def _run_mode(config: configs.Config) -> int:

@@ -9,7 +9,7 @@ from absl import flags
 
 from ...metrics.errors import UsageError
 
-MODES = ("train_and_eval", "train", "eval", "predict", "export")
+MODES = ("train_and_eval", "train", "eval", "predict", "export", "check")
 
 DESCRIPTION = """Trains and evaluates what a gin config describes.
 
@@ -60,7 +60,8 @@ _define(
     "mode",
     "train_and_eval",
     f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or follows new ones until the last; predict and export "
-    "take the newest checkpoint unless --checkpoint names one.",
+    "take the newest checkpoint unless --checkpoint names one. check tries the task on one replica and cut over three, and "
+    "exits with 1 if a number differs.",
 )
 _define(
     flags.DEFINE_string,

@@ -1,0 +1,346 @@
+"""Writes keras_metrics.md: what becomes of each class of `keras.metrics`, found out by trying it.
+
+    python docs/make_keras_metrics.py            # writes the page
+    python docs/make_keras_metrics.py --check    # exit code 1 if the page is out of date
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tallyloop.metrics import KerasMetric, MetricRegistry, UsageError
+
+PAGE = Path(__file__).parent / "keras_metrics.md"
+ROWS = 63
+PIECES = (40, 0, 22, 1)  # how an evaluation is cut: unequal, one replica empty, one row left
+TOLERANCE = 1e-6  # relative; Keras's own result is of float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """How one metric is tried.
+
+    Attributes:
+      data: which of `DATA` it takes.
+      arguments: of its constructor.
+      gin: those arguments as a user binds them.
+      make: what makes the metric; the class of that name in `keras.metrics` by default.
+      note: what to say beside the treatment.
+    """
+
+    data: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    gin: tuple[str, ...] = ()
+    make: Callable[..., keras.metrics.Metric] | None = None
+    note: str = ""
+
+
+class LargestError(keras.metrics.Metric):
+    """Its state is a maximum."""
+
+    def __init__(self, name="largest_error", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.largest = self.add_variable((), "zeros", name="largest")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Keeps the largest."""
+        self.largest.assign(keras.ops.maximum(self.largest, keras.ops.max(keras.ops.abs(y_true - y_pred))))
+
+    def result(self):
+        """Returns the largest."""
+        return self.largest
+
+
+class LastError(keras.metrics.Metric):
+    """Its state is the last batch's value."""
+
+    def __init__(self, name="last_error", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.last = self.add_variable((), "zeros", name="last")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Forgets what was before."""
+        self.last.assign(keras.ops.sum(keras.ops.abs(y_true - y_pred)))
+
+    def result(self):
+        """Returns the last."""
+        return self.last
+
+
+class MeanOfBatchMeans(keras.metrics.Metric):
+    """Sums up what was averaged already."""
+
+    def __init__(self, name="mean_of_batch_means", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_variable((), "zeros", name="total")
+        self.batches = self.add_variable((), "zeros", name="batches")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds the batch's mean."""
+        self.total.assign_add(keras.ops.mean(keras.ops.abs(y_true - y_pred)))
+        self.batches.assign_add(1.0)
+
+    def result(self):
+        """Returns the mean of means."""
+        return self.total / self.batches
+
+
+class TotalAndCount(keras.metrics.Metric):
+    """A sum and a count over examples: what a metric should be."""
+
+    def __init__(self, name="total_and_count", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self.add_variable((), "zeros", name="total")
+        self.count = self.add_variable((), "zeros", name="count")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds the weighted errors, and the weights."""
+        error = keras.ops.cast(keras.ops.mean(keras.ops.abs(y_true - y_pred), -1), self.dtype)
+        weight = keras.ops.ones_like(error) if sample_weight is None else keras.ops.cast(sample_weight, self.dtype)
+        self.total.assign_add(keras.ops.sum(error * weight))
+        self.count.assign_add(keras.ops.sum(weight))
+
+    def result(self):
+        """Returns the weighted mean."""
+        return self.total / self.count
+
+
+_MEAN_IOU = Case("classes", {"num_classes": 4}, ("num_classes = 4",))
+_IOU = Case(
+    "classes", {"num_classes": 4, "target_class_ids": [1, 3]}, ("num_classes = 4", "target_class_ids = [1, 3]")
+)
+_FN = "keras.losses.mean_squared_error"
+
+EXPORTED = {
+    "AUC": Case("binary"),
+    "Accuracy": Case("classes"),
+    "BinaryAccuracy": Case("binary"),
+    "BinaryCrossentropy": Case("binary"),
+    "BinaryIoU": Case("binary"),
+    "CategoricalAccuracy": Case("one_hot"),
+    "CategoricalCrossentropy": Case("one_hot"),
+    "CategoricalHinge": Case("one_hot"),
+    "ConcordanceCorrelation": Case("vectors", note="the mean over examples of each one's correlation (axis=-1)"),
+    "CosineSimilarity": Case("vectors"),
+    "F1Score": Case("one_hot"),
+    "FBetaScore": Case("one_hot", {"beta": 2.0}, ("beta = 2.0",)),
+    "FalseNegatives": Case("binary"),
+    "FalsePositives": Case("binary"),
+    "Hinge": Case("vectors"),
+    "IoU": _IOU,
+    "KLDivergence": Case("one_hot"),
+    "LogCoshError": Case("vectors"),
+    "Mean": Case("values", note="of the outputs; KerasMetric.labels = None"),
+    "MeanAbsoluteError": Case("vectors"),
+    "MeanAbsolutePercentageError": Case("vectors"),
+    "MeanIoU": _MEAN_IOU,
+    "MeanMetricWrapper": Case(
+        "vectors",
+        {"fn": keras.losses.mean_squared_error},
+        note="needs `fn`, one number an example; bind a function of your own that is `@gin.configurable`",
+    ),
+    "MeanSquaredError": Case("vectors"),
+    "MeanSquaredLogarithmicError": Case("vectors"),
+    "Metric": Case("vectors", note="the base class, which measures nothing"),
+    "OneHotIoU": dataclasses.replace(_IOU, data="one_hot"),
+    "OneHotMeanIoU": dataclasses.replace(_MEAN_IOU, data="one_hot"),
+    "PearsonCorrelation": Case("vectors", note="the mean over examples of each one's correlation (axis=-1)"),
+    "Poisson": Case("vectors"),
+    "Precision": Case("binary"),
+    "PrecisionAtRecall": Case("binary", {"recall": 0.6}, ("recall = 0.6",)),
+    "R2Score": Case("vectors"),
+    "Recall": Case("binary"),
+    "RecallAtPrecision": Case("binary", {"precision": 0.6}, ("precision = 0.6",)),
+    "RootMeanSquaredError": Case("vectors"),
+    "SensitivityAtSpecificity": Case("binary", {"specificity": 0.6}, ("specificity = 0.6",)),
+    "SparseCategoricalAccuracy": Case("sparse"),
+    "SparseCategoricalCrossentropy": Case("sparse"),
+    "SparseTopKCategoricalAccuracy": Case("sparse", {"k": 2}, ("k = 2",)),
+    "SpecificityAtSensitivity": Case("binary", {"sensitivity": 0.6}, ("sensitivity = 0.6",)),
+    "SquaredHinge": Case("vectors"),
+    "Sum": Case("values", note="of the outputs; KerasMetric.labels = None"),
+    "TopKCategoricalAccuracy": Case("one_hot", {"k": 2}, ("k = 2",)),
+    "TrueNegatives": Case("binary"),
+    "TruePositives": Case("binary"),
+}
+OTHERS = {
+    "PearsonCorrelation(axis=0)": Case("vectors", {"axis": 0}, make=keras.metrics.PearsonCorrelation),
+    "ConcordanceCorrelation(axis=0)": Case("vectors", {"axis": 0}, make=keras.metrics.ConcordanceCorrelation),
+    "your own, with a total and a count": Case("vectors", make=TotalAndCount),
+    "your own, whose state is a maximum": Case("vectors", make=LargestError),
+    "your own, whose state is the last value": Case("vectors", make=LastError),
+    "your own, which averages each batch": Case("vectors", make=MeanOfBatchMeans),
+}
+CASES = {**EXPORTED, **OTHERS}
+
+
+def exported() -> list[str]:
+    """The metric classes that this Keras exports, each once, under its own name."""
+    found = {each for _, each in inspect.getmembers(keras.metrics, inspect.isclass)}
+    return sorted(each.__name__ for each in found)
+
+
+@functools.cache
+def data(kind: str) -> dict[str, np.ndarray]:
+    """y, p and w of `ROWS` examples; some weights are 0."""
+    rng = np.random.default_rng(11)
+    classes = rng.integers(0, 4, ROWS)
+    scores = rng.uniform(0.05, 1, (ROWS, 4)) + 0.5 * np.eye(4)[classes]
+    scores = (scores / scores.sum(1, keepdims=True)).astype(np.float32)
+    vectors = rng.uniform(0.1, 0.9, (ROWS, 3)).astype(np.float32)
+    binary = rng.integers(0, 2, (ROWS, 1)).astype(np.float32)
+    probability = (0.6 * rng.uniform(0, 1, (ROWS, 1)) + 0.4 * binary * rng.uniform(0, 1, (ROWS, 1))).astype(np.float32)
+    labels_and_predictions = {
+        "binary": (binary, probability),
+        "one_hot": (np.eye(4, dtype=np.float32)[classes], scores),
+        "sparse": (classes.astype(np.int64), scores),
+        "classes": (classes.astype(np.int64), rng.integers(0, 4, ROWS)),
+        "vectors": (vectors, (vectors + rng.normal(0, 0.05, vectors.shape)).astype(np.float32)),
+        "values": (np.zeros(ROWS, np.float32), vectors[:, 0]),
+    }
+    y, p = labels_and_predictions[kind]
+    w = np.where(rng.uniform(size=ROWS) < 0.3, 0, rng.integers(1, 5, ROWS)).astype(np.float32)
+    return {"y": y, "p": p, "w": w}
+
+
+def make(name: str, **more) -> keras.metrics.Metric:
+    """The metric of a case."""
+    case = CASES[name]
+    return (case.make or getattr(keras.metrics, name))(**case.arguments, **more)
+
+
+def tallied(name: str, weighted: bool) -> KerasMetric:
+    """The metric of a case, as one that adds up."""
+    labels = None if CASES[name].data == "values" else "y"
+    return KerasMetric(make(name), labels=labels, weights="w" if weighted else None)
+
+
+def one_pass(name: str, weighted: bool) -> np.ndarray:
+    """What Keras gives on one device for all examples at once."""
+    metric, values = make(name), data(CASES[name].data)
+    arguments = [values["p"]] if CASES[name].data == "values" else [values["y"], values["p"]]
+    metric.update_state(*arguments, sample_weight=values["w"] if weighted else None)
+    return np.asarray(metric.result(), np.float64)
+
+
+def pieces(kind: str) -> list[dict[str, tf.Tensor]]:
+    """The examples, cut as `PIECES` says."""
+    ends = np.cumsum(PIECES)
+    return [
+        {key: tf.constant(value[end - size : end]) for key, value in data(kind).items()}
+        for end, size in zip(ends, PIECES, strict=True)
+    ]
+
+
+def added_up(name: str, weighted: bool) -> np.ndarray:
+    """What the tallies of the pieces give."""
+    registry, total = MetricRegistry({"m": tallied(name, weighted)}), None
+    for piece in pieces(CASES[name].data):
+        total = registry.merge(total, registry.compute(piece, piece["p"]))
+    return as_array(registry.result(total), "m")
+
+
+def as_array(result: Mapping[str, Any], path: str) -> np.ndarray:
+    """The number at `path`, or the vector of the numbers below it."""
+    below = [value for found, value in result.items() if found.startswith(path + "/")]
+    return np.asarray(below or result[path], np.float64)
+
+
+def treatment(name: str) -> tuple[str, str]:
+    """("exact" or "refused", the reason).
+
+    Raises:
+      AssertionError: neither: the number is wrong.
+    """
+    try:
+        for weighted in (False, True):
+            np.testing.assert_allclose(
+                added_up(name, weighted), one_pass(name, weighted), rtol=TOLERANCE, err_msg=f"{name}, {weighted=}"
+            )
+    except UsageError as error:
+        return "refused", _reason(str(error))
+    return "exact", CASES[name].note
+
+
+def _reason(message: str) -> str:
+    for known in ("its state is not a sum", "what it gives depends on how the examples are cut into batches"):
+        if known in message:
+            return known
+    return "it takes no data: it has no `update_state`"
+
+
+def binding(name: str) -> str:
+    """How a user binds it in gin."""
+    lines = [f"KerasMetric.metric = @{name}()", *(f"{name}.{line}" for line in CASES[name].gin)]
+    if CASES[name].data == "values":
+        lines.append("KerasMetric.labels = None")
+    return "<br>".join(f"`{line}`" for line in lines)
+
+
+_TOP = """# Keras metrics
+
+Generated by `docs/make_keras_metrics.py` from what happens: each metric is computed by Keras in one pass over all examples,
+and by Tallyloop from pieces of unequal size, one of them empty, with and without weights.
+
+- **exact**: the pieces' tallies add up to the number of the one pass (relative difference at most 1e-6). The
+  state that `update_state` adds is the tally; `result` of the summed state is what is written.
+- **refused**: its state is no sum, so no way of adding up gives the right number. The first step says so by name,
+  before anything is trained or written.
+
+In Python, a Keras metric stands in a task's `metrics`, or in a registry:
+
+```python
+import keras
+import tensorflow as tf
+from tallyloop.metrics import KerasMetric, MetricRegistry
+
+registry = MetricRegistry({"auc": keras.metrics.AUC(), "weighted": KerasMetric(keras.metrics.AUC(), weights="w")})
+total = None
+for rows in (3, 0, 1):  # batches of any size
+    batch = {"y": tf.constant([0.0, 1, 1][:rows]), "w": tf.ones([rows])}
+    total = registry.merge(total, registry.compute(batch, tf.constant([0.2, 0.4, 0.9][:rows])))
+print(registry.result(total))
+```
+
+`KerasMetric` says where the data come from: `labels` (the batch's key, "y" by default), `predictions` (the outputs' key;
+None if the outputs are the predictions) and `weights` (the batch's key, or None). In gin, it is a reference:
+
+```gin
+MyTask.metrics = {"auc": @KerasMetric()}
+KerasMetric.metric = @AUC()
+KerasMetric.weights = "w"
+```
+
+Two of them need scopes, `@auc/KerasMetric()` with `auc/KerasMetric.metric = @AUC()`. A name that Keras has twice, such as
+`@MeanSquaredError()`, is written in full: `@keras.metrics.MeanSquaredError()`.
+
+"""
+
+
+def page() -> str:
+    """The page, from the live check."""
+    rows = ["| `keras.metrics` | | why, or what to know | gin |", "|---|---|---|---|"]
+    rows += [f"| `{name}` | {_cells(name)} | {binding(name)} |" for name in EXPORTED]
+    more = ["", "| others | | why |", "|---|---|---|"] + [f"| {name} | {_cells(name)} |" for name in OTHERS]
+    return _TOP + "\n".join([*rows, *more]) + "\n"
+
+
+def _cells(name: str) -> str:
+    kind, why = treatment(name)
+    return f"{kind} | {why}"
+
+
+if __name__ == "__main__":
+    new = page()
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if PAGE.exists() and PAGE.read_text() == new else f"{PAGE.name} is out of date: run {__file__}")
+    PAGE.write_text(new)
