@@ -1,5 +1,6 @@
 """`Input`: the configurable that binds a source to how it is batched."""
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,8 +41,8 @@ class Input:
         `tf.data.Dataset.map` would: a dict is one argument. Draw random numbers in it from
         `tf.random.stateless_*` only, as the others are not repeated after a resume.
       seed: of the order, in [0, 2**32).
-      drop_remainder: leave out an epoch's short batch, so that all shapes are static. Evaluation then leaves
-        examples out, too.
+      drop_remainder: leave out an epoch's short batch, so that all shapes are static. In training only: an
+        evaluation sees each example once, whatever is bound here.
       shuffle_buffer: of a dataset, how many examples the next is drawn from. 10,000 mixes well for most file
         layouts; the examples in it are written into every checkpoint.
 
@@ -98,7 +99,10 @@ class Input:
         Raises:
           UsageError: the source gives something that cannot be batched, or it never ends.
         """
-        return self._open(train=False)
+        self._contents  # noqa: B018 (read once, for both)
+        whole = copy.copy(self)
+        whole._drop_remainder = False
+        return whole._open(train=False)
 
     @property
     def element_spec(self) -> Nest:

@@ -115,7 +115,7 @@ def test_the_source_is_read_once_and_not_before_it_is_needed(numbered):
     assert calls == [1]
 
 
-@pytest.mark.parametrize(("drop", "passed"), [(False, [2, 2, 1]), (True, [2, 2])])
+@pytest.mark.parametrize(("drop", "passed"), [(False, [2, 2, 1]), (True, [2, 2, 1])])
 def test_past_the_end_of_an_evaluation_nothing_counts(read_shards, numbered, drop, passed):
     feed = Input(numbered(5), 2, drop_remainder=drop).open_eval()
     sizes = [read_shards(feed, step, 2) for step in range(8)]
