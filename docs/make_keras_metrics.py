@@ -1,7 +1,7 @@
 """Writes keras_metrics.md: what becomes of each class of `keras.metrics`, found out by trying it.
 
-    python docs/make_keras_metrics.py            # writes the page
-    python docs/make_keras_metrics.py --check    # exit code 1 if the page is out of date
+python docs/make_keras_metrics.py            # writes the page
+python docs/make_keras_metrics.py --check    # exit code 1 if the page is out of date
 """
 
 from __future__ import annotations
@@ -115,10 +115,7 @@ class TotalAndCount(keras.metrics.Metric):
 
 
 _MEAN_IOU = Case("classes", {"num_classes": 4}, ("num_classes = 4",))
-_IOU = Case(
-    "classes", {"num_classes": 4, "target_class_ids": [1, 3]}, ("num_classes = 4", "target_class_ids = [1, 3]")
-)
-_FN = "keras.losses.mean_squared_error"
+_IOU = Case("classes", {"num_classes": 4, "target_class_ids": [1, 3]}, ("num_classes = 4", "target_class_ids = [1, 3]"))
 
 EXPORTED = {
     "AUC": Case("binary"),
@@ -255,6 +252,7 @@ def as_array(result: Mapping[str, Any], path: str) -> np.ndarray:
     return np.asarray(below or result[path], np.float64)
 
 
+@functools.cache
 def treatment(name: str) -> tuple[str, str]:
     """("exact" or "refused", the reason).
 
@@ -279,8 +277,11 @@ def _reason(message: str) -> str:
 
 
 def binding(name: str) -> str:
-    """How a user binds it in gin."""
-    lines = [f"KerasMetric.metric = @{name}()", *(f"{name}.{line}" for line in CASES[name].gin)]
+    """How a user binds it in gin; in full, as many of these names are those of losses too."""
+    if treatment(name)[0] == "refused":
+        return ""
+    full = f"keras.metrics.{name}"
+    lines = [f"KerasMetric.metric = @{full}()", *(f"{full}.{line}" for line in CASES[name].gin)]
     if CASES[name].data == "values":
         lines.append("KerasMetric.labels = None")
     return "<br>".join(f"`{line}`" for line in lines)
@@ -316,12 +317,15 @@ None if the outputs are the predictions) and `weights` (the batch's key, or None
 
 ```gin
 MyTask.metrics = {"auc": @KerasMetric()}
-KerasMetric.metric = @AUC()
+KerasMetric.metric = @keras.metrics.AUC()
 KerasMetric.weights = "w"
 ```
 
-Two of them need scopes, `@auc/KerasMetric()` with `auc/KerasMetric.metric = @AUC()`. A name that Keras has twice, such as
-`@MeanSquaredError()`, is written in full: `@keras.metrics.MeanSquaredError()`.
+Two of them need scopes, `@auc/KerasMetric()` with `auc/KerasMetric.metric = @keras.metrics.AUC()`.
+
+Keras's errors and losses (`MeanSquaredError`, `BinaryCrossentropy`, `Hinge`, ...) average over the last axis first. Give them
+labels and predictions of shape (batch, 1), not (batch,): there the last axis is the batch, the state is a mean of it, and so
+the metric is refused.
 
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from .tally import Tally
+from .tally import Tally, summable
 
 SCORES = ("precision", "recall", "f1")
 AVERAGES = ("", "_macro", "_micro", "_per_class")
@@ -32,7 +32,7 @@ def confusion_matrix(
     """
     labels, predictions = (tf.reshape(tf.cast(each, tf.int64), [-1]) for each in (labels, predictions))
     inside = (labels >= 0) & (labels < num_classes) & (predictions >= 0) & (predictions < num_classes)
-    weights = tf.ones_like(labels) if weights is None else tf.reshape(weights, [-1])
+    weights = tf.ones_like(labels) if weights is None else tf.reshape(summable(weights), [-1])
     weights = tf.where(inside, weights, tf.zeros_like(weights))
     cells = tf.where(inside, labels * num_classes + predictions, tf.zeros_like(labels))
     flat = tf.math.unsorted_segment_sum(weights, cells, num_classes**2)

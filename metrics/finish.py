@@ -52,6 +52,7 @@ def _std(value, count):
 def _tally_moments(values, weights):
     """Sums of x and x^2, in float64: their difference cancels."""
     values = tf.cast(values, tf.float64)
+    weights = None if weights is None else tf.cast(weights, tf.float64)
     first, second = tally(values, weights), tally(values**2, weights)
     return Tally(tf.stack([first.value, second.value]), first.count)
 

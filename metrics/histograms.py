@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UsageError
-from .tally import Tally, align_weights
+from .tally import Tally, align_weights, summable
 
 
 def score_histogram(labels: tf.Tensor, scores: tf.Tensor, bins: int = 1000, weights: tf.Tensor | None = None) -> Tally:
@@ -26,8 +26,8 @@ def score_histogram(labels: tf.Tensor, scores: tf.Tensor, bins: int = 1000, weig
       A tally: value (2, bins), the negatives' histogram and the positives'; count = the weight of all.
     """
     labels, scores = tf.reshape(labels, [-1]), tf.reshape(scores, [-1])
-    weights = tf.ones_like(labels, tf.int64) if weights is None else tf.reshape(weights, [-1])
-    cells = _bin(scores, 0.0, 1.0, bins) + tf.cast(labels > 0, tf.int64) * bins
+    weights = tf.ones_like(labels, tf.int64) if weights is None else tf.reshape(summable(weights), [-1])
+    cells = _bin(scores, 0.0, 1.0, bins) + tf.cast(summable(labels) > 0, tf.int64) * bins
     return Tally(tf.reshape(_counts(cells, weights, 2 * bins), [2, bins]), tf.reduce_sum(weights))
 
 
@@ -62,10 +62,8 @@ def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0)
 
     def histogram(values, weights):
         values = tf.convert_to_tensor(values)
-        ones = (
-            tf.ones_like(values, tf.int64) if weights is None else align_weights(tf.convert_to_tensor(weights), values)
-        )
-        flat = tf.reshape(ones, [-1])
+        weights = tf.ones_like(values, tf.int64) if weights is None else align_weights(summable(weights), values)
+        flat = tf.reshape(weights, [-1])
         return Tally(_counts(_bin(tf.reshape(values, [-1]), low, high, bins), flat, bins), tf.reduce_sum(flat))
 
     def finish(value, count):
@@ -79,7 +77,8 @@ def _percentile(counts: np.ndarray, edges: np.ndarray, fraction: float) -> float
     """Where the cumulative count reaches `fraction` of all, linear inside its bin."""
     target = fraction * counts.sum()
     cumulative = np.cumsum(counts)
-    i = int(np.searchsorted(cumulative, target, side="left").clip(0, len(counts) - 1))
+    # Past the empty bins at the start: nothing lies below the smallest value.
+    i = int(np.searchsorted(cumulative, target, side="left" if target > 0 else "right").clip(0, len(counts) - 1))
     inside = (target - (cumulative[i] - counts[i])) / counts[i] if counts[i] else 0.0
     return float(edges[i] + np.clip(inside, 0, 1) * (edges[i + 1] - edges[i]))
 

@@ -69,13 +69,19 @@ class KerasMetric:
     def _arguments(self, batch: Any, outputs: Any) -> list:
         """[y_true,] y_pred, sample_weight."""
         predicted = outputs if self._predictions is None else outputs[self._predictions]
-        labels = [] if self._labels is None else [_get(batch, self._labels, self._metric)]
-        return [*labels, predicted, None if self._weights is None else _get(batch, self._weights, self._metric)]
+        values = [] if self._labels is None else [_get(batch, self._labels, self._metric)]
+        values = [tf.convert_to_tensor(each) for each in (*values, predicted)]
+        if all(each.shape.rank == 1 for each in values):
+            # Keras averages over the last axis, which here would be the batch; a column has the same mean.
+            values = [each[:, tf.newaxis] for each in values]
+        return [*values, None if self._weights is None else _get(batch, self._weights, self._metric)]
 
     def _added(self, arguments: Sequence, state: Sequence | None = None) -> list[tf.Tensor]:
         """What `update_state` adds to a state, by default to the initial one."""
         state = self._initial() if state is None else state
         *values, weights = arguments
+        if tf.executing_eagerly() and not len(values[-1]):
+            return [tf.zeros_like(part) for part in state]  # some metrics take the largest of nothing
         updated = self._metric.stateless_update_state(state, *values, sample_weight=weights)
         return [after - before for after, before in zip(updated, state, strict=True)]
 

@@ -182,6 +182,7 @@ def current() -> Recorder | None:
 
 def add_tallies(a: Tally, b: Tally, combine: str = "sum") -> Tally:
     """The tally of both: sums add up, of maxima the larger stays."""
+    a, b = (Tally(*map(tf.convert_to_tensor, each)) for each in (a, b))
     dtype, count_dtype = _wider(a.value.dtype, b.value.dtype), _wider(a.count.dtype, b.count.dtype)
     values = tf.cast(a.value, dtype), tf.cast(b.value, dtype)
     count = tf.cast(a.count, count_dtype) + tf.cast(b.count, count_dtype)

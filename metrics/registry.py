@@ -135,7 +135,6 @@ class MetricRegistry:
         """Adds reduced tallies of two batches or steps up; `total` may be None or empty to start with."""
         merged = dict(total or {})
         for path, tally in more.items():
-            tally = Tally(*(tf.convert_to_tensor(part) for part in tally))
             known = merged.get(path)
             merged[path] = tally if known is None else add_tallies(known, tally, self._finisher(path).combine)
         return merged

@@ -37,11 +37,11 @@ def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_last_axis: b
     Returns:
       Tally of sum(w * x) and sum(w), both with the shape () or, with `keep_last_axis`, the last axis.
     """
-    values = _summable(tf.convert_to_tensor(values))
+    values = summable(values)
     axes = list(range(values.shape.rank - 1)) if keep_last_axis else None
     if weights is None:
         return Tally(_sum(values, axes), _size(values, axes))
-    weights = align_weights(_summable(tf.convert_to_tensor(weights)), values)
+    weights = align_weights(summable(weights), values)
     dtype = values.dtype if values.dtype.is_floating or weights.dtype.is_integer else weights.dtype
     kept = tf.where(weights != 0, values, tf.zeros_like(values))
     return Tally(_sum(tf.cast(kept, dtype) * tf.cast(weights, dtype), axes), _sum(weights, axes))
@@ -68,8 +68,9 @@ def align_weights(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(weights, tf.shape(values))
 
 
-def _summable(values: tf.Tensor) -> tf.Tensor:
+def summable(values: tf.Tensor) -> tf.Tensor:
     """Bool and integers as int64, 16-bit floats as float32: dtypes whose sums stay exact."""
+    values = tf.convert_to_tensor(values)
     if values.dtype.is_bool or values.dtype.is_integer:
         return tf.cast(values, tf.int64)
     if values.dtype in (tf.float32, tf.float64):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import keras
+import tensorflow as tf
 
 from .errors import UsageError
 from .paths import normalize
 from .recording import add
+
+_watched: WeakKeyDictionary = WeakKeyDictionary()  # model -> [(path, tensor)]
 
 
 def watch(
     model: keras.Model,
     tensors: Sequence[keras.KerasTensor],
     names: Sequence[str] | None = None,
-    finish: str | None = None,
 ) -> keras.Model:
     """Makes tensors of a built functional model metrics: each call of the model adds them.
 
@@ -26,7 +29,6 @@ def watch(
       model: a functional (or sequential, built) model; it is changed in place.
       tensors: symbolic tensors of that model: `model.get_layer("dense").output`, or what was kept while building it.
       names: one path a tensor; None takes the names of the layers that make them.
-      finish: as in `metrics.add`, for all.
 
     Returns:
       The model.
@@ -35,19 +37,20 @@ def watch(
       UsageError: a tensor is not of this model, or the numbers of names and tensors differ.
     """
     tensors = list(tensors)
-    paths = _paths(tensors, names)
+    watched = [*_watched.get(model, ()), *zip(_paths(tensors, names), tensors, strict=True)]
     try:
-        extended = keras.Model(model.inputs, [model.outputs, tensors])
+        extended = keras.Model(model.input, {"outputs": model.output, "watched": [tensor for _, tensor in watched]})
     except (ValueError, AttributeError, TypeError) as error:
         raise UsageError(f"metrics.watch: wanted tensors of the functional model {model.name!r}: {error}") from error
-    structure = model.outputs if isinstance(model.output, list | tuple) else None
+    outputs = model.output
 
     def call(inputs, training=None, mask=None):
-        outputs, watched = extended(inputs, training=training, mask=mask)
-        for path, value in zip(paths, watched, strict=True):
-            add(path, value, finish=finish)
-        return outputs if structure is not None else outputs[0]
+        found = extended(inputs, training=training, mask=mask)
+        for (path, _), value in zip(watched, found["watched"], strict=True):
+            add(path, value)
+        return tf.nest.pack_sequence_as(outputs, tf.nest.flatten(found["outputs"]))
 
+    _watched[model] = watched
     # On the instance: Keras's own tracking, saving and building of the model go on as if nothing had happened.
     object.__setattr__(model, "call", call)
     return model

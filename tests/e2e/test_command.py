@@ -149,15 +149,6 @@ def test_eval_follows_to_the_last_checkpoint_and_writes_no_point_twice(trained, 
         assert [event.step for event in multiplexer.Tensors("eval", tag)] == [30, 50, 60]
 
 
-def test_export_writes_a_keras_model(trained):
-    trained.ok("--mode=export")
-    model = keras.models.load_model(trained.model_dir / "export" / "model.keras")
-    arrays = digits(split="test")
-    accuracy = np.mean(np.argmax(model.predict(arrays["x"], verbose=0), -1) == arrays["y"])
-    last = [line for line in trained.lines() if line["split"] == "eval"][-1]
-    assert accuracy == last["metrics"]["accuracy"]
-
-
 def test_a_dry_run_writes_nothing(command):
     done = command.ok("--dry_run")
     assert not command.model_dir.exists()

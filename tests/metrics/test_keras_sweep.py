@@ -1,6 +1,5 @@
 """Every class of keras.metrics is exact however the data is cut, or refused by name with the reason."""
 
-import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -23,7 +22,6 @@ def _load():
 
 
 sweep = _load()
-sweep.treatment = functools.cache(sweep.treatment)  # found out once, for the tests and for the page
 REFUSED = {
     "Metric": "it takes no data: it has no `update_state`",
     "PearsonCorrelation(axis=0)": "what it gives depends on how the examples are cut into batches",

@@ -1,6 +1,7 @@
 """However the examples are cut over batches and replicas, the numbers are those of NumPy in float64 over all of them."""
 
 import functools
+import itertools
 import warnings
 
 import numpy as np
@@ -132,9 +133,7 @@ class Loop:
 def check(found, wanted):
     assert set(found) == set(wanted)
     for path, (value, scale) in wanted.items():
-        np.testing.assert_allclose(
-            found[path], value, rtol=RELATIVE, atol=RELATIVE * scale + 1e-12, err_msg=path
-        )
+        np.testing.assert_allclose(found[path], value, rtol=RELATIVE, atol=RELATIVE * scale + 1e-12, err_msg=path)
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 4])
@@ -160,7 +159,7 @@ def test_any_cut_gives_the_numbers_of_numpy(mirrored_on, replicas):
 )
 def test_merging_integers_is_exact_in_any_order(numbers, cuts):
     registry, bounds, total = MetricRegistry(), [0, *sorted(cuts), len(numbers)], None
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         with registry.recording():
             metrics.add("sum", tf.constant(numbers[start:stop], tf.int64), finish="sum")
             metrics.add("max", tf.constant([-1, *numbers[start:stop]], tf.int64), finish="max")

@@ -36,9 +36,7 @@ def make_step(registry):
     def step(batch):
         with registry.recording():
             metrics.add("x", batch["x"])
-            metrics.add(
-                "masked", tf.where(batch["mask"][:, None] > 0, batch["x"], np.nan), weights=batch["mask"]
-            )
+            metrics.add("masked", tf.where(batch["mask"][:, None] > 0, batch["x"], np.nan), weights=batch["mask"])
             metrics.add("std", batch["x"], finish="std")
             with metrics.scope("each"):
                 metrics.add("class", batch["x"] > 0, finish="per_class")
@@ -55,10 +53,7 @@ def distributed(strategy, sizes):
 
     def value(context):
         stop = ends[context.replica_id_in_sync_group]
-        return {
-            k: tf.constant(v[stop - sizes[context.replica_id_in_sync_group] : stop])
-            for k, v in arrays.items()
-        }
+        return {k: tf.constant(v[stop - sizes[context.replica_id_in_sync_group] : stop]) for k, v in arrays.items()}
 
     return strategy.experimental_distribute_values_from_function(value)
 
@@ -100,9 +95,7 @@ def test_without_a_tf_function(mirrored_on):
     check(registry.result(registry.reduce(strategy, per_replica)) | {"_replicas": 2})
 
 
-@pytest.mark.parametrize(
-    "make", [tf.distribute.get_strategy, lambda: tf.distribute.OneDeviceStrategy("/cpu:1")]
-)
+@pytest.mark.parametrize("make", [tf.distribute.get_strategy, lambda: tf.distribute.OneDeviceStrategy("/cpu:1")])
 def test_on_a_strategy_of_one_device(make):
     strategy, registry = make(), make_registry()
     reduced = registry.reduce(strategy, strategy.run(make_step(registry), args=(distributed(strategy, [9]),)))
@@ -127,11 +120,7 @@ def test_merge_starts_from_none_or_nothing_and_changes_no_argument():
         "a": metrics.Tally(tf.constant(2.0), tf.constant(3.0)),
         "b": metrics.Tally(tf.constant(5.0), tf.constant(2.0)),
     }
-    assert (
-        registry.result(registry.merge(None, first))
-        == registry.result(registry.merge({}, first))
-        == {"a": 1.0}
-    )
+    assert registry.result(registry.merge(None, first)) == registry.result(registry.merge({}, first)) == {"a": 1.0}
     assert registry.result(registry.merge(first, second)) == {"a": 0.75, "b": 2.5}
     assert registry.result(first) == {"a": 1.0}
 
@@ -177,9 +166,7 @@ def test_a_function_of_the_user_works_on_several_replicas(mirrored_on):
 
 
 def test_counts_stay_exact_past_two_to_the_24():
-    registry = MetricRegistry(
-        {"big": lambda *_: (tf.constant(2**24 + 1, tf.int64), tf.constant(2**24 + 1, tf.int64))}
-    )
+    registry = MetricRegistry({"big": lambda *_: (tf.constant(2**24 + 1, tf.int64), tf.constant(2**24 + 1, tf.int64))})
     with registry.recording():
         reduced = registry.reduce(tf.distribute.get_strategy(), registry.compute(None, None))
     total = registry.merge(reduced, {"big": Tally(1, 1)})
@@ -233,9 +220,7 @@ def test_a_forgotten_compute_is_an_error_that_names_the_metrics():
             metrics.add("b.c", 1.0)
             metrics.add("a", 1.0)
 
-    with pytest.raises(
-        UsageError, match=r"\['a', 'b/c'\] were added but not collected: call registry.compute"
-    ):
+    with pytest.raises(UsageError, match=r"\['a', 'b/c'\] were added but not collected: call registry.compute"):
         step()
 
 

@@ -11,9 +11,7 @@ class Regression(Task):
     """Least squares on x (n, 3) and y (n,), from zero weights."""
 
     def build_model(self):
-        return keras.Sequential(
-            [keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros", name="dense")]
-        )
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros", name="dense")])
 
     def loss(self, model, batch, training):
         return (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
@@ -59,8 +57,6 @@ def weights_of():
     """weights_of(trainer) -> all trainable weights as one float64 vector."""
 
     def flat(trainer):
-        return np.concatenate([v.numpy().ravel() for v in trainer.model.trainable_variables]).astype(
-            np.float64
-        )
+        return np.concatenate([v.numpy().ravel() for v in trainer.model.trainable_variables]).astype(np.float64)
 
     return flat

@@ -46,9 +46,7 @@ def prepared(dropped, make_trainer, rows, momentum):
             "optimizer": momentum,
             **arguments,
         }
-        return make_trainer(
-            task or dropped(), replicas=replicas, train_steps=steps, model_dir=folder, **arguments
-        )
+        return make_trainer(task or dropped(), replicas=replicas, train_steps=steps, model_dir=folder, **arguments)
 
     return make
 
@@ -164,9 +162,7 @@ class TestOneRun:
     @classmethod
     def folder(cls, prepared, rows, exact, tmp_path_factory):
         def keep(trainer, summary):
-            kernel, bias, last_kernel, last_bias = (
-                weight.astype(np.float64) for weight in trainer.model.get_weights()
-            )
+            kernel, bias, last_kernel, last_bias = (weight.astype(np.float64) for weight in trainer.model.get_weights())
             errors = (rows(20)["x"] @ kernel + bias) @ last_kernel[:, 0] + last_bias - rows(20)["y"]
             if summary.split == "eval":
                 exact[summary.step] = pytest.approx(np.mean(errors**2), rel=1e-5)
@@ -199,9 +195,7 @@ class TestOneRun:
         trainer = run(folder, 7)
         assert "Nothing to do: 7 of 7 steps are done. Raise Trainer.train_steps" in capsys.readouterr().out
         assert trainer.step == 7
-        assert (
-            sorted((path, path.stat().st_mtime_ns) for path in (folder / "checkpoints").iterdir()) == before
-        )
+        assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "checkpoints").iterdir()) == before
 
     def test_another_model_is_refused_with_the_variables_that_differ(self, folder, run, dropped):
         with pytest.raises(UsageError) as caught:

@@ -21,9 +21,7 @@ class TestAgainstScikitLearn:
     @pytest.fixture(scope="class", params=[1, 2, 4])
     @classmethod
     def trained(cls, request, make_trainer, blobs):
-        train, test = (
-            {key: value[part] for key, value in blobs.items()} for part in (slice(100), slice(100, 203))
-        )
+        train, test = ({key: value[part] for key, value in blobs.items()} for part in (slice(100), slice(100, 203)))
         task = ClassifierTask(lambda: mlp(hidden=(8,), num_classes=5), metrics={"top": {"2": _top_2}})
         trainer = make_trainer(
             task, data=train, replicas=request.param, train_steps=20, eval_datasets={"test": Input(test, 32)},
@@ -42,9 +40,7 @@ class TestAgainstScikitLearn:
         trainer, evaluated, test = trained
         probabilities = trainer.predict(Input(test, 103))["probabilities"].astype(np.float64)
         probabilities /= probabilities.sum(1, keepdims=True)
-        assert evaluated["loss"] == pytest.approx(
-            log_loss(test["y"], probabilities, labels=range(5)), rel=1e-6
-        )
+        assert evaluated["loss"] == pytest.approx(log_loss(test["y"], probabilities, labels=range(5)), rel=1e-6)
 
     def test_again_gives_the_same_from_the_same_trace(self, trained):
         trainer, evaluated, _ = trained
@@ -61,16 +57,12 @@ def _top_2(batch, outputs):
 def test_a_stream_is_seen_once_whatever_its_length(regression_task, make_trainer, rows, length):
     """1 row on 4 replicas; 32 rows end where a batch ends; a second pass sees the same."""
     data = rows(length)
-    trainer = make_trainer(
-        replicas=4, eval_datasets={"test": Input(tf.data.Dataset.from_tensor_slices(data), 16)}
-    )
+    trainer = make_trainer(replicas=4, eval_datasets={"test": Input(tf.data.Dataset.from_tensor_slices(data), 16)})
     for _ in range(2):
         summary = trainer.summaries()["test"]
         assert summary.counts == {"loss": length}
         # All weights are 0 before training.
-        assert summary.metrics == {
-            "loss": pytest.approx(np.mean(data["y"].astype(np.float64) ** 2), rel=1e-6)
-        }
+        assert summary.metrics == {"loss": pytest.approx(np.mean(data["y"].astype(np.float64) ** 2), rel=1e-6)}
 
 
 class TestSeveralDatasets:

@@ -40,9 +40,7 @@ def test_a_non_finite_metric_is_named_beside_the_loss(regression_task, make_trai
                 metrics.add("x", batch["x"])
             return super().loss(model, batch, training)
 
-    with pytest.raises(
-        NonFiniteError, match=r"Step 1: not finite: loss on replica \[0\], seen/y on replica \[0\]"
-    ):
+    with pytest.raises(NonFiniteError, match=r"Step 1: not finite: loss on replica \[0\], seen/y on replica \[0\]"):
         make_trainer(Shown(), data=bad_rows(2), replicas=2).train()
 
 
@@ -96,9 +94,7 @@ def test_the_loss_scale_is_halved_wherever_the_overflow_is(rooted, make_trainer,
 def test_moving_averages_are_those_before_the_step_too(regression_task, make_trainer, rows):
     class Normed(regression_task):
         def build_model(self):
-            return keras.Sequential(
-                [keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
-            )
+            return keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
 
     data = rows(32)
     data["x"][20] = np.nan

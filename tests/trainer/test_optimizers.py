@@ -11,9 +11,7 @@ from tallyloop.trainer.optimizers import adopt
 
 SGD = functools.partial(keras.optimizers.SGD, 0.02, momentum=0.9)
 OPTIONS = {
-    "clipnorm, averaged weights": lambda: SGD(
-        clipnorm=0.7, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3
-    ),
+    "clipnorm, averaged weights": lambda: SGD(clipnorm=0.7, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3),
     "global_clipnorm, loss_scale_factor": lambda: SGD(global_clipnorm=0.7, loss_scale_factor=8.0),
     "clipvalue, gradient_accumulation_steps": lambda: SGD(clipvalue=0.7, gradient_accumulation_steps=2),
     "dynamic loss scale": lambda: keras.optimizers.LossScaleOptimizer(
@@ -29,9 +27,7 @@ def plain_keras(make, steps, rows, task):
     for step in range(steps):
         part = slice(16 * (step % 3), 16 * (step % 3) + 16)
         with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(
-                task.loss(model, {key: tf.constant(v[part]) for key, v in data.items()}, True)
-            )
+            mean = tf.reduce_mean(task.loss(model, {key: tf.constant(v[part]) for key, v in data.items()}, True))
             objective = optimizer.scale_loss(mean)
         optimizer.apply(tape.gradient(objective, model.trainable_variables), model.trainable_variables)
     return np.concatenate([weight.ravel() for weight in model.get_weights()])

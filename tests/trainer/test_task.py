@@ -25,9 +25,7 @@ def test_a_tally_is_taken_as_it_is():
 
 
 def test_a_scalar_is_refused_with_what_to_return():
-    with pytest.raises(
-        UsageError, match=r"loss returned a scalar.*shape \(batch,\).*metrics.Tally\(sum, count\)"
-    ):
+    with pytest.raises(UsageError, match=r"loss returned a scalar.*shape \(batch,\).*metrics.Tally\(sum, count\)"):
         loss_tally(tf.constant(0.5))
 
 
@@ -126,9 +124,7 @@ def test_check_data_sees_the_arrays_of_each_dataset(regression_task, make_traine
     assert sorted(seen) == [(name, ["x", "y"], n) for name, n in named.items()]
 
 
-def test_what_check_data_refuses_stops_a_run_before_anything_is_written(
-    regression_task, make_trainer, tmp_path
-):
+def test_what_check_data_refuses_stops_a_run_before_anything_is_written(regression_task, make_trainer, tmp_path):
     class Checked(regression_task):
         def check_data(self, model, arrays, where):
             raise UsageError(f"{where} is not right")
@@ -143,9 +139,7 @@ def test_own_steps_and_registered_metrics(regression_task, make_trainer, rows):
 
     class Own(regression_task):
         def __init__(self):
-            self.metrics = {
-                "group": {"hits": lambda batch, outputs: (tf.reduce_sum(outputs), tf.size(batch["y"]))}
-            }
+            self.metrics = {"group": {"hits": lambda batch, outputs: (tf.reduce_sum(outputs), tf.size(batch["y"]))}}
 
         def train_step(self, model, batch):
             return self.loss(model, batch, training=True), tf.ones_like(batch["y"])

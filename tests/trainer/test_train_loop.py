@@ -93,9 +93,7 @@ def test_masked_losses_are_over_the_global_count(regression_task, make_trainer, 
 def test_regularisation_counts_once_a_step(regression_task, make_trainer, weights_of, rows):
     class Regularised(regression_task):
         def build_model(self):
-            dense = keras.layers.Dense(
-                1, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(0.3)
-            )
+            dense = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(0.3))
             return keras.Sequential([keras.Input((3,)), dense])
 
     trainer = make_trainer(Regularised(), data=41, replicas=2, train_steps=7)
@@ -181,9 +179,7 @@ def test_loss_is_called_once_a_trace(regression_task, make_trainer):
             calls.append(training)
             return super().loss(model, batch, training)
 
-    trainer = make_trainer(
-        Counted(), data=35, train_steps=7, steps_per_loop=2, eval_interval=3, evaluate=True
-    )
+    trainer = make_trainer(Counted(), data=35, train_steps=7, steps_per_loop=2, eval_interval=3, evaluate=True)
     trainer.train_and_eval()
     trainer.evaluate()
     assert sorted(calls) == [False, True]
@@ -248,9 +244,7 @@ def test_variables_that_the_loss_does_not_touch_stay(regression_task, make_train
     class Half(regression_task):
         def build_model(self):
             inputs = keras.Input((3,))
-            return keras.Model(
-                inputs, [keras.layers.Dense(1, name=name)(inputs) for name in ("unused", "used")]
-            )
+            return keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in ("unused", "used")])
 
         def loss(self, model, batch, training):
             return (model(batch["x"], training=training)[1][:, 0] - batch["y"]) ** 2
@@ -281,9 +275,7 @@ def test_rows_of_an_embedding(make_trainer, regression_task):
 def test_batch_norm_with_fewer_examples_than_replicas_stays_finite(regression_task, make_trainer):
     class Normed(regression_task):
         def build_model(self):
-            return keras.Sequential(
-                [keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
-            )
+            return keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
 
     trainer = make_trainer(Normed(), data=17, replicas=4, train_steps=4, evaluate=True)
     assert np.isfinite(trainer.train_and_eval()["test"]["loss"])
@@ -291,9 +283,7 @@ def test_batch_norm_with_fewer_examples_than_replicas_stays_finite(regression_ta
         assert np.isfinite(weight.numpy()).all(), weight.path
 
 
-def test_a_run_inside_the_strategys_scope_trains_or_says_what_to_do(
-    make_trainer, mirrored_on, weights_of, rows
-):
+def test_a_run_inside_the_strategys_scope_trains_or_says_what_to_do(make_trainer, mirrored_on, weights_of, rows):
     """Loops written after the TensorFlow guides stand in one."""
     with mirrored_on(2).scope():
         trainer = make_trainer(replicas=2, train_steps=2)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ class Weights:
         self.variables = [keras.Variable([0.0, 0.0], name="a"), keras.Variable(0.0, name="b")]
         self.optimizer = keras.optimizers.SGD(1.0, **options)
         self.optimizer.build(self.variables)
-        self.update = Update(self.optimizer, self.variables, clip)
+        model = SimpleNamespace(trainable_variables=self.variables, non_trainable_variables=[])
+        self.update = Update(self.optimizer, model, clip)
 
     def apply(self, gradients, value=1.0, count=1.0):
         gradients = {i: tf.constant(g) for i, g in gradients.items()}
@@ -69,9 +72,7 @@ def test_nothing_changes_unless_all_is_finite(where, bad):
     before = [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)]
     gradients = {0: [1.0, bad if where == 0 else 1.0], 1: bad if where == 1 else 1.0}
     assert not weights.apply(gradients, value=bad if where == "loss" else 1.0)
-    assert [
-        variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)
-    ] == before
+    assert [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)] == before
 
 
 def test_no_gradient_at_all_is_refused_with_the_variables():

@@ -110,7 +110,7 @@ def _check_request() -> None:
             f"--checkpoint={checkpoint}: no such checkpoint (there is no {checkpoint}.index); wanted its path "
             "without an ending, such as /run/checkpoints/ckpt-500."
         )
-    if FLAGS.model_dir:
+    if FLAGS.model_dir and not FLAGS.dry_run:
         from . import folders
 
         folders.check(Path(FLAGS.model_dir), FLAGS.mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _FILES = ("config.gin", "metrics.jsonl", "operative_config.gin", "run.json")
 
 
 def check(model_dir: Path, mode: str) -> None:
-    """Checks what is in the way below `model_dir`, without writing anything.
+    """Checks what is in the way below `model_dir`; nothing that it writes stays.
 
     Raises:
       UsageError: `model_dir`, or what the mode writes below it, cannot be written.
@@ -37,6 +38,13 @@ def check(model_dir: Path, mode: str) -> None:
     for path in (model_dir / name for name in _FILES):
         if path.is_dir():
             raise UsageError(f"--model_dir={model_dir}: {path} is a folder. Move it away, or choose another folder.")
+    # The permissions do not tell all: not for root, and not of file systems such as /proc.
+    with first_write(model_dir), tempfile.TemporaryDirectory(prefix=".tallyloop-", dir=_nearest(model_dir)):
+        pass
+
+
+def _nearest(folder: Path) -> Path:
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 @contextlib.contextmanager

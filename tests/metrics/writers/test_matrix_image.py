@@ -4,10 +4,9 @@ import io
 
 import numpy as np
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from tallyloop.metrics.writers import Summary, TensorBoardWriter
 from tallyloop.metrics.writers.matrix_image import matrix_png
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 MATRIX = np.array([[90.0, 10.0, 0.0], [0.0, 50.0, 0.0], [0.0, 20.0, 0.0]])
 
