@@ -131,19 +131,24 @@ def add(name: str, values, weights=None, finish: str | Callable | None = None) -
     recorder = current()
     if recorder is None or is_repeated():
         return
-    path = join(*recorder.scopes, normalize(name))
-    if "loop_body" in tf.get_current_name_scope().split("/"):
-        # What tf.vectorized_map traces is rewritten afterwards: neither a tensor nor a variable gets out right.
-        raise UsageError(
-            f"Metric {path!r} is added inside tf.vectorized_map ({caller()}), which lets nothing out: return the values "
-            "and add them outside."
-        )
-    chosen = finisher(finish)
+    path = name
     try:
-        contribution = values if isinstance(values, Tally) else chosen.tally(tf.convert_to_tensor(values), weights)
+        path, chosen = join(*recorder.scopes, normalize(name)), finisher(finish)
+        contribution = _contribution(values, weights, chosen)
     except UsageError as error:
         raise UsageError(f"Metric {path!r} ({caller()}): {error}") from error
     recorder.record(path, contribution, chosen)
+
+
+def _contribution(values, weights, chosen: Finisher) -> Tally:
+    if "loop_body" in tf.get_current_name_scope().split("/"):
+        # What tf.vectorized_map traces is rewritten afterwards: neither a tensor nor a variable gets out right.
+        raise UsageError(
+            "tf.vectorized_map, inside which it is added, lets nothing out: return the values and add them outside."
+        )
+    if isinstance(values, Tally):
+        return Tally(*map(tf.convert_to_tensor, values))
+    return chosen.tally(tf.convert_to_tensor(values), weights)
 
 
 @contextlib.contextmanager
