@@ -102,7 +102,8 @@ def _check_request() -> None:
         return
     if not (FLAGS.gin_file or FLAGS.gin_param):
         raise UsageError(_NO_CONFIG)
-    if not (FLAGS.model_dir or FLAGS.dry_run or FLAGS.mode == "check"):
+    writes = not FLAGS.dry_run and FLAGS.mode != "check"
+    if writes and not FLAGS.model_dir:
         raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
     checkpoint = FLAGS.checkpoint
     if checkpoint and "://" not in checkpoint and not Path(checkpoint + ".index").exists():
@@ -110,7 +111,7 @@ def _check_request() -> None:
             f"--checkpoint={checkpoint}: no such checkpoint (there is no {checkpoint}.index); wanted its path "
             "without an ending, such as /run/checkpoints/ckpt-500."
         )
-    if FLAGS.model_dir and not FLAGS.dry_run:
+    if writes:
         from . import folders
 
         folders.check(Path(FLAGS.model_dir), FLAGS.mode)
