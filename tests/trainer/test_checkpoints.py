@@ -14,8 +14,9 @@ def dropped(regression_task):
     """A task whose weights depend on the state of a seed generator."""
 
     class Dropped(regression_task):
-        def __init__(self, units=4):
+        def __init__(self, units=4, more=()):
             self.units = units
+            self.more = more
 
         def build_model(self):
             return keras.Sequential(
@@ -24,6 +25,7 @@ def dropped(regression_task):
                     keras.layers.Dense(self.units, name="first"),
                     keras.layers.Dropout(0.5),
                     keras.layers.Dense(1, name="last"),
+                    *(keras.layers.Dense(1, name=name) for name in self.more),
                 ],
                 name="net",
             )
@@ -206,6 +208,10 @@ class TestOneRun:
         assert "net/first/bias: (4,) in the checkpoint, (5,) in the model" in message
         assert "net/last/kernel: (4, 1) in the checkpoint, (5, 1) in the model" in message
         assert "net/last/bias" not in message
+
+    def test_a_model_with_one_more_layer_is_refused_with_its_name(self, folder, run, dropped):
+        with pytest.raises(UsageError, match=r"net/added/kernel: absent in the checkpoint, \(1, 1\) in the model"):
+            run(folder, 9, task=dropped(more=["added"]))
 
     def test_a_checkpoint_that_is_not_there_is_refused(self, evaluating, tmp_path):
         with pytest.raises(UsageError, match="ckpt-99 cannot be read as a checkpoint"):

@@ -53,11 +53,11 @@ def _top_2(batch, outputs):
     return top_k_accuracy(batch, outputs, k=2)
 
 
-@pytest.mark.parametrize("length", [35, 32, 1])
-def test_a_stream_is_seen_once_whatever_its_length(regression_task, make_trainer, rows, length):
-    """1 row on 4 replicas; 32 rows end where a batch ends; a second pass sees the same."""
+@pytest.mark.parametrize(("length", "batch"), [(35, 16), (32, 16), (3, 1)])
+def test_a_stream_is_seen_once_whatever_its_length(regression_task, make_trainer, rows, length, batch):
+    """Batches of 1 row on 4 replicas; 32 rows end where a batch ends; a second pass sees the same."""
     data = rows(length)
-    trainer = make_trainer(replicas=4, eval_datasets={"test": Input(tf.data.Dataset.from_tensor_slices(data), 16)})
+    trainer = make_trainer(replicas=4, eval_datasets={"test": Input(tf.data.Dataset.from_tensor_slices(data), batch)})
     for _ in range(2):
         summary = trainer.summaries()["test"]
         assert summary.counts == {"loss": length}
