@@ -39,7 +39,7 @@ class RunWriters:
         self._all.close()
 
 
-def check_writable(model_dir: Path, binding: str = "--model_dir") -> None:
+def check_writable(model_dir: Path) -> None:
     """Checks that `model_dir` can be made and written, without making it.
 
     Raises:
@@ -49,6 +49,6 @@ def check_writable(model_dir: Path, binding: str = "--model_dir") -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        raise UsageError(f"{binding}={model_dir}: {folder} is a file, not a folder. Choose another folder.")
+        raise UsageError(f"--model_dir={model_dir}: {folder} is a file, not a folder. Choose another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{binding}={model_dir}: {folder} cannot be written. Choose another folder.")
+        raise UsageError(f"--model_dir={model_dir}: {folder} cannot be written. Choose another folder.")

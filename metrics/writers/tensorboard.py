@@ -10,7 +10,6 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
-from tensorboard.plugins.text.summary_v2 import text_pb
 
 from .event_files import EventFile, drop_after, put
 from .matrix_image import matrix_png
@@ -50,10 +49,6 @@ class TensorBoardWriter:
         event = _event(summary)
         if event.summary.value and not put(self._model_dir / summary.split, event):
             self._append(summary.split, event)
-
-    def write_text(self, tag: str, markdown: str, step: int) -> None:
-        """Writes a text, such as the config, to the train run's text dashboard."""
-        self._append("train", Event(step=step, summary=text_pb(tag, markdown)))
 
     def truncate_after(self, step: int) -> int:
         """Takes every point past `step` off the charts: what a resume from `step` has to call first.

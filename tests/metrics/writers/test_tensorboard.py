@@ -112,14 +112,6 @@ def test_beyond_float32_is_infinite(tmp_path, recwarn):
     assert not recwarn.list
 
 
-def test_text_reads_back(tmp_path):
-    TensorBoardWriter(tmp_path).write_text("config", "`Trainer.seed = 0`", step=4)
-    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
-    (event,) = accumulator.Tensors("config")
-    assert (event.step, event.tensor_proto.string_val[0]) == (4, b"`Trainer.seed = 0`")
-    assert list(accumulator.PluginTagToContent("text")) == ["config"]
-
-
 def test_a_point_can_be_read_as_soon_as_write_returns(tmp_path):
     writer = TensorBoardWriter(tmp_path)
     writer.write(summary(1, 1.0))
