@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ class UnreadableCheckpointError(UsageError):
 
 
 def run_state(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, step: tf.Variable, more: Mapping[str, Any]
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    step: tf.Variable,
+    forward_variables: Sequence[keras.Variable],
+    more: Mapping[str, Any],
 ) -> tf.train.Checkpoint:
     """All that a run needs to go on as if it had not stopped.
 
@@ -30,11 +34,14 @@ def run_state(
       model: the built model.
       optimizer: the built optimizer.
       step: the step variable.
+      forward_variables: what a forward pass changes; those that are not the model's are saved too, as the seed that
+        all layers without one of their own share.
       more: name -> what else is part of it: the position in the data, sums that are not written yet.
     """
     # Keras lists the state of seed generators (dropout) in `variables` only: TensorFlow does not find it by itself.
     weights = {id(variable) for variable in model.weights}
-    seeds = [variable.value for variable in model.variables if id(variable) not in weights]
+    stateful = {id(variable): variable for variable in (*model.variables, *forward_variables)}
+    seeds = [variable.value for key, variable in stateful.items() if key not in weights]
     return tf.train.Checkpoint(model=model, optimizer=optimizer, step=step, seeds=seeds, **more)
 
 

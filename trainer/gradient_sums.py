@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ..metrics.lifting import outside_trace
 from ..metrics.per_replica import PerReplica
+from .reduction import sum_over_replicas
 
 
 class GradientSums:
@@ -41,7 +42,7 @@ class GradientSums:
         """
         sums = (gradients, loss)
         if self._accumulation == 1:
-            return apply(*self._reduce(sums))
+            return apply(*sum_over_replicas(self._strategy, sums))
         self._add(sums)
         due = (step + 1) % self._accumulation == 0
         return tf.cond(due, lambda: apply(*self._take_all(sums)), lambda: tf.constant(True))
@@ -49,9 +50,6 @@ class GradientSums:
     def state(self) -> list[PerReplica]:
         """The sums of an update that is not complete; known once a step was traced."""
         return self._sums or []
-
-    def _reduce(self, per_replica: Any) -> Any:
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
     def _add(self, sums: Any) -> None:
         if self._sums is None:
@@ -66,7 +64,7 @@ class GradientSums:
 
     def _take_all(self, sums: Any) -> Any:
         taken = self._strategy.run(lambda: [total.take() for total in self._sums])
-        return tf.nest.pack_sequence_as(sums, self._reduce(taken))
+        return tf.nest.pack_sequence_as(sums, sum_over_replicas(self._strategy, taken))
 
     def _zeros(self, shape: tf.TensorShape, dtype: tf.DType) -> PerReplica:
         return PerReplica(self._strategy, tf.zeros(shape, dtype), name="gradient_sum")

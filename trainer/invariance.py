@@ -15,9 +15,11 @@ from ..metrics.accumulator import Accumulator
 from ..metrics.errors import UsageError
 from ..metrics.registry import MetricRegistry
 from .evaluation import Evaluation
+from .forward_state import ForwardState
 from .gin_scope import carry
 from .modeling import build_model
 from .replica_step import ReplicaStep
+from .share import share_of
 from .task import Task
 
 REPLICAS = 3
@@ -123,7 +125,8 @@ class _Side:
             context = tf.distribute.get_replica_context()
             index = tf.cast(context.replica_id_in_sync_group, tf.int64)
             batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
-            contribution = step.differentiate(batch, rows, variables, lambda loss: loss)
+            share = share_of(index, context.num_replicas_in_sync, rows, examples)
+            contribution = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
             return contribution.gradients, contribution.loss
 
         @tf.function(autograph=False)

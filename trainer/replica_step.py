@@ -12,6 +12,8 @@ from ..metrics.accumulator import Accumulator
 from ..metrics.finish import finisher
 from ..metrics.registry import MetricRegistry
 from ..metrics.tally import Tally
+from .forward_state import ForwardState
+from .share import Share, working_on
 from .task import loss_tally, split_outputs
 
 
@@ -23,11 +25,13 @@ class Contribution(NamedTuple):
         the loss does not touch.
       loss: the `Tally` of the losses.
       packed: all tallies of the step as one vector.
+      state: what the replica adds to the new moving statistics and seeds; see `ForwardState`.
     """
 
     gradients: dict[int, tf.Tensor]
     loss: Tally
     packed: tf.Tensor
+    state: list[tf.Tensor]
 
 
 class ReplicaStep:
@@ -57,23 +61,30 @@ class ReplicaStep:
         return self._run(batch, rows > 0)[1]
 
     def differentiate(
-        self, batch: Any, rows: tf.Tensor, variables: list, scale: Callable[[tf.Tensor], tf.Tensor]
+        self,
+        batch: Any,
+        share: Share,
+        variables: list,
+        scale: Callable[[tf.Tensor], tf.Tensor],
+        forward_state: ForwardState,
     ) -> Contribution:
         """Returns the contribution of a batch to a train step.
 
         Args:
           batch: this replica's examples.
-          rows: how many of them count: all, or 0.
+          share: how many of them count, and where they stand in the global batch.
           variables: what to differentiate by.
           scale: the optimizer's loss scaling.
+          forward_state: takes what the forward pass would assign.
         """
-        with tf.GradientTape() as tape:
-            loss, packed = self._run(batch, rows > 0)
+        with tf.GradientTape() as tape, working_on(share), forward_state.taken(share, self._model) as taking:
+            loss, packed = self._run(batch, share.rows > 0)
             objective = scale(loss.value)
+            state = taking.contribution()
         gradients = tape.gradient(objective, variables)
         # Dense, so that the sum over replicas has one row a row, and its norm does not depend on their number.
         dense = {i: tf.convert_to_tensor(g) for i, g in enumerate(gradients) if g is not None}
-        return Contribution(dense, loss, packed)
+        return Contribution(dense, loss, packed, state)
 
     def _run(self, batch: Any, active: tf.Tensor) -> tuple[Tally, tf.Tensor]:
         with self._registry.recording() as recorder:

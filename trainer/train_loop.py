@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator
+from .forward_state import ForwardState
 from .gin_scope import carry
 from .gradient_sums import GradientSums
+from .reduction import sum_over_replicas
 from .replica_step import Contribution, ReplicaStep
+from .share import Share, share_of
 from .update import Update
 
 
@@ -23,6 +27,7 @@ class TrainLoop:
             in each replica:
                 sums of losses, gradients, metrics over its share of the batch
             add up over replicas, divide by the global count, check, clip, apply
+            assign the moving statistics and seeds
 
     Args:
       replica_step: what a replica does.
@@ -60,6 +65,7 @@ class TrainLoop:
         self._scale_loss = scale_loss
         self._step = step
         self._sums = GradientSums(strategy, accumulation)
+        self._forward_state = ForwardState()
         self._differentiate = (
             tf.function(self._contribution, autograph=False, jit_compile=True) if jit_compile else self._contribution
         )
@@ -94,6 +100,11 @@ class TrainLoop:
             total.release()
         return self._accumulator.release()
 
+    @property
+    def forward_variables(self) -> list[keras.Variable]:
+        """What the forward pass changes: moving statistics and seeds; known once the loop was traced."""
+        return self._forward_state.variables
+
     def state(self) -> dict[str, Any]:
         """What of the sums a checkpoint has to hold; known once the loop was traced."""
         gradient_sums = {str(i): total.rows for i, total in enumerate(self._sums.state())}
@@ -116,16 +127,17 @@ class TrainLoop:
 
     def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         part, examples = self._feed.fetch(plan, i)
-        self._update.remember()
-        gradients, loss, packed = self._strategy.run(carry(self._replica), args=(part, examples))
+        gradients, loss, packed, state = self._strategy.run(carry(self._replica), args=(part, examples))
         self._accumulator.add(packed)
-        return self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
+        finite = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
+        self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=finite)
+        return finite
 
     def _replica(self, part: Any, examples: tf.Tensor) -> Contribution:
         context = tf.distribute.get_replica_context()
         index = tf.cast(context.replica_id_in_sync_group, tf.int64)
         batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return self._differentiate(batch, rows)
+        return self._differentiate(batch, share_of(index, context.num_replicas_in_sync, rows, examples))
 
-    def _contribution(self, batch: Any, rows: tf.Tensor) -> Contribution:
-        return self._replica_step.differentiate(batch, rows, self._variables, self._scale_loss)
+    def _contribution(self, batch: Any, share: Share) -> Contribution:
+        return self._replica_step.differentiate(batch, share, self._variables, self._scale_loss, self._forward_state)

@@ -18,6 +18,7 @@ from .errors import NonFiniteError
 from .optimizers import adopt, constant_rate
 from .replica_step import ReplicaStep
 from .summaries import summarize
+from .sync_batch_norm import make_exact
 from .task import Task
 from .train_loop import TrainLoop
 from .update import Update
@@ -59,6 +60,7 @@ class Training:
         self._accumulator = Accumulator(strategy, self.registry)
         variables = model.trainable_variables
         self._optimizer = adopt(optimizer, strategy, variables)
+        make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=jit_compile)
         self._configured_rate = tf.Variable(constant_rate(self._optimizer), trainable=False, dtype=tf.float64)
         self.loop = TrainLoop(
             replica_step=ReplicaStep(model, task.train_step, self.registry, self._accumulator),
@@ -86,7 +88,7 @@ class Training:
         """What a checkpoint holds."""
         data = tf.train.Checkpoint(**self._feed.checkpoint_items())
         more = {"data": data, "configured_learning_rate": self._configured_rate, **self.loop.state()}
-        return checkpoints.run_state(self._model, self._optimizer, self._step, more)
+        return checkpoints.run_state(self._model, self._optimizer, self._step, self.loop.forward_variables, more)
 
     def save(self, saver: checkpoints.Saver) -> None:
         """Saves the run as it is after this step."""

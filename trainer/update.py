@@ -24,13 +24,7 @@ class Update:
     def __init__(self, optimizer: keras.optimizers.Optimizer, model: keras.Model, clip_global_norm: float | None):
         self._optimizer = optimizer
         self._variables = model.trainable_variables
-        self._forward_state = model.non_trainable_variables
-        self._before: list[tf.Tensor] = []
         self._clip_global_norm = clip_global_norm
-
-    def remember(self) -> None:
-        """Before a step: keeps what its forward pass changes, moving averages and the seeds of dropout."""
-        self._before = [tf.identity(variable.value) for variable in self._forward_state]
 
     def apply(self, gradients: dict[int, tf.Tensor], loss: Tally) -> tf.Tensor:
         """Updates the weights, unless the loss or the gradient is not finite.
@@ -49,12 +43,8 @@ class Update:
         count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
         mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
         finite = self._finite(mean, loss)
-        tf.cond(finite, lambda: self._step(mean, variables), self._undo)
+        tf.cond(finite, lambda: self._step(mean, variables), lambda: None)
         return finite
-
-    def _undo(self) -> None:
-        for variable, value in zip(self._forward_state, self._before, strict=True):
-            variable.assign(value)
 
     def _step(self, gradients: list[tf.Tensor], variables: list) -> None:
         if self._clip_global_norm is not None:

@@ -1,0 +1,39 @@
+"""The layers of a model, and which of them are trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import keras
+
+from ..metrics.errors import UsageError
+
+
+def layers_of(model: keras.Model) -> list[keras.Layer]:
+    """The model's layers and the layers in them, at any depth, each once.
+
+    Keras has public access to the layers of a model, and none to those that a layer of one's own holds.
+    """
+    return model._flatten_layers(include_self=False)
+
+
+def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
+    """Makes every layer untrainable whose path matches one of the regular expressions.
+
+    A pattern matches from the start of the path or of the name of a layer, and freezes the layers inside it too. As
+    in Keras, a frozen BatchNormalization uses its moving statistics, and does not update them.
+
+    Raises:
+      UsageError: a pattern matches no layer, or nothing is left to train.
+    """
+    layers = layers_of(model)
+    for pattern in patterns:
+        matching = [layer for layer in layers if re.match(pattern, layer.path) or re.match(pattern, layer.name)]
+        if not matching:
+            known = ", ".join(layer.path for layer in layers)
+            raise UsageError(f"Trainer.freeze: {pattern!r} matches no layer: there are {known}.")
+        for layer in matching:
+            layer.trainable = False
+    if patterns and not model.trainable_variables:
+        raise UsageError(f"Trainer.freeze = {list(patterns)!r} leaves no variable to train: freeze fewer layers.")

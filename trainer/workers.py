@@ -1,0 +1,72 @@
+"""The workers of a strategy: which of them this one is, and what they tell each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether the replicas are spread over several processes, of which this is one."""
+    return count(strategy) > 1
+
+
+def count(strategy: tf.distribute.Strategy) -> int:
+    """The number of processes."""
+    cluster = _cluster(strategy)
+    return sum(cluster.num_tasks(job) for job in cluster.jobs) if cluster else 1
+
+
+def index(strategy: tf.distribute.Strategy) -> int:
+    """The number of this process; the chief's is 0."""
+    cluster = _cluster(strategy)
+    if not cluster:
+        return 0
+    resolver = strategy.cluster_resolver
+    return resolver.task_id + (
+        cluster.num_tasks("chief") if "chief" in cluster.jobs and resolver.task_type != "chief" else 0
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether this process is the one that writes."""
+    return index(strategy) == 0
+
+
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all workers have got here."""
+    if is_multi_worker(strategy):
+        _sum(strategy, np.zeros(1, np.int64))
+
+
+def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
+    """Returns the text of each worker, in their order; each must call it with its own."""
+    if not is_multi_worker(strategy):
+        return [text]
+    mine = np.frombuffer(text.encode(), np.uint8)
+    lengths = _rows(strategy, np.array([len(mine)]))[:, 0]
+    rows = _rows(strategy, np.pad(mine, (0, lengths.max() - len(mine))))
+    return [row[:length].astype(np.uint8).tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def _cluster(strategy: tf.distribute.Strategy) -> tf.train.ClusterSpec | None:
+    resolver = strategy.cluster_resolver
+    return resolver.cluster_spec() if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
+
+
+def _rows(strategy: tf.distribute.Strategy, mine: np.ndarray) -> np.ndarray:
+    """What all workers gave, one a row: each writes its own row of zeros, and they are added up."""
+    rows = np.zeros([count(strategy), *mine.shape], np.int64)
+    rows[index(strategy)] = mine
+    return _sum(strategy, rows)
+
+
+def _sum(strategy: tf.distribute.Strategy, value: np.ndarray) -> np.ndarray:
+    """The sum over workers, of which each has several replicas with the same value."""
+    replicas = strategy.num_replicas_in_sync // count(strategy)
+
+    @tf.function(autograph=False)
+    def summed(mine):
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(mine,)), axis=None)
+
+    return summed(tf.constant(value, tf.int64)).numpy() // replicas
