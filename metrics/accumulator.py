@@ -27,15 +27,21 @@ class Drained(NamedTuple):
         return self.layout.unpack(self.total.numpy())
 
     def non_finite(self) -> dict[str, list[int]]:
-        """path -> the replicas (of this worker) whose value is NaN or infinite; empty when all is well."""
-        if np.isfinite(self.total.numpy()).all():
-            return {}
-        found: dict[str, list[int]] = {}
-        for replica, vector in enumerate(self.per_replica):
-            for path, tally in self.layout.unpack(vector.numpy()).items():
-                if np.any(tally.count) and not np.isfinite(tally.value).all():
-                    found.setdefault(path, []).append(replica)
+        """path -> the replicas of this worker whose value is NaN or infinite; empty when all is well.
+
+        A path without replicas is that of a value which another worker spoilt.
+        """
+        found: dict[str, list[int]] = {path: [] for path in self._spoilt(self.total)}
+        for replica, vector in enumerate(self.per_replica if found else ()):
+            for path in self._spoilt(vector):
+                found.setdefault(path, []).append(replica)
         return found
+
+    def _spoilt(self, vector: tf.Tensor) -> list[str]:
+        if np.isfinite(vector.numpy()).all():
+            return []
+        tallies = self.layout.unpack(vector.numpy()).items()
+        return [path for path, tally in tallies if np.any(tally.count) and not np.isfinite(tally.value).all()]
 
 
 class Accumulator:

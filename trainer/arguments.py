@@ -15,6 +15,17 @@ from ..metrics.errors import UsageError
 from .strategies import one_device
 from .task import Task
 
+# What cannot keep the promise that the result does not depend on the devices.
+_REFUSED_STRATEGIES = {
+    tf.distribute.ParameterServerStrategy: (
+        "updates the weights asynchronously: the result would depend on timing, and no step would have the exact gradient "
+        "of its global batch"
+    ),
+    tf.distribute.experimental.CentralStorageStrategy: (
+        "keeps the weights on one device, where the replicas cannot each apply the one reduced update"
+    ),
+}
+
 
 def positive(name: str, value: Any) -> int:
     """Returns `value` if it is a whole number > 0."""
@@ -47,6 +58,11 @@ def as_task(task: Any) -> Task:
 def as_strategy(strategy: Any) -> tf.distribute.Strategy:
     """Returns the strategy, made if it is a factory; one device if None."""
     made = (strategy or one_device)() if strategy is None or callable(strategy) else strategy
+    for refused, reason in _REFUSED_STRATEGIES.items():
+        if isinstance(made, refused):
+            raise UsageError(
+                f"Trainer.strategy: a {type(made).__name__} {reason}. Use @mirrored() or @multi_worker_mirrored()."
+            )
     if isinstance(made, tf.distribute.Strategy):
         return made
     raise UsageError(f"Trainer.strategy = {made!r}: wanted a tf.distribute.Strategy, such as @mirrored().")
@@ -90,3 +106,37 @@ def as_actions(actions: Any) -> list[Callable]:
         if not callable(action):
             raise UsageError(f"Trainer.actions: wanted functions of (trainer, summary), got {action!r}.")
     return list(actions)
+
+
+def patterns(name: str, given: Any) -> list[str]:
+    """Returns a list of regular expressions."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise UsageError(f"Trainer.{name} = {given!r}: wanted a list of regular expressions, such as ['encoder'].")
+    return [_pattern(name, each) for each in given]
+
+
+def replacements(name: str, given: Any) -> dict[str, str]:
+    """Returns a dict of regular expression -> replacement."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
+        raise UsageError(f"Trainer.{name} = {given!r}: wanted a dict of names, such as {{'^backbone/': 'encoder/'}}.")
+    return {_pattern(name, key): value for key, value in given.items()}
+
+
+def _pattern(name: str, given: Any) -> str:
+    try:
+        re.compile(given)
+    except (re.error, TypeError) as error:
+        raise UsageError(f"Trainer.{name}: {given!r} is no regular expression ({error}).") from error
+    return given
+
+
+def make_deterministic(wanted: Any, seed: int | None) -> None:
+    """Turns TensorFlow's deterministic kernels on, if wanted."""
+    if not isinstance(wanted, bool):
+        raise UsageError(f"Trainer.deterministic = {wanted!r}: wanted True or False.")
+    if wanted and seed is None:
+        raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
+    if wanted:
+        tf.config.experimental.enable_op_determinism()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
@@ -14,7 +15,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from ..metrics.errors import UsageError
 
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
-Shapes = dict[str, tuple[str, tuple[int, ...]]]  # place in the object graph -> (name, shape)
+Shapes = dict[str, tuple[str, tuple[int, ...], str]]  # place in the object graph -> (name, shape, key in the files)
 
 
 class UnreadableCheckpointError(UsageError):
@@ -45,9 +46,11 @@ def run_state(
     return tf.train.Checkpoint(model=model, optimizer=optimizer, step=step, seeds=seeds, **more)
 
 
-def model_state(model: keras.Model, step: tf.Variable) -> tf.train.Checkpoint:
-    """The part of a checkpoint that evaluation needs."""
-    return tf.train.Checkpoint(model=model, step=step)
+def model_state(
+    model: keras.Model, step: tf.Variable, averaging: keras.optimizers.Optimizer | None
+) -> tf.train.Checkpoint:
+    """The part of a checkpoint that evaluation needs; with the optimizer if that keeps averages of the weights."""
+    return tf.train.Checkpoint(model=model, step=step, **({"optimizer": averaging} if averaging else {}))
 
 
 def latest(folder: Path) -> str | None:
@@ -121,6 +124,23 @@ def restore(state: tf.train.Checkpoint, path: str) -> None:
         raise UsageError(f"{path} does not fit this run: {_first_line(error)}") from error
 
 
+def read_model(path: str) -> dict[str, np.ndarray]:
+    """The variables of the model in the checkpoint at `path`, by name.
+
+    Raises:
+      UnreadableCheckpointError: it is not there, or damaged, or holds no `model`.
+    """
+    try:
+        stored = _stored(path, ["model"])["model"].values()
+        reader = tf.train.load_checkpoint(path)
+        found = {name: reader.get_tensor(key) for name, _, key in stored}
+    except _UNREADABLE as error:
+        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
+    if not found:
+        raise UnreadableCheckpointError(f"{path} holds no model: wanted what tf.train.Checkpoint(model=...) writes.")
+    return found
+
+
 def _newest_first(folder: Path) -> list[str]:
     state = tf.train.get_checkpoint_state(str(folder))
     return list(reversed(state.all_model_checkpoint_paths)) if state else []
@@ -165,7 +185,7 @@ def _present(root: Any) -> Shapes:
 
     def visit(node, place):
         if isinstance(node, keras.Variable | tf.Variable):
-            found[place] = getattr(node, "path", node.name), tuple(node.shape)
+            found[place] = getattr(node, "path", node.name), tuple(node.shape), ""
         return view.children(node).items()
 
     _walk(root, visit, id)
@@ -185,7 +205,8 @@ def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
         def visit(node, place, found=found):
             for attribute in graph.nodes[node].attributes:
                 if attribute.checkpoint_key in shapes:
-                    found[place] = attribute.full_name, tuple(shapes[attribute.checkpoint_key])
+                    key = attribute.checkpoint_key
+                    found[place] = attribute.full_name, tuple(shapes[key]), key
             return [(child.local_name, child.node_id) for child in graph.nodes[node].children]
 
         _walk(roots[part], visit, lambda node: node) if part in roots else None

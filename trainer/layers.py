@@ -29,11 +29,16 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
     """
     layers = layers_of(model)
     for pattern in patterns:
-        matching = [layer for layer in layers if re.match(pattern, layer.path) or re.match(pattern, layer.name)]
+        matching = [layer for layer in layers if any(re.match(pattern, name) for name in _names(layer))]
         if not matching:
-            known = ", ".join(layer.path for layer in layers)
+            known = ", ".join(_names(layer)[-1] for layer in layers)
             raise UsageError(f"Trainer.freeze: {pattern!r} matches no layer: there are {known}.")
         for layer in matching:
             layer.trainable = False
     if patterns and not model.trainable_variables:
         raise UsageError(f"Trainer.freeze = {list(patterns)!r} leaves no variable to train: freeze fewer layers.")
+
+
+def _names(layer: keras.Layer) -> list[str]:
+    """Its name, and its path unless it has none, as an input layer."""
+    return [layer.name] if layer.path is None else [layer.name, layer.path]

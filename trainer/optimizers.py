@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,10 +40,53 @@ def adopt(
     return made
 
 
-def constant_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The learning rate that it was made with; NaN if it follows a schedule."""
-    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
-    return float(rate) if isinstance(rate, int | float | np.number) else float("nan")
+def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
+    """The optimizers that update variables: itself, or those that it wraps."""
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return list(optimizer.optimizers)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return parts(optimizer.inner_optimizer)
+    return [optimizer]
+
+
+def constant_rates(optimizer: keras.optimizers.Optimizer) -> list[float]:
+    """The learning rate that each part was made with; NaN where it follows a schedule."""
+    rates = [part.get_config()["learning_rate"] for part in parts(optimizer)]
+    return [float(rate) if isinstance(rate, int | float | np.number) else float("nan") for rate in rates]
+
+
+def scheduled_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
+    """The learning rates that follow a schedule, as metrics: `learning_rate`, or `learning_rate/NAME` of several parts.
+
+    As Keras logs it: the rate of the next update.
+    """
+    found = parts(optimizer)
+    scheduled = [
+        (i, part) for i, (part, rate) in enumerate(zip(found, constant_rates(optimizer), strict=True)) if np.isnan(rate)
+    ]
+    names = [part.name for part in found]
+    return {
+        "learning_rate" if len(found) == 1 else f"learning_rate/{_unique(names, i)}": float(part.learning_rate)
+        for i, part in scheduled
+    }
+
+
+def averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
+    """Pairs (variable, its moving average) of the parts made with `use_ema=True`.
+
+    Keras has no public access to the averages.
+    """
+    found = []
+    for part in parts(optimizer):
+        if part.use_ema:
+            assert hasattr(part, "_model_variables_moving_average"), "Keras keeps the averages elsewhere now"
+            pairs = zip(part._trainable_variables, part._model_variables_moving_average, strict=True)
+            found += [(variable, average) for variable, average in pairs if average is not None]
+    return found
+
+
+def _unique(names: list[str], i: int) -> str:
+    return names[i] if names.count(names[i]) == 1 else f"{names[i]}_{i}"
 
 
 def _is_optimizer(candidate: object) -> bool:
@@ -59,3 +103,6 @@ def _bind_to(optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Stra
     optimizer._distribution_strategy = strategy
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         _bind_to(optimizer.inner_optimizer, strategy)
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        for part in parts(optimizer):
+            _bind_to(part, strategy)

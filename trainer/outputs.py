@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -37,6 +38,14 @@ class RunWriters:
     def close(self) -> None:
         """Flushes and closes."""
         self._all.close()
+
+
+class Nowhere(io.TextIOBase):
+    """A stream that drops what is written to it: the console of the workers that are not the chief."""
+
+    def write(self, text: str) -> int:
+        """Drops `text`."""
+        return len(text)
 
 
 def check_writable(model_dir: Path) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..metrics.writers import ConsoleWriter, Summary
 from ..metrics.writers.speed import Stopwatch
+from .averaged_weights import AveragedWeights
 from .checkpoints import Saver
 from .evaluation import Evaluation
-from .outputs import RunWriters
+from .outputs import Nowhere, RunWriters
 from .schedule import Schedule
 from .summaries import Summaries
 from .training import Training
@@ -26,8 +27,10 @@ class Run:
       trainer: what the actions are given.
       training: what is trained, restored already.
       evaluation: what is evaluated; None does not evaluate.
+      averaged: the weights that it is evaluated with.
       schedule: when.
       model_dir: where it writes; None writes nothing.
+      chief: whether this worker writes, to the model_dir and to the console.
       keep_checkpoints: how many to keep.
       global_batch_size: examples a step, for the speed.
       actions: called with each summary.
@@ -39,20 +42,23 @@ class Run:
         trainer: Any,
         training: Training,
         evaluation: Evaluation | None,
+        averaged: AveragedWeights,
         schedule: Schedule,
         model_dir: Path | None,
+        chief: bool,
         keep_checkpoints: int,
         global_batch_size: int,
         actions: Sequence[Callable[[Any, Summary], None]],
     ):
         self._training = training
         self._evaluation = evaluation
+        self._averaged = averaged
         self._schedule = schedule
-        self._console = ConsoleWriter(sys.stdout, schedule.train_steps, global_batch_size)
-        self._writers = None if model_dir is None else RunWriters(model_dir)
-        self._saver = (
-            None if model_dir is None else Saver(training.state(), model_dir / "checkpoints", keep_checkpoints)
-        )
+        self._console = ConsoleWriter(sys.stdout if chief else Nowhere(), schedule.train_steps, global_batch_size)
+        self._saves = model_dir is not None
+        writes = model_dir is not None and chief
+        self._writers = RunWriters(model_dir) if writes else None
+        self._saver = Saver(training.state(), model_dir / "checkpoints", keep_checkpoints) if writes else None
         files = [self._writers.write] if self._writers else []
         self._summaries = Summaries(
             training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
@@ -100,9 +106,9 @@ class Run:
     def _after_loop(self) -> None:
         step, schedule = self._step, self._schedule
         if schedule.summarizes(step):
-            self._summaries.defer(step, self._training.drain(), self._lap())
+            self._summaries.defer(step, self._training.drain(), self._lap(), self._training.learning_rates())
         evaluates = self._evaluation is not None and schedule.evaluates(step)
-        saves = self._saver is not None and schedule.saves(step)
+        saves = self._saves and schedule.saves(step)
         if not (evaluates or saves):
             return
         self._summaries.settle()
@@ -118,11 +124,15 @@ class Run:
         return self._lap_start - before
 
     def _evaluate(self) -> None:
-        for name, summary in self._evaluation.run(self._step).items():
+        with self._averaged.in_use():
+            summaries = self._evaluation.run(self._step)
+        for name, summary in summaries.items():
             self._evaluated[name] = dict(summary.metrics)
             self._summaries.emit(summary)
 
     def _save(self) -> None:
-        # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
-        self._writers.flush()
-        self._training.save(self._saver)
+        self._training.hold()
+        if self._saver is not None:
+            # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
+            self._writers.flush()
+            self._saver.save(self._step)

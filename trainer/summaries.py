@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from absl import logging
 
@@ -25,18 +26,18 @@ class Summaries:
     def __init__(self, registry: MetricRegistry, consumers: Sequence[Callable[[Summary], None]]):
         self._registry = registry
         self._consumers = consumers
-        self._pending: tuple[int, Drained, float] | None = None
+        self._pending: tuple[int, Drained, float, Mapping[str, float]] | None = None
 
-    def defer(self, step: int, drained: Drained, seconds: float) -> None:
-        """Takes the train sums up to `step`, to be written at the next `settle`."""
+    def defer(self, step: int, drained: Drained, seconds: float, known: Mapping[str, float]) -> None:
+        """Takes the train sums up to `step`, to be written at the next `settle`, and numbers known already."""
         self.settle()
-        self._pending = step, drained, seconds
+        self._pending = step, drained, seconds, known
 
     def settle(self) -> None:
         """Writes what is still pending."""
         if self._pending is not None:
-            (step, drained, seconds), self._pending = self._pending, None
-            self.emit(summarize(self._registry, drained, step, "train", seconds))
+            (step, drained, seconds, known), self._pending = self._pending, None
+            self.emit(summarize(self._registry, drained, step, "train", seconds, known))
 
     def emit(self, summary: Summary) -> None:
         """Hands a summary to every consumer."""
@@ -44,12 +45,25 @@ class Summaries:
             consume(summary)
 
 
-def summarize(registry: MetricRegistry, drained: Drained, step: int, split: str, seconds: float) -> Summary:
-    """Reads the device's sums, which span so many seconds, and finishes them.
+def summarize(
+    registry: MetricRegistry,
+    drained: Drained,
+    step: int,
+    split: str,
+    seconds: float,
+    known: Mapping[str, float] = MappingProxyType({}),
+) -> Summary:
+    """Reads the device's sums, which span so many seconds, and finishes them; adds the numbers that are `known` already.
 
     A value that is not finite stays as it is, and is logged with the metric's name and the replicas it comes from.
     """
     tallies = drained.tallies()
     for path, replicas in drained.non_finite().items():
-        logging.warning("%s: metric %r is not finite at step %d, from replica %s.", split, path, step, replicas)
-    return Summary(step, split, *registry.finish(tallies, seconds))
+        logging.warning("%s: metric %r is not finite at step %d, from %s.", split, path, step, replicas_named(replicas))
+    values, counts = registry.finish(tallies, seconds)
+    return Summary(step, split, {**values, **known}, {**counts, **dict.fromkeys(known, 1.0)})
+
+
+def replicas_named(replicas: Sequence[int]) -> str:
+    """Says which replicas; an empty list stands for those of other workers."""
+    return f"replica {list(replicas)}" if replicas else "a replica of another worker"

@@ -16,10 +16,14 @@ import tensorflow as tf
 from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import Summary
-from . import arguments, checkpoints
+from . import arguments, checkpoints, workers
+from .averaged_weights import AveragedWeights
 from .evaluation import Evaluation
+from .initial_weights import load_weights
 from .invariance import Comparison, compare
+from .layers import freeze
 from .modeling import build_model, noted
+from .optimizers import adopt
 from .outputs import check_writable
 from .prediction import first_batch, predict
 from .run import Run
@@ -56,10 +60,16 @@ class Trainer:
       checkpoint_interval: steps between checkpoints.
       keep_checkpoints: how many of the newest checkpoints to keep.
       seed: of the weights and of dropout; None draws one.
+      deterministic: use TensorFlow's deterministic kernels only, so that a run on a GPU repeats bit for bit; slower. It
+        is a setting of the whole process, and needs a `seed`.
       jit_compile: compile forward and backward with XLA.
       gradient_accumulation: how many steps make one update: sums over their examples, divided by their count.
       clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
-      actions: each is called as `action(trainer, summary)` after every train and eval summary.
+      freeze: regular expressions; layers whose path or name begins with a match are not trained.
+      initial_weights: a checkpoint, or a .keras file, that a new run takes its first weights from, where names and shapes
+        agree. What was and was not loaded is logged. A run that continues does not look at it.
+      initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
+      actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker.
       model_dir: where the run writes, and what a rerun continues; None writes nothing.
 
     Raises:
@@ -80,9 +90,13 @@ class Trainer:
         checkpoint_interval: int = 1000,
         keep_checkpoints: int = 3,
         seed: int | None = 0,
+        deterministic: bool = False,
         jit_compile: bool = False,
         gradient_accumulation: int = 1,
         clip_global_norm: float | None = None,
+        freeze: Sequence[str] = (),
+        initial_weights: str | Path | None = None,
+        initial_weights_map: Mapping[str, str] | None = None,
         actions: Sequence[Callable[[Any, Summary], None]] = (),
         model_dir: str | Path | None = None,
     ):
@@ -101,8 +115,12 @@ class Trainer:
         self._keep_checkpoints = arguments.positive("keep_checkpoints", keep_checkpoints)
         self._seed = arguments.seed(seed)
         self._jit_compile = jit_compile
+        arguments.make_deterministic(deterministic, self._seed)
         self._accumulation = arguments.positive("gradient_accumulation", gradient_accumulation)
         self._clip_global_norm = arguments.positive_or_none("clip_global_norm", clip_global_norm)
+        self._freeze = arguments.patterns("freeze", freeze)
+        self._initial_weights = initial_weights
+        self._initial_weights_map = arguments.replacements("initial_weights_map", initial_weights_map)
         self._actions = arguments.as_actions(actions)
         self._model_dir = None if model_dir is None else Path(model_dir)
         self._loaded: str | None = None  # "model": weights alone, to evaluate; "all": what training continues from
@@ -120,7 +138,9 @@ class Trainer:
         if self._seed is not None:
             keras.utils.set_random_seed(self._seed)
         inputs = [self._train_dataset, *self._eval_datasets.values()]
-        return build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
+        model = build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
+        freeze(model, self._freeze)
+        return model
 
     @property
     def step(self) -> int:
@@ -242,7 +262,7 @@ class Trainer:
         return Training(
             task=self._task,
             model=self.model,
-            optimizer=self._optimizer,
+            optimizer=self._built_optimizer,
             strategy=self.strategy,
             dataset=self._train_dataset,
             step=self._step,
@@ -250,6 +270,14 @@ class Trainer:
             clip_global_norm=self._clip_global_norm,
             jit_compile=self._jit_compile,
         )
+
+    @cached_property
+    def _built_optimizer(self) -> keras.optimizers.Optimizer:
+        return adopt(self._optimizer, self.strategy, self.model.trainable_variables)
+
+    @cached_property
+    def _averaged(self) -> AveragedWeights:
+        return AveragedWeights(self._built_optimizer if self._optimizer is not None else None)
 
     @cached_property
     def _evaluation(self) -> Evaluation:
@@ -266,25 +294,45 @@ class Trainer:
         """Continues from the newest checkpoint, unless that or training has happened already."""
         if self._loaded != "all" and self._checkpoint_folder is not None:
             self._training.restore_newest(self._checkpoint_folder)
+            self._check_same_step()
+        if self._loaded is None and self.step == 0 and self._initial_weights is not None:
+            load_weights(self.model, self._initial_weights, self._initial_weights_map)
         self._loaded = "all"
+
+    def _check_same_step(self) -> None:
+        """Workers that do not share their storage would restore different checkpoints, or none."""
+        steps = workers.exchange(self.strategy, str(self.step))
+        differing = [f"worker {i} at step {step}" for i, step in enumerate(steps) if step != steps[0]]
+        if differing:
+            raise UsageError(
+                f"The workers continue from different checkpoints: the chief at step {steps[0]}, {', '.join(differing)}. "
+                f"{self._model_dir} must be on storage that all workers share."
+            )
 
     @contextlib.contextmanager
     def _weights_of(self, checkpoint: str | None) -> Iterator[None]:
         """Within it, the weights and the step are those of a checkpoint: the given one, or, in a trainer that has not
-        trained or loaded yet, the newest. A trainer that has trained gets its own back afterwards."""
-        state = checkpoints.model_state(self.model, self._step)
+        trained or loaded yet, the newest. A trainer that has trained gets its own back afterwards. Where the optimizer
+        keeps averages of the weights, these are used."""
+        state = checkpoints.model_state(self.model, self._step, self._averaged.optimizer)
         if checkpoint is None and self._loaded is None and self._checkpoint_folder is not None:
             checkpoint = checkpoints.latest(self._checkpoint_folder)
-        kept = [*self.model.variables, self._step] if checkpoint and self._loaded == "all" else []
+        kept = self._evaluated_variables if checkpoint and self._loaded == "all" else []
         values = [variable.numpy() for variable in kept]
         if checkpoint is not None:
             checkpoints.restore(state, str(checkpoint))
             self._loaded = self._loaded or "model"
         try:
-            yield
+            with self._averaged.in_use():
+                yield
         finally:
             for variable, value in zip(kept, values, strict=True):
                 variable.assign(value)
+
+    @property
+    def _evaluated_variables(self) -> list:
+        optimizer = self._averaged.optimizer
+        return [*self.model.variables, self._step, *(optimizer.variables if optimizer else ())]
 
     @property
     def _checkpoint_folder(self) -> Path | None:
@@ -296,10 +344,14 @@ class Trainer:
             trainer=self,
             training=self._training,
             evaluation=evaluation,
+            averaged=self._averaged,
             schedule=self._schedule,
             model_dir=self._model_dir,
+            chief=workers.is_chief(self.strategy),
             keep_checkpoints=self._keep_checkpoints,
             global_batch_size=self._train_dataset.global_batch_size,
             actions=self._actions,
         ) as run:
-            return run.to_the_end()
+            evaluated = run.to_the_end()
+        workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
+        return evaluated

@@ -15,9 +15,9 @@ from ..metrics.registry import MetricRegistry
 from ..metrics.writers import Summary
 from . import checkpoints
 from .errors import NonFiniteError
-from .optimizers import adopt, constant_rate
+from .optimizers import constant_rates, parts, scheduled_rates
 from .replica_step import ReplicaStep
-from .summaries import summarize
+from .summaries import replicas_named, summarize
 from .sync_batch_norm import make_exact
 from .task import Task
 from .train_loop import TrainLoop
@@ -30,7 +30,7 @@ class Training:
     Args:
       task: what is trained.
       model: its built model.
-      optimizer: unbuilt, or a function that makes one.
+      optimizer: built on the model's trainable variables.
       strategy: the replicas.
       dataset: the train data.
       step: the step variable, advanced by the loop.
@@ -44,7 +44,7 @@ class Training:
         *,
         task: Task,
         model: keras.Model,
-        optimizer,
+        optimizer: keras.optimizers.Optimizer,
         strategy: tf.distribute.Strategy,
         dataset: Input,
         step: tf.Variable,
@@ -58,18 +58,17 @@ class Training:
         self._accumulation = accumulation
         self._feed = dataset.open_train()
         self._accumulator = Accumulator(strategy, self.registry)
-        variables = model.trainable_variables
-        self._optimizer = adopt(optimizer, strategy, variables)
+        self._optimizer = optimizer
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=jit_compile)
-        self._configured_rate = tf.Variable(constant_rate(self._optimizer), trainable=False, dtype=tf.float64)
+        self._configured_rates = tf.Variable(constant_rates(optimizer), trainable=False, dtype=tf.float64)
         self.loop = TrainLoop(
             replica_step=ReplicaStep(model, task.train_step, self.registry, self._accumulator),
-            update=Update(self._optimizer, model, clip_global_norm),
+            update=Update(optimizer, model, clip_global_norm),
             accumulator=self._accumulator,
             strategy=strategy,
             feed=self._feed,
-            variables=variables,
-            scale_loss=self._optimizer.scale_loss,
+            variables=model.trainable_variables,
+            scale_loss=optimizer.scale_loss,
             step=step,
             accumulation=accumulation,
             jit_compile=jit_compile,
@@ -87,31 +86,35 @@ class Training:
     def state(self) -> tf.train.Checkpoint:
         """What a checkpoint holds."""
         data = tf.train.Checkpoint(**self._feed.checkpoint_items())
-        more = {"data": data, "configured_learning_rate": self._configured_rate, **self.loop.state()}
+        more = {"data": data, "configured_learning_rates": self._configured_rates, **self.loop.state()}
         return checkpoints.run_state(self._model, self._optimizer, self._step, self.loop.forward_variables, more)
 
-    def save(self, saver: checkpoints.Saver) -> None:
-        """Saves the run as it is after this step."""
+    def hold(self) -> None:
+        """Before a checkpoint, on every worker: brings to `state` what is spread over the replicas."""
         self.loop.hold()
-        saver.save(self.step)
 
     def restore_newest(self, folder: Path) -> bool:
         """Continues from the newest checkpoint in `folder`; returns whether there was one."""
-        configured = float(self._configured_rate.numpy())
+        configured = self._configured_rates.numpy()
         if checkpoints.restore_newest(self.state(), folder) is None:
             return False
         if not self.loop.release():
             logging.warning("The metrics are others than in the checkpoint: the next train summary starts at its step.")
-        self._apply_configured_rate(configured)
+        self._apply_configured_rates(configured)
         self._feed.seek(self.step)
         return True
 
-    def _apply_configured_rate(self, configured: float) -> None:
+    def _apply_configured_rates(self, configured: np.ndarray) -> None:
         """A learning rate that was changed in the config wins over the checkpoint's; one that an action set does not."""
-        if configured != float(self._configured_rate.numpy()):
-            self._configured_rate.assign(configured)
-            if not np.isnan(configured):
-                self._optimizer.learning_rate = configured
+        stored = self._configured_rates.numpy()
+        self._configured_rates.assign(configured)
+        for part, rate, before in zip(parts(self._optimizer), configured, stored, strict=True):
+            if rate != before and not np.isnan(rate):
+                part.learning_rate = rate
+
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rates that follow a schedule, by metric path."""
+        return scheduled_rates(self._optimizer)
 
     def drain(self) -> Drained:
         """The metrics' sums since the last drain."""
@@ -119,12 +122,12 @@ class Training:
 
     def summarize(self, step: int, seconds: float) -> Summary:
         """The metrics since the last drain, finished; `seconds` is the time that they span."""
-        return summarize(self.registry, self.drain(), step, "train", seconds)
+        return summarize(self.registry, self.drain(), step, "train", seconds, self.learning_rates())
 
     def non_finite_error(self) -> NonFiniteError:
         """What to raise when the loop has stopped at a step that is not finite."""
         found = self.drain().non_finite()
-        named = ", ".join(f"{path} on replica {replicas}" for path, replicas in found.items()) or "a gradient"
+        named = ", ".join(f"{path} on {replicas_named(replicas)}" for path, replicas in found.items()) or "a gradient"
         first = self.step - self.step % self._accumulation
         steps = f"Step {self.step + 1}" if self._accumulation == 1 else f"Steps {first + 1} to {self.step + 1}"
         return NonFiniteError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from ..metrics.errors import UsageError
 from ..metrics.tally import Tally
@@ -39,19 +40,25 @@ class Update:
         if not gradients:
             names = ", ".join(variable.path for variable in self._variables) or "(the model has none)"
             raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
-        variables = [self._variables[position] for position in gradients]
+        if len(gradients) < len(self._variables):
+            untouched = [v.path for i, v in enumerate(self._variables) if i not in gradients]
+            logging.warning("The task's loss does not depend on %s: they stay as they are.", ", ".join(untouched))
         count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
         mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
         finite = self._finite(mean, loss)
-        tf.cond(finite, lambda: self._step(mean, variables), lambda: None)
+        tf.cond(finite, lambda: self._step(dict(zip(gradients, mean, strict=True))), lambda: None)
         return finite
 
-    def _step(self, gradients: list[tf.Tensor], variables: list) -> None:
+    def _step(self, by_position: dict[int, tf.Tensor]) -> None:
+        gradients = list(by_position.values())
         if self._clip_global_norm is not None:
             # The gradients still carry the loss scale, which the optimizer takes off later.
             limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
-        self._optimizer.apply(gradients, variables)
+        if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # which wants a gradient, or None, for each
+            by_position = dict.fromkeys(range(len(self._variables))) | dict(zip(by_position, gradients, strict=True))
+            gradients = list(by_position.values())
+        self._optimizer.apply(gradients, [self._variables[position] for position in by_position])
 
     def _finite(self, gradients: list[tf.Tensor], loss: Tally) -> tf.Tensor:
         checks = [tf.math.is_finite(loss.value)]

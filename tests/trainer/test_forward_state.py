@@ -114,7 +114,9 @@ def masks(regression_task, make_trainer, replicas, steps=2, **arguments):
             kept = self.dropout(tf.ones_like(batch["x"]), training=training)
             return model(batch["x"])[:, 0], kept
 
-        metrics = {"kept": (lambda batch, kept: (tf.transpose(tf.one_hot(batch["row"], 8)) @ kept, 1.0), "sum")}
+        metrics = {  # noqa: RUF012
+            "kept": (lambda batch, kept: (tf.transpose(tf.one_hot(batch["row"], 8)) @ kept, 1.0), "sum")
+        }
 
     data = {"x": np.ones([8, 3], np.float32), "row": np.arange(8)}
     seen = []

@@ -1,0 +1,42 @@
+"""Evaluating with the moving averages of the weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from .optimizers import averages, parts
+
+
+class AveragedWeights:
+    """The averages that an optimizer made with `use_ema=True` keeps, to be used for evaluation, predictions and export.
+
+    Args:
+      optimizer: built; without averages, or None, the weights are used as they are.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer | None):
+        self._pairs = averages(optimizer) if optimizer is not None else []
+        self.optimizer = optimizer if self._pairs else None  # whose state evaluation needs
+        self._swap = tf.function(self._swapped, autograph=False)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within it, the model's weights are their averages; before the first update there are none."""
+        if not self._pairs or all(part.iterations.numpy() == 0 for part in parts(self.optimizer)):
+            yield
+            return
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swapped(self) -> None:
+        for variable, average in self._pairs:
+            weights = tf.identity(variable.value)
+            variable.assign(average)
+            average.assign(weights)
