@@ -30,7 +30,9 @@ def composite_loss(
     unknown = sorted(set(weights) - set(parts))
     if unknown or not parts:
         raise UsageError(f"composite_loss: the weights {unknown} name no part; the parts are {sorted(parts)}.")
-    total = tf.add_n([losses * tf.cast(weights.get(part, 1.0), losses.dtype) for part, losses in parts.items()])
+    # Parts may differ in precision; their sum has the highest, and float32 at least.
+    dtype = tf.float64 if any(losses.dtype == tf.float64 for losses in parts.values()) else tf.float32
+    total = tf.add_n([tf.cast(losses, dtype) * weights.get(part, 1.0) for part, losses in parts.items()])
     with scope(name):
         for part, losses in parts.items():
             add(part, losses)

@@ -104,7 +104,7 @@ class AutoencoderTask(Task):
         inputs = batch[self._features]
         reconstruction, code = model(inputs, training=training)
         parts = {
-            "reconstruction": tf.reduce_mean((reconstruction - inputs) ** 2, axis=-1),
+            "reconstruction": tf.reduce_mean(keras.ops.subtract(reconstruction, inputs) ** 2, axis=-1),
             "sparsity": tf.reduce_sum(tf.abs(code), axis=-1),
         }
         return metrics.composite_loss(parts, weights={"sparsity": self._sparsity})

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import gin
 import keras
 
+from .dropout import InvariantDropout
+
 
 @gin.register(module="tallyloop")
 def mlp(
@@ -18,11 +20,11 @@ def mlp(
       hidden: the widths of the hidden layers.
       num_classes: the number of logits.
       activation: of the hidden layers, by its Keras name.
-      dropout: the fraction of each hidden layer that is dropped in training.
+      dropout: the fraction of each hidden layer that is dropped in training, the same on any number of replicas.
     """
     layers: list[keras.Layer] = [keras.layers.Flatten()]
     for width in hidden:
         layers.append(keras.layers.Dense(width, activation=activation))
         if dropout:
-            layers.append(keras.layers.Dropout(dropout))
+            layers.append(InvariantDropout(dropout))
     return keras.Sequential([*layers, keras.layers.Dense(num_classes)], name="mlp")

@@ -22,7 +22,7 @@ _REFUSED_STRATEGIES = {
         "of its global batch"
     ),
     tf.distribute.experimental.CentralStorageStrategy: (
-        "keeps the weights on one device, where the replicas cannot each apply the one reduced update"
+        "keeps the weights in one place, and the Trainer updates a copy on each replica"
     ),
 }
 
@@ -73,6 +73,16 @@ def as_input(name: str, dataset: Any) -> Input:
     if isinstance(dataset, Input):
         return dataset
     raise UsageError(f"Trainer.{name} = {dataset!r}: wanted an Input, such as @train/Input() (mind the parentheses).")
+
+
+def enough_examples(where: str, dataset: Input, replicas: int) -> None:
+    """Checks that a full batch has an example for each replica."""
+    size = dataset.global_batch_size
+    if size < replicas:
+        raise UsageError(
+            f"{where}: Input.global_batch_size = {size} is smaller than the {replicas} replicas, some of which would never "
+            f"have an example: raise it to at least {replicas}, or use fewer devices."
+        )
 
 
 def as_inputs(datasets: Any) -> dict[str, Input]:

@@ -49,6 +49,13 @@ class ForwardState:
             variable.assign(tf.where(keep, new, old))
 
 
+def _wide(dtype: tf.DType) -> tf.DType:
+    """A type that can be summed, and holds all of `dtype`."""
+    if dtype.is_floating:
+        return tf.float64 if dtype == tf.float64 else tf.float32
+    return tf.int64
+
+
 class _Taking(keras.StatelessScope):
     """Keras's way to run a model without assigning, which leaves inner graphs alone and gives each replica its seeds."""
 
@@ -90,10 +97,10 @@ class _Taking(keras.StatelessScope):
         if variable.aggregation == "sum":
             return tf.where(self._share.rows > 0, new - self._stored(variable), tf.zeros_like(new))
         if new.dtype.is_floating and variable.aggregation != "only_first_replica":
-            weight = tf.cast(self._share.rows, tf.float32) / tf.cast(self._share.examples, tf.float32)
+            weight = tf.cast(self._share.rows / self._share.examples, _wide(new.dtype))
             # Not a product alone: that of 0 and the NaN of a borrowed example would be NaN.
-            return tf.where(weight > 0, tf.cast(new, tf.float32) * weight, 0.0)
-        new = tf.cast(new, tf.float32 if new.dtype.is_floating else tf.int64)
+            return tf.where(weight > 0, tf.cast(new, weight.dtype) * weight, tf.zeros_like(weight))
+        new = tf.cast(new, _wide(new.dtype))
         new = new - self._offset() if variable.name == _SEED_NAME else new
         return tf.where(self._share.replica == 0, new, tf.zeros_like(new))
 

@@ -98,7 +98,7 @@ class ReplicaStep:
         """Adds the layers' regularisation losses, weighted by the count: over all replicas, they count once."""
         if not self._model.losses:
             return loss
-        penalty = tf.add_n([tf.cast(penalty, tf.float32) for penalty in self._model.losses])
+        penalty = tf.add_n([tf.cast(penalty, loss.value.dtype) for penalty in self._model.losses])
         return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
 
 

@@ -85,17 +85,24 @@ def split_outputs(result: Any) -> tuple[Any, Any]:
 
 
 def loss_tally(losses: Any) -> Tally:
-    """Returns the losses as a float32 `Tally`.
+    """Returns the losses as a `Tally` of float32, or of float64 if they are.
 
     Raises:
       UsageError: the losses are averaged already (a scalar).
     """
     if isinstance(losses, Tally):
-        return Tally(*(tf.cast(part, tf.float32) for part in losses))
+        value = _wide(losses.value)
+        return Tally(value, tf.cast(losses.count, value.dtype))
     losses = tf.convert_to_tensor(losses)
     if losses.shape.rank == 0:
         raise UsageError(
             "loss returned a scalar, which is averaged or summed already: return one loss an example, shape (batch,), "
             "or metrics.Tally(sum, count). A mean over unequal pieces cannot be undone."
         )
-    return Tally(tf.reduce_sum(tf.cast(losses, tf.float32)), tf.cast(tf.size(losses), tf.float32))
+    value = tf.reduce_sum(_wide(losses))
+    return Tally(value, tf.cast(tf.size(losses), value.dtype))
+
+
+def _wide(losses: Any) -> tf.Tensor:
+    losses = tf.convert_to_tensor(losses)
+    return losses if losses.dtype == tf.float64 else tf.cast(losses, tf.float32)

@@ -258,6 +258,7 @@ class Trainer:
         for name, value in (("train_dataset", self._train_dataset), ("optimizer", self._optimizer)):
             if value is None:
                 raise UsageError(f"Trainer.{name} is needed to train, and nothing is bound to it.")
+        arguments.enough_examples("Trainer.train_dataset", self._train_dataset, self.strategy.num_replicas_in_sync)
         self._check_data("Trainer.train_dataset", self._train_dataset)
         return Training(
             task=self._task,

@@ -39,7 +39,7 @@ def test_mlp_flattens_and_gives_logits():
 def test_mlp_drops_out_after_each_hidden_layer_in_training_only():
     model = mlp(hidden=(50, 50), dropout=0.5, activation="linear")
     x = np.ones([3, 4], np.float32)
-    assert [type(layer).__name__ for layer in model.layers].count("Dropout") == 2
+    assert [type(layer).__name__ for layer in model.layers].count("InvariantDropout") == 2
     np.testing.assert_array_equal(model(x, training=False), model(x, training=False))
     assert (model(x, training=True).numpy() != model(x, training=True).numpy()).any()
 

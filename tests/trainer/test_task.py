@@ -162,3 +162,9 @@ def test_own_steps_and_registered_metrics(regression_task, make_trainer, rows):
     data, (kernel, bias) = rows(20), trainer.model.get_weights()
     errors = data["x"].astype(np.float64) @ kernel[:, 0] + bias - data["y"]
     assert evaluated == {"loss": pytest.approx(2 * np.mean(errors**2), rel=1e-6), "group/hits": 3.0}
+
+
+def test_a_batch_smaller_than_the_replicas(make_trainer, rows):
+    message = r"Trainer.train_dataset: Input.global_batch_size = 3 is smaller than the 4 replicas.*at least 4"
+    with pytest.raises(UsageError, match=message):
+        make_trainer(replicas=4, data=8, batch=3).train()

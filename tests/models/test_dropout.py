@@ -1,0 +1,91 @@
+"""InvariantDropout: the masks of a run do not depend on the number of replicas."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.metrics import UsageError
+from tallyloop.models import InvariantDropout
+from tallyloop.trainer import Task, Trainer
+
+
+class Dropped(Task):
+    """Drops from 7 numbers a row; the metric `kept` is the rows' masks, (23, 7)."""
+
+    metrics = {"kept": (lambda batch, kept: (tf.transpose(tf.one_hot(batch["row"], 23)) @ kept, 1.0), "sum")}  # noqa: RUF012
+
+    def build_model(self):
+        self.dropout = InvariantDropout(0.4, seed=5)
+        return keras.Sequential(
+            [keras.Input((7,)), self.dropout, keras.layers.Dense(3), InvariantDropout(0.5), keras.layers.Dense(1)]
+        )
+
+    def loss(self, model, batch, training):
+        return model(batch["x"], training=training)[:, 0] ** 2, self.dropout(batch["x"] ** 0, training=training)
+
+
+@pytest.fixture(scope="module")
+def masks(mirrored_on):
+    """masks(replicas) -> (the kept values of each step, the final weights)."""
+
+    def run(replicas, jit_compile=False):
+        x = np.random.default_rng(0).normal(size=(23, 7)).astype(np.float32)
+        seen = []
+        trainer = Trainer(
+            Dropped(),
+            keras.optimizers.SGD(0.01),
+            mirrored_on(replicas),
+            Input({"x": x, "row": np.arange(23)}, 9),
+            train_steps=6,
+            summary_interval=3,  # an epoch: batches of 9, 9 and 5
+            jit_compile=jit_compile,
+            actions=[lambda _, summary: seen.append(np.asarray(summary.metrics["kept"]))],
+        )
+        trainer.train()
+        return np.array(seen), trainer.model.get_weights()
+
+    return run
+
+
+@pytest.mark.parametrize(("replicas", "jit_compile"), [(2, False), (4, False), (2, True), (4, True)])
+def test_the_same_on_any_number_of_replicas(masks, replicas, jit_compile):
+    kept, weights = masks(replicas, jit_compile)
+    kept_by_one, weights_of_one = masks(1, jit_compile)  # XLA draws other numbers than TensorFlow
+    np.testing.assert_array_equal(kept, kept_by_one)
+    for mine, its in zip(weights, weights_of_one, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+
+
+def test_masks_are_random_and_scaled(masks):
+    kept, _ = masks(1)
+    assert set(np.unique(kept)) == {0.0, np.float32(1 / 0.6)}
+    assert 0.5 < (kept > 0).mean() < 0.7  # 322 draws of 0.6: a standard deviation is 0.027
+    assert not np.array_equal(kept[0], kept[1])
+    assert len({row.tobytes() for row in kept.reshape(-1, 7)}) > 30  # of 46
+
+
+def test_the_fraction_kept_is_one_minus_the_rate():
+    kept = InvariantDropout(0.3, seed=1)(tf.ones([100, 10, 101]), training=True).numpy()
+    assert (kept > 0).mean() == pytest.approx(0.7, abs=0.006)  # 4 standard deviations
+    assert kept.mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_it_is_a_layer_like_others(tmp_path):
+    layer = InvariantDropout(0.5, seed=1)
+    x = tf.ones([4, 3])
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    first, second = layer(x, training=True), layer(x, training=True)
+    assert not np.array_equal(first, second)
+    model = keras.Sequential([keras.Input((3,)), InvariantDropout(0.5, seed=9)])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert (loaded.layers[0].rate, loaded.layers[0].seed) == (0.5, 9)
+    half = InvariantDropout(0.5, dtype="mixed_bfloat16")(tf.ones([4, 3]), training=True)
+    assert half.dtype == tf.bfloat16
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 2])
+def test_a_wrong_rate(rate):
+    with pytest.raises(UsageError, match=r"InvariantDropout.rate"):
+        InvariantDropout(rate)
