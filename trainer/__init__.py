@@ -2,15 +2,17 @@
 
 from ..metrics.lazy import lazy_exports
 
-__all__ = ["NonFiniteError", "Task", "Trainer", "mirrored", "one_device"]
+__all__ = ["ClusterError", "NonFiniteError", "Task", "Trainer", "mirrored", "multi_worker_mirrored", "one_device"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "ClusterError": ".errors",
         "NonFiniteError": ".errors",
         "Task": ".task",
         "Trainer": ".trainer",
         "mirrored": ".strategies",
+        "multi_worker_mirrored": ".strategies",
         "one_device": ".strategies",
     },
 )

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import gin
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
+from .cluster import environment, sigterm
+from .cluster.cpu_replicas import AllDevicesStrategy, tensorflow_is_in_use
+from .cluster.deadline import ends_process_after
+from .cluster.place import Place
+from .cluster.rendezvous import wait_for_workers
+from .quiet import quiet_stderr
+
+_made: list[tf.distribute.Strategy] = []  # the strategy of many workers: a process has one place in one cluster
 
 
 @gin.register(module="tallyloop")
@@ -39,6 +48,50 @@ def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
     return tf.distribute.MirroredStrategy([_checked(device, "mirrored.devices") for device in devices])
+
+
+@gin.register(module="tallyloop")
+def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strategy:
+    """Trains on all devices of several machines (workers), one replica each, in step.
+
+    Who the workers are is read from the environment: TF_CONFIG, a Kubernetes indexed Job's variables, or Slurm's. Each
+    takes part with all its GPUs, or with all its (virtual) CPUs where there are none. It must be made before
+    TensorFlow runs anything in this process; making it again returns the same.
+
+    Args:
+      start_timeout: seconds to wait for all the workers, and then for TensorFlow to connect them. 600, as a cluster may
+        start them minutes apart.
+
+    Raises:
+      UsageError: the environment names no cluster, or a wrong one, or TensorFlow is in use already.
+      ClusterError: a worker did not come in time.
+    """
+    if not start_timeout > 0:
+        raise UsageError(f"multi_worker_mirrored.start_timeout = {start_timeout!r}: wanted a number greater than 0.")
+    if not _made:
+        place = environment.place(os.environ)
+        if tensorflow_is_in_use():
+            raise UsageError(
+                "multi_worker_mirrored: TensorFlow is in use already, and a worker must join its cluster first. Make the "
+                "strategy first, before any tensor, optimizer, model or list of devices (a module that is imported may "
+                "make one too)."
+            )
+        wait_for_workers(place, start_timeout)
+        with ends_process_after(start_timeout), sigterm.kept(), quiet_stderr():
+            _made.append(AllDevicesStrategy(_resolver(place)))
+    return _made[0]
+
+
+def _resolver(place: Place) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """TensorFlow's own for TF_CONFIG; for other sources see why not in `cluster.slurm` and `cluster.kubernetes`."""
+    if place.source == "TF_CONFIG":
+        return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(place.addresses)}),
+        task_type="worker",
+        task_id=place.index,
+        rpc_layer="grpc",
+    )
 
 
 def _checked(device: str, binding: str) -> str:

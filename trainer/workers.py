@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -45,8 +48,14 @@ def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
         return [text]
     mine = np.frombuffer(text.encode(), np.uint8)
     lengths = _rows(strategy, np.array([len(mine)]))[:, 0]
-    rows = _rows(strategy, np.pad(mine, (0, lengths.max() - len(mine))))
+    width = max(lengths.max(), 1)  # TensorFlow 2.21 crashes in a reduction of nothing
+    rows = _rows(strategy, np.pad(mine, (0, width - len(mine))))
     return [row[:length].astype(np.uint8).tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def from_chief(strategy: tf.distribute.Strategy, text: str | None) -> str:
+    """Returns the chief's text to every worker; the others give None."""
+    return exchange(strategy, text or "")[0]
 
 
 def _cluster(strategy: tf.distribute.Strategy) -> tf.train.ClusterSpec | None:
@@ -64,9 +73,13 @@ def _rows(strategy: tf.distribute.Strategy, mine: np.ndarray) -> np.ndarray:
 def _sum(strategy: tf.distribute.Strategy, value: np.ndarray) -> np.ndarray:
     """The sum over workers, of which each has several replicas with the same value."""
     replicas = strategy.num_replicas_in_sync // count(strategy)
+    total = _summing(strategy)(tf.constant(value.ravel(), tf.int64)).numpy()
+    return total.reshape(value.shape) // replicas
 
-    @tf.function(autograph=False)
-    def summed(mine):
+
+@functools.cache
+def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    def summed(mine: tf.Tensor) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(mine,)), axis=None)
 
-    return summed(tf.constant(value, tf.int64)).numpy() // replicas
+    return tf.function(summed, autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)])

@@ -17,12 +17,12 @@ from absl import logging
 from ...metrics.errors import UsageError
 from .. import config as configs
 from ..config.sources import find
-from ..errors import NonFiniteError
-from . import flags
+from ..errors import ClusterError, NonFiniteError
+from . import flags, member
+from .exit_codes import DONE, FAILED, WRONG_USAGE
 
 FLAGS = flags.FLAGS
 REPLICAS_TO_CHECK = 3  # as in trainer.invariance, which is not loaded before TensorFlow may be
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _NO_CONFIG = "There is no config: give --gin_file=digits.gin (bundled) or a file of yours."
 # Keras's sentence about data of a wrong shape, without the traceback and the colours around it.
 _MISFIT = re.compile(r"Input \d+ [^\n]*?is incompatible with the layer[^\n\x1b]*")
@@ -59,7 +59,7 @@ def _main(argv: Sequence[str]) -> int:
     try:
         flags.parse(argv)
         logging.use_absl_handler()
-        return _run()
+        return _run(argv)
     except UsageError as error:
         _log_traceback()
         print("\n".join([f"Error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
@@ -67,9 +67,9 @@ def _main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
         return FAILED
-    except NonFiniteError as error:
+    except (ClusterError, NonFiniteError) as error:
         _log_traceback()
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {configs.without_gin_notes(str(error))}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         raise
@@ -78,17 +78,40 @@ def _main(argv: Sequence[str]) -> int:
         return FAILED
 
 
-def _run() -> int:
+def _run(argv: Sequence[str]) -> int:
     _check_request()
+    if FLAGS.workers is not None and not member.is_member():
+        from . import group
+
+        return group.run(_same_command(argv), FLAGS.workers, FLAGS.max_restarts)
+    if member.is_member():
+        member.die_with_launcher()
     config = _load_config()
     if FLAGS.list_configurables:
         print(configs.list_configurables())
         return DONE
     if FLAGS.explain is not None:
         return _explain(config)
+    _start_devices(config)
     if FLAGS.dry_run:
         return _dry_run(config)
     return _check(config) if FLAGS.mode == "check" else _run_mode(config)
+
+
+def _same_command(argv: Sequence[str]) -> list[str]:
+    """What runs this command once more: `python -m tallyloop.trainer`, or the installed script."""
+    is_module = Path(argv[0]).name == "__main__.py"
+    return [sys.executable, *(["-m", __package__.rpartition(".")[0]] if is_module else [argv[0]]), *argv[1:]]
+
+
+def _start_devices(config: configs.Config) -> None:
+    """Makes TensorFlow's devices; a worker first joins its cluster, which must happen before anything runs an op."""
+    from . import backend, many_workers
+
+    many_workers.check_strategy(config)
+    with _explained(config):
+        many_workers.join(config)
+    backend.start()
 
 
 def _check_request() -> None:
@@ -126,10 +149,15 @@ def _load_config() -> configs.Config:
     sys.path.insert(0, str(Path.cwd()))
     for name in FLAGS.import_module:
         _import(name)
-    config = configs.load(FLAGS.gin_file, FLAGS.gin_param, FLAGS.gin_search_path)
-    for warning in config.warnings:
+    config = configs.load(FLAGS.gin_file, [*FLAGS.gin_param, *_bound_by_flags()], FLAGS.gin_search_path)
+    for warning in config.warnings if member.is_first() else ():
         print(f"Warning: {warning}", file=sys.stderr)
     return config
+
+
+def _bound_by_flags() -> list[str]:
+    """Flags that are short for a binding."""
+    return [] if FLAGS.start_timeout is None else [f"multi_worker_mirrored.start_timeout={FLAGS.start_timeout}"]
 
 
 def _import(name: str) -> None:
@@ -157,7 +185,7 @@ def _prepare(config: configs.Config, trainer) -> None:
     """Builds and traces what the mode needs, before anything is written."""
     from . import modes
 
-    with _explained(config):
+    with _explained(config), _lost_worker_told():
         modes.prepare(FLAGS.mode, trainer)
     if FLAGS.mode == "train_and_eval":  # the mode that uses everything: what it did not use is a mistake
         configs.check_consumed(config)
@@ -185,6 +213,19 @@ def _misfit(error: Exception) -> UsageError | None:
     return UsageError(
         f"The data does not fit the model: {found[0]}. Change the model, or the dataset's Input.source or Input.map_fn."
     )
+
+
+@contextlib.contextmanager
+def _lost_worker_told() -> Iterator[None]:
+    """Says in one line that another worker is gone, where TensorFlow takes a page."""
+    from ..cluster.failures import lost_worker
+
+    try:
+        yield
+    except Exception as error:
+        if (lost := lost_worker(error)) is None:
+            raise
+        raise lost from error
 
 
 def _explain(config: configs.Config) -> int:
@@ -224,6 +265,7 @@ def _check(config: configs.Config) -> int:
 
 
 def _run_mode(config: configs.Config) -> int:
+    from ..workers import is_chief
     from . import modes
 
     if not config.bindings:
@@ -231,7 +273,8 @@ def _run_mode(config: configs.Config) -> int:
     model_dir = Path(FLAGS.model_dir)
     trainer = _make_trainer(config, model_dir)
     _prepare(config, trainer)
-    with _recorded(config, model_dir) if modes.parts(FLAGS.mode)["train"] else _explained(config):
+    record = _recorded(config, model_dir) if is_chief(trainer.strategy) else contextlib.nullcontext()
+    with record if modes.parts(FLAGS.mode)["train"] else _explained(config), _lost_worker_told():
         modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
     return DONE
 

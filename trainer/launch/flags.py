@@ -10,6 +10,7 @@ from absl import flags
 from ...metrics.errors import UsageError
 
 MODES = ("train_and_eval", "train", "eval", "predict", "export", "check")
+_WORKERS_MODES = ("train_and_eval", "train", "eval")
 
 DESCRIPTION = """Trains and evaluates what a gin config describes.
 
@@ -90,6 +91,25 @@ _define(
     None,
     "Split the CPU into this many logical devices, so that @mirrored() runs as many replicas on a laptop.",
 )
+_define(
+    flags.DEFINE_integer,
+    "workers",
+    None,
+    "Start this many processes of this command on this machine, which train as one with Trainer.strategy = "
+    "@multi_worker_mirrored().",
+)
+_define(
+    flags.DEFINE_integer,
+    "max_restarts",
+    3,
+    "With --workers: how often all of them are started again, from the last checkpoint, when one has failed.",
+)
+_define(
+    flags.DEFINE_float,
+    "start_timeout",
+    None,
+    "How many seconds @multi_worker_mirrored() waits for all workers (600 if not bound).",
+)
 
 
 def parse(argv: Sequence[str]) -> None:
@@ -123,7 +143,7 @@ def help_text() -> str:
 def _form(flag: flags.Flag) -> str:
     if flag.boolean:
         return ""
-    return "=N" if flag.flag_type() == "int" else f"={flag.name.rpartition('_')[2].upper()}"
+    return "=N" if flag.flag_type() in ("int", "float") else f"={flag.name.rpartition('_')[2].upper()}"
 
 
 def _check() -> None:
@@ -133,8 +153,29 @@ def _check() -> None:
         raise UsageError(f"--mode={FLAGS.mode}: wanted one of {', '.join(MODES)}{hint}")
     if FLAGS.virtual_cpus is not None and FLAGS.virtual_cpus < 1:
         raise UsageError(f"--virtual_cpus={FLAGS.virtual_cpus}: wanted a number of at least 1.")
+    _check_workers()
     if FLAGS.checkpoint and FLAGS.mode in ("train", "train_and_eval"):
         raise UsageError(
             f"--checkpoint is for --mode=eval, predict or export, not {FLAGS.mode}: training continues from the newest "
             "checkpoint in --model_dir by itself."
+        )
+
+
+def _check_workers() -> None:
+    for name, least in (("workers", 1), ("max_restarts", 0)):
+        if FLAGS[name].value is not None and FLAGS[name].value < least:
+            raise UsageError(f"--{name}={FLAGS[name].value}: wanted a number of at least {least}.")
+    if FLAGS.start_timeout is not None and not 0 < FLAGS.start_timeout < float("inf"):
+        raise UsageError(f"--start_timeout={FLAGS.start_timeout}: wanted a number of seconds greater than 0.")
+    if FLAGS.workers is None:
+        if FLAGS["max_restarts"].present:
+            raise UsageError(f"--max_restarts={FLAGS.max_restarts} is for --workers, which is not given.")
+        return
+    alone = [f"--{name}" for name in ("dry_run", "list_configurables") if FLAGS[name].value]
+    alone += ["--explain"] if FLAGS.explain is not None else []
+    alone += [] if FLAGS.mode in _WORKERS_MODES else [f"--mode={FLAGS.mode}"]
+    if alone:
+        raise UsageError(
+            f"--workers={FLAGS.workers} is for --mode={', '.join(_WORKERS_MODES)}, and {alone[0]} needs one process: leave "
+            "--workers out, and give --gin_param=Trainer.strategy=@mirrored() where the config has @multi_worker_mirrored()."
         )

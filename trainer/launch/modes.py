@@ -13,6 +13,7 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from ...metrics.writers import JsonlWriter, TensorBoardWriter
 from ...metrics.writers.text import eval_line
+from .. import workers
 from ..checkpoints import latest
 from ..trainer import Trainer
 from .folders import first_write
@@ -43,7 +44,7 @@ def run(mode: str, trainer: Trainer, model_dir: Path, checkpoint: str | None) ->
         trainer.train()
     elif mode == "eval":
         _evaluate(trainer, model_dir, checkpoint)
-    else:
+    elif workers.is_chief(trainer.strategy):  # on one device of one worker
         path = checkpoint or latest(model_dir / "checkpoints")
         if path is None:
             raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
@@ -51,21 +52,27 @@ def run(mode: str, trainer: Trainer, model_dir: Path, checkpoint: str | None) ->
 
 
 def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
-    _make(model_dir, model_dir)
-    writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir))
+    chief = workers.is_chief(trainer.strategy)
+    if chief:
+        _make(model_dir, model_dir)
+    writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir)) if chief else ()
     for path in [checkpoint] if checkpoint else _follow(trainer, model_dir / "checkpoints"):
         for summary in trainer.summaries(path).values():
             for writer in writers:
                 writer.put(summary)  # training, or this command before, may have evaluated the step already
-            print(eval_line(summary), flush=True)
+            if chief:
+                print(eval_line(summary), flush=True)
 
 
 def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:
-    """Yields each new checkpoint, up to that of the last train step."""
-    if latest(folder) is None:
-        print(f"Waiting for a checkpoint in {folder} ...", flush=True)
-    for path in tf.train.checkpoints_iterator(str(folder), min_interval_secs=_POLL_SECONDS):
-        yield path
+    """Yields each new checkpoint, up to that of the last train step; the chief looks for it, and tells the others."""
+    found = None
+    if workers.is_chief(trainer.strategy):
+        if latest(folder) is None:
+            print(f"Waiting for a checkpoint in {folder} ...", flush=True)
+        found = tf.train.checkpoints_iterator(str(folder), min_interval_secs=_POLL_SECONDS)
+    while True:
+        yield workers.from_chief(trainer.strategy, found and next(found))
         if trainer.step >= trainer.train_steps:
             return
 

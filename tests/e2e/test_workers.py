@@ -1,0 +1,199 @@
+"""The command with many workers: real processes on this machine."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tallyloop.trainer.cluster import tf_config
+from tallyloop.trainer.launch.worker import _free_ports
+
+PARAM = "--gin_param="
+MANY = PARAM + "Trainer.strategy=@multi_worker_mirrored()"
+TWO = tf_config.write(["localhost:1", "localhost:2"], 0)
+
+
+def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
+    done = command.ok("--workers=2", "--virtual_cpus=2", "--max_restarts=0", MANY, *short)
+    lines, alone = command.lines(), trained.lines()
+    assert [(line["step"], line["split"]) for line in lines] == [(line["step"], line["split"]) for line in alone]
+    for line, same in zip(lines, alone, strict=True):
+        assert line["counts"] == same["counts"]
+        assert line["metrics"] == pytest.approx(same["metrics"], rel=1e-4)
+    assert "Traceback" not in done.stderr
+    assert not [line for line in done.stderr.splitlines() if not line.startswith("[worker 1] ")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "fragments"),
+    [
+        (["--workers=2"], ["--workers=2 needs Trainer.strategy = @multi_worker_mirrored()", "not bound"]),
+        (["--workers=2", PARAM + "Trainer.strategy=@mirrored()"], ["--workers=2 needs", "it is @mirrored()"]),
+        (["--start_timeout=9"], ["--start_timeout=9.0 needs Trainer.strategy = @multi_worker_mirrored()"]),
+        (["--workers=2", MANY, PARAM + "Trainer.train_step=3"], ["train_step", 'did you mean "train_steps"']),
+        (["--workers=2", "--model_dir=taken/run"], ["--model_dir", "taken"]),
+        (["--workers=0"], ["--workers=0: wanted", "at least 1"]),
+        (["--workers=2", "--max_restarts=-1"], ["--max_restarts=-1: wanted", "at least 0"]),
+        (["--max_restarts=1"], ["--max_restarts=1 is for --workers"]),
+        (["--start_timeout=0"], ["--start_timeout=0.0: wanted", "greater than 0"]),
+        (["--workers=2", "--dry_run"], ["--workers=2", "--dry_run needs one process"]),
+        (["--workers=2", "--explain=Trainer"], ["--workers=2", "--explain needs one process"]),
+        *[(["--workers=2", f"--mode={mode}"], [f"--mode={mode} needs one"]) for mode in ("predict", "export", "check")],
+    ],
+)
+def test_wrong_usage_is_said_once(command, flags, fragments):
+    (command.folder / "taken").write_text("a file, not a folder")
+    done = command(*flags)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("Error: ") == len(done.stderr.splitlines()) == 1
+    for fragment in fragments:
+        assert fragment in done.stderr
+    assert not command.model_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "flags", "fragments"),
+    [
+        ("{", [MANY], ["TF_CONFIG", "not JSON"]),
+        ("", [MANY], ["--workers=2, or set TF_CONFIG", "@mirrored()"]),
+        (TWO, [], ["TF_CONFIG with 2 workers needs Trainer.strategy = @multi_worker_mirrored()"]),
+        (TWO, [MANY, "--import_module=early"], ["TensorFlow is in use already", "Make the strategy first"]),
+    ],
+)
+def test_a_wrong_environment_is_wrong_usage(command, value, flags, fragments):
+    (command.folder / "early.py").write_text("import tensorflow as tf\n\nONE = tf.constant(1)\n")
+    model_dir = f"--model_dir={command.model_dir}"
+    done = command.raw("--gin_file=digits.gin", model_dir, *flags, TF_CONFIG=value)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for fragment in fragments:
+        assert fragment in done.stderr
+
+
+def test_a_worker_that_never_comes(command):
+    flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", MANY, "--start_timeout=1"]
+    done = command.raw(*flags, TF_CONFIG=tf_config.write(["localhost:47123", "localhost:1"], 0))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Gave up after 1 s")
+    assert "1 of 2 workers: worker 1 (localhost:1)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+LONG = ("Trainer.train_steps=1000000", "Trainer.steps_per_loop=5", "Trainer.summary_interval=5")
+
+
+def _start(command, text):
+    """A worker that trains for long."""
+    arguments = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", MANY, *(PARAM + each for each in LONG)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tallyloop.trainer", *arguments],
+        cwd=command.folder,
+        env=os.environ | {"TF_CONFIG": text},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_until_it_trains(command, workers):
+    end = time.monotonic() + 120
+    while time.monotonic() < end and all(worker.poll() is None for worker in workers):
+        with contextlib.suppress(FileNotFoundError):
+            if (command.model_dir / "metrics.jsonl").read_text():
+                return
+        time.sleep(0.1)
+    for worker in workers:
+        worker.kill()
+    raise AssertionError(f"they did not start: {[worker.communicate()[1] for worker in workers]}")
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_other_worker_says_that_one_was_lost_and_ends(command, killed):
+    addresses = [f"localhost:{port}" for port in _free_ports(2)]
+    workers = [_start(command, tf_config.write(addresses, index)) for index in range(2)]
+    _wait_until_it_trains(command, workers)
+    workers[killed].kill()
+    error = workers[1 - killed].communicate(timeout=60)[1]
+    workers[killed].communicate()
+    assert workers[1 - killed].returncode == 1
+    assert error.startswith(f"Error: another worker has failed or is gone (worker {killed})")
+    assert len(error.splitlines()) == 1
+
+
+def test_workers_that_were_started_differently(command):
+    """Every worker stops, and says the bindings that differ."""
+    addresses = [f"localhost:{port}" for port in _free_ports(2)]
+    given = [
+        sys.executable,
+        "-m",
+        "tallyloop.trainer",
+        "--gin_file=digits.gin",
+        f"--model_dir={command.model_dir}",
+        MANY,
+    ]
+    workers = [
+        subprocess.Popen(
+            [*given, PARAM + f"Trainer.train_steps={20 + index}"],
+            cwd=command.folder,
+            env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    for worker, error in zip(workers, errors, strict=True):
+        assert worker.returncode == 2
+        assert "worker 1: Trainer.train_steps: 20 -> 21" in error
+        assert "Traceback" not in error
+    assert not command.model_dir.exists()
+
+
+def test_a_group_whose_worker_was_killed_starts_again_and_ends_as_if_nothing_had_happened(command, trained, short):
+    """Killed by its pid after the first checkpoint; then the same folder is evaluated by two workers."""
+    (command.folder / "slow.py").write_text(
+        "import time\n\nimport gin\n\n\n@gin.register\ndef slow(trainer, summary):\n    time.sleep(0.3)\n"
+    )
+    flags = ["--workers=2", MANY, "--import_module=slow", PARAM + "Trainer.actions=[@slow]", *short]
+    flags += [PARAM + "Trainer.summary_interval=5", PARAM + "Trainer.checkpoint_interval=15"]
+    flags += ["--gin_file=digits.gin", f"--model_dir={command.model_dir}"]
+    group = subprocess.Popen(
+        [sys.executable, "-m", "tallyloop.trainer", *flags],
+        cwd=command.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for(command.model_dir / "checkpoints" / "checkpoint", group)
+    os.kill(_worker_of(group.pid, 1), signal.SIGKILL)
+    error = group.communicate(timeout=180)[1]
+    assert group.returncode == 0, error
+    assert "Worker 1 was ended by SIGKILL: all 2 workers start again (restart 1 of 3)." in error
+    last, same = command.lines()[-1], trained.lines()[-1]
+    assert (last["step"], last["split"], last["counts"]) == (60, "eval", same["counts"])
+    assert last["metrics"] == pytest.approx(same["metrics"], rel=1e-4)
+    steps = [line["step"] for line in command.lines() if line["split"] == "train"]
+    assert steps == list(range(5, 61, 5))
+    evaluated = command.ok("--workers=2", "--mode=eval", MANY, *short)
+    assert evaluated.stdout.count("eval") == 1
+    assert command.lines()[-1]["metrics"] == pytest.approx(last["metrics"], rel=1e-6)
+
+
+def _wait_for(path, process):
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"{path} was not written in 120 s"
+        time.sleep(0.05)
+
+
+def _worker_of(launcher, index):
+    """The pid of a worker that the launcher started."""
+    for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        if f"TALLYLOOP_WORKER={index}" in Path(f"/proc/{pid}/environ").read_text().split("\0"):
+            return int(pid)
+    raise AssertionError(f"worker {index} of {launcher} is not there")
