@@ -1,0 +1,1 @@
+"""The cases of `python -m benchmarks.versus_keras`, one module a topic."""
