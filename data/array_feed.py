@@ -39,6 +39,11 @@ class ArrayFeed(Feed):
     def rewind(self) -> None:
         """Nothing: a pass is the plan of steps [0, batches_per_epoch)."""
 
+    def describe(self, step: int) -> str:
+        """The epoch, the batch, and the rows of the arrays."""
+        rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
+        return f"{self._order.describe(step)}, rows {rows[0, : int(sizes[0])].numpy().tolist()} of the source"
+
     def _examples(self, share: tf.Tensor) -> Nest:
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)
 

@@ -77,6 +77,10 @@ class Feed(abc.ABC):
     def rewind(self) -> None:
         """Start an evaluation pass anew, outside the graph."""
 
+    @abc.abstractmethod
+    def describe(self, step: int) -> str:
+        """Where in the data the batch of a step of training is, so that it can be looked at. Steps count from 0."""
+
     def checkpoint_items(self) -> dict[str, Any]:
         """What has to be in a `tf.train.Checkpoint` for the feed to go on where it was, by name."""
         return {}

@@ -31,6 +31,10 @@ class Order:
             return self.num_examples // self.batch_size
         return -(-self.num_examples // self.batch_size)
 
+    def describe(self, step: int) -> str:
+        """Such as "batch 3 of epoch 1", both counted from 0."""
+        return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
+
     def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The rows of `num_steps` steps from `first_step` on (both int64 scalars; steps count from 0).
 

@@ -64,6 +64,12 @@ class StreamFeed(Feed):
         """Start the dataset from its beginning."""
         self._restart(self._from_start)
 
+    def describe(self, step: int) -> str:
+        """The number of the batch since the start, and in its epoch where that is known."""
+        if self.batches_per_epoch is None:
+            return f"batch {step} of the stream (counted from 0)"
+        return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
+
     def checkpoint_items(self) -> dict[str, Any]:
         """The iterator of a training feed, unless `seek` alone finds the place again."""
         return {"iterator": self._iterator} if self._endless and not self._seeks else {}

@@ -70,11 +70,11 @@ class Accumulator:
         self._layout = layout
         return tf.where(active, pack(tallies, layout), layout.identity())
 
-    def add(self, packed) -> None:
-        """In the cross-replica context of a step: adds what the replicas packed."""
+    def add(self, packed, keep: tf.Tensor | None = None) -> None:
+        """In the cross-replica context of a step: adds what the replicas packed; nothing where `keep` is False."""
         if self._sums is None:
             outside_trace(self._create)
-        self._strategy.run(self._add, args=(packed,))
+        self._strategy.run(self._add, args=(packed, keep))
 
     def drain(self) -> Drained:
         """Eagerly: returns the sums and starts anew from nothing."""
@@ -93,11 +93,18 @@ class Accumulator:
         self._fingerprint.assign(self._layout.fingerprint())
         return same
 
+    @property
+    def restored_replicas(self) -> int:
+        """After a restore and before `release`: how many replicas the sums are of."""
+        return len(self._sums.rows.numpy())
+
     def state(self) -> dict[str, tf.Variable]:
         """What of the sums a checkpoint has to hold; known once a step was traced."""
         return {"tallies": self._sums.rows, "tallies_fingerprint": self._fingerprint}
 
-    def _add(self, packed: tf.Tensor) -> None:
+    def _add(self, packed: tf.Tensor, keep: tf.Tensor | None) -> None:
+        if keep is not None:
+            packed = tf.where(keep, packed, self._layout.identity())
         sums = self._sums.value
         if self._layout.maxima:
             sums.assign(self._layout.combine(sums.read_value(), packed))

@@ -171,6 +171,11 @@ class MetricRegistry:
             counts.update(zip(expanded, _counts(count, len(expanded)), strict=True))
         return finished, counts
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all metrics that were computed so far."""
+        return sorted(self._meanings)
+
     def _finisher(self, path: str) -> Finisher:
         return self._meanings[path].finisher if path in self._meanings else finisher(None)
 

@@ -94,6 +94,33 @@ def as_inputs(datasets: Any) -> dict[str, Input]:
     return {_dataset_name(name): as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
 
 
+def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, str | None]:
+    """Returns the metric and the mode of the best checkpoint; both or none."""
+    if metric is None and mode is None:
+        return None, None
+    if not isinstance(metric, str):
+        raise UsageError(
+            f"Trainer.best_metric = {metric!r} with best_mode = {mode!r}: wanted a metric, such as 'accuracy'."
+        )
+    if mode not in ("max", "min"):
+        raise UsageError(
+            f"Trainer.best_mode = {mode!r}: wanted 'max' or 'min', whether more or less of {metric!r} is better: it is not "
+            "guessed."
+        )
+    if not datasets:
+        raise UsageError(f"Trainer.best_metric = {metric!r} needs Trainer.eval_datasets, which is empty.")
+    return metric, mode
+
+
+def on_nonfinite(value: Any, model_dir: Any) -> str:
+    """Returns what to do at a step that is not finite."""
+    if value not in ("halt", "skip", "rollback"):
+        raise UsageError(f"Trainer.on_nonfinite = {value!r}: wanted 'halt', 'skip' or 'rollback'.")
+    if value == "rollback" and model_dir is None:
+        raise UsageError("Trainer.on_nonfinite = 'rollback' needs a model_dir, whose checkpoints it goes back to.")
+    return value
+
+
 def _dataset_name(name: Any) -> str:
     """A name becomes a folder below the run's."""
     if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):

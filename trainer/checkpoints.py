@@ -13,6 +13,7 @@ from absl import logging
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ..metrics.errors import UsageError
+from .checkpoint_folder import CheckpointFolder
 
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
 Shapes = dict[str, tuple[str, tuple[int, ...], str]]  # place in the object graph -> (name, shape, key in the files)
@@ -23,6 +24,7 @@ class UnreadableCheckpointError(UsageError):
 
 
 def run_state(
+    task: Any,
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     step: tf.Variable,
@@ -32,25 +34,49 @@ def run_state(
     """All that a run needs to go on as if it had not stopped.
 
     Args:
+      task: the layers, models and variables that it holds, such as a teacher, are saved too.
       model: the built model.
       optimizer: the built optimizer.
       step: the step variable.
-      forward_variables: what a forward pass changes; those that are not the model's are saved too, as the seed that
-        all layers without one of their own share.
+      forward_variables: what a forward pass changes; those that belong neither to the model nor to the task are saved
+        too.
       more: name -> what else is part of it: the position in the data, sums that are not written yet.
     """
     # Keras lists the state of seed generators (dropout) in `variables` only: TensorFlow does not find it by itself.
-    weights = {id(variable) for variable in model.weights}
-    stateful = {id(variable): variable for variable in (*model.variables, *forward_variables)}
-    seeds = [variable.value for key, variable in stateful.items() if key not in weights]
-    return tf.train.Checkpoint(model=model, optimizer=optimizer, step=step, seeds=seeds, **more)
+    found = {id(variable) for variable in (*model.weights, *owned_variables(task))}
+    stateful = {id(v): v for v in (*model.variables, *forward_variables) if v.synchronization != "on_read"}
+    loose = [variable.value for key, variable in stateful.items() if key not in found]
+    return tf.train.Checkpoint(
+        model=model, optimizer=optimizer, step=step, task=_owned(task), loose_variables=loose, **more
+    )
 
 
 def model_state(
-    model: keras.Model, step: tf.Variable, averaging: keras.optimizers.Optimizer | None
+    task: Any, model: keras.Model, step: tf.Variable, averaging: keras.optimizers.Optimizer | None
 ) -> tf.train.Checkpoint:
     """The part of a checkpoint that evaluation needs; with the optimizer if that keeps averages of the weights."""
-    return tf.train.Checkpoint(model=model, step=step, **({"optimizer": averaging} if averaging else {}))
+    optimizer = {"optimizer": averaging} if averaging else {}
+    return tf.train.Checkpoint(model=model, step=step, task=_owned(task), **optimizer)
+
+
+def owned_variables(task: Any) -> list[keras.Variable]:
+    """The weights that a task holds itself."""
+    return [weight for each in _attributes(task).values() for weight in _weights(each)]
+
+
+def _owned(task: Any) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(**{name: [w.value for w in _weights(each)] for name, each in _attributes(task).items()})
+
+
+def _attributes(task: Any) -> dict[str, Any]:
+    kinds = keras.Layer | keras.Variable | keras.random.SeedGenerator
+    return {name: value for name, value in sorted(vars(task).items()) if isinstance(value, kinds)}
+
+
+def _weights(holder: Any) -> list[keras.Variable]:
+    if isinstance(holder, keras.Layer):
+        return list(holder.weights)
+    return [holder.state if isinstance(holder, keras.random.SeedGenerator) else holder]
 
 
 def latest(folder: Path) -> str | None:
@@ -59,47 +85,37 @@ def latest(folder: Path) -> str | None:
     Raises:
       UsageError: there were checkpoints, and none is left.
     """
-    listed = _newest_first(folder)
-    found = next((path for path in listed if tf.io.gfile.exists(path + ".index")), None)
-    if listed and found is None:
+    checkpoints = CheckpointFolder(folder)
+    complete = checkpoints.steps()
+    if checkpoints.announced() and not complete:
         raise UsageError(_none_left(folder))
-    return found
+    return str(checkpoints.prefix(complete[-1])) if complete else None
 
 
-class Saver:
-    """Saves a run's state as `folder/ckpt-STEP`, and deletes what is past the newest `keep`.
-
-    Args:
-      state: what to save.
-      folder: made at the first save.
-      keep: how many to keep.
-    """
-
-    def __init__(self, state: tf.train.Checkpoint, folder: Path, keep: int):
-        self._manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=keep, checkpoint_name="ckpt")
-
-    def save(self, step: int) -> str:
-        """Saves; returns the checkpoint's path."""
-        return self._manager.save(checkpoint_number=step)
-
-
-def restore_newest(state: tf.train.Checkpoint, folder: Path) -> str | None:
-    """Restores `state` from the newest checkpoint in `folder` that can be read; returns its path, None if there is none.
+def restore_newest(state: tf.train.Checkpoint, folder: CheckpointFolder) -> int | None:
+    """Restores `state` from the newest checkpoint in `folder` that can be read; returns its step, None if there is none.
 
     Raises:
       UsageError: it is of another model or optimizer, or there are checkpoints and none can be read.
     """
-    listed = _newest_first(folder)
-    for path in listed:
+    complete, announced = folder.steps(), folder.announced()
+    newest = complete[-1] if complete else -1
+    for step in sorted({*complete, *(step for step in announced if step > newest)}, reverse=True):
         try:
-            restore(state, path)
+            _restore_verified(state, folder, step)
         except UnreadableCheckpointError as error:
             logging.warning("%s The one before it is tried; nothing is deleted.", error)
         else:
-            return path
-    if listed:
-        raise UsageError(_none_left(folder))
+            return step
+    if complete or announced:
+        raise UsageError(_none_left(folder.path))
     return None
+
+
+def _restore_verified(state: tf.train.Checkpoint, folder: CheckpointFolder, step: int) -> None:
+    if damage := folder.damage(step):
+        raise UnreadableCheckpointError(f"The checkpoint {folder.prefix(step)} is damaged: {damage}.")
+    restore(state, str(folder.prefix(step)))
 
 
 def restore(state: tf.train.Checkpoint, path: str) -> None:
@@ -139,11 +155,6 @@ def read_model(path: str) -> dict[str, np.ndarray]:
     if not found:
         raise UnreadableCheckpointError(f"{path} holds no model: wanted what tf.train.Checkpoint(model=...) writes.")
     return found
-
-
-def _newest_first(folder: Path) -> list[str]:
-    state = tf.train.get_checkpoint_state(str(folder))
-    return list(reversed(state.all_model_checkpoint_paths)) if state else []
 
 
 def _none_left(folder: Path) -> str:

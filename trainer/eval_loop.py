@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -10,8 +11,13 @@ from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator, Drained
 from .gin_scope import carry
 from .replica_step import ReplicaStep
+from .share import share_of
 
 _STEPS_PER_CALL = 256
+
+
+class EvaluationStopped(Exception):
+    """An evaluation was ended before it had seen all its data."""
 
 
 class EvalLoop:
@@ -44,12 +50,19 @@ class EvalLoop:
         spec = tf.TensorSpec([], tf.int64)
         self._run.get_concrete_function(spec, spec)
 
-    def run(self, max_batches: int | None = None) -> Drained:
-        """Runs one pass, or its first `max_batches`; returns the sums, still on the device."""
+    def run(self, max_batches: int | None = None, stop: Callable[[], bool] = lambda: False) -> Drained:
+        """Runs one pass, or its first `max_batches`; returns the sums, still on the device.
+
+        Raises:
+          EvaluationStopped: `stop`, which is asked now and then, returned True.
+        """
         self._feed.rewind()
         first, limit = 0, self._feed.batches_per_epoch if max_batches is None else max_batches
         more = True
         while more and (limit is None or first < limit):
+            if stop():
+                self._accumulator.drain()
+                raise EvaluationStopped
             steps = _STEPS_PER_CALL if limit is None else min(_STEPS_PER_CALL, limit - first)
             more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
             first += steps
@@ -74,4 +87,4 @@ class EvalLoop:
         context = tf.distribute.get_replica_context()
         index = tf.cast(context.replica_id_in_sync_group, tf.int64)
         batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return self._replica_step.evaluate(batch, rows)
+        return self._replica_step.evaluate(batch, share_of(index, context.num_replicas_in_sync, rows, examples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
@@ -50,16 +50,26 @@ class Evaluation:
             with noted(f"Trainer.eval_datasets[{name!r}]"):
                 loop.trace()
 
-    def run(self, step: int, max_batches: int | None = None) -> dict[str, Summary]:
+    @property
+    def paths(self) -> dict[str, list[str]]:
+        """Dataset name -> the paths of its metrics, as they are recorded; known once the loops were traced."""
+        return {name: registry.paths for name, registry in self._registries.items()}
+
+    def run(
+        self, step: int, max_batches: int | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, Summary]:
         """Evaluates on every dataset; returns dataset name -> its summary.
 
         The split is `eval` with one dataset and `eval/NAME` with several.
-        """
-        return {name: self._run(name, step, max_batches) for name in self._loops}
 
-    def _run(self, name: str, step: int, max_batches: int | None) -> Summary:
+        Raises:
+          EvaluationStopped: `stop`, which is asked now and then, returned True.
+        """
+        return {name: self._run(name, step, max_batches, stop) for name in self._loops}
+
+    def _run(self, name: str, step: int, max_batches: int | None, stop: Callable[[], bool]) -> Summary:
         started = time.monotonic()
-        drained = self._loops[name].run(max_batches)
+        drained = self._loops[name].run(max_batches, stop)
         return summarize(self._registries[name], drained, step, self._split(name), time.monotonic() - started)
 
     def _split(self, name: str) -> str:

@@ -27,7 +27,8 @@ class ForwardState:
 
     Seeds differ from replica to replica while a step runs, so that each drops other units; the first replica's are
     what Keras would draw on one device. What is assigned inside a `tf.while_loop` or another inner graph cannot be
-    taken out of it, and is assigned there, by each replica for itself.
+    taken out of it, and is assigned there, by each replica for itself; so are trainable variables, and the state of a Keras
+    metric. A plain `tf.Variable` is not seen at all.
     """
 
     def __init__(self):
@@ -41,12 +42,25 @@ class ForwardState:
         assert self.variables in ([], taking.changed()), "the replicas change different variables"
         self.variables = taking.changed()
 
+    @contextlib.contextmanager
+    def dropped(self, share: Share, model: keras.Model) -> Iterator[None]:
+        """In a replica: within it, nothing of this is assigned, and it comes to nothing."""
+        with _Taking(share, model):
+            yield
+
     def assign(self, totals: list[tf.Tensor], keep: tf.Tensor) -> None:
         """In the cross-replica context: assigns the sums of the contributions; where `keep` is False, nothing changes."""
         for variable, total in zip(self.variables, totals, strict=True):
             old = tf.convert_to_tensor(variable.value)
             new = old + tf.cast(total, old.dtype) if variable.aggregation == "sum" else tf.cast(total, old.dtype)
-            variable.assign(tf.where(keep, new, old))
+            sound = tf.reduce_all(tf.math.is_finite(new)) if new.dtype.is_floating else True
+            variable.assign(tf.where(keep & sound, new, old))
+
+
+def _is_the_replicas_own(variable: keras.Variable) -> bool:
+    """Each replica assigns these for itself: the state of a Keras metric, which differs from replica to replica, and
+    weights, as SpectralNormalization's, which all replicas compute alike and which are read again before the update."""
+    return variable.trainable or variable.synchronization == "on_read"
 
 
 def _wide(dtype: tf.DType) -> tf.DType:
@@ -75,11 +89,19 @@ class _Taking(keras.StatelessScope):
         return super().get_current_value(variable)
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
-        if not self._in_inner_graph():
-            super().add_update(update)
-            self._changed[id(update[0])] = update[0]
-            return
         variable, value = update
+        if self._in_inner_graph() or _is_the_replicas_own(variable):
+            self._assign_here(variable, value)
+        else:
+            super().add_update(update)
+            self._changed[id(variable)] = variable
+
+    def _assign_here(self, variable: keras.Variable, value: tf.Tensor) -> None:
+        if id(variable) in self._changed:
+            raise UsageError(
+                f"{variable.path} is assigned in a step, and then again inside a loop of it (tf.while_loop, tf.map_fn, "
+                "TimeDistributed): use two layers, or two seeds."
+            )
         self.state_mapping.pop(id(variable), None)
         with self._suspended():
             variable.assign(value)

@@ -28,7 +28,7 @@ class GradientSums:
 
     def add_and_maybe(
         self, step: tf.Tensor, gradients: Any, loss: Any, apply: Callable[[Any, Any], tf.Tensor]
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds a step's per-replica sums; if the step ends an update, reduces the sums and calls `apply`.
 
         Args:
@@ -38,14 +38,14 @@ class GradientSums:
           apply: `(reduced gradients, reduced loss) -> bool scalar`.
 
         Returns:
-          What `apply` returned; True in a step without an update.
+          What `apply` returned, True in a step without an update; and whether there was one.
         """
         sums = (gradients, loss)
         if self._accumulation == 1:
-            return apply(*sum_over_replicas(self._strategy, sums))
+            return apply(*sum_over_replicas(self._strategy, sums)), tf.constant(True)
         self._add(sums)
         due = (step + 1) % self._accumulation == 0
-        return tf.cond(due, lambda: apply(*self._take_all(sums)), lambda: tf.constant(True))
+        return tf.cond(due, lambda: apply(*self._take_all(sums)), lambda: tf.constant(True)), due
 
     def state(self) -> list[PerReplica]:
         """The sums of an update that is not complete; known once a step was traced."""

@@ -22,8 +22,8 @@ def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, 
 
     Args:
       model: built.
-      source: a checkpoint, as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`; or a
-        .keras file.
+      source: a checkpoint, as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`: its weights,
+        not their averages; or a .keras file.
       name_map: regular expression -> replacement, applied to the names in `source`, in order.
 
     Raises:
@@ -74,6 +74,10 @@ def _bare(name: str, names: list[str]) -> str:
 
 
 def _read(source: str) -> dict[str, np.ndarray]:
+    if source.endswith(".h5"):
+        raise UsageError(
+            f"Trainer.initial_weights = {source!r}: wanted a checkpoint, or a .keras file that has the names."
+        )
     if not source.endswith(".keras"):
         return read_model(source)
     try:
@@ -90,7 +94,10 @@ def _renamed(found: Mapping[str, np.ndarray], name_map: Mapping[str, str]) -> di
     for name, value in found.items():
         new = name
         for pattern, replacement in name_map.items():
-            new = re.sub(pattern, replacement, new)
+            try:
+                new = re.sub(pattern, replacement, new)
+            except (re.error, IndexError) as error:
+                raise UsageError(f"Trainer.initial_weights_map: {pattern!r} -> {replacement!r}: {error}.") from error
         if new in renamed:
             raise UsageError(f"Trainer.initial_weights_map gives two variables the name {new!r}: change its patterns.")
         renamed[new] = value

@@ -39,6 +39,20 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
         raise UsageError(f"Trainer.freeze = {list(patterns)!r} leaves no variable to train: freeze fewer layers.")
 
 
+def refuse_stateful(model: keras.Model, replicas: int) -> None:
+    """Refuses recurrent layers that carry the state of each example from batch to batch, on several replicas.
+
+    Raises:
+      UsageError: there is one.
+    """
+    stateful = [layer.name for layer in layers_of(model) if getattr(layer, "stateful", False)]
+    if stateful and replicas > 1:
+        raise UsageError(
+            f"{stateful[0]} has stateful=True: its state is of the examples of one batch, in their places, which {replicas} "
+            "replicas do not keep. Train it with @one_device(), or give the state as an input."
+        )
+
+
 def _names(layer: keras.Layer) -> list[str]:
     """Its name, and its path unless it has none, as an input layer."""
     return [layer.name] if layer.path is None else [layer.name, layer.path]

@@ -51,8 +51,16 @@ def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimi
 
 def constant_rates(optimizer: keras.optimizers.Optimizer) -> list[float]:
     """The learning rate that each part was made with; NaN where it follows a schedule."""
-    rates = [part.get_config()["learning_rate"] for part in parts(optimizer)]
+    rates = [_rate_of(part) for part in parts(optimizer)]
     return [float(rate) if isinstance(rate, int | float | np.number) else float("nan") for rate in rates]
+
+
+def _rate_of(part: keras.optimizers.Optimizer) -> Any:
+    """What its config says; a schedule of the user's own may have no config, which Keras needs for saving only."""
+    try:
+        return part.get_config()["learning_rate"]
+    except NotImplementedError:
+        return None
 
 
 def scheduled_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
@@ -78,7 +86,7 @@ def averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
     """
     found = []
     for part in parts(optimizer):
-        if part.use_ema:
+        if part.use_ema and part.built:  # a part without variables is not
             assert hasattr(part, "_model_variables_moving_average"), "Keras keeps the averages elsewhere now"
             pairs = zip(part._trainable_variables, part._model_variables_moving_average, strict=True)
             found += [(variable, average) for variable, average in pairs if average is not None]

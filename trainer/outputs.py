@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import io
-import os
+from collections.abc import Callable
 from pathlib import Path
 
-from ..metrics.errors import UsageError
+import tensorflow as tf
+
 from ..metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, Summary, TensorBoardWriter
+from .checkpoint_folder import CheckpointFolder
+from .errors import OutputError
+from .retention import Retention
+from .saver import Saver
+
+CHECKPOINTS = "checkpoints"  # the folder below the model_dir
 
 
-class RunWriters:
-    """The event files and `metrics.jsonl` of a run.
+class Outputs:
+    """The event files, `metrics.jsonl` and the checkpoints of a run.
+
+    A metric that cannot be written never costs a checkpoint: the error is kept, and raised once the next one is saved.
 
     Args:
       model_dir: the run's folder.
+      state: what a checkpoint holds.
+      retention: which checkpoints stay.
     """
 
-    def __init__(self, model_dir: Path):
+    def __init__(self, model_dir: Path, state: tf.train.Checkpoint, retention: Retention):
+        self._folder = model_dir
         self._tensorboard = TensorBoardWriter(model_dir)
         self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
-        self._all = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
+        self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
+        self._saver = Saver(state, CheckpointFolder(model_dir / CHECKPOINTS), retention)
+        self._error: OSError | None = None
 
     def rewind_to(self, step: int) -> None:
         """After a restore: drops the points past `step`, which will be computed again."""
@@ -29,15 +43,50 @@ class RunWriters:
 
     def write(self, summary: Summary) -> None:
         """Takes a summary."""
-        self._all.write(summary)
+        self._keep_error(lambda: self._writers.write(summary))
 
-    def flush(self) -> None:
-        """Returns when all is on disk."""
-        self._all.flush()
+    @property
+    def failing(self) -> bool:
+        """Whether a metric could not be written: save now, and the error will be raised."""
+        return self._error is not None
+
+    def save(self, step: int) -> None:
+        """Saves the run as it is after `step`, in the background.
+
+        Raises:
+          CheckpointError: the checkpoint before could not be written.
+          OutputError: the metrics could not be written; this checkpoint is.
+        """
+        # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
+        self._keep_error(self._writers.flush)
+        self._saver.save(step)
+        if self._error is not None:
+            self._saver.settle()
+            raise OutputError(
+                f"The metrics cannot be written to {self._folder} ({self._error}). The checkpoint of step {step} is saved: "
+                "mend that, and run the same command."
+            ) from self._error
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, if it is known already."""
+        self._saver.check()
+
+    def settle(self) -> None:
+        """Returns when all checkpoints are written; raises what went wrong."""
+        self._saver.settle()
 
     def close(self) -> None:
-        """Flushes and closes."""
-        self._all.close()
+        """Writes what is left, and closes."""
+        try:
+            self._saver.close()
+        finally:
+            self._writers.close()
+
+    def _keep_error(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except OSError as error:
+            self._error = self._error or error
 
 
 class Nowhere(io.TextIOBase):
@@ -46,18 +95,3 @@ class Nowhere(io.TextIOBase):
     def write(self, text: str) -> int:
         """Drops `text`."""
         return len(text)
-
-
-def check_writable(model_dir: Path) -> None:
-    """Checks that `model_dir` can be made and written, without making it.
-
-    Raises:
-      UsageError: it cannot.
-    """
-    folder = model_dir
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UsageError(f"--model_dir={model_dir}: {folder} is a file, not a folder. Choose another folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--model_dir={model_dir}: {folder} cannot be written. Choose another folder.")

@@ -32,7 +32,7 @@ def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any
 
 def _packed(nest: Any) -> list[tf.Tensor]:
     """One vector a dtype."""
-    tensors = tf.nest.flatten(nest)
+    tensors = [tf.cast(tensor, _sent_as(tensor.dtype)) for tensor in tf.nest.flatten(nest)]
     return [tf.concat([tf.reshape(tensors[i], [-1]) for i in places], 0) for places in _by_dtype(tensors)]
 
 
@@ -40,11 +40,17 @@ def _unpacked(vectors: list[tf.Tensor], like: list[tf.Tensor]) -> list[tf.Tensor
     found = {}
     for vector, places in zip(vectors, _by_dtype(like), strict=True):
         pieces = tf.split(vector, [math.prod(like[i].shape) for i in places])
-        found |= {i: tf.reshape(piece, like[i].shape) for i, piece in zip(places, pieces, strict=True)}
+        found |= {i: tf.cast(tf.reshape(p, like[i].shape), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
     return [found[i] for i in range(len(like))]
 
 
 def _by_dtype(tensors: list[tf.Tensor]) -> list[list[int]]:
-    """The places of the tensors of each dtype."""
-    places = sorted(range(len(tensors)), key=lambda i: (tensors[i].dtype.name, i))
-    return [list(group) for _, group in itertools.groupby(places, key=lambda i: tensors[i].dtype)]
+    """The places of the tensors that are sent as each dtype."""
+    names = [_sent_as(tensor.dtype).name for tensor in tensors]
+    places = sorted(range(len(tensors)), key=lambda i: (names[i], i))
+    return [list(group) for _, group in itertools.groupby(places, key=lambda i: names[i])]
+
+
+def _sent_as(dtype: tf.DType) -> tf.DType:
+    """TensorFlow 2.21 has no collective of bfloat16 on CPUs; the sum is the better for it."""
+    return tf.float32 if dtype == tf.bfloat16 else dtype

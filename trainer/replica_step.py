@@ -56,9 +56,10 @@ class ReplicaStep:
         self._registry = registry
         self._accumulator = accumulator
 
-    def evaluate(self, batch: Any, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the packed tallies of a batch; zeros if none of its rows count (a borrowed row)."""
-        return self._run(batch, rows > 0)[1]
+    def evaluate(self, batch: Any, share: Share) -> tf.Tensor:
+        """Returns the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
+        with working_on(share), ForwardState().dropped(share, self._model):
+            return self._run(batch, share.rows > 0)[1]
 
     def differentiate(
         self,
@@ -77,14 +78,15 @@ class ReplicaStep:
           scale: the optimizer's loss scaling.
           forward_state: takes what the forward pass would assign.
         """
-        with tf.GradientTape() as tape, working_on(share), forward_state.taken(share, self._model) as taking:
-            loss, packed = self._run(batch, share.rows > 0)
-            objective = scale(loss.value)
-            state = taking.contribution()
-        gradients = tape.gradient(objective, variables)
-        # Dense, so that the sum over replicas has one row a row, and its norm does not depend on their number.
-        dense = {i: tf.convert_to_tensor(g) for i, g in enumerate(gradients) if g is not None}
-        return Contribution(dense, loss, packed, state)
+        with working_on(share):
+            with tf.GradientTape() as tape, forward_state.taken(share, self._model) as taking:
+                loss, packed = self._run(batch, share.rows > 0)
+                objective, unscale = _objective(loss.value, share, scale)
+                state = taking.contribution()
+            with forward_state.dropped(share, self._model):  # a rematerialised layer runs again, with the same seeds
+                gradients = tape.gradient(objective, variables)
+        found = {i: g for i, g in enumerate(gradients) if g is not None}
+        return Contribution({i: _dense(unscale(g), variables[i]) for i, g in found.items()}, loss, packed, state)
 
     def _run(self, batch: Any, active: tf.Tensor) -> tuple[Tally, tf.Tensor]:
         with self._registry.recording() as recorder:
@@ -100,6 +102,23 @@ class ReplicaStep:
             return loss
         penalty = tf.add_n([tf.cast(penalty, loss.value.dtype) for penalty in self._model.losses])
         return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
+
+
+def _objective(loss: tf.Tensor, share: Share, scale: Callable) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """What is differentiated, and what makes its gradient that of the loss.
+
+    A scaled loss must have the size of a mean, or half precision would overflow the sooner the larger the batch; divided by
+    the same number on all replicas, so that one scale is right for all.
+    """
+    if scale(loss) is loss:
+        return loss, tf.convert_to_tensor
+    examples = tf.cast(share.examples, loss.dtype)
+    return scale(loss / examples), lambda gradient: tf.convert_to_tensor(gradient) * tf.cast(examples, gradient.dtype)
+
+
+def _dense(gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
+    """With one row a row, so that a sum over replicas and its norm do not depend on their number; of a known shape."""
+    return tf.ensure_shape(gradient, variable.shape)
 
 
 def _only_if(active: tf.Tensor, tally: Tally) -> Tally:

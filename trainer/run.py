@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..metrics.writers import ConsoleWriter, Summary
 from ..metrics.writers.speed import Stopwatch
+from . import preemption
 from .averaged_weights import AveragedWeights
-from .checkpoints import Saver
+from .errors import NonFiniteError, PreemptedError
+from .eval_loop import EvaluationStopped
 from .evaluation import Evaluation
-from .outputs import Nowhere, RunWriters
+from .outputs import Outputs
+from .rollbacks import Rollbacks
 from .schedule import Schedule
 from .summaries import Summaries
 from .training import Training
 
 
 class Run:
-    """Trains, summarises, evaluates and saves by a schedule. A context manager: it closes its writers.
+    """Trains, summarises, evaluates and saves by a schedule. A context manager: it closes what it writes to.
 
     Args:
       trainer: what the actions are given.
@@ -29,9 +30,11 @@ class Run:
       evaluation: what is evaluated; None does not evaluate.
       averaged: the weights that it is evaluated with.
       schedule: when.
-      model_dir: where it writes; None writes nothing.
-      chief: whether this worker writes, to the model_dir and to the console.
-      keep_checkpoints: how many to keep.
+      saves: whether the run is saved at all; if so, each worker takes part.
+      outputs: what it writes to; None on a worker that does not write.
+      stream: the console.
+      agree: tells all workers of each answer whether one of them says yes; all call it at the same moments.
+      rollbacks: how often in a row the weights may go back to the last checkpoint's.
       global_batch_size: examples a step, for the speed.
       actions: called with each summary.
     """
@@ -44,9 +47,11 @@ class Run:
         evaluation: Evaluation | None,
         averaged: AveragedWeights,
         schedule: Schedule,
-        model_dir: Path | None,
-        chief: bool,
-        keep_checkpoints: int,
+        saves: bool,
+        outputs: Outputs | None,
+        stream: TextIO,
+        agree: Callable[..., list[bool]],
+        rollbacks: Rollbacks,
         global_batch_size: int,
         actions: Sequence[Callable[[Any, Summary], None]],
     ):
@@ -54,12 +59,12 @@ class Run:
         self._evaluation = evaluation
         self._averaged = averaged
         self._schedule = schedule
-        self._console = ConsoleWriter(sys.stdout if chief else Nowhere(), schedule.train_steps, global_batch_size)
-        self._saves = model_dir is not None
-        writes = model_dir is not None and chief
-        self._writers = RunWriters(model_dir) if writes else None
-        self._saver = Saver(training.state(), model_dir / "checkpoints", keep_checkpoints) if writes else None
-        files = [self._writers.write] if self._writers else []
+        self._saves = saves
+        self._outputs = outputs
+        self._agree = agree
+        self._rollbacks = rollbacks
+        self._console = ConsoleWriter(stream, schedule.train_steps, global_batch_size)
+        files = [outputs.write] if outputs else []
         self._summaries = Summaries(
             training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
         )
@@ -73,66 +78,106 @@ class Run:
 
     def __exit__(self, *error) -> None:
         try:
-            if self._writers:
-                self._writers.close()
+            if self._outputs:
+                self._outputs.close()
         finally:
             self._console.close()
 
     def to_the_end(self) -> dict[str, dict[str, Any]]:
-        """Runs up to `train_steps`; returns the last evaluation, dataset -> metric -> value."""
+        """Runs up to `train_steps`; returns the last evaluation, dataset -> metric -> value.
+
+        Raises:
+          PreemptedError: it was asked to stop, and has saved where it is.
+          CheckpointError, OutputError: it cannot write any more.
+        """
         end = self._schedule.train_steps
-        if self._step >= end:
+        if self._outputs:
+            self._outputs.rewind_to(self._step)
+        if self._rollbacks.allowed and self._step == 0:
+            self._save()
+        if self._evaluation_is_left():
+            self._after_step()
+        elif self._step >= end:
             self._console.note(
                 f"Nothing to do: {self._step} of {end} steps are done. Raise Trainer.train_steps to go on."
             )
-            return {}
-        if self._writers:
-            self._writers.rewind_to(self._step)
         while self._step < end:
             self._train()
-            self._after_loop()
+            self._summarize()
+            self._after_step()
         self._summaries.settle()
+        if self._outputs:
+            self._outputs.settle()
         return self._evaluated
 
+    def _evaluation_is_left(self) -> bool:
+        """Whether the run was stopped in the evaluation of the step that it goes on from."""
+        left = self._step > 0 and self._training.progress.evaluated != self._step
+        return left and self._evaluation is not None and self._schedule.evaluates(self._step)
+
     def _train(self) -> None:
-        steps = self._schedule.loop_steps(self._step)
-        finite = self._training.loop.run(steps)
+        finite = self._training.loop.run(self._schedule.loop_steps(self._step))
         self._step = self._training.step
         self._summaries.settle()
         if not finite:
-            raise self._training.non_finite_error()
+            self._roll_back(self._training.non_finite_error())
         self._console.progress(self._step)
 
-    def _after_loop(self) -> None:
+    def _roll_back(self, error: NonFiniteError) -> None:
+        """Goes on with the last checkpoint's weights and the next batch, if that is allowed; else raises the error."""
+        if self._outputs is not None:
+            self._outputs.settle()
+        self._rollbacks.go_back(self._training, error)
+        self._step = self._training.step
+        self._save()
+
+    def _summarize(self) -> None:
+        if self._schedule.summarizes(self._step):
+            self._summaries.defer(self._step, self._training.drain(), self._lap(), self._training.known())
+
+    def _after_step(self) -> None:
+        """Evaluates and saves if it is time, or if it is asked to stop; and stops then."""
         step, schedule = self._step, self._schedule
-        if schedule.summarizes(step):
-            self._summaries.defer(step, self._training.drain(), self._lap(), self._training.learning_rates())
-        evaluates = self._evaluation is not None and schedule.evaluates(step)
-        saves = self._saves and schedule.saves(step)
-        if not (evaluates or saves):
-            return
-        self._summaries.settle()
-        with self._console.paused(), self._watch.paused():
-            if evaluates:
-                self._evaluate()
-            if saves:
-                self._save()
+        saves = schedule.saves(step)
+        if saves:
+            self._rollbacks.forgive()
+        if self._evaluation is not None and schedule.evaluates(step):
+            saves |= self._evaluate()
+        stops, fails = self._agree(preemption.requested(), self._fails())
+        if self._saves and (saves or stops or fails):
+            self._save()
+        if stops:
+            raise PreemptedError(f"Stopped after step {step}.")
+
+    def _fails(self) -> bool:
+        if self._outputs is None:
+            return False
+        self._outputs.check()
+        return self._outputs.failing
 
     def _lap(self) -> float:
         """Seconds since the last train summary, without evaluations and checkpoints."""
         before, self._lap_start = self._lap_start, self._watch.elapsed()
         return self._lap_start - before
 
-    def _evaluate(self) -> None:
-        with self._averaged.in_use():
-            summaries = self._evaluation.run(self._step)
+    def _evaluate(self) -> bool:
+        """Evaluates, unless it is asked to stop; returns whether this is the best so far."""
+        self._summaries.settle()
+        try:
+            with self._console.paused(), self._watch.paused(), self._averaged.in_use():
+                summaries = self._evaluation.run(self._step, stop=lambda: self._agree(preemption.requested())[0])
+        except EvaluationStopped:
+            return False
         for name, summary in summaries.items():
             self._evaluated[name] = dict(summary.metrics)
             self._summaries.emit(summary)
+        progress = self._training.progress
+        progress.evaluated = self._step
+        return progress.best.consider(self._step, self._evaluated)
 
     def _save(self) -> None:
-        self._training.hold()
-        if self._saver is not None:
-            # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
-            self._writers.flush()
-            self._saver.save(self._step)
+        self._summaries.settle()
+        with self._console.paused(), self._watch.paused():
+            self._training.hold()
+            if self._outputs is not None:
+                self._outputs.save(self._step)

@@ -12,6 +12,7 @@ from ..metrics.errors import UsageError
 from .cluster import environment, sigterm
 from .cluster.cpu_replicas import AllDevicesStrategy, tensorflow_is_in_use
 from .cluster.deadline import ends_process_after
+from .cluster.devices import check_equal_devices
 from .cluster.place import Place
 from .cluster.rendezvous import wait_for_workers
 from .quiet import quiet_stderr
@@ -78,7 +79,9 @@ def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strateg
             )
         wait_for_workers(place, start_timeout)
         with ends_process_after(start_timeout), sigterm.kept(), quiet_stderr():
-            _made.append(AllDevicesStrategy(_resolver(place)))
+            strategy = AllDevicesStrategy(_resolver(place))
+        check_equal_devices(place)
+        _made.append(strategy)
     return _made[0]
 
 

@@ -41,6 +41,12 @@ def make_exact(model: keras.Model, communicates: bool, compiled: bool) -> None:
         layer._moments = _Moments(layer._reduction_axes)
 
 
+def local_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The trained BatchNorm layers that normalise by each replica's own share."""
+    layers = (layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization))
+    return [layer for layer in layers if layer.trainable and not layer.synchronized]
+
+
 class _Moments:
     """Mean and variance over the examples of all replicas, by two sums: the second is of squared differences."""
 

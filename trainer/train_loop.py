@@ -16,6 +16,7 @@ from .gradient_sums import GradientSums
 from .reduction import sum_over_replicas
 from .replica_step import Contribution, ReplicaStep
 from .share import Share, share_of
+from .skips import Skips
 from .update import Update
 
 
@@ -39,6 +40,7 @@ class TrainLoop:
       scale_loss: the optimizer's loss scaling.
       step: int64 scalar variable, the steps done so far; advanced by `run`.
       accumulation: how many steps' gradients are added up before each update.
+      allowed_skips: how many updates in a row may be left out because the loss or a gradient is not finite.
       jit_compile: compile forward and backward with XLA.
     """
 
@@ -54,6 +56,7 @@ class TrainLoop:
         scale_loss: Callable[[tf.Tensor], tf.Tensor],
         step: tf.Variable,
         accumulation: int = 1,
+        allowed_skips: int = 0,
         jit_compile: bool = False,
     ):
         self._replica_step = replica_step
@@ -65,6 +68,7 @@ class TrainLoop:
         self._scale_loss = scale_loss
         self._step = step
         self._sums = GradientSums(strategy, accumulation)
+        self.skips = Skips(allowed_skips)
         self._forward_state = ForwardState()
         self._differentiate = (
             tf.function(self._contribution, autograph=False, jit_compile=True) if jit_compile else self._contribution
@@ -81,10 +85,10 @@ class TrainLoop:
         self._run.get_concrete_function(tf.TensorSpec([], tf.int64))
 
     def run(self, num_steps: int) -> bool:
-        """Runs `num_steps` steps; returns whether all of them were finite.
+        """Runs `num_steps` steps; returns whether it ran all of them.
 
-        At the first step whose loss or gradient is not, it stops before the update: the weights are those before
-        that step, and `step` does not count it.
+        A step whose loss or gradient is not finite is without update. Where no more of these are allowed, it stops: the
+        weights are those before that step, and `step` does not count it.
         """
         return bool(self._run(tf.constant(num_steps, tf.int64)))
 
@@ -105,33 +109,43 @@ class TrainLoop:
         """What the forward pass changes: moving statistics and seeds; known once the loop was traced."""
         return self._forward_state.variables
 
+    @property
+    def restored_replicas(self) -> int:
+        """After a restore and before `release`: how many replicas the checkpoint is of."""
+        return self._accumulator.restored_replicas
+
     def state(self) -> dict[str, Any]:
         """What of the sums a checkpoint has to hold; known once the loop was traced."""
         gradient_sums = {str(i): total.rows for i, total in enumerate(self._sums.state())}
-        return {**self._accumulator.state(), "gradient_sums": tf.train.Checkpoint(**gradient_sums)}
+        return {
+            **self._accumulator.state(),
+            "gradient_sums": tf.train.Checkpoint(**gradient_sums),
+            "skips": self.skips.state(),
+        }
 
     def _loop(self, num_steps: tf.Tensor) -> tf.Tensor:
         first = self._step.read_value()
         plan = self._feed.plan(first, num_steps)
 
-        def more(i, finite):
-            return finite & (i < num_steps)
+        def more(i, goes_on):
+            return goes_on & (i < num_steps)
 
         def body(i, _):
-            finite = self._one_step(plan, i, first + i)
-            return i + tf.cast(finite, tf.int64), finite
+            goes_on = self._one_step(plan, i, first + i)
+            return i + tf.cast(goes_on, tf.int64), goes_on
 
-        done, finite = tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)])
+        done, goes_on = tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)])
         self._step.assign_add(done)
-        return finite
+        return goes_on
 
     def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         part, examples = self._feed.fetch(plan, i)
         gradients, loss, packed, state = self._strategy.run(carry(self._replica), args=(part, examples))
-        self._accumulator.add(packed)
-        finite = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
+        finite, updates = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
+        # A step that stops the run keeps its metrics, which tell what is not finite.
+        self._accumulator.add(packed, keep=finite if self.skips.allowed else None)
         self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=finite)
-        return finite
+        return self.skips.count(step, finite, updates)
 
     def _replica(self, part: Any, examples: tf.Tensor) -> Contribution:
         context = tf.distribute.get_replica_context()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,25 @@ import tensorflow as tf
 from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import Summary
-from . import arguments, checkpoints, workers
+from . import arguments, checkpoints, lock, workers
 from .averaged_weights import AveragedWeights
+from .checkpoint_folder import CheckpointFolder
 from .evaluation import Evaluation
 from .initial_weights import load_weights
 from .invariance import Comparison, compare
 from .layers import freeze
 from .modeling import build_model, noted
 from .optimizers import adopt
-from .outputs import check_writable
+from .outputs import CHECKPOINTS, Nowhere, Outputs
 from .prediction import first_batch, predict
+from .progress import Progress
+from .retention import Best, Retention
+from .rollbacks import Rollbacks
 from .run import Run
 from .schedule import Schedule
 from .task import Task
 from .training import Training
+from .writable import check_writable
 
 
 @gin.register(module="tallyloop")
@@ -59,6 +65,10 @@ class Trainer:
       eval_interval: steps between evaluations.
       checkpoint_interval: steps between checkpoints.
       keep_checkpoints: how many of the newest checkpoints to keep.
+      keep_every: keep the checkpoints at multiples of so many steps for good; None keeps none.
+      best_metric: an eval metric, as NAME, or DATASET/NAME with several datasets. The checkpoint where it was best is saved
+        at once and kept, and `checkpoints/best.json` names it. None looks for no best.
+      best_mode: "max" or "min": which value of `best_metric` is better; it is never guessed.
       seed: of the weights and of dropout; None draws one.
       deterministic: use TensorFlow's deterministic kernels only, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
@@ -69,6 +79,11 @@ class Trainer:
       initial_weights: a checkpoint, or a .keras file, that a new run takes its first weights from, where names and shapes
         agree. What was and was not loaded is logged. A run that continues does not look at it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
+      on_nonfinite: what to do when the loss or a gradient is NaN or infinite, always before the update. "halt" stops the run
+        and names the step; "skip" leaves the update out and counts it as the metric `skipped`; "rollback" goes back to the
+        weights and the optimizer of the last checkpoint, and goes on with the batch after the bad one.
+      max_consecutive_skips: so many updates in a row may be skipped, or rolled back, before the run stops: more are no
+        accident of the data.
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker.
       model_dir: where the run writes, and what a rerun continues; None writes nothing.
 
@@ -89,6 +104,9 @@ class Trainer:
         eval_interval: int = 1000,
         checkpoint_interval: int = 1000,
         keep_checkpoints: int = 3,
+        keep_every: int | None = None,
+        best_metric: str | None = None,
+        best_mode: str | None = None,
         seed: int | None = 0,
         deterministic: bool = False,
         jit_compile: bool = False,
@@ -97,6 +115,8 @@ class Trainer:
         freeze: Sequence[str] = (),
         initial_weights: str | Path | None = None,
         initial_weights_map: Mapping[str, str] | None = None,
+        on_nonfinite: str = "halt",
+        max_consecutive_skips: int = 10,
         actions: Sequence[Callable[[Any, Summary], None]] = (),
         model_dir: str | Path | None = None,
     ):
@@ -112,7 +132,11 @@ class Trainer:
             eval_interval=arguments.positive("eval_interval", eval_interval),
             checkpoint_interval=arguments.positive("checkpoint_interval", checkpoint_interval),
         )
-        self._keep_checkpoints = arguments.positive("keep_checkpoints", keep_checkpoints)
+        self._retention = Retention(
+            arguments.positive("keep_checkpoints", keep_checkpoints),
+            None if keep_every is None else arguments.positive("keep_every", keep_every),
+            Best(*arguments.best(best_metric, best_mode, self._eval_datasets)),
+        )
         self._seed = arguments.seed(seed)
         self._jit_compile = jit_compile
         arguments.make_deterministic(deterministic, self._seed)
@@ -121,6 +145,8 @@ class Trainer:
         self._freeze = arguments.patterns("freeze", freeze)
         self._initial_weights = initial_weights
         self._initial_weights_map = arguments.replacements("initial_weights_map", initial_weights_map)
+        self._on_nonfinite = arguments.on_nonfinite(on_nonfinite, model_dir)
+        self._max_skips = arguments.positive("max_consecutive_skips", max_consecutive_skips)
         self._actions = arguments.as_actions(actions)
         self._model_dir = None if model_dir is None else Path(model_dir)
         self._loaded: str | None = None  # "model": weights alone, to evaluate; "all": what training continues from
@@ -201,9 +227,11 @@ class Trainer:
         if folder is None and self._model_dir is None:
             raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
         target = Path(folder) if folder is not None else self._model_dir / "export"
-        target.mkdir(parents=True, exist_ok=True)
         with self._weights_of(checkpoint):
-            self._task.export(self.model, target)
+            if workers.is_chief(self.strategy):
+                target.mkdir(parents=True, exist_ok=True)
+                self._task.export(self.model, target)
+        workers.wait_for_all(self.strategy)
         return target
 
     def prepare(self, train: bool = True, evaluate: bool = True) -> None:
@@ -217,6 +245,7 @@ class Trainer:
                 self._training.trace()
         if evaluate:
             self._evaluation.trace()
+            self._retention.best.check_name(self._evaluation.paths)
         if train:
             self._resume()
 
@@ -267,7 +296,9 @@ class Trainer:
             strategy=self.strategy,
             dataset=self._train_dataset,
             step=self._step,
+            progress=Progress(self._retention.best),
             accumulation=self._accumulation,
+            allowed_skips=self._max_skips if self._on_nonfinite == "skip" else 0,
             clip_global_norm=self._clip_global_norm,
             jit_compile=self._jit_compile,
         )
@@ -294,11 +325,15 @@ class Trainer:
     def _resume(self) -> None:
         """Continues from the newest checkpoint, unless that or training has happened already."""
         if self._loaded != "all" and self._checkpoint_folder is not None:
-            self._training.restore_newest(self._checkpoint_folder)
+            self._training.restore_newest(CheckpointFolder(self._checkpoint_folder))
             self._check_same_step()
+        self._load_initial_weights()
+        self._loaded = "all"
+
+    def _load_initial_weights(self) -> None:
+        """Loads them into a run that is at its start, and only then."""
         if self._loaded is None and self.step == 0 and self._initial_weights is not None:
             load_weights(self.model, self._initial_weights, self._initial_weights_map)
-        self._loaded = "all"
 
     def _check_same_step(self) -> None:
         """Workers that do not share their storage would restore different checkpoints, or none."""
@@ -315,14 +350,16 @@ class Trainer:
         """Within it, the weights and the step are those of a checkpoint: the given one, or, in a trainer that has not
         trained or loaded yet, the newest. A trainer that has trained gets its own back afterwards. Where the optimizer
         keeps averages of the weights, these are used."""
-        state = checkpoints.model_state(self.model, self._step, self._averaged.optimizer)
+        state = checkpoints.model_state(self._task, self.model, self._step, self._averaged.optimizer)
         if checkpoint is None and self._loaded is None and self._checkpoint_folder is not None:
             checkpoint = checkpoints.latest(self._checkpoint_folder)
         kept = self._evaluated_variables if checkpoint and self._loaded == "all" else []
         values = [variable.numpy() for variable in kept]
         if checkpoint is not None:
             checkpoints.restore(state, str(checkpoint))
-            self._loaded = self._loaded or "model"
+        else:
+            self._load_initial_weights()
+        self._loaded = self._loaded or "model"
         try:
             with self._averaged.in_use():
                 yield
@@ -333,26 +370,39 @@ class Trainer:
     @property
     def _evaluated_variables(self) -> list:
         optimizer = self._averaged.optimizer
-        return [*self.model.variables, self._step, *(optimizer.variables if optimizer else ())]
+        owned = checkpoints.owned_variables(self._task)
+        return [*self.model.variables, *owned, self._step, *(optimizer.variables if optimizer else ())]
 
     @property
     def _checkpoint_folder(self) -> Path | None:
-        return None if self._model_dir is None else self._model_dir / "checkpoints"
+        return None if self._model_dir is None else self._model_dir / CHECKPOINTS
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
-        self.prepare(evaluate=evaluation is not None)
-        with Run(
+        chief = workers.is_chief(self.strategy)
+        with lock.held(self._model_dir) if self._model_dir and chief else contextlib.nullcontext():
+            self.prepare(evaluate=evaluation is not None)
+            with self._run(evaluation, chief) as run:
+                evaluated = run.to_the_end()
+        workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
+        return evaluated
+
+    def _run(self, evaluation: Evaluation | None, chief: bool) -> Run:
+        writes = self._model_dir is not None and chief
+        return Run(
             trainer=self,
             training=self._training,
             evaluation=evaluation,
             averaged=self._averaged,
             schedule=self._schedule,
-            model_dir=self._model_dir,
-            chief=workers.is_chief(self.strategy),
-            keep_checkpoints=self._keep_checkpoints,
+            saves=self._model_dir is not None,
+            outputs=Outputs(self._model_dir, self._training.state(), self._retention) if writes else None,
+            stream=sys.stdout if chief else Nowhere(),
+            agree=partial(workers.any_of, self.strategy),
+            rollbacks=Rollbacks(
+                self.strategy,
+                CheckpointFolder(self._checkpoint_folder) if self._model_dir else None,
+                self._max_skips if self._on_nonfinite == "rollback" else 0,
+            ),
             global_batch_size=self._train_dataset.global_batch_size,
             actions=self._actions,
-        ) as run:
-            evaluated = run.to_the_end()
-        workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
-        return evaluated
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,11 +12,14 @@ from ..metrics.accumulator import Accumulator, Drained
 from ..metrics.registry import MetricRegistry
 from ..metrics.writers import Summary
 from . import checkpoints
+from .checkpoint_folder import CheckpointFolder
 from .errors import NonFiniteError
+from .layers import layers_of, refuse_stateful
 from .optimizers import constant_rates, parts, scheduled_rates
+from .progress import Progress
 from .replica_step import ReplicaStep
 from .summaries import replicas_named, summarize
-from .sync_batch_norm import make_exact
+from .sync_batch_norm import local_batch_norms, make_exact
 from .task import Task
 from .train_loop import TrainLoop
 from .update import Update
@@ -34,7 +35,9 @@ class Training:
       strategy: the replicas.
       dataset: the train data.
       step: the step variable, advanced by the loop.
+      progress: what else was done; saved with it.
       accumulation: steps an update.
+      allowed_skips: how many updates in a row may be left out as they are not finite.
       clip_global_norm: the largest gradient norm, or None.
       jit_compile: compile forward and backward with XLA.
     """
@@ -48,17 +51,23 @@ class Training:
         strategy: tf.distribute.Strategy,
         dataset: Input,
         step: tf.Variable,
+        progress: Progress,
         accumulation: int,
+        allowed_skips: int,
         clip_global_norm: float | None,
         jit_compile: bool,
     ):
         self.registry = MetricRegistry(task.metrics)
+        self.progress = progress
+        self._task = task
         self._model = model
+        self._replicas = strategy.num_replicas_in_sync
         self._step = step
         self._accumulation = accumulation
         self._feed = dataset.open_train()
         self._accumulator = Accumulator(strategy, self.registry)
         self._optimizer = optimizer
+        refuse_stateful(model, self._replicas)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=jit_compile)
         self._configured_rates = tf.Variable(constant_rates(optimizer), trainable=False, dtype=tf.float64)
         self.loop = TrainLoop(
@@ -71,6 +80,7 @@ class Training:
             scale_loss=optimizer.scale_loss,
             step=step,
             accumulation=accumulation,
+            allowed_skips=allowed_skips,
             jit_compile=jit_compile,
         )
 
@@ -86,23 +96,53 @@ class Training:
     def state(self) -> tf.train.Checkpoint:
         """What a checkpoint holds."""
         data = tf.train.Checkpoint(**self._feed.checkpoint_items())
-        more = {"data": data, "configured_learning_rates": self._configured_rates, **self.loop.state()}
-        return checkpoints.run_state(self._model, self._optimizer, self._step, self.loop.forward_variables, more)
+        more = {
+            "data": data,
+            "progress": self.progress.state(),
+            "configured_learning_rates": self._configured_rates,
+            **self.loop.state(),
+        }
+        return checkpoints.run_state(
+            self._task, self._model, self._optimizer, self._step, self.loop.forward_variables, more
+        )
 
     def hold(self) -> None:
         """Before a checkpoint, on every worker: brings to `state` what is spread over the replicas."""
         self.loop.hold()
 
-    def restore_newest(self, folder: Path) -> bool:
+    def restore_newest(self, folder: CheckpointFolder) -> bool:
         """Continues from the newest checkpoint in `folder`; returns whether there was one."""
         configured = self._configured_rates.numpy()
         if checkpoints.restore_newest(self.state(), folder) is None:
             return False
+        self._warn_of_other_replicas()
         if not self.loop.release():
             logging.warning("The metrics are others than in the checkpoint: the next train summary starts at its step.")
         self._apply_configured_rates(configured)
+        self.progress.best.restored()
         self._feed.seek(self.step)
         return True
+
+    def _warn_of_other_replicas(self) -> None:
+        """Layers whose results depend on how many replicas there are cannot go on exactly on another number of them."""
+        before = self.loop.restored_replicas
+        if before == self._replicas:
+            return
+        dependent = [layer.name for layer in layers_of(self._model) if hasattr(layer, "seed_generator")]
+        dependent += [layer.name for layer in local_batch_norms(self._model)]
+        if dependent:
+            logging.warning(
+                "The checkpoint is of %d replicas, and there are %d: %s will not go on exactly. Layers that would are "
+                "models.InvariantDropout and BatchNormalization(synchronized=True).",
+                before,
+                self._replicas,
+                ", ".join(dependent),
+            )
+
+    def roll_back(self, path: str) -> None:
+        """Takes model and optimizer from a checkpoint, and goes on with the batch after the one that stopped the loop."""
+        checkpoints.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
+        self._step.assign_add(1)
 
     def _apply_configured_rates(self, configured: np.ndarray) -> None:
         """A learning rate that was changed in the config wins over the checkpoint's; one that an action set does not."""
@@ -112,9 +152,9 @@ class Training:
             if rate != before and not np.isnan(rate):
                 part.learning_rate = rate
 
-    def learning_rates(self) -> dict[str, float]:
-        """The learning rates that follow a schedule, by metric path."""
-        return scheduled_rates(self._optimizer)
+    def known(self) -> dict[str, float]:
+        """Metrics that are no tallies: learning rates that follow a schedule, and the number of updates left out."""
+        return {**scheduled_rates(self._optimizer), **self._skipped()}
 
     def drain(self) -> Drained:
         """The metrics' sums since the last drain."""
@@ -122,7 +162,18 @@ class Training:
 
     def summarize(self, step: int, seconds: float) -> Summary:
         """The metrics since the last drain, finished; `seconds` is the time that they span."""
-        return summarize(self.registry, self.drain(), step, "train", seconds, self.learning_rates())
+        return summarize(self.registry, self.drain(), step, "train", seconds, self.known())
+
+    def _skipped(self) -> dict[str, float]:
+        """Where updates may be left out, how many were since the last call, as the metric `skipped`; and says so."""
+        skips = self.loop.skips
+        if not skips.allowed:
+            return {}
+        count = skips.take()
+        if count:
+            where = f"the last at step {skips.last + 1}: {self._feed.describe(skips.last)}"
+            logging.warning("%d updates were left out, as the loss or a gradient was not finite; %s.", count, where)
+        return {"skipped": float(count)}
 
     def non_finite_error(self) -> NonFiniteError:
         """What to raise when the loop has stopped at a step that is not finite."""
@@ -130,7 +181,10 @@ class Training:
         named = ", ".join(f"{path} on {replicas_named(replicas)}" for path, replicas in found.items()) or "a gradient"
         first = self.step - self.step % self._accumulation
         steps = f"Step {self.step + 1}" if self._accumulation == 1 else f"Steps {first + 1} to {self.step + 1}"
+        allowed = self.loop.skips.allowed
+        row = f", after {allowed} in a row that were left out" if allowed else ""
         return NonFiniteError(
-            f"{steps}: not finite: {named}. Training stopped before the update: the weights are those "
-            f"after step {first}. A lower learning rate or Trainer.clip_global_norm often helps."
+            f"{steps}: not finite: {named}{row}. Training stopped before the update: the weights are those "
+            f"after step {first}. It was {self._feed.describe(self.step)}. A lower learning rate or "
+            "Trainer.clip_global_norm often helps."
         )

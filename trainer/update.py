@@ -58,7 +58,15 @@ class Update:
         if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # which wants a gradient, or None, for each
             by_position = dict.fromkeys(range(len(self._variables))) | dict(zip(by_position, gradients, strict=True))
             gradients = list(by_position.values())
-        self._optimizer.apply(gradients, [self._variables[position] for position in by_position])
+        try:
+            self._optimizer.apply(gradients, [self._variables[position] for position in by_position])
+        except ValueError as error:
+            if "No gradients provided" not in str(error):
+                raise
+            raise UsageError(
+                "Trainer.optimizer: the task's loss depends on no variable of one of MultiOptimizer's groups: leave that "
+                "group out, or freeze its layers."
+            ) from error
 
     def _finite(self, gradients: list[tf.Tensor], loss: Tally) -> tf.Tensor:
         checks = [tf.math.is_finite(loss.value)]

@@ -42,6 +42,11 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
         _sum(strategy, np.zeros(1, np.int64))
 
 
+def any_of(strategy: tf.distribute.Strategy, *mine: bool) -> list[bool]:
+    """Tells all workers for each question whether one of them says yes; each must call it with its own answers."""
+    return [bool(yes) for yes in _sum(strategy, np.array(mine, np.int64))] if is_multi_worker(strategy) else list(mine)
+
+
 def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
     """Returns the text of each worker, in their order; each must call it with its own."""
     if not is_multi_worker(strategy):

@@ -197,3 +197,79 @@ def _worker_of(launcher, index):
         if f"TALLYLOOP_WORKER={index}" in Path(f"/proc/{pid}/environ").read_text().split("\0"):
             return int(pid)
     raise AssertionError(f"worker {index} of {launcher} is not there")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(command, trained, short, workers, number):
+    """One worker gets the signal: all save at the same step, and exit with 42; the same command continues."""
+    if workers == 2 and number == signal.SIGINT:
+        pytest.skip("the launcher passes both signals on in the same way, and one run of two workers takes 15 s")
+    flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", *short]
+    flags += ["--import_module=slow", PARAM + "Trainer.actions=[@slow]", PARAM + "Trainer.summary_interval=5"]
+    flags += ["--workers=2", MANY] if workers == 2 else []
+    (command.folder / "slow.py").write_text(
+        "import time\n\nimport gin\n\n\n@gin.register\ndef slow(trainer, summary):\n    time.sleep(0.3)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tallyloop.trainer", *flags],
+        cwd=command.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for(command.model_dir / "metrics.jsonl", run)
+    os.kill(_worker_of(run.pid, 1) if workers == 2 else run.pid, number)
+    error = run.communicate(timeout=60)[1]
+    assert run.returncode == 42, error
+    assert "The same command continues." in error
+    assert "Traceback" not in error
+    done = command.raw(*flags)
+    assert done.returncode == 0, done.stderr
+    last, same = command.lines()[-1], trained.lines()[-1]
+    assert (last["step"], last["split"], last["counts"]) == (60, "eval", same["counts"])
+    assert last["metrics"] == pytest.approx(same["metrics"], rel=1e-4 if workers == 2 else 1e-9)
+    assert [line["step"] for line in command.lines() if line["split"] == "train"] == list(range(5, 61, 5))
+
+
+def test_workers_with_different_numbers_of_devices(command):
+    addresses = [f"localhost:{port}" for port in _free_ports(2)]
+    given = [
+        sys.executable,
+        "-m",
+        "tallyloop.trainer",
+        "--gin_file=digits.gin",
+        f"--model_dir={command.model_dir}",
+        MANY,
+    ]
+    workers = [
+        subprocess.Popen(
+            [*given, f"--virtual_cpus={index + 1}"],
+            cwd=command.folder,
+            env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    for worker in workers:
+        error = worker.communicate(timeout=120)[1]
+        assert worker.returncode == 2, error
+        assert "/job:worker/task:0 has 1, /job:worker/task:1 has 2" in error
+
+
+def test_a_stream_on_two_workers_and_on_with_one(command):
+    """30 steps on two workers, 30 more on one: the numbers of 60 on one; the stream goes on where it was."""
+    (command.folder / "streams.py").write_text(
+        "import gin\nimport tensorflow as tf\nfrom tallyloop.data import digits\n\n\n@gin.register\ndef stream():\n"
+        '    return tf.data.Dataset.from_tensor_slices(digits("train"))\n'
+    )
+    flags = ["--import_module=streams", PARAM + "train/Input.source=@stream", PARAM + "Trainer.summary_interval=20"]
+    steps = PARAM + "Trainer.train_steps="
+    command.ok(*flags, steps + "60")
+    other = command.folder / "other"
+    command.ok(*flags, steps + "30", "--workers=2", MANY, model_dir=other)
+    command.ok(*flags, steps + "60", model_dir=other)
+    for line, same in zip(command.lines(other)[-2:], command.lines()[-2:], strict=True):
+        assert (line["step"], line["split"]) == (same["step"], same["split"])
+        assert line["metrics"] == pytest.approx(same["metrics"], rel=1e-4)

@@ -275,3 +275,129 @@ def test_what_is_random_inside_a_loop_still_works(regression_task, rows, mirrore
     assert all(np.isfinite(v.numpy()).all() for v in trainer.model.variables)
     for variable in trainer.model.variables:
         assert len({copy.tobytes() for copy in on_replicas(variable)}) == 1, variable.path
+
+
+def test_another_number_of_replicas_is_told_where_it_matters(regression_task, make_trainer, tmp_path, caplog):
+    def run(folder, replicas, steps, *layers):
+        caplog.clear()
+        task = task_of(regression_task, *layers)
+        make_trainer(task, replicas=replicas, train_steps=steps, model_dir=tmp_path / folder).train()
+        return caplog.text
+
+    run("dropout", 2, 2, lambda: keras.layers.Dropout(0.5, name="drop"), norm(name="norm"))
+    said = run("dropout", 1, 4, lambda: keras.layers.Dropout(0.5, name="drop"), norm(name="norm"))
+    assert "The checkpoint is of 2 replicas, and there are 1:" in said
+    assert "drop, " in said
+    assert "norm" in said
+    run("plain", 2, 2, norm(synchronized=True))
+    assert "replicas" not in run("plain", 1, 4, norm(synchronized=True))
+
+
+def test_spectral_normalization_trains(regression_task, make_trainer):
+    """It assigns its kernel in the forward pass; the update must come after that, on any number of replicas."""
+
+    def trained(replicas):
+        layer = lambda: keras.layers.SpectralNormalization(keras.layers.Dense(4, use_bias=False))  # noqa: E731
+        keras.utils.set_random_seed(2)
+        trainer = make_trainer(task_of(regression_task, layer), data=32, replicas=replicas, train_steps=30)
+        first = trainer.model.layers[0].layer.kernel.numpy()
+        trainer.train()
+        last = trainer.model.layers[0].layer.kernel.numpy()
+        return first / np.linalg.norm(first), last / np.linalg.norm(last)
+
+    first, last = trained(1)
+    assert np.abs(last - first).max() > 0.1
+    np.testing.assert_allclose(trained(2)[1], last, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Dropout, None])
+def test_a_rematerialised_layer_runs_again_with_the_same_mask(regression_task, make_trainer, weights_of, layer):
+    from tallyloop.models import InvariantDropout
+
+    class Remat(regression_task):
+        def __init__(self, remat):
+            self.remat = remat
+
+        def build_model(self):
+            self.drop = (layer or InvariantDropout)(0.5, seed=4)
+            return keras.Sequential([keras.Input((3,)), keras.layers.Dense(6), self.drop, keras.layers.Dense(1)])
+
+        def loss(self, model, batch, training):
+            first, _, last = model.layers
+            call = lambda x: self.drop(x, training=training)  # noqa: E731
+            hidden = (keras.remat(call) if self.remat else call)(first(batch["x"]))
+            return (last(hidden)[:, 0] - batch["y"]) ** 2
+
+    def trained(remat):
+        keras.utils.set_random_seed(0)
+        trainer = make_trainer(Remat(remat), data=32, replicas=2, train_steps=4)
+        trainer.train()
+        return weights_of(trainer)
+
+    np.testing.assert_allclose(trained(True), trained(False), atol=1e-5)
+
+
+def test_evaluating_changes_no_state(regression_task, make_trainer, rows):
+    class Sampling(regression_task):
+        def build_model(self):
+            return keras.Sequential([keras.Input((3,)), norm()(), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+
+        def eval_step(self, model, batch):
+            return self.loss(model, batch, training=True)
+
+    trainer = make_trainer(Sampling(), replicas=2, evaluate=True)
+    before = [v.numpy() for v in trainer.model.variables]
+    assert trainer.evaluate() == trainer.evaluate()
+    for variable, value in zip(trainer.model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_what_the_task_holds_is_restored_to_evaluate(regression_task, make_trainer, tmp_path):
+    """A mean teacher, of no model, that evaluates."""
+
+    class Taught(regression_task):
+        def build_model(self):
+            self.teacher = super().build_model()
+            return super().build_model()
+
+        def train_step(self, model, batch):
+            for mine, its in zip(self.teacher.weights, model.weights, strict=True):
+                mine.assign(0.5 * mine + 0.5 * its)
+            return self.loss(model, batch, training=True)
+
+        def eval_step(self, model, batch):
+            return self.loss(self.teacher, batch, training=False)
+
+    trained = make_trainer(Taught(), evaluate=True, model_dir=tmp_path)
+    found = trained.train_and_eval()
+    assert make_trainer(Taught(), evaluate=True, model_dir=tmp_path).evaluate() == found
+    assert found["test"]["loss"] != make_trainer(Taught(), evaluate=True).evaluate()["test"]["loss"]
+
+
+def test_not_finite_in_the_middle_of_an_update_spoils_no_statistics(regression_task, make_trainer, rows, tmp_path):
+    data = rows(32)
+    data["x"][2] = np.nan
+    trainer = make_trainer(
+        task_of(regression_task, norm()), data=data, train_steps=4, gradient_accumulation=2, steps_per_loop=1
+    )
+    with pytest.raises(RuntimeError, match="Steps 1 to 2: not finite"):
+        trainer.train()
+    assert all(np.isfinite(v.numpy()).all() for v in trainer.model.variables)
+
+
+def test_a_state_that_belongs_to_the_examples_of_a_batch_is_refused_on_several_replicas(regression_task, make_trainer):
+    class Stateful(regression_task):
+        def build_model(self):
+            return keras.Sequential(
+                [
+                    keras.Input((3, 1), batch_size=16),
+                    keras.layers.LSTM(2, stateful=True, name="memory"),
+                    keras.layers.Dense(1),
+                ]
+            )
+
+        def loss(self, model, batch, training):
+            return model(batch["x"][..., tf.newaxis], training=training)[:, 0] ** 2
+
+    with pytest.raises(UsageError, match=r"memory has stateful=True"):
+        make_trainer(Stateful(), data=32, replicas=2).train()

@@ -30,7 +30,8 @@ def test_an_update_gets_the_sums_of_its_steps_and_replicas(mirrored_on, replicas
 
         def body(step, finite):
             gradients, loss = strategy.run(replica, args=(step,))
-            return step + 1, finite & sums.add_and_maybe(step, gradients, loss, apply)
+            applied, updated = sums.add_and_maybe(step, gradients, loss, apply)
+            return step + 1, finite & applied & (updated == ((step + 1) % accumulation == 0))
 
         zero = tf.constant(0, tf.int64)
         return tf.while_loop(lambda step, _: step < steps, body, [zero, tf.constant(True)])[1]

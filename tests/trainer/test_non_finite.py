@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
+from tallyloop.metrics import UsageError
 from tallyloop.trainer import NonFiniteError
 
 
@@ -128,3 +129,116 @@ def test_a_non_finite_metric_alone_does_not_stop_a_run(regression_task, make_tra
     make_trainer(Shown(), train_steps=2, evaluate=True, actions=[action]).train_and_eval()
     assert len(seen) == 2
     assert not np.isfinite(seen).any()
+
+
+def descend(rows_of, steps, skipped=(), rate=0.02):
+    """Weights after plain SGD on batches of 16 of 48 rows, without the steps that are skipped."""
+    w = np.zeros(4)
+    for step in range(steps):
+        if step in skipped:
+            continue
+        part = slice(16 * (step % 3), 16 * (step % 3) + 16)
+        x = np.concatenate([rows_of["x"][part], np.ones([16, 1])], 1).astype(np.float64)
+        w = w - rate * 2 * (x @ w - rows_of["y"][part]) @ x / 16
+    return w
+
+
+class TestSkip:
+    """Row 20 is in the second of three batches: steps 2, 5, 8, ... are left out."""
+
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_the_update_is_left_out_and_counted(self, make_trainer, weights_of, rows, bad_rows, replicas, caplog):
+        seen = []
+        trainer = make_trainer(
+            data=bad_rows(20),
+            replicas=replicas,
+            train_steps=9,
+            summary_interval=3,
+            on_nonfinite="skip",
+            actions=[lambda _, summary: seen.append(summary)],
+        )
+        trainer.train()
+        np.testing.assert_allclose(weights_of(trainer), descend(rows(48), 9, {1, 4, 7}), atol=1e-5)
+        assert trainer.step == 9
+        assert [summary.metrics["skipped"] for summary in seen] == [1.0, 1.0, 1.0]
+        assert [summary.counts["loss"] for summary in seen] == [32, 32, 32]  # nor do its metrics count
+        assert all(np.isfinite(summary.metrics["loss"]) for summary in seen)
+        assert "1 updates were left out" in caplog.text
+        assert "the last at step 2: batch 1 of epoch 0 (counted from 0), rows [16, 17" in caplog.text
+
+    def test_an_accumulated_update_is_left_out_as_a_whole(self, make_trainer, weights_of, rows, bad_rows):
+        trainer = make_trainer(
+            data=bad_rows(20), train_steps=6, gradient_accumulation=2, on_nonfinite="skip", max_consecutive_skips=1
+        )
+        trainer.train()
+        data, w = rows(48), np.zeros(4)  # the updates are of batches (0, 1), (2, 0), (1, 2)
+        x = np.concatenate([data["x"], np.ones([48, 1])], 1).astype(np.float64)
+        part = np.r_[32:48, 0:16]
+        w = w - 0.02 * 2 * (x[part] @ w - data["y"][part]) @ x[part] / 32
+        np.testing.assert_allclose(weights_of(trainer), w, atol=1e-5)
+
+    def test_too_many_in_a_row_stop_the_run(self, make_trainer, rows):
+        data = rows(48)
+        data["y"][16:] = np.inf
+        trainer = make_trainer(data=data, train_steps=9, on_nonfinite="skip", max_consecutive_skips=1)
+        with pytest.raises(NonFiniteError, match=r"Step 3: .* after 1 in a row that were left out.*batch 2 of epoch 0"):
+            trainer.train()
+        assert trainer.step == 2
+
+    def test_a_rerun_ends_as_if_it_had_not_stopped(self, make_trainer, weights_of, bad_rows, tmp_path):
+        arguments = {"data": bad_rows(20), "on_nonfinite": "skip", "max_consecutive_skips": 1}
+        whole = make_trainer(train_steps=9, **arguments)
+        whole.train()
+        make_trainer(train_steps=5, model_dir=tmp_path, **arguments).train()
+        rerun = make_trainer(train_steps=9, model_dir=tmp_path, **arguments)
+        rerun.train()
+        np.testing.assert_array_equal(weights_of(rerun), weights_of(whole))
+
+
+class TestRollback:
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_to_the_last_checkpoint_and_on_with_the_next_batch(
+        self, make_trainer, weights_of, rows, bad_rows, replicas, tmp_path, caplog
+    ):
+        """Saved after 3; step 5 is bad: the updates of steps 4 and 5 are gone, those of 6 and 7 follow."""
+        trainer = make_trainer(
+            data=bad_rows(20),
+            replicas=replicas,
+            train_steps=7,
+            checkpoint_interval=3,
+            on_nonfinite="rollback",
+            model_dir=tmp_path,
+        )
+        trainer.train()
+        # Step 2 is bad as well: back to the first weights, which step 0 had saved.
+        np.testing.assert_allclose(weights_of(trainer), descend(rows(48), 7, {0, 1, 3, 4}), atol=1e-5)
+        assert "Rolled back to the weights of step 3; that batch is left out" in caplog.text
+
+    def test_too_often_stops_the_run(self, make_trainer, rows, tmp_path):
+        data = rows(48)
+        data["y"][:] = np.inf
+        trainer = make_trainer(
+            data=data, train_steps=9, on_nonfinite="rollback", max_consecutive_skips=2, model_dir=tmp_path
+        )
+        with pytest.raises(NonFiniteError, match=r"Step 3: not finite"):
+            trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"on_nonfinite": "stop"}, r"Trainer.on_nonfinite = 'stop': wanted 'halt', 'skip' or 'rollback'"),
+        ({"on_nonfinite": "rollback"}, r"'rollback' needs a model_dir"),
+        ({"max_consecutive_skips": 0}, r"Trainer.max_consecutive_skips = 0"),
+    ],
+)
+def test_wrong_arguments(make_trainer, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        make_trainer(**arguments)
+
+
+def test_the_error_says_where_the_batch_is(make_trainer, bad_rows):
+    with pytest.raises(
+        NonFiniteError, match=r"It was batch 2 of epoch 0 \(counted from 0\), rows \[32, 33, .*47\] of the source"
+    ):
+        make_trainer(data=bad_rows(45), train_steps=9).train()

@@ -17,9 +17,9 @@ from absl import logging
 from ...metrics.errors import UsageError
 from .. import config as configs
 from ..config.sources import find
-from ..errors import ClusterError, NonFiniteError
+from ..errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
 from . import flags, member
-from .exit_codes import DONE, FAILED, WRONG_USAGE
+from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
 
 FLAGS = flags.FLAGS
 REPLICAS_TO_CHECK = 3  # as in trainer.invariance, which is not loaded before TensorFlow may be
@@ -67,7 +67,10 @@ def _main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
         return FAILED
-    except (ClusterError, NonFiniteError) as error:
+    except PreemptedError as error:
+        print(f"{error} The same command continues.", file=sys.stderr)
+        return PREEMPTED
+    except (CheckpointError, ClusterError, NonFiniteError, OutputError) as error:
         _log_traceback()
         print(f"Error: {configs.without_gin_notes(str(error))}", file=sys.stderr)
         return FAILED
@@ -265,37 +268,44 @@ def _check(config: configs.Config) -> int:
 
 
 def _run_mode(config: configs.Config) -> int:
-    from ..workers import is_chief
+    from .. import preemption
     from . import modes
 
     if not config.bindings:
         raise UsageError(_NO_CONFIG)
-    model_dir = Path(FLAGS.model_dir)
-    trainer = _make_trainer(config, model_dir)
-    _prepare(config, trainer)
-    record = _recorded(config, model_dir) if is_chief(trainer.strategy) else contextlib.nullcontext()
-    with record if modes.parts(FLAGS.mode)["train"] else _explained(config), _lost_worker_told():
-        modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
+    trains = modes.parts(FLAGS.mode)["train"]
+    with preemption.on_signals() if trains else contextlib.nullcontext():
+        model_dir = Path(FLAGS.model_dir)
+        trainer = _make_trainer(config, model_dir)
+        _prepare(config, trainer)
+        with _recorded(config, model_dir, trainer) if trains else _explained(config), _lost_worker_told():
+            modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
     return DONE
 
 
 @contextlib.contextmanager
-def _recorded(config: configs.Config, model_dir: Path) -> Iterator[None]:
-    """Describes the run in its folder: how it was started, and why it ended."""
+def _recorded(config: configs.Config, model_dir: Path, trainer) -> Iterator[None]:
+    """The chief describes the run in its folder: how it was started, and why it ended. No other run may write there then."""
+    from .. import lock, workers
     from . import folders
     from .run_folder import RunFolder
 
-    folder = RunFolder(model_dir, config)
-    for change in folder.changes():
-        print(f"Changed since the last run: {change}")
-    with folders.first_write(model_dir):
-        folder.begin()
-    try:
+    if not workers.is_chief(trainer.strategy):
         yield
-    except BaseException as error:
-        folder.end(f"{type(error).__name__}: {error}".removesuffix(": "))
-        raise
-    folder.end("done")
+        return
+    folder = RunFolder(model_dir, config)
+    with contextlib.ExitStack() as stack:
+        with folders.first_write(model_dir):
+            stack.enter_context(lock.held(model_dir))
+            for change in folder.changes():
+                print(f"Changed since the last run: {change}")
+            folder.begin()
+        try:
+            yield
+        except BaseException as error:
+            folder.end(f"{type(error).__name__}: {error}".removesuffix(": "))
+            raise
+        folder.end("done")
 
 
 def _log_traceback() -> None:

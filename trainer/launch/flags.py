@@ -18,7 +18,8 @@ DESCRIPTION = """Trains and evaluates what a gin config describes.
   tallyloop --gin_file=digits.gin --model_dir=/tmp/digits --gin_param=Trainer.train_steps=5000
   tensorboard --logdir=/tmp/digits
 
-Rerunning the same command continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage or config.
+Rerunning the same command continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage or config; 42 asked to stop
+(SIGTERM, Ctrl-C), saved: run it again.
 """
 
 FLAGS = flags.FLAGS
@@ -35,7 +36,7 @@ _define(
     "gin_file",
     [],
     "A config file; repeat for several, later ones win. Searched in the working folder, --gin_search_path, then "
-    "the bundled configs (digits.gin, autoencoder.gin).",
+    "the bundled configs (digits.gin, digits_cnn.gin, autoencoder.gin).",
 )
 _define(
     flags.DEFINE_multi_string,

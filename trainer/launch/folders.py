@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...metrics.errors import UsageError
-from ..outputs import check_writable
+from ..writable import check_writable
 
 _FOLDERS = {
     "train_and_eval": ("checkpoints", "train", "eval"),

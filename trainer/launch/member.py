@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
-from collections.abc import Mapping
 
 _LAUNCHER, _INDEX = "TALLYLOOP_LAUNCHER", "TALLYLOOP_WORKER"
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
@@ -17,14 +17,20 @@ def variables(launcher: int, index: int) -> dict[str, str]:
     return {_LAUNCHER: str(launcher), _INDEX: str(index)}
 
 
-def is_member(environment: Mapping[str, str] = os.environ) -> bool:
+def is_member() -> bool:
     """Tells whether a launcher started this process. A command that a worker starts in turn is no member."""
-    return environment.get(_LAUNCHER) == str(os.getppid())
+    return _LAUNCHER in _told()
 
 
-def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+def is_first() -> bool:
     """Tells whether this process is to say what all members would: it is worker 0, or alone."""
-    return not is_member(environment) or environment.get(_INDEX) == "0"
+    return _told().get(_INDEX, "0") == "0"
+
+
+@functools.cache
+def _told() -> dict[str, str]:
+    """What the launcher told this process; taken out of the environment, so that its own children are told nothing."""
+    return {name: os.environ.pop(name) for name in (_LAUNCHER, _INDEX) if name in os.environ}
 
 
 def die_with_launcher() -> None:
@@ -35,5 +41,5 @@ def die_with_launcher() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if not is_member():  # it was gone before the kernel knew
+        if _told()[_LAUNCHER] != str(os.getppid()):  # it was gone before the kernel knew
             os.kill(os.getpid(), signal.SIGKILL)

@@ -15,6 +15,7 @@ from ..cluster import tf_config
 from . import member
 from .exit_codes import WRONG_USAGE
 
+_LONGEST_ERROR = 20  # lines
 _DRAIN_SECONDS = 5.0  # a process of the worker's own may hold its output open
 
 
@@ -62,8 +63,7 @@ class Worker:
             return
         self._pump.join(_DRAIN_SECONDS)
         if not (said_already and self.code == WRONG_USAGE):
-            for line in self._held:
-                self._write(line)
+            self._release()
         self._held = []
 
     def how_it_ended(self) -> str:
@@ -77,10 +77,17 @@ class Worker:
         with lines:
             for raw in lines:
                 line = raw.decode(errors="replace").rstrip("\n")
+                if len(self._held) > _LONGEST_ERROR:  # it went on after that line, which was no last word
+                    self._release()
                 if self._held or line.startswith("Error: "):
                     self._held.append(line)
                 else:
                     self._write(line)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for line in held:
+            self._write(line)
 
     def _write(self, line: str) -> None:
         sys.stderr.write(f"[worker {self.index}] {line}\n")  # in one piece, as other threads write too

@@ -1,0 +1,142 @@
+"""The folder of a run's checkpoints: what is in it, what is complete, and what is deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+_INDEX, _DATA, _SUMS = ".index", ".data-00000-of-00001", ".sha256.json"
+_IN_ORDER = (_DATA, _SUMS, _INDEX)  # of their appearance: what has an index is complete
+_UNFINISHED, _DELETED = ".unfinished", ".deleted"
+_CHUNK = 2**20
+
+
+class CheckpointFolder:
+    """Checkpoints named `ckpt-STEP`. None is seen before it is complete.
+
+    A checkpoint is written into a folder of its own, brought to the disk, and then moved, its index last. With it goes a
+    file of checksums. `checkpoint`, which `tf.train.latest_checkpoint` reads, is replaced after that.
+
+    Args:
+      path: made at the first checkpoint.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def prefix(self, step: int) -> Path:
+        """Where the checkpoint of a step is: the path without the endings of its files."""
+        return self.path / f"ckpt-{step}"
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, in order."""
+        found = (re.fullmatch(rf"ckpt-(\d+){re.escape(_INDEX)}", path.name) for path in self.path.glob("ckpt-*"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def announced(self) -> list[int]:
+        """The steps that the file `checkpoint` lists, some of whose files may be gone."""
+        try:
+            state = tf.train.get_checkpoint_state(str(self.path))
+        except ValueError:  # damaged; what there is can be seen from the files
+            return []
+        names = [Path(name).name for name in state.all_model_checkpoint_paths] if state else []
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)", name)))
+
+    def add(self, step: int, write: Callable[[Path], None]) -> None:
+        """Adds the checkpoint whose files `write(prefix)` writes.
+
+        Raises:
+          OSError, tf.errors.OpError: it could not be written; what was there before is as it was.
+        """
+        self._finish_removals()
+        scratch = self.scratch()
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        made = scratch / self.prefix(step).name
+        write(made)
+        _with_ending(made, _SUMS).write_text(json.dumps({e: _checksum(_with_ending(made, e)) for e in (_DATA, _INDEX)}))
+        for ending in _IN_ORDER:
+            _to_disk(_with_ending(made, ending))
+        if any(_with_ending(self.prefix(step), ending).exists() for ending in _IN_ORDER):
+            self._remove(step)  # of a run that went on from an earlier checkpoint
+        for ending in _IN_ORDER:
+            os.replace(_with_ending(made, ending), _with_ending(self.prefix(step), ending))
+        _to_disk(self.path)
+        shutil.rmtree(scratch)
+        self._announce()
+
+    def scratch(self) -> Path:
+        """The folder of a checkpoint that is being written; one that is left over was killed."""
+        return self.path / _UNFINISHED
+
+    def keep_only(self, steps: Iterable[int]) -> None:
+        """Deletes the other checkpoints."""
+        kept = set(steps)
+        for step in self.steps():
+            if step not in kept:
+                self._remove(step)
+        self._announce()
+
+    def damage(self, step: int) -> str | None:
+        """Says which file of the checkpoint is not what was written; None if all are, or if it has no checksums."""
+        prefix = self.prefix(step)
+        sums = _with_ending(prefix, _SUMS)
+        if not sums.exists():
+            return None
+        try:
+            expected = json.loads(sums.read_bytes())
+            for ending in (_DATA, _INDEX):
+                path = _with_ending(prefix, ending)
+                if not path.exists():
+                    return f"{path.name} is gone"
+                if _checksum(path) != expected[ending]:
+                    return f"{path.name} is not what was written (its checksum differs)"
+        except (ValueError, KeyError, TypeError):
+            return f"{sums.name} is damaged"
+        return None
+
+    def _remove(self, step: int) -> None:
+        """Deletes a checkpoint; a mark tells, should this be killed, that the rest is to go and is not damaged."""
+        mark = _with_ending(self.prefix(step), _DELETED)
+        mark.touch()
+        for ending in reversed(_IN_ORDER):
+            _with_ending(self.prefix(step), ending).unlink(missing_ok=True)
+        mark.unlink()
+
+    def _finish_removals(self) -> None:
+        for mark in self.path.glob(f"ckpt-*{_DELETED}"):
+            self._remove(int(mark.name.removeprefix("ckpt-").removesuffix(_DELETED)))
+
+    def _announce(self) -> None:
+        """Replaces the file that `tf.train.latest_checkpoint` reads."""
+        names = [self.prefix(step).name for step in self.steps()]
+        if names:
+            tf.compat.v1.train.update_checkpoint_state(str(self.path), names[-1], all_model_checkpoint_paths=names)
+
+
+def _with_ending(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(prefix.name + ending)
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Returns when the file, or the folder's list of names, would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""Saving checkpoints in the background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import tensorflow as tf
+from absl import logging
+
+from .checkpoint_folder import CheckpointFolder
+from .errors import CheckpointError
+from .retention import Retention
+from .snapshot import Snapshots, write
+
+T = TypeVar("T")
+_RETRY_AFTER = (1.0, 4.0, 16.0)  # seconds; a full disk is often being cleared
+
+
+class Saver:
+    """Takes a snapshot of a run's state, and writes it while training goes on; one at a time.
+
+    Args:
+      state: what to save; all its variables are made.
+      folder: where to.
+      retention: which checkpoints stay.
+    """
+
+    def __init__(self, state: tf.train.Checkpoint, folder: CheckpointFolder, retention: Retention):
+        self._snapshots = Snapshots(state)
+        self._folder = folder
+        self._retention = retention
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tallyloop-saver")
+        self._writing: Future | None = None
+
+    def save(self, step: int) -> None:
+        """Takes a snapshot, to be the checkpoint of `step`. Waits for the one before to be written.
+
+        Raises:
+          CheckpointError: the one before could not be written.
+        """
+        self.settle()
+        record = self._retention.record()
+        snapshot = self._insist(step, lambda: self._snapshots.take(self._folder.scratch() / "prototype"))
+        self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record))
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, if it is known already."""
+        if self._writing is not None and self._writing.done():
+            self.settle()
+
+    def settle(self) -> None:
+        """Returns when all is written.
+
+        Raises:
+          CheckpointError: it could not be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Writes what is left, and ends the thread."""
+        try:
+            self.settle()
+        finally:
+            self._pool.shutdown()
+
+    def _write(self, step: int, snapshot: dict[str, tf.Tensor], record: dict[str, Any] | None) -> None:
+        self._folder.add(step, lambda prefix: write(snapshot, prefix))
+        self._retention.apply(self._folder, record)
+
+    def _insist(self, step: int, action: Callable[[], T]) -> T:
+        """Calls `action`, once more after a while if the disk refuses, and again."""
+        for delay in (*_RETRY_AFTER, None):
+            try:
+                return action()
+            except (OSError, tf.errors.OpError) as error:
+                problem = f"The checkpoint of step {step} cannot be written to {self._folder.path}: {_reason(error)}."
+                if delay is None:
+                    raise CheckpointError(
+                        f"{problem} {self._newest()} Free some space, and run the same command."
+                    ) from error
+                logging.warning("%s %s Trying again in %g s.", problem, self._newest(), delay)
+                time.sleep(delay)
+        raise AssertionError("unreachable")
+
+    def _newest(self) -> str:
+        steps = self._folder.steps()
+        return f"The newest is still that of step {steps[-1]}." if steps else "There is none yet."
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.strip().splitlines()[0].rstrip(".")
