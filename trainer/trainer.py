@@ -379,10 +379,14 @@ class Trainer:
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
         chief = workers.is_chief(self.strategy)
-        with lock.held(self._model_dir) if self._model_dir and chief else contextlib.nullcontext():
+        locks = self._model_dir is not None and chief
+        with contextlib.ExitStack() as stack:
+            if locks and self._model_dir.exists():  # before a checkpoint is read
+                stack.enter_context(lock.held(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
-            with self._run(evaluation, chief) as run:
-                evaluated = run.to_the_end()
+            if locks:  # makes a new folder, once nothing can be wrong any more
+                stack.enter_context(lock.held(self._model_dir))
+            evaluated = stack.enter_context(self._run(evaluation, chief)).to_the_end()
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
