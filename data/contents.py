@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from ..metrics.errors import UsageError
+from .bad_examples import FAILURES, check_some_good, counted
 from .checks import equal_length_arrays
 from .elements import check_batchable, refuse_endless, refuse_fewer
 from .feed import Nest
+from .naming import name_first_bad, with_fix
 from .pipelines import mapped_examples
 
 _ORIGIN = "the source of Input"
@@ -30,10 +33,29 @@ def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset:
     return {key: _host_tensor(key, array) for key, array in arrays.items()}
 
 
-def read_whole(examples: tf.data.Dataset | Nest, map_fn: Callable | None) -> Nest:
-    """All examples after `map_fn`, stacked: a nest of tensors in host memory."""
+def read_whole(examples: tf.data.Dataset | Nest, map_fn: Callable | None, skip: bool = False) -> Nest:
+    """All examples after `map_fn`, stacked: a nest of tensors in host memory; with `skip`, without the bad ones."""
     mapped = mapped_examples(examples, map_fn)
     refuse_endless(mapped, "Input.cache = True keeps the whole source in memory")
+    if skip:
+        check_some_good(mapped, least=1)
+        return _stacked_without_bad(counted(mapped))
+    try:
+        return _stacked(mapped)
+    except (UsageError, *FAILURES) as error:
+        if (place := name_first_bad(examples, map_fn)) is None:
+            raise
+        raise UsageError(with_fix(place)) from error
+
+
+def _stacked_without_bad(examples: tf.data.Dataset) -> Nest:
+    lost, stacked = _stacked(examples)
+    if bad := int(tf.reduce_sum(lost)):
+        logging.warning("Input.cache = True: %d bad examples were left out of the %d kept in memory.", bad, len(lost))
+    return stacked
+
+
+def _stacked(mapped: tf.data.Dataset) -> Nest:
     with tf.device("CPU:0"):
         try:
             chunks = list(mapped.batch(1024))

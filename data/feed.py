@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from ..metrics.errors import DataError
+
 Nest = Any  # of tensors
 
 
@@ -80,6 +82,27 @@ class Feed(abc.ABC):
     @abc.abstractmethod
     def describe(self, step: int) -> str:
         """Where in the data the batch of a step of training is, so that it can be looked at. Steps count from 0."""
+
+    def skipped(self, part: Nest) -> tf.Tensor | None:
+        """How many bad examples were left out beside those of a fetched batch; None for a feed that leaves none out.
+
+        An int64 scalar, of the global batch: in the cross-replica context it is to be added up once a step, not once a
+        replica or worker. Over a pass these add up to the number of its bad examples, but for those beside a batch that
+        `Input.drop_remainder` drops, which are dropped with it.
+        """
+        return None
+
+    def data_error(self, error: Exception, step: int) -> DataError | None:
+        """What to raise instead of an error of the compiled loop; None if the error is not one of the data.
+
+        Reads the examples again, up to the first that raises, to tell which it is; this may take as long as it took
+        to come there.
+
+        Args:
+          error: what the loop raised.
+          step: the steps that were done when the loop was called, from which on an example was bad; 0 in an evaluation.
+        """
+        return None
 
     def checkpoint_items(self) -> dict[str, Any]:
         """What has to be in a `tf.train.Checkpoint` for the feed to go on where it was, by name."""

@@ -13,10 +13,12 @@ from absl import logging
 from ..metrics.errors import UsageError
 from . import contents, elements, pipelines
 from .array_feed import ArrayFeed
+from .bad_examples import FAILURES, check_some_good
 from .checks import seed_number, true_or_false, whole_number
 from .feed import Feed, Nest
+from .naming import name_first_bad, name_row, with_fix
 from .order import Order
-from .pipelines import Stream
+from .pipelines import MappedRows, Stream
 from .stream_feed import StreamFeed
 
 
@@ -45,6 +47,12 @@ class Input:
         evaluation sees each example once, whatever is bound here.
       shuffle_buffer: of a dataset, how many examples the next is drawn from. 10,000 mixes well for most file
         layouts; the examples in it are written into every checkpoint.
+      on_error: of an example that cannot be read (a corrupt record of a TFRecord file) or for which `map_fn` raises.
+        "raise": the run ends and names its file and index. "skip": it is left out, and counted as the metric
+        `data/skipped`. What follows a corrupt record in its file is lost with it, as one example. In training on arrays
+        a batch is then short of its bad examples, so that any step is still reached at once; a batch of bad ones only
+        ends the run. The memory of `shuffle_buffer` holds mapped examples then. With `cache`, bad examples are left out
+        at reading, and the log has their number.
 
     Raises:
       UsageError: an argument is not as above.
@@ -60,6 +68,7 @@ class Input:
         seed: int = 0,
         drop_remainder: bool = False,
         shuffle_buffer: int = 10_000,
+        on_error: str = "raise",
     ):
         if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset)):
             raise UsageError(
@@ -78,6 +87,7 @@ class Input:
         self._cache = true_or_false("Input.cache", cache)
         self._seed = seed_number("Input.seed", seed)
         self._drop_remainder = true_or_false("Input.drop_remainder", drop_remainder)
+        self._skip = self._skips(on_error)
         self._shuffle_buffer = whole_number("Input.shuffle_buffer", shuffle_buffer, least=1)
 
     @property
@@ -137,7 +147,12 @@ class Input:
         in_memory = not isinstance(found, tf.data.Dataset)
         if not self._cache or (in_memory and self._map_fn is None):
             return found, self._map_fn
-        return contents.read_whole(found, self._map_fn), None
+        return contents.read_whole(found, self._map_fn, self._skip), None
+
+    def _skips(self, on_error: Any) -> bool:
+        if on_error not in ("raise", "skip"):
+            raise UsageError(f'Input.on_error = {on_error!r}: want "raise" or "skip"; change Input.on_error')
+        return on_error == "skip"
 
     def _open(self, train: bool) -> Feed:
         found, map_fn = self._contents
@@ -166,9 +181,17 @@ class Input:
                 "Input.map_fn draws random numbers, or calls Python: after a resume it will not repeat them, "
                 "and the run will differ from one without interruption. Use tf.random.stateless_* in it."
             )
+        if self._skip and self._drop_remainder:
+            raise UsageError(
+                'Input.on_error = "skip" makes batches of arrays short, but Input.drop_remainder = True wants all full: '
+                "bind Input.cache = True, which leaves bad examples out before the batches are cut, or drop one of them"
+            )
+        rows = MappedRows(tensors, order, map_fn, self._skip)
         return StreamFeed(
-            lambda step: pipelines.of_arrays(tensors, order, map_fn, step),
+            rows.batches,
             endless=train,
+            counts=self._skip,
+            find_bad=functools.partial(name_row, rows),
             seeks=True,
             full_batch=self._full_batch,
             num_examples=order.num_examples,
@@ -176,7 +199,7 @@ class Input:
         )
 
     def _open_stream(self, examples: tf.data.Dataset, map_fn: Callable | None, train: bool) -> Feed:
-        elements.check_filled(examples, self._least)
+        self._check_start(examples, map_fn)
         if not train:
             return self._open_eval_stream(examples, map_fn)
         saved = elements.can_be_saved(pipelines.mapped_examples(examples, map_fn))
@@ -193,12 +216,42 @@ class Input:
             unread = examples if saved else contents.read(self._source)
             return self._stream(unread, map_fn).for_training(first_batch, may_dry_up=not saved)
 
-        return StreamFeed(build, endless=True, seeks=not saved, full_batch=self._full_batch)
+        return self._stream_feed(build, examples, map_fn, endless=True, seeks=not saved)
 
     def _open_eval_stream(self, examples: tf.data.Dataset, map_fn: Callable | None) -> Feed:
         elements.refuse_endless(examples, "an evaluation sees each example once")
         stream = self._stream(examples, map_fn)
-        return StreamFeed(lambda _: stream.for_evaluation(), endless=False, seeks=False, full_batch=self._full_batch)
+        return self._stream_feed(lambda _: stream.for_evaluation(), examples, map_fn, endless=False, seeks=False)
+
+    def _stream_feed(
+        self,
+        build: Callable[[int], tf.data.Dataset],
+        examples: tf.data.Dataset,
+        map_fn: Callable | None,
+        *,
+        endless: bool,
+        seeks: bool,
+    ) -> Feed:
+        return StreamFeed(
+            build,
+            endless=endless,
+            seeks=seeks,
+            full_batch=self._full_batch,
+            counts=self._skip,
+            find_bad=lambda _: name_first_bad(examples, map_fn),
+        )
+
+    def _check_start(self, examples: tf.data.Dataset, map_fn: Callable | None) -> None:
+        """Refuse a stream that does not give its first batch."""
+        if self._skip:
+            check_some_good(pipelines.mapped_examples(examples, map_fn), self._least)
+            return
+        try:
+            elements.check_filled(examples, self._least)
+        except FAILURES as error:
+            if (place := name_first_bad(examples, None)) is None:
+                raise
+            raise UsageError(with_fix(place)) from error
 
     def _stream(self, examples: tf.data.Dataset, map_fn: Callable | None) -> Stream:
         return Stream(
@@ -208,6 +261,7 @@ class Input:
             drop_remainder=self._drop_remainder,
             shuffle_buffer=self._shuffle_buffer if self._shuffle else None,
             seed=self._seed,
+            skip=self._skip,
         )
 
     @property

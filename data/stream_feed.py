@@ -5,7 +5,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from ..metrics.errors import DataError
+from .bad_examples import message, reason
 from .feed import Feed, Nest
+from .naming import with_fix
+
+_NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
+_ALL_BAD = "all examples of a global batch are bad"
 
 
 class StreamFeed(Feed):
@@ -21,6 +27,8 @@ class StreamFeed(Feed):
       seeks: `seek` rebuilds the dataset; else its place is the iterator's state, a checkpoint item.
       full_batch: the batch size where no batch is short, else None.
       num_examples, batches_per_epoch: where they are known.
+      counts: the elements are not batches but `(lost, batch)`: how many bad examples were left out beside them.
+      find_bad: step -> what names the first bad example from there on, for `data_error`.
     """
 
     def __init__(
@@ -32,6 +40,8 @@ class StreamFeed(Feed):
         full_batch: int | None,
         num_examples: int | None = None,
         batches_per_epoch: int | None = None,
+        counts: bool = False,
+        find_bad: Callable[[int], str | None] = lambda step: None,
     ):
         self._build = build
         self._endless = endless
@@ -39,9 +49,12 @@ class StreamFeed(Feed):
         self._full_batch = full_batch
         self.num_examples = num_examples
         self.batches_per_epoch = batches_per_epoch
+        self._counts = counts
+        self._find_bad = find_bad
         self._from_start = build(0)
         self._iterator = iter(self._from_start)
-        self.element_spec = self._from_start.element_spec
+        self._spec = self._from_start.element_spec
+        self.element_spec = self._spec[1] if counts else self._spec
 
     def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[()]:
         """Nothing: a stream's batches come in the order in which they are fetched."""
@@ -51,8 +64,10 @@ class StreamFeed(Feed):
         """(the next global batch, its number of examples)."""
         with tf.device("CPU:0"):
             if self._endless:
-                batch = self._iterator.get_next()
-                return batch, self._length(batch)
+                part = self._iterator.get_next()
+                n = self._length(part)
+                with tf.control_dependencies([tf.debugging.Assert(n > 0, [_ALL_BAD])] if self._counts else []):
+                    return part, tf.identity(n)
             return self._fetch_or_end()
 
     def seek(self, step: int) -> None:
@@ -70,6 +85,25 @@ class StreamFeed(Feed):
             return f"batch {step} of the stream (counted from 0)"
         return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
 
+    def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
+        """Examples [begin, begin + size) of the batch."""
+        return super().take(self._batch(part), begin, size)
+
+    def skipped(self, part: Nest) -> tf.Tensor | None:
+        """How many examples were left out beside those of the batch, where they are counted."""
+        return part[0] if self._counts else None
+
+    def data_error(self, error: Exception, step: int) -> DataError | None:
+        """The error with the place of the first bad example, if the iterator raised it."""
+        if _ALL_BAD in message(error):
+            return DataError(f'{_ALL_BAD} ({self._find_bad(step)}); Input.on_error = "skip" cannot go on from there')
+        if not (isinstance(error, UnicodeDecodeError) or "IteratorGetNext" in message(error)) or isinstance(
+            error, _NOT_OF_DATA
+        ):
+            return None
+        found = self._find_bad(step) or f"an example of the source of Input, which did not raise again: {reason(error)}"
+        return DataError(with_fix(found))
+
     def checkpoint_items(self) -> dict[str, Any]:
         """The iterator of a training feed, unless `seek` alone finds the place again."""
         return {"iterator": self._iterator} if self._endless and not self._seeks else {}
@@ -78,17 +112,20 @@ class StreamFeed(Feed):
         following = self._iterator.get_next_as_optional()
 
         def batch_and_size() -> tuple[Nest, tf.Tensor]:
-            batch = following.get_value()
-            return batch, self._length(batch)
+            part = following.get_value()
+            return part, self._length(part)
 
         def end() -> tuple[Nest, tf.Tensor]:
-            return tf.nest.map_structure(_zeros, self.element_spec), tf.zeros([], tf.int64)
+            return tf.nest.map_structure(_zeros, self._spec), tf.zeros([], tf.int64)
 
-        batch, n = tf.cond(following.has_value(), batch_and_size, end)
-        return tf.nest.map_structure(_shaped, batch, self.element_spec), n
+        part, n = tf.cond(following.has_value(), batch_and_size, end)
+        return tf.nest.map_structure(_shaped, part, self._spec), n
 
-    def _length(self, batch: Nest) -> tf.Tensor:
-        return tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+    def _length(self, part: Nest) -> tf.Tensor:
+        return tf.shape(tf.nest.flatten(self._batch(part))[0], out_type=tf.int64)[0]
+
+    def _batch(self, part: Nest) -> Nest:
+        return part[1] if self._counts else part
 
     def _restart(self, dataset: tf.data.Dataset) -> None:
         (resource,) = tf.nest.flatten(self._iterator, expand_composites=True)

@@ -11,3 +11,11 @@ class UsageError(ValueError):
 
     # AutoGraph raises an exception anew, with the user's line, only if its constructor is known to take a message.
     __init__ = Exception.__init__
+
+
+class DataError(RuntimeError):
+    """An example cannot be read, or the map function raises for it.
+
+    The message names the source, the file and the index where known, the reason and the fix. It is not the user's
+    mistake in writing the run: the command line shows the message alone, with exit code 1.
+    """

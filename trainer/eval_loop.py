@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator, Drained
+from .data_errors import SkippedExamples, named
 from .gin_scope import carry
 from .replica_step import ReplicaStep
 from .share import share_of
@@ -37,6 +38,7 @@ class EvalLoop:
         self._accumulator = accumulator
         self._strategy = strategy
         self._feed = feed
+        self.skipped_examples = SkippedExamples(feed)
         self._run = tf.function(self._loop, autograph=False)
 
     @property
@@ -57,6 +59,7 @@ class EvalLoop:
           EvaluationStopped: `stop`, which is asked now and then, returned True.
         """
         self._feed.rewind()
+        self.skipped_examples.take()
         first, limit = 0, self._feed.batches_per_epoch if max_batches is None else max_batches
         more = True
         while more and (limit is None or first < limit):
@@ -64,7 +67,8 @@ class EvalLoop:
                 self._accumulator.drain()
                 raise EvaluationStopped
             steps = _STEPS_PER_CALL if limit is None else min(_STEPS_PER_CALL, limit - first)
-            more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
+            with named(self._feed, 0):
+                more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
             first += steps
         return self._accumulator.drain()
 
@@ -74,6 +78,7 @@ class EvalLoop:
 
         def body(i, _):
             part, examples = self._feed.fetch(plan, i)
+            self.skipped_examples.add(part)
             packed = self._strategy.run(carry(self._replica), args=(part, examples))
             self._accumulator.add(packed)
             return i + 1, examples > 0

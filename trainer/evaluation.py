@@ -70,7 +70,8 @@ class Evaluation:
     def _run(self, name: str, step: int, max_batches: int | None, stop: Callable[[], bool]) -> Summary:
         started = time.monotonic()
         drained = self._loops[name].run(max_batches, stop)
-        return summarize(self._registries[name], drained, step, self._split(name), time.monotonic() - started)
+        known = self._loops[name].skipped_examples.take()
+        return summarize(self._registries[name], drained, step, self._split(name), time.monotonic() - started, known)
 
     def _split(self, name: str) -> str:
         return "eval" if len(self._loops) == 1 else f"eval/{name}"

@@ -10,13 +10,17 @@ import tensorflow as tf
 
 from ..data import Input
 from ..data.feed import Feed
+from .data_errors import named
 from .task import Task
 
 
 def first_batch(dataset: Input) -> Any:
     """The first global batch that training on a stream would see, as NumPy; the dataset is not used up."""
     feed = dataset.open_train()
-    part, examples = feed.fetch(feed.plan(tf.constant(0, tf.int64), tf.constant(1, tf.int64)), tf.constant(0, tf.int64))
+    with named(feed, 0):
+        part, examples = feed.fetch(
+            feed.plan(tf.constant(0, tf.int64), tf.constant(1, tf.int64)), tf.constant(0, tf.int64)
+        )
     batch, _ = feed.shard(part, examples, 0, 1)
     return tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
 
@@ -38,7 +42,8 @@ def predict(task: Task, model: keras.Model, feed: Feed) -> Any:
     feed.rewind()
     batches, number = [], 0
     while feed.batches_per_epoch is None or number < feed.batches_per_epoch:
-        outputs, examples = step(tf.constant(number, tf.int64))
+        with named(feed, 0):
+            outputs, examples = step(tf.constant(number, tf.int64))
         if examples == 0:
             break
         batches.append(tf.nest.map_structure(np.asarray, outputs))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator
+from .data_errors import SkippedExamples, named
 from .forward_state import ForwardState
 from .gin_scope import carry
 from .gradient_sums import GradientSums
@@ -69,6 +70,7 @@ class TrainLoop:
         self._step = step
         self._sums = GradientSums(strategy, accumulation)
         self.skips = Skips(allowed_skips)
+        self.skipped_examples = SkippedExamples(feed)
         self._forward_state = ForwardState()
         self._differentiate = (
             tf.function(self._contribution, autograph=False, jit_compile=True) if jit_compile else self._contribution
@@ -90,7 +92,8 @@ class TrainLoop:
         A step whose loss or gradient is not finite is without update. Where no more of these are allowed, it stops: the
         weights are those before that step, and `step` does not count it.
         """
-        return bool(self._run(tf.constant(num_steps, tf.int64)))
+        with named(self._feed, int(self._step.numpy())):
+            return bool(self._run(tf.constant(num_steps, tf.int64)))
 
     def hold(self) -> None:
         """Before a checkpoint: copies what is summed on the devices to where `state` has it."""
@@ -121,6 +124,7 @@ class TrainLoop:
             **self._accumulator.state(),
             "gradient_sums": tf.train.Checkpoint(**gradient_sums),
             "skips": self.skips.state(),
+            "skipped_examples": self.skipped_examples.state(),
         }
 
     def _loop(self, num_steps: tf.Tensor) -> tf.Tensor:
@@ -140,6 +144,7 @@ class TrainLoop:
 
     def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         part, examples = self._feed.fetch(plan, i)
+        self.skipped_examples.add(part)
         gradients, loss, packed, state = self._strategy.run(carry(self._replica), args=(part, examples))
         finite, updates = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
         # A step that stops the run keeps its metrics, which tell what is not finite.

@@ -153,8 +153,8 @@ class Training:
                 part.learning_rate = rate
 
     def known(self) -> dict[str, float]:
-        """Metrics that are no tallies: learning rates that follow a schedule, and the number of updates left out."""
-        return {**scheduled_rates(self._optimizer), **self._skipped()}
+        """Metrics that are no tallies: learning rates that follow a schedule, and what was left out: updates, and examples."""
+        return {**scheduled_rates(self._optimizer), **self._skipped(), **self.loop.skipped_examples.take()}
 
     def drain(self) -> Drained:
         """The metrics' sums since the last drain."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import logging
 
-from ...metrics.errors import UsageError
+from ...metrics.errors import DataError, UsageError
 from .. import config as configs
 from ..config.sources import find
 from ..errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
@@ -70,7 +70,7 @@ def _main(argv: Sequence[str]) -> int:
     except PreemptedError as error:
         print(f"{error} The same command continues.", file=sys.stderr)
         return PREEMPTED
-    except (CheckpointError, ClusterError, NonFiniteError, OutputError) as error:
+    except (CheckpointError, ClusterError, DataError, NonFiniteError, OutputError) as error:
         _log_traceback()
         print(f"Error: {configs.without_gin_notes(str(error))}", file=sys.stderr)
         return FAILED
