@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import subprocess
 import time
+
+from tallyloop.trainer.cluster import tf_config
+from tallyloop.trainer.launch.ports import free_ports
 
 
 def environments(workers: int) -> list[dict[str, str]]:
     """The environment of each worker of a cluster on free ports of this machine."""
-    addresses = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(workers)]}
-    places = [{"cluster": addresses, "task": {"type": "worker", "index": i}} for i in range(workers)]
-    return [{"TF_CONFIG": json.dumps(place)} for place in places]
+    addresses = [f"localhost:{port}" for port in free_ports(workers)]
+    return [{"TF_CONFIG": tf_config.write(addresses, index)} for index in range(workers)]
 
 
 def end(processes: list[subprocess.Popen], grace: float) -> None:
@@ -26,13 +26,3 @@ def end(processes: list[subprocess.Popen], grace: float) -> None:
             process.wait()
         if process.stdout:
             process.stdout.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tallyloop.trainer.cluster import tf_config
-from tallyloop.trainer.launch.worker import _free_ports
+from tallyloop.trainer.launch.ports import free_ports
 
 PARAM = "--gin_param="
 MANY = PARAM + "Trainer.strategy=@multi_worker_mirrored()"
@@ -113,7 +113,7 @@ def _wait_until_it_trains(command, workers):
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_the_other_worker_says_that_one_was_lost_and_ends(command, killed):
-    addresses = [f"localhost:{port}" for port in _free_ports(2)]
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
     workers = [_start(command, tf_config.write(addresses, index)) for index in range(2)]
     _wait_until_it_trains(command, workers)
     workers[killed].kill()
@@ -124,27 +124,25 @@ def test_the_other_worker_says_that_one_was_lost_and_ends(command, killed):
     assert len(error.splitlines()) == 1
 
 
-def test_workers_that_were_started_differently(command):
-    """Every worker stops, and says the bindings that differ."""
-    addresses = [f"localhost:{port}" for port in _free_ports(2)]
-    given = [
-        sys.executable,
-        "-m",
-        "tallyloop.trainer",
-        "--gin_file=digits.gin",
-        f"--model_dir={command.model_dir}",
-        MANY,
-    ]
-    workers = [
+def _started(command, *flags):
+    """A worker for each of `flags`, started with it."""
+    addresses = [f"localhost:{port}" for port in free_ports(len(flags))]
+    module = [sys.executable, "-m", "tallyloop.trainer"]
+    return [
         subprocess.Popen(
-            [*given, PARAM + f"Trainer.train_steps={20 + index}"],
+            [*module, "--gin_file=digits.gin", f"--model_dir={command.model_dir}", MANY, flag],
             cwd=command.folder,
             env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index)},
             stderr=subprocess.PIPE,
             text=True,
         )
-        for index in range(2)
+        for index, flag in enumerate(flags)
     ]
+
+
+def test_workers_that_were_started_differently(command):
+    """Every worker stops, and says the bindings that differ."""
+    workers = _started(command, PARAM + "Trainer.train_steps=20", PARAM + "Trainer.train_steps=21")
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     for worker, error in zip(workers, errors, strict=True):
         assert worker.returncode == 2
@@ -199,12 +197,10 @@ def _worker_of(launcher, index):
     raise AssertionError(f"worker {index} of {launcher} is not there")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+# The launcher passes both signals on in the same way, which tests/trainer/launch shows.
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM)])
 def test_asked_to_stop(command, trained, short, workers, number):
     """One worker gets the signal: all save at the same step, and exit with 42; the same command continues."""
-    if workers == 2 and number == signal.SIGINT:
-        pytest.skip("the launcher passes both signals on in the same way, and one run of two workers takes 15 s")
     flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", *short]
     flags += ["--import_module=slow", PARAM + "Trainer.actions=[@slow]", PARAM + "Trainer.summary_interval=5"]
     flags += ["--workers=2", MANY] if workers == 2 else []
@@ -233,25 +229,7 @@ def test_asked_to_stop(command, trained, short, workers, number):
 
 
 def test_workers_with_different_numbers_of_devices(command):
-    addresses = [f"localhost:{port}" for port in _free_ports(2)]
-    given = [
-        sys.executable,
-        "-m",
-        "tallyloop.trainer",
-        "--gin_file=digits.gin",
-        f"--model_dir={command.model_dir}",
-        MANY,
-    ]
-    workers = [
-        subprocess.Popen(
-            [*given, f"--virtual_cpus={index + 1}"],
-            cwd=command.folder,
-            env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
+    workers = _started(command, "--virtual_cpus=1", "--virtual_cpus=2")
     for worker in workers:
         error = worker.communicate(timeout=120)[1]
         assert worker.returncode == 2, error

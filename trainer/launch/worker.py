@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import IO
 from ..cluster import tf_config
 from . import member
 from .exit_codes import WRONG_USAGE
+from .ports import free_ports
 
 _LONGEST_ERROR = 20  # lines
 _DRAIN_SECONDS = 5.0  # a process of the worker's own may hold its output open
@@ -96,13 +96,5 @@ class Worker:
 
 def start_all(command: Sequence[str], count: int) -> list[Worker]:
     """Starts all workers of a group on ports of this machine that are free now."""
-    addresses = [f"localhost:{port}" for port in _free_ports(count)]
+    addresses = [f"localhost:{port}" for port in free_ports(count)]
     return [Worker(command, addresses, index) for index in range(count)]
-
-
-def _free_ports(count: int) -> list[int]:
-    servers = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports

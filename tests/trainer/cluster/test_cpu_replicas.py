@@ -8,7 +8,7 @@ import sys
 import tensorflow as tf
 from tallyloop.trainer.cluster import tf_config
 from tallyloop.trainer.cluster.cpu_replicas import tensorflow_is_in_use
-from tallyloop.trainer.launch.worker import _free_ports
+from tallyloop.trainer.launch.ports import free_ports
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
 WORKER = """
@@ -53,7 +53,7 @@ print([float(each) for each in total()], float(variable.numpy()))
 
 
 def test_two_workers_of_two_cpus_are_four_replicas():
-    addresses = [f"localhost:{port}" for port in _free_ports(2)]
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER],
