@@ -112,10 +112,13 @@ class TestCheckpointFolder:
         else:
             path.write_bytes(changed[how])
         found = folder.damage(5)
-        if how == "deleted" and ending != "data-00000-of-00001":
-            return  # without an index it is not listed; without checksums TensorFlow's own remain
+        if how == "deleted" and ending == "sha256.json":
+            assert found is None  # TensorFlow's own checksums remain
+            return
         assert found is not None
         assert "ckpt-5" in found
+        listed = how != "deleted" or ending != "index"
+        assert (folder.steps(), folder.announced()) == ([5] if listed else [], [5])
 
 
 @pytest.fixture(scope="module")
