@@ -112,6 +112,12 @@ def restore_newest(state: tf.train.Checkpoint, folder: CheckpointFolder) -> int 
     return None
 
 
+def has_averages(path: str) -> bool:
+    """Tells whether the optimizer in the checkpoint at `path` keeps averages of the weights (`use_ema=True`)."""
+    names = (name for name, _, _ in _stored(path, ["optimizer"])["optimizer"].values())
+    return any(name.endswith("_average") for name in names)
+
+
 def _restore_verified(state: tf.train.Checkpoint, folder: CheckpointFolder, step: int) -> None:
     if damage := folder.damage(step):
         raise UnreadableCheckpointError(f"The checkpoint {folder.prefix(step)} is damaged: {damage}.")

@@ -13,6 +13,7 @@ from typing import Any
 import gin
 import keras
 import tensorflow as tf
+from absl import logging
 
 from ..data import Input
 from ..metrics.errors import UsageError
@@ -357,6 +358,11 @@ class Trainer:
         values = [variable.numpy() for variable in kept]
         if checkpoint is not None:
             checkpoints.restore(state, str(checkpoint))
+            if self._averaged.optimizer is None and checkpoints.has_averages(str(checkpoint)):
+                logging.warning(
+                    "%s has averages of the weights, and they are not used: Trainer.optimizer is none with use_ema=True.",
+                    checkpoint,
+                )
         else:
             self._load_initial_weights()
         self._loaded = self._loaded or "model"

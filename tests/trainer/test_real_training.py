@@ -85,6 +85,14 @@ class TestAverages:
             np.concatenate([w.ravel() for w in exported.get_weights()]), self.numpy(rows, 6)[1], atol=1e-5
         )
 
+    def test_averages_that_are_not_used_are_told(self, make_trainer, rows, tmp_path, caplog):
+        make_trainer(optimizer=self.optimizer, model_dir=tmp_path).train()
+        make_trainer(optimizer=self.optimizer, evaluate=True, model_dir=tmp_path).evaluate()
+        assert "they are not used" not in caplog.text
+        found = make_trainer(optimizer=None, evaluate=True, model_dir=tmp_path).evaluate()
+        assert "ckpt-6 has averages of the weights, and they are not used" in caplog.text
+        assert found["test"]["loss"] == pytest.approx(self.loss(rows, self.numpy(rows, 6)[0]), rel=1e-5)
+
     def test_before_the_first_step_there_are_none(self, make_trainer, rows):
         trainer = make_trainer(optimizer=self.optimizer, evaluate=True)
         assert trainer.evaluate()["test"]["loss"] == pytest.approx(self.loss(rows, np.zeros(4)), rel=1e-5)
