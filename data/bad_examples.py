@@ -64,7 +64,7 @@ def total(lost: tf.Tensor, batch: Nest) -> tuple[tf.Tensor, Nest]:
 def first_bad(examples: tf.data.Dataset, seconds: float = _SECONDS_TO_LOOK) -> Bad | None:
     """The first example that raises; None if there is none, or it was not found in `seconds`."""
     deadline, good = time.monotonic() + seconds, 0
-    marks = examples.map(lambda *_: True, deterministic=True)
+    marks = examples.map(lambda *_: True)
     try:
         for _ in marks.batch(_CHUNK):  # much faster than one by one; a batch with a bad example raises
             good += _CHUNK

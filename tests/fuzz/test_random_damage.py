@@ -1,0 +1,28 @@
+"""Randomly damaged files: a clear error or the right result, never a hang, a crash or a bare traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KINDS = ["npz", "idx", "tfrecord", "gin", "checkpoints"]
+
+
+def damage(count, *kinds):
+    command = [sys.executable, Path(__file__).parent / "run.py", str(count), *kinds]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    if done.returncode != 0 or not done.stdout.endswith("all done\n"):
+        last = done.stdout.split("\n")[-2:]
+        pytest.fail(f"code {done.returncode} after {last}:\n{done.stderr[-3000:]}")
+
+
+def test_forty_files_of_each_kind():
+    damage(40, *KINDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_hundred_files(kind):
+    """A minute and a half for the 1,000 files; each kind has its short form above."""
+    damage(200, kind)
