@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 from tallyloop.data import Input
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.util import tensor_util
 
 from . import survival_task
@@ -92,22 +92,24 @@ def _best(folder: Path, control: Path) -> list[str]:
 
 
 def _points(folder: Path, control: Path) -> list[str]:
-    """What TensorBoard's own reader shows of both."""
-    found = []
-    for split in ("train", "eval"):
-        one, other = _charts(folder / split), _charts(control / split)
-        for tag in sorted(one.keys() | other.keys()):
-            if one.get(tag) != other.get(tag):
-                found.append(f"TensorBoard: {tag} of {split} differs")
-    return found
+    """What TensorBoard shows of both, by its own multiplexer."""
+    one, other = _charts(folder), _charts(control)
+    charts = sorted(one.keys() | other.keys())
+    return [
+        f"TensorBoard: {tag} of {run} differs" for run, tag in charts if one.get((run, tag)) != other.get((run, tag))
+    ]
 
 
-def _charts(folder: Path) -> dict[str, list[tuple[int, float]]]:
+def _charts(folder: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
     # 0 keeps all the points; TensorBoard would draw from them.
-    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    shown = EventMultiplexer(size_guidance={"tensors": 0})
+    shown.AddRunsFromDirectory(str(folder)).Reload()
     return {
-        tag: [(event.step, tensor_util.make_ndarray(event.tensor_proto).item()) for event in reader.Tensors(tag)]
-        for tag in reader.Tags()["tensors"]
+        (run, tag): [
+            (event.step, tensor_util.make_ndarray(event.tensor_proto).item()) for event in shown.Tensors(run, tag)
+        ]
+        for run, kinds in shown.Runs().items()
+        for tag in kinds["tensors"]
     }
 
 
