@@ -140,3 +140,12 @@ def test_the_exit_code_tells_of_a_difference(survival, monkeypatch, capsys):
     bad.differences.clear()
     assert survival().main([]) == 0
     assert "4 kills, 2 runs: every one came out equal to its control." in capsys.readouterr().out
+
+
+def test_the_page_is_that_of_a_hundred_kills_and_all_are_equal(survival):
+    text = survival().PAGE.read_text()
+    rows = rows_of(text)
+    assert rows["killed in"][:-1] == [*survival("settings").SETTINGS]
+    assert int(rows["kills"][-1]) >= 100
+    assert set(rows["equal to the control"]) == {"✓"}
+    assert [title for title in rows if title in survival("moment").MOMENTS] == [*survival("moment").MOMENTS]
