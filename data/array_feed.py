@@ -33,6 +33,10 @@ class ArrayFeed(Feed):
             size = sizes[i]
             return (rows[i] if self._full_batch else rows[i, : tf.maximum(size, 1)]), size
 
+    def even(self, longest: int) -> Feed:
+        """The same batches for a loop that is compiled whole."""
+        return EvenArrayFeed(self._tensors, self._order, longest)
+
     def seek(self, step: int) -> None:
         """Nothing: `plan` is given the step."""
 
@@ -49,3 +53,43 @@ class ArrayFeed(Feed):
 
     def _spec(self, tensor: tf.Tensor) -> tf.TensorSpec:
         return tf.TensorSpec([self._full_batch, *tensor.shape[1:]], tensor.dtype)
+
+
+class EvenArrayFeed(ArrayFeed):
+    """For a loop that XLA compiles, fetching included: it must know the size of a batch, and how many a plan has.
+
+    All batches of a plan are of one size, so a loop has to be cut into `spans`; and every plan is padded to `longest` steps.
+    """
+
+    def __init__(self, tensors: Nest, order: Order, longest: int):
+        super().__init__(tensors, order)
+        self._longest = longest
+
+    def spans(self, step: int, num_steps: int) -> list[int]:
+        """Cuts the steps before and after each short batch, and so that none is longer than a plan."""
+        end, found = step + num_steps, []
+        while step < end:
+            found.append(min(self._to_other_size(step), self._longest, end - step))
+            step += found[-1]
+        return found
+
+    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(rows int64 [longest, b], the size b of all the batches, an int64 scalar)."""
+        rows, sizes = super().plan(first_step, num_steps)
+        with tf.device("CPU:0"):
+            rows = rows if self._full_batch else rows[:, : sizes[0]]
+            padded = tf.pad(rows, [[0, self._longest - num_steps], [0, 0]])
+            return tf.ensure_shape(padded, [self._longest, self._full_batch]), sizes[0]
+
+    def fetch(self, plan: tuple[tf.Tensor, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(the row numbers of the batch, int64 [b]; b)."""
+        rows, size = plan
+        return rows[i], size
+
+    def _to_other_size(self, step: int) -> int:
+        """How many steps from this one on have batches of its size."""
+        order = self._order
+        if order.num_examples % order.batch_size == 0 or order.drop_remainder:
+            return self._longest
+        last = order.batches_per_epoch - 1 - step % order.batches_per_epoch
+        return last or 1

@@ -52,6 +52,14 @@ class Feed(abc.ABC):
           tf.errors.OutOfRangeError: a training stream gave a pass without an example, at run time.
         """
 
+    def even(self, longest: int) -> "Feed | None":
+        """The same feed for a loop that XLA compiles whole, of at most so many steps; None if it cannot be compiled."""
+        return None
+
+    def spans(self, step: int, num_steps: int) -> list[int]:
+        """How many steps each call of the loop has to run, so that it runs `num_steps` from `step` on in all."""
+        return [num_steps]
+
     def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
         """Replica `index`'s share of the batch: examples [n * index // count, n * (index + 1) // count).
 
@@ -60,11 +68,18 @@ class Feed(abc.ABC):
         make NaN of an empty batch. Where no batch is short and `count` is an int that divides it, the
         shapes are static.
         """
+        if isinstance(count, int) and count == 1:
+            return self.whole(part), n
         index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
         with tf.device("CPU:0"):  # cut where the data is, so that only a replica's own rows travel
             begin = n * index // replicas
             rows = n * (index + 1) // replicas - begin
             return self.take(part, begin, self._share_size(rows, count)), rows
+
+    def whole(self, part: Nest) -> Nest:
+        """All examples of the batch."""
+        with tf.device("CPU:0"):
+            return self._examples(part)
 
     def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
         """Examples [begin, begin + size) of the batch, which must be in it; size is at least 1."""

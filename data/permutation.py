@@ -37,9 +37,7 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> t
     offset = (epochs - epochs[:1]) * columns
 
     def walk(cells: tf.Tensor) -> tuple[tf.Tensor]:
-        outside = tf.where(cells >= size)
-        again = _shuffle_once(tf.gather_nd(cells, outside), tf.gather_nd(offset, outside), tables, rows, columns)
-        return (tf.tensor_scatter_nd_update(cells, outside, again),)
+        return (tf.where(cells >= size, _shuffle_once(cells, offset, tables, rows, columns), cells),)
 
     cells = _shuffle_once(positions, offset, tables, rows, columns)
     return tf.while_loop(lambda cells: tf.reduce_any(cells >= size), walk, (cells,))[0]
@@ -65,6 +63,11 @@ def _tables(epochs: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Te
 def _shuffle_once(cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], rows: int, columns: int) -> tf.Tensor:
     row, column = cells // columns, cells % columns
     for row_table, column_table in zip(tables[::2], tables[1::2], strict=True):
-        row = (row + tf.gather(row_table, offset + column)) % rows
-        column = (column + tf.gather(column_table, offset + row)) % columns
+        row = _wrapped(row + tf.gather(row_table, offset + column), rows)
+        column = _wrapped(column + tf.gather(column_table, offset + row), columns)
     return row * columns + column
+
+
+def _wrapped(sums: tf.Tensor, size: int) -> tf.Tensor:
+    """`sums % size` of numbers below 2 * size; ten times as fast, as 64-bit division is slow."""
+    return tf.where(sums >= size, sums - size, sums)

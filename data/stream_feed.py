@@ -85,6 +85,10 @@ class StreamFeed(Feed):
             return f"batch {step} of the stream (counted from 0)"
         return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
 
+    def whole(self, part: Nest) -> Nest:
+        """All examples of the batch."""
+        return self._batch(part)
+
     def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
         """Examples [begin, begin + size) of the batch."""
         return super().take(self._batch(part), begin, size)

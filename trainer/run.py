@@ -116,7 +116,7 @@ class Run:
         return left and self._evaluation is not None and self._schedule.evaluates(self._step)
 
     def _train(self) -> None:
-        finite = self._training.loop.run(self._schedule.loop_steps(self._step))
+        finite = self._training.loop.run(self._step, self._schedule.loop_steps(self._step))
         self._step = self._training.step
         self._summaries.settle()
         if not finite:

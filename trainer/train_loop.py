@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -42,7 +43,8 @@ class TrainLoop:
       step: int64 scalar variable, the steps done so far; advanced by `run`.
       accumulation: how many steps' gradients are added up before each update.
       allowed_skips: how many updates in a row may be left out because the loss or a gradient is not finite.
-      jit_compile: compile forward and backward with XLA.
+      compiles: what XLA compiles: nothing, or "replica", its forward and backward, or all steps of the "loop", which then
+        must be on one replica, and of a feed that is `even`.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class TrainLoop:
         step: tf.Variable,
         accumulation: int = 1,
         allowed_skips: int = 0,
-        jit_compile: bool = False,
+        compiles: str | None = None,
     ):
         self._replica_step = replica_step
         self._update = update
@@ -72,9 +74,9 @@ class TrainLoop:
         self.skips = Skips(allowed_skips)
         self.skipped_examples = SkippedExamples(feed)
         self._forward_state = ForwardState()
-        self._differentiate = (
-            tf.function(self._contribution, autograph=False, jit_compile=True) if jit_compile else self._contribution
-        )
+        compiled = partial(tf.function, autograph=False, jit_compile=True)
+        self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
+        self._steps = compiled(self._all_steps) if compiles == "loop" else self._all_steps
         self._run = tf.function(self._loop, autograph=False)
 
     @property
@@ -86,14 +88,14 @@ class TrainLoop:
         """Traces the loop without running a step, so that errors of the task show before anything is written."""
         self._run.get_concrete_function(tf.TensorSpec([], tf.int64))
 
-    def run(self, num_steps: int) -> bool:
-        """Runs `num_steps` steps; returns whether it ran all of them.
+    def run(self, step: int, num_steps: int) -> bool:
+        """Runs `num_steps` steps, from `step` on; returns whether it ran all of them.
 
         A step whose loss or gradient is not finite is without update. Where no more of these are allowed, it stops: the
         weights are those before that step, and `step` does not count it.
         """
-        with named(self._feed, int(self._step.numpy())):
-            return bool(self._run(tf.constant(num_steps, tf.int64)))
+        with named(self._feed, step):
+            return all(bool(self._run(tf.constant(span, tf.int64))) for span in self._feed.spans(step, num_steps))
 
     def hold(self) -> None:
         """Before a checkpoint: copies what is summed on the devices to where `state` has it."""
@@ -129,7 +131,12 @@ class TrainLoop:
 
     def _loop(self, num_steps: tf.Tensor) -> tf.Tensor:
         first = self._step.read_value()
-        plan = self._feed.plan(first, num_steps)
+        done, goes_on = self._steps(self._feed.plan(first, num_steps), first, num_steps)
+        self._step.assign_add(done)
+        return goes_on
+
+    def _all_steps(self, plan: Any, first: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns how many steps were done, and whether the run goes on."""
 
         def more(i, goes_on):
             return goes_on & (i < num_steps)
@@ -138,9 +145,7 @@ class TrainLoop:
             goes_on = self._one_step(plan, i, first + i)
             return i + tf.cast(goes_on, tf.int64), goes_on
 
-        done, goes_on = tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)])
-        self._step.assign_add(done)
-        return goes_on
+        return tuple(tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)]))
 
     def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         part, examples = self._feed.fetch(plan, i)

@@ -73,7 +73,7 @@ class Trainer:
       seed: of the weights and of dropout; None draws one.
       deterministic: use TensorFlow's deterministic kernels only, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
-      jit_compile: compile forward and backward with XLA.
+      jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, else forward and backward.
       gradient_accumulation: how many steps make one update: sums over their examples, divided by their count.
       clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
@@ -260,7 +260,7 @@ class Trainer:
         summaries = []
         if train:
             started = time.monotonic()
-            if not self._training.loop.run(1):
+            if not self._training.loop.run(self.step, 1):
                 raise self._training.non_finite_error()
             summaries.append(self._training.summarize(self.step, time.monotonic() - started))
         return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
@@ -302,6 +302,7 @@ class Trainer:
             allowed_skips=self._max_skips if self._on_nonfinite == "skip" else 0,
             clip_global_norm=self._clip_global_norm,
             jit_compile=self._jit_compile,
+            steps_per_loop=self._schedule.steps_per_loop,
         )
 
     @cached_property

@@ -39,7 +39,8 @@ class Training:
       accumulation: steps an update.
       allowed_skips: how many updates in a row may be left out as they are not finite.
       clip_global_norm: the largest gradient norm, or None.
-      jit_compile: compile forward and backward with XLA.
+      jit_compile: compile with XLA: the whole loop where that can be, else forward and backward.
+      steps_per_loop: the most steps of a loop.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Training:
         allowed_skips: int,
         clip_global_norm: float | None,
         jit_compile: bool,
+        steps_per_loop: int,
     ):
         self.registry = MetricRegistry(task.metrics)
         self.progress = progress
@@ -64,7 +66,9 @@ class Training:
         self._replicas = strategy.num_replicas_in_sync
         self._step = step
         self._accumulation = accumulation
-        self._feed = dataset.open_train()
+        feed = dataset.open_train()
+        whole = feed.even(steps_per_loop) if jit_compile and _is_one_cpu(strategy) else None
+        self._feed = whole or feed
         self._accumulator = Accumulator(strategy, self.registry)
         self._optimizer = optimizer
         refuse_stateful(model, self._replicas)
@@ -81,7 +85,7 @@ class Training:
             step=step,
             accumulation=accumulation,
             allowed_skips=allowed_skips,
-            jit_compile=jit_compile,
+            compiles=("loop" if whole else "replica") if jit_compile else None,
         )
 
     @property
@@ -188,3 +192,9 @@ class Training:
             f"after step {first}. It was {self._feed.describe(self.step)}. A lower learning rate or "
             "Trainer.clip_global_norm often helps."
         )
+
+
+def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
+    devices = strategy.extended.worker_devices
+    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
