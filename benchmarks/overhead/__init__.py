@@ -1,0 +1,1 @@
+"""The loops that `benchmarks.step_overhead` puts side by side."""

@@ -1,0 +1,95 @@
+"""Loops written by hand, as the guides of TensorFlow teach it, short and fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from .problem import BATCH, NAMES, RATE, arrays, build_model, dataset, losses_of, sums
+
+
+class ByHand:
+    """A model, an optimizer and a step under a strategy.
+
+    Args:
+      strategy: the replicas.
+      steps: of a call of the loop.
+      calls: of the loop, in one run.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, steps: int, calls: int):
+        self._strategy = strategy
+        self._steps = steps
+        self._calls = calls
+        with strategy.scope():
+            self._model = build_model()
+            self._optimizer = keras.optimizers.SGD(RATE)
+            self._optimizer.build(self._model.trainable_variables)
+
+    def expert(self) -> Callable[[], None]:
+        """The expert's loop: no metrics, no logging, no checkpoints."""
+        iterator = iter(self._strategy.experimental_distribute_dataset(dataset()))
+
+        @tf.function
+        def loop(iterator):
+            for _ in tf.range(self._steps):
+                self._strategy.run(self._step, args=(next(iterator),))
+
+        return self._repeated(lambda: loop(iterator))
+
+    def limit(self) -> Callable[[], None]:
+        """The same step on one constant batch, which is nearly nothing but the step."""
+        replicas = self._strategy.num_replicas_in_sync
+        rows = {name: tf.constant(array[: BATCH // replicas]) for name, array in arrays().items()}
+
+        @tf.function
+        def loop():
+            for _ in tf.range(self._steps):
+                self._strategy.run(self._step, args=(rows,))
+
+        return self._repeated(loop)
+
+    def naive(self) -> Callable[[], None]:
+        """The expert's, with each of the 16 metrics reduced at each step."""
+        iterator = iter(self._strategy.experimental_distribute_dataset(dataset()))
+        with self._strategy.scope():
+            totals = {name: (tf.Variable(0.0), tf.Variable(0.0)) for name in NAMES}
+
+        @tf.function
+        def loop(iterator):
+            for _ in tf.range(self._steps):
+                tallies = self._strategy.run(self._step_with_metrics, args=(next(iterator),))
+                for name, tally in tallies.items():
+                    for total, part in zip(totals[name], tally, strict=True):
+                        total.assign_add(self._strategy.reduce("SUM", part, axis=None))
+
+        return self._repeated(lambda: loop(iterator))
+
+    def _step(self, batch):
+        return self._update(batch)[1]
+
+    def _step_with_metrics(self, batch):
+        logits, losses = self._update(batch)
+        tallies = {}
+        for name, (values, weights) in sums(batch["y"], logits, losses).items():
+            weights = tf.ones_like(values) if weights is None else tf.cast(weights, tf.float32)
+            tallies[name] = tf.reduce_sum(weights * values), tf.reduce_sum(weights)
+        return tallies
+
+    def _update(self, batch):
+        with tf.GradientTape() as tape:
+            logits = self._model(batch["x"], training=True)
+            losses = losses_of(batch["y"], logits)
+            loss = tf.reduce_sum(losses) / BATCH
+        variables = self._model.trainable_variables
+        self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return logits, losses
+
+    def _repeated(self, call: Callable[[], None]) -> Callable[[], None]:
+        def run():
+            for _ in range(self._calls):
+                call()
+
+        return run

@@ -1,0 +1,102 @@
+"""What all the loops train: an MLP 64-128-10 on the digits, global batch 64, plain SGD; and the 16 metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tallyloop import metrics
+from tallyloop.data import Input, digits
+from tallyloop.trainer import Task
+
+BATCH = 64
+RATE = 0.01
+HIDDEN, CLASSES = 128, 10
+NAMES = ["loss", "accuracy", "confidence", "entropy", "probability", "brier", *(f"recall/{i}" for i in range(CLASSES))]
+
+
+def arrays() -> dict[str, np.ndarray]:
+    """x (1437, 64), y (1437,)."""
+    return digits("train")
+
+
+def build_model() -> keras.Model:
+    """The MLP."""
+    layers = [keras.Input((64,)), keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(CLASSES)]
+    return keras.Sequential(layers)
+
+
+def losses_of(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each example."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def sums(labels: tf.Tensor, logits: tf.Tensor, losses: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+    """The metrics of a batch, all 16 of `NAMES`: name -> (values of each example, weights or None)."""
+    hits = tf.cast(tf.equal(tf.argmax(logits, -1), labels), tf.float32)
+    logs = tf.nn.log_softmax(logits)
+    probabilities = tf.exp(logs)
+    right = tf.gather(probabilities, labels, batch_dims=1)
+    found = {
+        "loss": (losses, None),
+        "accuracy": (hits, None),
+        "confidence": (tf.reduce_max(probabilities, -1), None),
+        "entropy": (-tf.reduce_sum(probabilities * logs, -1), None),
+        "probability": (right, None),
+        "brier": (tf.reduce_sum(probabilities**2, -1) - 2 * right + 1, None),
+    }
+    return found | {f"recall/{digit}": (hits, labels == digit) for digit in range(CLASSES)}
+
+
+class Digits(Task):
+    """With the 16 metrics."""
+
+    def build_model(self) -> keras.Model:
+        """The MLP."""
+        return build_model()
+
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Records the 16, of which the loss is one."""
+        logits = model(batch["x"], training=training)
+        losses = losses_of(batch["y"], logits)
+        for name, (values, weights) in sums(batch["y"], logits, losses).items():
+            if name != "loss":
+                metrics.add(name, values, weights=weights)
+        return losses
+
+
+class Many(Task):
+    """With `count` metrics whose values are in the batch already, so that nothing but their recording costs time."""
+
+    def __init__(self, count: int):
+        self._count = count
+
+    def build_model(self) -> keras.Model:
+        """The MLP."""
+        return build_model()
+
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """The first is the loss."""
+        for i, values in enumerate(tf.unstack(batch["values"], axis=1)[: self._count - 1]):
+            metrics.add(f"value_{i}", values)
+        return losses_of(batch["y"], model(batch["x"], training=training))
+
+
+def train_input() -> Input:
+    """Shuffled, in full batches, as the loops written by hand have them."""
+    return Input(arrays, BATCH, shuffle=True, drop_remainder=True)
+
+
+def input_with_values() -> Input:
+    """The same, with the 255 values of `Many`."""
+    rows = arrays()
+    values = np.random.default_rng(0).random((len(rows["y"]), 255), np.float32)
+    return Input(rows | {"values": values}, BATCH, shuffle=True, drop_remainder=True)
+
+
+def dataset() -> tf.data.Dataset:
+    """The same for those loops, as the guides write it."""
+    data = tf.data.Dataset.from_tensor_slices(arrays()).cache().shuffle(2000).repeat()
+    return data.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
