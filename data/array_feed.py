@@ -5,6 +5,8 @@ import tensorflow as tf
 from .feed import Feed, Nest
 from .order import Order
 
+_ROWS_NAMED = 64  # of a batch that is described
+
 
 class ArrayFeed(Feed):
     """Batches of rows of `tensors`, a nest of tensors of one length, in the order of `order`.
@@ -46,7 +48,9 @@ class ArrayFeed(Feed):
     def describe(self, step: int) -> str:
         """The epoch, the batch, and the rows of the arrays."""
         rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
-        return f"{self._order.describe(step)}, rows {rows[0, : int(sizes[0])].numpy().tolist()} of the source"
+        found = rows[0, : int(sizes[0])].numpy().tolist()
+        more = f" and {len(found) - _ROWS_NAMED} more" if len(found) > _ROWS_NAMED else ""
+        return f"{self._order.describe(step)}, rows {found[:_ROWS_NAMED]}{more} of the source"
 
     def _examples(self, share: tf.Tensor) -> Nest:
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)

@@ -41,6 +41,18 @@ def seed(value: Any) -> int | None:
     raise UsageError(f"Trainer.seed = {value!r}: wanted a whole number from 0 to 4294967295, or None.")
 
 
+def keep_every(value: Any, checkpoint_interval: int) -> int | None:
+    """Checks that there are checkpoints at the multiples of `value`."""
+    if value is None:
+        return None
+    if positive("keep_every", value) % checkpoint_interval:
+        raise UsageError(
+            f"Trainer.keep_every = {value}: checkpoints are made every {checkpoint_interval} steps, so wanted a multiple of "
+            "that, or another Trainer.checkpoint_interval."
+        )
+    return value
+
+
 def positive_or_none(name: str, value: Any) -> float | None:
     """Returns `value` if it is None or a number > 0."""
     if value is None or (isinstance(value, numbers.Real) and not isinstance(value, bool) and value > 0):

@@ -22,7 +22,8 @@ class CheckpointFolder:
     """Checkpoints named `ckpt-STEP`. None is seen before it is complete.
 
     A checkpoint is written into a folder of its own, brought to the disk, and then moved, its index last. With it goes a
-    file of checksums. `checkpoint`, which `tf.train.latest_checkpoint` reads, is replaced after that.
+    file of checksums. `checkpoint`, which `tf.train.latest_checkpoint` reads, is replaced after that. What a kill left half
+    moved or half deleted is brought to its end by `recover`.
 
     Args:
       path: made at the first checkpoint.
@@ -41,13 +42,17 @@ class CheckpointFolder:
         return sorted(int(match[1]) for match in found if match)
 
     def announced(self) -> list[int]:
-        """The steps that the file `checkpoint` lists, some of whose files may be gone."""
+        """The steps that the file `checkpoint` lists, in order; some of their files may be gone."""
+        return sorted(self._listed())
+
+    def _listed(self) -> list[int]:
+        """The same as they are listed: the newest last."""
         try:
             state = tf.train.get_checkpoint_state(str(self.path))
         except ValueError:  # damaged; what there is can be seen from the files
             return []
         names = [Path(name).name for name in state.all_model_checkpoint_paths] if state else []
-        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)", name)))
+        return [int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)", name))]
 
     def add(self, step: int, write: Callable[[Path], None]) -> None:
         """Adds the checkpoint whose files `write(prefix)` writes.
@@ -55,52 +60,77 @@ class CheckpointFolder:
         Raises:
           OSError, tf.errors.OpError: it could not be written; what was there before is as it was.
         """
-        self._finish_removals()
         scratch = self.scratch()
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         made = scratch / self.prefix(step).name
         write(made)
         _with_ending(made, _SUMS).write_text(json.dumps({e: _checksum(_with_ending(made, e)) for e in (_DATA, _INDEX)}))
-        for ending in _IN_ORDER:
-            _to_disk(_with_ending(made, ending))
-        if any(_with_ending(self.prefix(step), ending).exists() for ending in _IN_ORDER):
-            self._remove(step)  # of a run that went on from an earlier checkpoint
-        for ending in _IN_ORDER:
-            os.replace(_with_ending(made, ending), _with_ending(self.prefix(step), ending))
-        _to_disk(self.path)
-        shutil.rmtree(scratch)
-        self._announce()
+        for path in [*(_with_ending(made, ending) for ending in _IN_ORDER), scratch]:
+            _to_disk(path)
+        self._move(step)
+        self._announce(step)
+
+    def recover(self) -> None:
+        """Ends what a kill interrupted. Call it before the run's first restore, where no other process writes.
+
+        A checkpoint that was complete, and half moved into place, is moved; else what was written of it is dropped. A
+        removal is ended if it had begun, or else is not, as the checkpoint may be needed now.
+        """
+        for sums in self.scratch().glob(f"ckpt-*{_SUMS}"):
+            self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(_SUMS)))
+        for sums in self.path.glob(f"ckpt-*{_SUMS}"):
+            if (self.scratch() / sums.name.replace(_SUMS, _INDEX)).exists():
+                self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(_SUMS)))
+        shutil.rmtree(self.scratch(), ignore_errors=True)
+        for mark in self.path.glob(f"ckpt-*{_DELETED}"):
+            step = int(mark.name.removeprefix("ckpt-").removesuffix(_DELETED))
+            if step in self.steps():
+                mark.unlink()
+            else:
+                self._remove(step)
 
     def scratch(self) -> Path:
         """The folder of a checkpoint that is being written; one that is left over was killed."""
         return self.path / _UNFINISHED
 
-    def keep_only(self, steps: Iterable[int]) -> None:
-        """Deletes the other checkpoints."""
+    def keep_only(self, steps: Iterable[int], newest: int) -> None:
+        """Deletes the other checkpoints, and announces `newest` as the newest."""
         kept = set(steps)
         for step in self.steps():
             if step not in kept:
                 self._remove(step)
-        self._announce()
+        self._announce(newest)
 
     def damage(self, step: int) -> str | None:
-        """Says which file of the checkpoint is not what was written; None if all are, or if it has no checksums."""
-        prefix = self.prefix(step)
-        sums = _with_ending(prefix, _SUMS)
-        if not sums.exists():
-            return None
+        """Says which file of the checkpoint is not what was written; see `damage`."""
+        return damage(self.prefix(step))
+
+    def _move(self, step: int) -> None:
+        """Moves a complete checkpoint into place, where one of the same step may be; that has no index from the first on."""
+        made = self.scratch() / self.prefix(step).name
+        if _with_ending(made, _INDEX).exists():
+            _with_ending(self.prefix(step), _INDEX).unlink(missing_ok=True)
+        for ending in _IN_ORDER:
+            if _with_ending(made, ending).exists():
+                os.replace(_with_ending(made, ending), _with_ending(self.prefix(step), ending))
+        _to_disk(self.path)
+        shutil.rmtree(self.scratch())
+
+    def _recover_move(self, step: int) -> None:
+        """Ends a move, if all the files are whole, wherever they are."""
+        made = self.scratch() / self.prefix(step).name
+        places = {
+            e: next(filter(Path.exists, (_with_ending(p, e) for p in (made, self.prefix(step)))), None)
+            for e in _IN_ORDER
+        }
         try:
-            expected = json.loads(sums.read_bytes())
-            for ending in (_DATA, _INDEX):
-                path = _with_ending(prefix, ending)
-                if not path.exists():
-                    return f"{path.name} is gone"
-                if _checksum(path) != expected[ending]:
-                    return f"{path.name} is not what was written (its checksum differs)"
-        except (ValueError, KeyError, TypeError):
-            return f"{sums.name} is damaged"
-        return None
+            expected = json.loads(places[_SUMS].read_bytes())
+            whole = all(_checksum(places[ending]) == expected[ending] for ending in (_DATA, _INDEX))
+        except (AttributeError, ValueError, KeyError, TypeError):
+            return  # it was not complete
+        if whole:
+            self._move(step)
 
     def _remove(self, step: int) -> None:
         """Deletes a checkpoint; a mark tells, should this be killed, that the rest is to go and is not damaged."""
@@ -110,15 +140,34 @@ class CheckpointFolder:
             _with_ending(self.prefix(step), ending).unlink(missing_ok=True)
         mark.unlink()
 
-    def _finish_removals(self) -> None:
-        for mark in self.path.glob(f"ckpt-*{_DELETED}"):
-            self._remove(int(mark.name.removeprefix("ckpt-").removesuffix(_DELETED)))
+    def _announce(self, newest: int) -> None:
+        """Replaces the file that `tf.train.latest_checkpoint` reads. Later steps may be there: damaged, or given up."""
+        steps = [step for step in self.steps() if step != newest]
+        if self._listed() == [*steps, newest]:
+            return
+        names = [self.prefix(step).name for step in [*steps, newest]]
+        # Of a relative path, TensorFlow would take the names to be relative to the working folder.
+        tf.compat.v1.train.update_checkpoint_state(str(self.path.absolute()), names[-1], names)
 
-    def _announce(self) -> None:
-        """Replaces the file that `tf.train.latest_checkpoint` reads."""
-        names = [self.prefix(step).name for step in self.steps()]
-        if names:
-            tf.compat.v1.train.update_checkpoint_state(str(self.path), names[-1], all_model_checkpoint_paths=names)
+
+def damage(prefix: Path) -> str | None:
+    """Says which file of the checkpoint at `prefix` is not what was written; None if all are, or if it has no checksums."""
+    sums = _with_ending(prefix, _SUMS)
+    if not sums.exists():
+        return None
+    try:
+        expected = json.loads(sums.read_bytes())
+        for ending in (_DATA, _INDEX):
+            path = _with_ending(prefix, ending)
+            if not path.exists():
+                return f"{path.name} is gone"
+            if _checksum(path) != expected[ending]:
+                return f"{path.name} is not what was written (its checksum differs)"
+    except (ValueError, KeyError, TypeError):
+        return f"{sums.name} is damaged"
+    except OSError as error:
+        return f"{prefix.name} cannot be read ({error.strerror or error})"
+    return None
 
 
 def _with_ending(prefix: Path, ending: str) -> Path:

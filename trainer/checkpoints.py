@@ -13,7 +13,7 @@ from absl import logging
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ..metrics.errors import UsageError
-from .checkpoint_folder import CheckpointFolder
+from .checkpoint_folder import CheckpointFolder, damage
 
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
 Shapes = dict[str, tuple[str, tuple[int, ...], str]]  # place in the object graph -> (name, shape, key in the files)
@@ -59,37 +59,52 @@ def model_state(
     return tf.train.Checkpoint(model=model, step=step, task=_owned(task), **optimizer)
 
 
-def owned_variables(task: Any) -> list[keras.Variable]:
-    """The weights that a task holds itself."""
-    return [weight for each in _attributes(task).values() for weight in _weights(each)]
+def owned_variables(task: Any) -> list[keras.Variable | tf.Variable]:
+    """The variables that a task holds itself."""
+    return [variable for each in _attributes(task).values() for variable in each]
 
 
 def _owned(task: Any) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(**{name: [w.value for w in _weights(each)] for name, each in _attributes(task).items()})
+    return tf.train.Checkpoint(**{name: [_raw(v) for v in found] for name, found in _attributes(task).items()})
 
 
-def _attributes(task: Any) -> dict[str, Any]:
-    kinds = keras.Layer | keras.Variable | keras.random.SeedGenerator
-    return {name: value for name, value in sorted(vars(task).items()) if isinstance(value, kinds)}
+def _attributes(task: Any) -> dict[str, list[keras.Variable | tf.Variable]]:
+    """Name of an attribute -> the variables in it, for those that have any."""
+    found = {name: _variables(value) for name, value in sorted(vars(task).items())}
+    return {name: variables for name, variables in found.items() if variables}
 
 
-def _weights(holder: Any) -> list[keras.Variable]:
-    if isinstance(holder, keras.Layer):
-        return list(holder.weights)
-    return [holder.state if isinstance(holder, keras.random.SeedGenerator) else holder]
+def _variables(value: Any) -> list[keras.Variable | tf.Variable]:
+    """Those of a layer, a seed, a generator, a module, and of lists and dicts of them."""
+    if isinstance(value, keras.Layer):
+        return list(value.weights)
+    if isinstance(value, keras.random.SeedGenerator | tf.random.Generator):
+        return [value.state]
+    if isinstance(value, tf.Module):
+        return list(value.variables)
+    if isinstance(value, list | tuple | dict):
+        return [each for inner in (value.values() if isinstance(value, dict) else value) for each in _variables(inner)]
+    return [value] if isinstance(value, keras.Variable | tf.Variable) else []
+
+
+def _raw(variable: keras.Variable | tf.Variable) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def latest(folder: Path) -> str | None:
-    """The path of the newest checkpoint that is still there, if there ever was one.
+    """The path of the newest checkpoint that is not damaged, if there ever was one.
 
     Raises:
       UsageError: there were checkpoints, and none is left.
     """
-    checkpoints = CheckpointFolder(folder)
-    complete = checkpoints.steps()
-    if checkpoints.announced() and not complete:
+    found = CheckpointFolder(folder)
+    for step in reversed(found.steps()):
+        if (problem := found.damage(step)) is None:
+            return str(found.prefix(step))
+        logging.warning("The checkpoint %s is damaged: %s. The one before it is tried.", found.prefix(step), problem)
+    if found.announced() or found.steps():
         raise UsageError(_none_left(folder))
-    return str(checkpoints.prefix(complete[-1])) if complete else None
+    return None
 
 
 def restore_newest(state: tf.train.Checkpoint, folder: CheckpointFolder) -> int | None:
@@ -102,7 +117,7 @@ def restore_newest(state: tf.train.Checkpoint, folder: CheckpointFolder) -> int 
     newest = complete[-1] if complete else -1
     for step in sorted({*complete, *(step for step in announced if step > newest)}, reverse=True):
         try:
-            _restore_verified(state, folder, step)
+            restore(state, str(folder.prefix(step)))
         except UnreadableCheckpointError as error:
             logging.warning("%s The one before it is tried; nothing is deleted.", error)
         else:
@@ -118,12 +133,6 @@ def has_averages(path: str) -> bool:
     return any(name.endswith("_average") for name in names)
 
 
-def _restore_verified(state: tf.train.Checkpoint, folder: CheckpointFolder, step: int) -> None:
-    if damage := folder.damage(step):
-        raise UnreadableCheckpointError(f"The checkpoint {folder.prefix(step)} is damaged: {damage}.")
-    restore(state, str(folder.prefix(step)))
-
-
 def restore(state: tf.train.Checkpoint, path: str) -> None:
     """Restores `state` from the checkpoint at `path`.
 
@@ -131,6 +140,8 @@ def restore(state: tf.train.Checkpoint, path: str) -> None:
       UnreadableCheckpointError: it is not there, or damaged.
       UsageError: it is of another model or optimizer.
     """
+    if problem := damage(Path(path)):
+        raise UnreadableCheckpointError(f"The checkpoint {path} is damaged: {problem}.")
     parts = [part for part in ("model", "optimizer") if hasattr(state, part)]
     try:
         stored = _stored(path, parts)

@@ -14,7 +14,8 @@ from .gin_scope import carry
 from .replica_step import ReplicaStep
 from .share import share_of
 
-_STEPS_PER_CALL = 256
+_FEWEST = 16  # batches without looking whether the run is to stop: fewer would cost time
+_MOST = 256
 
 
 class EvaluationStopped(Exception):
@@ -29,15 +30,23 @@ class EvalLoop:
       accumulator: where the metrics of the pass add up.
       strategy: the replicas.
       feed: the eval batches.
+      steps_per_call: how many batches may go by before it is asked whether to stop, within limits.
     """
 
     def __init__(
-        self, *, replica_step: ReplicaStep, accumulator: Accumulator, strategy: tf.distribute.Strategy, feed: Feed
+        self,
+        *,
+        replica_step: ReplicaStep,
+        accumulator: Accumulator,
+        strategy: tf.distribute.Strategy,
+        feed: Feed,
+        steps_per_call: int,
     ):
         self._replica_step = replica_step
         self._accumulator = accumulator
         self._strategy = strategy
         self._feed = feed
+        self._steps_per_call = min(_MOST, max(_FEWEST, steps_per_call))
         self.skipped_examples = SkippedExamples(feed)
         self._run = tf.function(self._loop, autograph=False)
 
@@ -66,7 +75,7 @@ class EvalLoop:
             if stop():
                 self._accumulator.drain()
                 raise EvaluationStopped
-            steps = _STEPS_PER_CALL if limit is None else min(_STEPS_PER_CALL, limit - first)
+            steps = self._steps_per_call if limit is None else min(self._steps_per_call, limit - first)
             with named(self._feed, 0):
                 more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
             first += steps

@@ -27,16 +27,28 @@ class Evaluation:
       model: with which weights.
       strategy: the replicas.
       feeds: dataset name -> eval batches.
+      steps_per_call: how many batches may go by before it is asked whether to stop.
     """
 
-    def __init__(self, task: Task, model: keras.Model, strategy: tf.distribute.Strategy, feeds: Mapping[str, Feed]):
+    def __init__(
+        self,
+        task: Task,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        feeds: Mapping[str, Feed],
+        steps_per_call: int,
+    ):
         self._registries = {name: MetricRegistry(task.metrics) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
             accumulator = Accumulator(strategy, self._registries[name])
             replica_step = ReplicaStep(model, task.eval_step, self._registries[name], accumulator)
             self._loops[name] = EvalLoop(
-                replica_step=replica_step, accumulator=accumulator, strategy=strategy, feed=feed
+                replica_step=replica_step,
+                accumulator=accumulator,
+                strategy=strategy,
+                feed=feed,
+                steps_per_call=steps_per_call,
             )
 
     @property

@@ -35,23 +35,29 @@ class Outputs:
         self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
         self._saver = Saver(state, CheckpointFolder(model_dir / CHECKPOINTS), retention)
         self._error: OSError | None = None
+        self._resumed_at = -1  # the step
 
-    def rewind_to(self, step: int) -> None:
-        """After a restore: drops the points past `step`, which will be computed again."""
+    def resume_at(self, step: int, needed: int) -> None:
+        """After a restore: drops the points past `step`, which will be computed again, and ends what a kill left undone."""
+        self._resumed_at = step
         self._jsonl.truncate_after(step)
         self._tensorboard.truncate_after(step)
+        self._saver.tidy(step, needed)
 
     def write(self, summary: Summary) -> None:
         """Takes a summary."""
-        self._keep_error(lambda: self._writers.write(summary))
+        if summary.step > self._resumed_at:
+            self._keep_error(lambda: self._writers.write(summary))
+        else:  # of an evaluation that is made up for: `--mode=eval` may have written it already
+            self._keep_error(lambda: [writer.put(summary) for writer in (self._jsonl, self._tensorboard)])
 
     @property
     def failing(self) -> bool:
         """Whether a metric could not be written: save now, and the error will be raised."""
         return self._error is not None
 
-    def save(self, step: int) -> None:
-        """Saves the run as it is after `step`, in the background.
+    def save(self, step: int, needed: int) -> None:
+        """Saves the run as it is after `step`, in the background; the checkpoint of the step `needed` stays.
 
         Raises:
           CheckpointError: the checkpoint before could not be written.
@@ -59,7 +65,7 @@ class Outputs:
         """
         # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot make up for lost ones.
         self._keep_error(self._writers.flush)
-        self._saver.save(step)
+        self._saver.save(step, needed)
         if self._error is not None:
             self._saver.settle()
             raise OutputError(

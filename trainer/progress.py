@@ -18,7 +18,10 @@ class Progress:
 
     def __init__(self, best: Best):
         self.best = best
-        self._evaluated = tf.Variable(-1, trainable=False, dtype=tf.int64, name="evaluated")
+        self._evaluated, self._regular, self._rollbacks = (
+            tf.Variable(start, trainable=False, dtype=tf.int64, name=name)
+            for name, start in (("evaluated", -1), ("regular", -1), ("rollbacks", 0))
+        )
 
     @property
     def evaluated(self) -> int:
@@ -29,6 +32,26 @@ class Progress:
     def evaluated(self, step: int) -> None:
         self._evaluated.assign(step)
 
+    @property
+    def regular(self) -> int:
+        """The step of the last checkpoint that was due, and not made because the run was asked to stop; -1 if none was."""
+        return int(self._regular.numpy())
+
+    @regular.setter
+    def regular(self, step: int) -> None:
+        self._regular.assign(step)
+
+    @property
+    def rollbacks(self) -> int:
+        """How often in a row the run went back to the weights of a checkpoint."""
+        return int(self._rollbacks.numpy())
+
+    @rollbacks.setter
+    def rollbacks(self, count: int) -> None:
+        self._rollbacks.assign(count)
+
     def state(self) -> tf.train.Checkpoint:
         """What a checkpoint holds of it."""
-        return tf.train.Checkpoint(evaluated=self._evaluated, best=self.best.state())
+        return tf.train.Checkpoint(
+            evaluated=self._evaluated, regular=self._regular, rollbacks=self._rollbacks, best=self.best.state()
+        )

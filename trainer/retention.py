@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from ..metrics.errors import UsageError
 from .checkpoint_folder import CheckpointFolder
@@ -39,6 +40,12 @@ class Best:
     def restored(self) -> None:
         """After a restore: forgets the best of another metric."""
         if int(self._kind.numpy()) != self._fingerprint():
+            if int(self._step.numpy()) >= 0:
+                logging.warning(
+                    "The best checkpoint so far, of step %d, was found by another Trainer.best_metric or best_mode: it is "
+                    "looked for anew, and that one no longer stays for good.",
+                    int(self._step.numpy()),
+                )
             self._value.assign(math.nan)
             self._step.assign(-1)
             self._kind.assign(self._fingerprint())
@@ -114,16 +121,29 @@ class Retention:
         """The best so far, as it has to be on disk once a checkpoint that is taken now is complete."""
         return self.best.record()
 
-    def apply(self, folder: CheckpointFolder, record: dict[str, Any] | None) -> None:
-        """Writes the record of the best, whose checkpoint is complete, and deletes what is not to stay."""
+    def apply(self, folder: CheckpointFolder, step: int, record: dict[str, Any] | None, needed: int = -1) -> None:
+        """Writes the record of the best, whose checkpoint is complete, and deletes what is not to stay.
+
+        Args:
+          folder: what there is.
+          step: the run's newest checkpoint. Later ones are damaged, or of a run that was given up: they do not count, and stay.
+          record: of the best.
+          needed: another one that stays.
+        """
         steps = folder.steps()
-        if record is not None:
+        if record is not None and record["step"] in steps:
             _replace(folder, json.dumps(record) + "\n")
-        for_good = [step for step in steps if self._every and step % self._every == 0]
-        folder.keep_only([*steps[-self._newest :], *for_good, *([record["step"]] if record else [])])
+        until = [each for each in steps if each <= step]
+        for_good = [each for each in steps if each > step or (self._every and each % self._every == 0)]
+        folder.keep_only(
+            [*until[-self._newest :], *for_good, needed, *([record["step"]] if record else [])], newest=step
+        )
 
 
 def _replace(folder: CheckpointFolder, text: str) -> None:
+    path = folder.path / RECORD
+    if path.exists() and path.read_text() == text:
+        return
     temporary = folder.path / f".{RECORD}"
     temporary.write_text(text)
-    os.replace(temporary, folder.path / RECORD)
+    os.replace(temporary, path)

@@ -11,7 +11,7 @@ from ..metrics.writers import ConsoleWriter, Summary
 from ..metrics.writers.speed import Stopwatch
 from . import preemption
 from .averaged_weights import AveragedWeights
-from .errors import NonFiniteError, PreemptedError
+from .errors import PreemptedError
 from .eval_loop import EvaluationStopped
 from .evaluation import Evaluation
 from .outputs import Outputs
@@ -69,6 +69,7 @@ class Run:
             training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
         )
         self._step = training.step
+        self._rolled_back = False
         self._watch = Stopwatch(time.monotonic)
         self._lap_start = self._watch.elapsed()
         self._evaluated: dict[str, dict[str, Any]] = {}
@@ -92,9 +93,10 @@ class Run:
         """
         end = self._schedule.train_steps
         if self._outputs:
-            self._outputs.rewind_to(self._step)
+            self._outputs.resume_at(self._step, self._needed)
+        self._rollbacks.resume(self._training)
         if self._rollbacks.allowed and self._step == 0:
-            self._save()
+            self._save(due=self._training.progress.regular != 0)
         if self._evaluation_is_left():
             self._after_step()
         elif self._step >= end:
@@ -119,17 +121,19 @@ class Run:
         finite = self._training.loop.run(self._step, self._schedule.loop_steps(self._step))
         self._step = self._training.step
         self._summaries.settle()
-        if not finite:
-            self._roll_back(self._training.non_finite_error())
+        if finite:
+            self._rollbacks.forgive(self._training, self._step)
+        else:
+            self._roll_back()
         self._console.progress(self._step)
 
-    def _roll_back(self, error: NonFiniteError) -> None:
+    def _roll_back(self) -> None:
         """Goes on with the last checkpoint's weights and the next batch, if that is allowed; else raises the error."""
         if self._outputs is not None:
             self._outputs.settle()
-        self._rollbacks.go_back(self._training, error)
+        self._rollbacks.go_back(self._training)
         self._step = self._training.step
-        self._save()
+        self._rolled_back = True
 
     def _summarize(self) -> None:
         if self._schedule.summarizes(self._step):
@@ -138,16 +142,21 @@ class Run:
     def _after_step(self) -> None:
         """Evaluates and saves if it is time, or if it is asked to stop; and stops then."""
         step, schedule = self._step, self._schedule
-        saves = schedule.saves(step)
-        if saves:
-            self._rollbacks.forgive()
+        due, self._rolled_back = schedule.saves(step) or self._rolled_back, False
         if self._evaluation is not None and schedule.evaluates(step):
-            saves |= self._evaluate()
+            due |= self._evaluate()
         stops, fails = self._agree(preemption.requested(), self._fails())
-        if self._saves and (saves or stops or fails):
-            self._save()
+        if self._saves and (due or stops or fails):
+            self._save(due)
         if stops:
+            self._settle_together()
             raise PreemptedError(f"Stopped after step {step}.")
+
+    def _settle_together(self) -> None:
+        """Returns when the chief has written everything: a worker that ends before it might say that all went well."""
+        if self._outputs is not None:
+            self._outputs.settle()
+        self._agree(False)
 
     def _fails(self) -> bool:
         if self._outputs is None:
@@ -175,9 +184,17 @@ class Run:
         progress.evaluated = self._step
         return progress.best.consider(self._step, self._evaluated)
 
-    def _save(self) -> None:
+    @property
+    def _needed(self) -> int:
+        """The step of the checkpoint that a rollback would need; -1 if there is none."""
+        return self._training.progress.regular if self._rollbacks.allowed else -1
+
+    def _save(self, due: bool) -> None:
+        """Saves, because it is due or because the run is to stop."""
         self._summaries.settle()
+        if due:
+            self._training.progress.regular = self._step
         with self._console.paused(), self._watch.paused():
             self._training.hold()
             if self._outputs is not None:
-                self._outputs.save(self._step)
+                self._outputs.save(self._step, self._needed)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 from absl import logging
 
+from ..data.bad_examples import reason
 from .checkpoint_folder import CheckpointFolder
 from .errors import CheckpointError
 from .retention import Retention
@@ -35,8 +36,17 @@ class Saver:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tallyloop-saver")
         self._writing: Future | None = None
 
-    def save(self, step: int) -> None:
+    def tidy(self, step: int, needed: int) -> None:
+        """At the start of a run at `step`: writes and deletes what is left to do after its checkpoint, which may be its last."""
+        if step in self._folder.steps():
+            self._retention.apply(self._folder, step, self._retention.record(), needed)
+
+    def save(self, step: int, needed: int = -1) -> None:
         """Takes a snapshot, to be the checkpoint of `step`. Waits for the one before to be written.
+
+        Args:
+          step: how many are done.
+          needed: the step of a checkpoint that must stay.
 
         Raises:
           CheckpointError: the one before could not be written.
@@ -44,7 +54,7 @@ class Saver:
         self.settle()
         record = self._retention.record()
         snapshot = self._insist(step, lambda: self._snapshots.take(self._folder.scratch() / "prototype"))
-        self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record))
+        self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record, needed))
 
     def check(self) -> None:
         """Raises what went wrong in the background, if it is known already."""
@@ -68,9 +78,9 @@ class Saver:
         finally:
             self._pool.shutdown()
 
-    def _write(self, step: int, snapshot: dict[str, tf.Tensor], record: dict[str, Any] | None) -> None:
+    def _write(self, step: int, snapshot: dict[str, tf.Tensor], record: dict[str, Any] | None, needed: int) -> None:
         self._folder.add(step, lambda prefix: write(snapshot, prefix))
-        self._retention.apply(self._folder, record)
+        self._retention.apply(self._folder, step, record, needed)
 
     def _insist(self, step: int, action: Callable[[], T]) -> T:
         """Calls `action`, once more after a while if the disk refuses, and again."""
@@ -93,5 +103,4 @@ class Saver:
 
 
 def _reason(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.strip().splitlines()[0].rstrip(".")
+    return error.strerror if isinstance(error, OSError) and error.strerror else reason(error)

@@ -66,7 +66,8 @@ class Trainer:
       eval_interval: steps between evaluations.
       checkpoint_interval: steps between checkpoints.
       keep_checkpoints: how many of the newest checkpoints to keep.
-      keep_every: keep the checkpoints at multiples of so many steps for good; None keeps none.
+      keep_every: keep the checkpoints at multiples of so many steps for good, a multiple of `checkpoint_interval`; None keeps
+        none.
       best_metric: an eval metric, as NAME, or DATASET/NAME with several datasets. The checkpoint where it was best is saved
         at once and kept, and `checkpoints/best.json` names it. None looks for no best.
       best_mode: "max" or "min": which value of `best_metric` is better; it is never guessed.
@@ -135,7 +136,7 @@ class Trainer:
         )
         self._retention = Retention(
             arguments.positive("keep_checkpoints", keep_checkpoints),
-            None if keep_every is None else arguments.positive("keep_every", keep_every),
+            arguments.keep_every(keep_every, checkpoint_interval),
             Best(*arguments.best(best_metric, best_mode, self._eval_datasets)),
         )
         self._seed = arguments.seed(seed)
@@ -261,7 +262,7 @@ class Trainer:
         if train:
             started = time.monotonic()
             if not self._training.loop.run(self.step, 1):
-                raise self._training.non_finite_error()
+                raise self._training.non_finite_error(self._training.not_finite())
             summaries.append(self._training.summarize(self.step, time.monotonic() - started))
         return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
 
@@ -318,16 +319,23 @@ class Trainer:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
         feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
-        return Evaluation(self._task, self.model, self.strategy, feeds)
+        return Evaluation(self._task, self.model, self.strategy, feeds, self._schedule.steps_per_loop)
 
     def _check_data(self, where: str, dataset: Input) -> None:
         arrays = dataset.arrays
-        self._task.check_data(self.model, first_batch(dataset) if arrays is None else arrays, where)
+        data = first_batch(dataset) if arrays is None else arrays
+        self._task.check_data(self.model, data, where)
+        if arrays is None and self._seed is not None:
+            workers.check_same(self.strategy, where, data)
 
     def _resume(self) -> None:
         """Continues from the newest checkpoint, unless that or training has happened already."""
         if self._loaded != "all" and self._checkpoint_folder is not None:
-            self._training.restore_newest(CheckpointFolder(self._checkpoint_folder))
+            folder = CheckpointFolder(self._checkpoint_folder)
+            if lock.is_held(self._model_dir):
+                folder.recover()
+            workers.wait_for_all(self.strategy)
+            self._training.restore_newest(folder)
             self._check_same_step()
         self._load_initial_weights()
         self._loaded = "all"
@@ -413,6 +421,7 @@ class Trainer:
                 self.strategy,
                 CheckpointFolder(self._checkpoint_folder) if self._model_dir else None,
                 self._max_skips if self._on_nonfinite == "rollback" else 0,
+                self._accumulation,
             ),
             global_batch_size=self._train_dataset.global_batch_size,
             actions=self._actions,

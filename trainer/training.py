@@ -146,6 +146,7 @@ class Training:
     def roll_back(self, path: str) -> None:
         """Takes model and optimizer from a checkpoint, and goes on with the batch after the one that stopped the loop."""
         checkpoints.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
+        self.loop.skips.forgive()
         self._step.assign_add(1)
 
     def _apply_configured_rates(self, configured: np.ndarray) -> None:
@@ -179,19 +180,26 @@ class Training:
             logging.warning("%d updates were left out, as the loss or a gradient was not finite; %s.", count, where)
         return {"skipped": float(count)}
 
-    def non_finite_error(self) -> NonFiniteError:
-        """What to raise when the loop has stopped at a step that is not finite."""
+    def not_finite(self) -> str:
+        """What is not finite at the step where the loop has stopped, and where its batch is."""
         found = self.drain().non_finite()
         named = ", ".join(f"{path} on {replicas_named(replicas)}" for path, replicas in found.items()) or "a gradient"
-        first = self.step - self.step % self._accumulation
-        steps = f"Step {self.step + 1}" if self._accumulation == 1 else f"Steps {first + 1} to {self.step + 1}"
+        steps = f"Step {self.step + 1}" if self._accumulation == 1 else f"Steps {self._first + 1} to {self.step + 1}"
         allowed = self.loop.skips.allowed
         row = f", after {allowed} in a row that were left out" if allowed else ""
+        return f"{steps}: not finite: {named}{row}. It was {self._feed.describe(self.step)}."
+
+    def non_finite_error(self, what: str) -> NonFiniteError:
+        """What to raise because of that."""
         return NonFiniteError(
-            f"{steps}: not finite: {named}{row}. Training stopped before the update: the weights are those "
-            f"after step {first}. It was {self._feed.describe(self.step)}. A lower learning rate or "
-            "Trainer.clip_global_norm often helps."
+            f"{what} Training stopped before the update: the weights are those after step {self._first}. A lower learning "
+            "rate or Trainer.clip_global_norm often helps."
         )
+
+    @property
+    def _first(self) -> int:
+        """The step after which the present update began."""
+        return self.step - self.step % self._accumulation
 
 
 def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from ..metrics.errors import UsageError
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
@@ -61,6 +65,24 @@ def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
 def from_chief(strategy: tf.distribute.Strategy, text: str | None) -> str:
     """Returns the chief's text to every worker; the others give None."""
     return exchange(strategy, text or "")[0]
+
+
+def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None:
+    """Checks that the stream begins with the same batch on all workers; each must call it.
+
+    Raises:
+      UsageError: it does not. A worker takes its replicas' share of each batch, so the rest of what it alone reads would be
+        lost.
+    """
+    arrays = [np.asarray(array) for array in tf.nest.flatten(batch)]
+    mine = hashlib.sha256(b"".join(repr((a.dtype, a.shape, a.tolist())).encode() for a in arrays)).hexdigest()
+    others = [i for i, found in enumerate(exchange(strategy, mine)) if found != mine]
+    if others:
+        raise UsageError(
+            f"{where}: worker {index(strategy)} reads another first batch than worker {others[0]}. Each worker must read the "
+            "whole stream, in the same order, and is given its share of it: let the source not choose files by worker, and "
+            "give what is random a seed."
+        )
 
 
 def _cluster(strategy: tf.distribute.Strategy) -> tf.train.ClusterSpec | None:

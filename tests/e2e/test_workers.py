@@ -124,13 +124,13 @@ def test_the_other_worker_says_that_one_was_lost_and_ends(command, killed):
     assert len(error.splitlines()) == 1
 
 
-def _started(command, *flags):
-    """A worker for each of `flags`, started with it."""
+def _started(command, *flags, common=()):
+    """A worker for each of `flags`, started with it and what they have in common."""
     addresses = [f"localhost:{port}" for port in free_ports(len(flags))]
     module = [sys.executable, "-m", "tallyloop.trainer"]
     return [
         subprocess.Popen(
-            [*module, "--gin_file=digits.gin", f"--model_dir={command.model_dir}", MANY, flag],
+            [*module, "--gin_file=digits.gin", f"--model_dir={command.model_dir}", MANY, *common, flag],
             cwd=command.folder,
             env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index)},
             stderr=subprocess.PIPE,
@@ -251,3 +251,19 @@ def test_a_stream_on_two_workers_and_on_with_one(command):
     for line, same in zip(command.lines(other)[-2:], command.lines()[-2:], strict=True):
         assert (line["step"], line["split"]) == (same["step"], same["split"])
         assert line["metrics"] == pytest.approx(same["metrics"], rel=1e-4)
+
+
+def test_workers_that_read_different_files(command):
+    """As many sources do it: each worker takes the files of its number. Half of them would be thrown away."""
+    (command.folder / "sharded.py").write_text(
+        "import json\nimport os\n\nimport gin\nimport tensorflow as tf\nfrom tallyloop.data import digits\n\n\n@gin.register\n"
+        'def sharded():\n    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]\n'
+        '    return tf.data.Dataset.from_tensor_slices(digits("train")).shard(2, index)\n'
+    )
+    source = PARAM + "train/Input.source=@sharded"
+    same = PARAM + "Trainer.train_steps=20"
+    for worker in _started(command, same, same, common=("--import_module=sharded", source)):
+        error = worker.communicate(timeout=120)[1]
+        assert worker.returncode == 2, error
+        assert "Trainer.train_dataset: worker" in error
+        assert "reads another first batch than worker" in error

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
+from tallyloop.trainer import Task
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +224,31 @@ class TestOneRun:
             (tmp_path / name).write_bytes(content if name.endswith("index") else content[: len(content) // 2])
         with pytest.raises(UsageError, match="ckpt-7 cannot be read as a checkpoint"):
             evaluating.evaluate(str(tmp_path / "ckpt-7"))
+
+
+class Stateful(Task):
+    """Counts its steps in what Keras does not know, and draws from a generator of TensorFlow's."""
+
+    def __init__(self):
+        self.steps = tf.Variable(0, dtype=tf.int64)
+        self.generators = {"noise": [tf.random.Generator.from_seed(1)]}
+
+    def build_model(self):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+
+    def loss(self, model, batch, training):
+        if training:
+            self.steps.assign_add(1)
+        noise = self.generators["noise"][0].normal(tf.shape(batch["y"])) if training else 0.0
+        return (model(batch["x"], training=training)[:, 0] - batch["y"] - noise) ** 2
+
+
+def test_what_a_task_keeps_in_variables_of_tensorflow_goes_on(make_trainer, weights_of, tmp_path):
+    whole = make_trainer(Stateful(), train_steps=8)
+    whole.train()
+    make_trainer(Stateful(), train_steps=4, model_dir=tmp_path).train()
+    task = Stateful()
+    rerun = make_trainer(task, train_steps=8, model_dir=tmp_path)
+    rerun.train()
+    assert task.steps.numpy() == 8
+    np.testing.assert_array_equal(weights_of(rerun), weights_of(whole))

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import NonFiniteError
+from tallyloop.trainer import NonFiniteError, preemption
+from tallyloop.trainer.errors import PreemptedError
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,48 @@ class TestRollback:
         )
         with pytest.raises(NonFiniteError, match=r"Step 3: not finite"):
             trainer.train()
+
+    def test_checkpoints_on_the_way_do_not_make_it_less_often(self, make_trainer, rows, tmp_path):
+        """Nor does a restart: no update was finite."""
+        data = rows(48)
+        data["y"][:] = np.inf
+        arguments = {"data": data, "on_nonfinite": "rollback", "max_consecutive_skips": 3, "model_dir": tmp_path}
+        make_trainer(train_steps=2, checkpoint_interval=1, **arguments).train()
+        with pytest.raises(NonFiniteError, match=r"Step 4: not finite"):
+            make_trainer(train_steps=9, checkpoint_interval=1, **arguments).train()
+
+    def test_of_an_accumulated_update_only_that_one_is_left_out(
+        self, make_trainer, weights_of, rows, bad_rows, tmp_path
+    ):
+        """Batches 0 and 1 make the first update, which is bad; 2 and 0 the second, 1 and 2 the third, which is bad again."""
+        trainer = make_trainer(
+            data=bad_rows(20),
+            train_steps=4,
+            gradient_accumulation=2,
+            on_nonfinite="rollback",
+            max_consecutive_skips=1,
+            model_dir=tmp_path,
+        )
+        trainer.train()
+        data = rows(48)
+        x = np.concatenate([data["x"], np.ones([48, 1])], 1).astype(np.float64)
+        part = np.r_[32:48, 0:16]
+        np.testing.assert_allclose(weights_of(trainer), 0.02 * 2 * data["y"][part] @ x[part] / 32, atol=1e-5)
+
+    def test_being_stopped_on_the_way_changes_nothing(self, make_trainer, weights_of, bad_rows, tmp_path, monkeypatch):
+        """Saved after 3, as it is due, and after 4, as it is stopped there; step 5 goes back to 3."""
+        arguments = {"data": bad_rows(20), "train_steps": 9, "checkpoint_interval": 3, "on_nonfinite": "rollback"}
+        arguments |= {"steps_per_loop": 1, "keep_checkpoints": 1}
+        whole = make_trainer(model_dir=tmp_path / "whole", **arguments)
+        whole.train()
+        stopped = make_trainer(model_dir=tmp_path / "stopped", **arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(preemption, "requested", lambda: stopped.step == 4)
+            with pytest.raises(PreemptedError):
+                stopped.train()
+        rerun = make_trainer(model_dir=tmp_path / "stopped", **arguments)
+        rerun.train()
+        np.testing.assert_array_equal(weights_of(rerun), weights_of(whole))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import lock, preemption, saver
+from tallyloop.trainer import lock, preemption, retention, saver
 from tallyloop.trainer.checkpoint_folder import CheckpointFolder
 from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedError
 from tallyloop.trainer.snapshot import Snapshots, write
@@ -259,9 +260,10 @@ class TestAFailingDisk:
                 (tmp_path / "metrics.jsonl").unlink()
                 (tmp_path / "metrics.jsonl").mkdir()
 
-        with pytest.raises(OutputError, match=r"metrics cannot be written.*The checkpoint of step \d+ is saved"):
+        with pytest.raises(OutputError, match="metrics cannot be written") as raised:
             run(tmp_path, actions=[spoil], summary_interval=2, steps_per_loop=1)
-        assert CheckpointFolder(tmp_path / "checkpoints").steps()[-1] >= 6
+        saved = int(re.search(r"The checkpoint of step (\d+) is saved", str(raised.value))[1])
+        assert CheckpointFolder(tmp_path / "checkpoints").steps()[-1] == saved >= 4
         (tmp_path / "metrics.jsonl").rmdir()
         same_weights(run(tmp_path), whole[0])
 
@@ -377,8 +379,111 @@ def test_a_deletion_that_was_killed_is_finished(tmp_path, monkeypatch, after):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            folder.keep_only([3])
+            folder.keep_only([3], newest=3)
     (tmp_path / "ckpt-3.index").unlink()
-    save_value(folder, 4, 4.0)
-    assert {path.name.partition(".")[0] for path in tmp_path.glob("ckpt-*")} == {"ckpt-3", "ckpt-4"}
+    folder.recover()
+    assert {path.name.partition(".")[0] for path in tmp_path.glob("ckpt-*")} == {"ckpt-3"}
     assert not list(tmp_path.glob("*.deleted"))
+
+
+def value_of(folder, step):
+    return float(tf.train.load_checkpoint(str(folder.prefix(step))).get_tensor("v/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def killed_at(monkeypatch, call, count):
+    """Within it, the call of that number of os.replace, or Path.unlink, or Path.touch, is the last thing that happens."""
+    left = [count]
+
+    def wrapped(function):
+        def act(*args, **kwargs):
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return function(*args, **kwargs)
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", wrapped(os.replace))
+        for name in ("unlink", "touch"):
+            patch.setattr(Path, name, wrapped(getattr(Path, name)))
+        try:
+            call()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_costs_none(tmp_path, monkeypatch):
+    """Wherever it comes: afterwards there is the old one or the new one, whole; and the only one is never lost."""
+    for count in range(20):
+        folder = CheckpointFolder(tmp_path / str(count))
+        save_value(folder, 5, 1.0)
+        killed = killed_at(monkeypatch, lambda folder=folder: save_value(folder, 5, 2.0), count)
+        folder.recover()
+        assert (folder.steps(), folder.damage(5)) == ([5], None)
+        assert value_of(folder, 5) in ((1.0, 2.0) if killed else (2.0,))
+        assert not folder.scratch().exists()
+        if not killed:
+            break
+    assert 4 <= count < 19
+
+
+def test_a_removal_that_had_not_begun_is_not_ended(tmp_path, monkeypatch):
+    """The mark was there, and nothing else done: a rerun may have gone on from that checkpoint."""
+    folder = CheckpointFolder(tmp_path)
+    save_value(folder, 1, 1.0)
+    assert killed_at(monkeypatch, lambda: folder.keep_only([], newest=1), 1)
+    assert list(tmp_path.glob("*.deleted"))
+    folder.recover()
+    assert folder.steps() == [1]
+    assert not list(tmp_path.glob("*.deleted"))
+
+
+def test_a_kill_in_the_last_save_is_repaired(run, tmp_path, monkeypatch):
+    """The index of the last checkpoint is there, and neither `checkpoint` nor best.json nor the retention knows of it."""
+    options = {"checkpoint_interval": 2, "keep_checkpoints": 2, "best_metric": "loss", "best_mode": "min"}
+    run(tmp_path / "whole", 12, **options)
+    run(tmp_path / "killed", 10, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "_announce", lambda self, newest: None)
+        patch.setattr(retention.Retention, "apply", lambda *_: None)
+        run(tmp_path / "killed", 12, **options)
+    run(tmp_path / "killed", 12, **options)  # nothing to do
+    names = [sorted(path.name for path in (tmp_path / each / "checkpoints").iterdir()) for each in ("whole", "killed")]
+    assert names[0] == names[1]
+    for name in ("best.json", "checkpoint"):
+        texts = [(tmp_path / each / "checkpoints" / name).read_text() for each in ("whole", "killed")]
+        assert texts[0] == texts[1]
+
+
+def test_a_damaged_checkpoint_ahead_does_not_count_among_the_newest(run, tmp_path, whole):
+    """Only the newest stays: not the damaged one of step 8 instead of those that follow step 4."""
+    run(tmp_path, 8, keep_checkpoints=2)
+    data = tmp_path / "checkpoints" / "ckpt-8.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1])
+    run(tmp_path, 6, keep_checkpoints=1, checkpoint_interval=6)
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    assert folder.steps() == [6, 8]
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")) == str(folder.prefix(6))
+
+
+def test_the_list_of_checkpoints_in_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_value(CheckpointFolder(Path("run/checkpoints")), 5, 1.0)
+    assert tf.train.latest_checkpoint("run/checkpoints") == "run/checkpoints/ckpt-5"
+    assert tf.train.latest_checkpoint(str(tmp_path / "run/checkpoints")) == str(tmp_path / "run/checkpoints/ckpt-5")
+
+
+def test_a_damaged_checkpoint_is_not_evaluated(run, make_trainer, rows, tmp_path, caplog):
+    run(tmp_path, 8)
+    data = tmp_path / "checkpoints" / "ckpt-8.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1  # of the optimizer, perhaps; the whole is not what was written
+    data.write_bytes(content)
+    trainer = make_trainer(evaluate=True, model_dir=tmp_path)
+    with pytest.raises(UsageError, match=r"ckpt-8 is damaged: .*data-00000-of-00001 is not what was written"):
+        trainer.evaluate(str(tmp_path / "checkpoints" / "ckpt-8"))
+    trainer.evaluate()
+    assert trainer.step == 4
+    assert "ckpt-8 is damaged" in caplog.text
