@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
-from tallyloop.data import Input
+from tallyloop.data import Input, bad_examples
 from tallyloop.metrics.errors import DataError, UsageError
 
 BAD = (0, 3, 4, 11, 22)
@@ -112,6 +112,22 @@ def test_what_raises_only_once_is_said_too(numbered):
 
     error = error_of(Input(numbered(9), 4, map_fn=flaky).open_train())
     assert "did not raise again: ValueError: no luck" in str(error)
+
+
+def test_what_raises_only_once_does_not_hang_with_an_endless_source(numbered):
+    calls = []
+
+    def flaky(example):
+        def check(y):
+            calls.append(y)
+            if len(calls) == 300:
+                raise ValueError("no luck")
+            assert len(calls) < 5000, "it looks for ever"
+            return y
+
+        return {"y": tf.ensure_shape(tf.py_function(check, [example["y"]], tf.int64), [])}
+
+    assert bad_examples.first_bad(slices(numbered(23)).repeat().map(flaky)) is None
 
 
 def test_nothing_is_counted_by_default(numbered):

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ..errors import ClusterError
+from .. import preemption
+from ..errors import ClusterError, PreemptedError
 from .place import Place
 
 _SWEEP_SECONDS = 0.25
@@ -40,11 +41,14 @@ def wait_for_workers(
 
     Raises:
       ClusterError: a worker did not come in time, or this worker's port is taken.
+      PreemptedError: the process was asked to stop.
     """
     started = reported = time.monotonic()
     with _listening(place) as answer, ThreadPoolExecutor(min(len(place.addresses), _MOST_THREADS)) as threads:
         while missing := _missing(place, threads):
             answer()
+            if preemption.requested():
+                raise PreemptedError("Stopped while waiting for the other workers.")
             now = time.monotonic()
             if now - started >= timeout:
                 raise ClusterError(_gave_up(place, missing, timeout))

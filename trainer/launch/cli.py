@@ -16,6 +16,7 @@ from absl import logging
 
 from ...metrics.errors import DataError, UsageError
 from .. import config as configs
+from .. import preemption
 from ..config.sources import find
 from ..errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
 from . import flags, member
@@ -89,6 +90,18 @@ def _run(argv: Sequence[str]) -> int:
         return group.run(_same_command(argv), FLAGS.workers, FLAGS.max_restarts)
     if member.is_member():
         member.die_with_launcher()
+    # From here on, as loading TensorFlow and meeting the other workers take a while, in which a machine may be taken away.
+    with preemption.on_signals() if _trains() else contextlib.nullcontext():
+        return _run_here()
+
+
+def _trains() -> bool:
+    """Tells whether this command is to train, and so has something to save when it is asked to stop."""
+    looks = FLAGS.dry_run or FLAGS.list_configurables or FLAGS.explain is not None
+    return FLAGS.mode in flags.TRAINING_MODES and not looks
+
+
+def _run_here() -> int:
     config = _load_config()
     if FLAGS.list_configurables:
         print(configs.list_configurables())
@@ -268,19 +281,53 @@ def _check(config: configs.Config) -> int:
 
 
 def _run_mode(config: configs.Config) -> int:
-    from .. import preemption
     from . import modes
 
     if not config.bindings:
         raise UsageError(_NO_CONFIG)
-    trains = modes.parts(FLAGS.mode)["train"]
-    with preemption.on_signals() if trains else contextlib.nullcontext():
-        model_dir = Path(FLAGS.model_dir)
-        trainer = _make_trainer(config, model_dir)
+    model_dir = Path(FLAGS.model_dir)
+    trainer = _make_trainer(config, model_dir)
+    with _alone(config, model_dir, trainer) if _trains() else contextlib.nullcontext():
         _prepare(config, trainer)
-        with _recorded(config, model_dir, trainer) if trains else _explained(config), _lost_worker_told():
+        with _recorded(config, model_dir, trainer) if _trains() else _explained(config), _lost_worker_told():
             modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
     return DONE
+
+
+@contextlib.contextmanager
+def _alone(config: configs.Config, model_dir: Path, trainer) -> Iterator[None]:
+    """Within it no other run trains in `model_dir`: a second one is refused before it restores and traces, on all workers.
+
+    A folder that is not there yet is made, and locked, only when nothing can be wrong any more, by `_recorded`.
+
+    Raises:
+      PreemptedError: a worker was asked to stop before this.
+    """
+    from .. import workers
+
+    with _explained(config):
+        strategy = trainer.strategy
+    with contextlib.ExitStack() as stack:
+        with _lost_worker_told():
+            mine = _locked(stack, model_dir) if workers.is_chief(strategy) and model_dir.exists() else None
+            if refusal := workers.from_chief(strategy, mine):
+                raise UsageError(refusal)
+            if workers.any_of(strategy, preemption.requested())[0]:
+                raise PreemptedError("Stopped while starting.")
+        yield
+
+
+def _locked(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
+    """Takes the lock up to the end of `stack`; returns why that is refused, if it is."""
+    from .. import lock
+    from . import folders
+
+    try:
+        with folders.first_write(model_dir):
+            stack.enter_context(lock.held(model_dir))
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 @contextlib.contextmanager
@@ -297,10 +344,11 @@ def _recorded(config: configs.Config, model_dir: Path, trainer) -> Iterator[None
     with contextlib.ExitStack() as stack:
         with folders.first_write(model_dir):
             stack.enter_context(lock.held(model_dir))
-            for change in folder.changes():
-                print(f"Changed since the last run: {change}")
+            changes = folder.changes()
             folder.begin()
         try:
+            for change in changes:
+                print(f"Changed since the last run: {change}")
             yield
         except BaseException as error:
             folder.end(f"{type(error).__name__}: {error}".removesuffix(": "))

@@ -10,7 +10,8 @@ from absl import flags
 from ...metrics.errors import UsageError
 
 MODES = ("train_and_eval", "train", "eval", "predict", "export", "check")
-_WORKERS_MODES = ("train_and_eval", "train", "eval")
+TRAINING_MODES = ("train_and_eval", "train")
+_WORKERS_MODES = (*TRAINING_MODES, "eval")
 
 DESCRIPTION = """Trains and evaluates what a gin config describes.
 
@@ -155,7 +156,7 @@ def _check() -> None:
     if FLAGS.virtual_cpus is not None and FLAGS.virtual_cpus < 1:
         raise UsageError(f"--virtual_cpus={FLAGS.virtual_cpus}: wanted a number of at least 1.")
     _check_workers()
-    if FLAGS.checkpoint and FLAGS.mode in ("train", "train_and_eval"):
+    if FLAGS.checkpoint and FLAGS.mode in TRAINING_MODES:
         raise UsageError(
             f"--checkpoint is for --mode=eval, predict or export, not {FLAGS.mode}: training continues from the newest "
             "checkpoint in --model_dir by itself."

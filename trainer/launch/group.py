@@ -27,7 +27,8 @@ def run(command: Sequence[str], count: int, max_restarts: int, grace: float = _G
       grace: seconds that the others have to end by themselves before they are killed.
 
     Returns:
-      0 if all ended well, else the first exit code that was not 0; 1 for a worker that a signal ended.
+      0 if all ended well; else the first exit code that was not 0, where a failure of any worker counts before "saved"
+      (42); 1 for a worker that a signal ended.
     """
     with _Signals() as signals:
         for restart in range(1, max_restarts + 2):
@@ -36,6 +37,7 @@ def run(command: Sequence[str], count: int, max_restarts: int, grace: float = _G
             ended = _until_one_fails(workers, signals)
             if ended is not None:
                 _wait_for_the_rest(workers, ended, signals, grace)
+                ended = _worst(workers, ended)
             _finish(workers)
             code = _exit_code(ended)
             if code in (DONE, WRONG_USAGE, PREEMPTED) or signals.stopping:
@@ -110,6 +112,13 @@ def _wait_for_the_rest(workers: Sequence[Worker], ended: Worker, signals: _Signa
     _wait(workers, _after(grace if ended.code != PREEMPTED else 4 * grace))
     _send(workers, signal.SIGKILL)
     _wait(workers, lambda: False)
+
+
+def _worst(workers: Sequence[Worker], ended: Worker) -> Worker:
+    """Returns whose exit code is the group's: "saved" is true only if no worker failed, or was killed, in saving."""
+    if ended.code != PREEMPTED:
+        return ended
+    return next((worker for worker in workers if worker.code not in (DONE, PREEMPTED)), ended)
 
 
 def _after(seconds: float) -> Callable[[], bool]:

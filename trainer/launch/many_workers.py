@@ -61,7 +61,7 @@ def _strategy(config: configs.Config):
 
 def _several() -> str | None:
     """What in the environment says that there are several workers; what is no cluster of ours is none of our business."""
-    if flags.FLAGS.mode not in ("train", "train_and_eval") or flags.FLAGS.dry_run:
+    if flags.FLAGS.mode not in flags.TRAINING_MODES or flags.FLAGS.dry_run:
         return None
     try:
         place: Place = environment.place(os.environ)

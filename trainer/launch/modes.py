@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from ...metrics.errors import UsageError
-from ...metrics.writers import JsonlWriter, TensorBoardWriter
+from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter
 from ...metrics.writers.text import eval_line
 from .. import workers
-from ..checkpoints import latest
+from ..checkpoints import UnreadableCheckpointError, latest
 from ..trainer import Trainer
 from .folders import first_write
 
@@ -57,11 +58,29 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
         _make(model_dir, model_dir)
     writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir)) if chief else ()
     for path in [checkpoint] if checkpoint else _follow(trainer, model_dir / "checkpoints"):
-        for summary in trainer.summaries(path).values():
+        for summary in (trainer.summaries(path) if checkpoint else _unless_deleted(trainer, path)).values():
             for writer in writers:
                 writer.put(summary)  # training, or this command before, may have evaluated the step already
             if chief:
                 print(eval_line(summary), flush=True)
+
+
+def _unless_deleted(trainer: Trainer, path: str) -> Mapping[str, Summary]:
+    """What the checkpoint gives; nothing if the run that writes them has deleted it meanwhile: it keeps the newest few.
+
+    With several workers that stays an error: each reads by itself, and one may have restored what another did not find.
+    """
+    try:
+        return trainer.summaries(path)
+    except (UnreadableCheckpointError, tf.errors.NotFoundError):
+        if workers.is_multi_worker(trainer.strategy) or tf.io.gfile.exists(path + ".index"):
+            raise
+        logging.warning(
+            "%s was deleted before it could be evaluated; the next one is waited for. A larger Trainer.keep_checkpoints "
+            "in the run that writes them gives more time.",
+            path,
+        )
+        return {}
 
 
 def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from .. import config as configs
 
 
@@ -35,7 +37,11 @@ class RunFolder:
         return configs.diff(before.read_text(), configs.as_given(self._config)) if before.exists() else []
 
     def begin(self) -> None:
-        """Writes the configs, as given and as used, and the start of `run.json`."""
+        """Writes the configs, as given and as used, and the start of `run.json`.
+
+        Raises:
+          OSError: they cannot be written.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         _replace(self._folder / "config.gin", configs.as_given(self._config))
         _replace(self._folder / "operative_config.gin", configs.operative(self._config))
@@ -43,12 +49,19 @@ class RunFolder:
         self._write_record()
 
     def end(self, reason: str) -> None:
-        """Notes when and why the run ended."""
+        """Notes when and why the run ended. If that cannot be written, it is said: how the run ended stays as it is."""
         self._record.update(end=_now(), exit_reason=reason)
-        self._write_record()
+        try:
+            self._write_record()
+        except OSError as error:
+            logging.warning("%s cannot be written (%s): how this run ended is not in it.", self._path, error.strerror)
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "run.json"
 
     def _write_record(self) -> None:
-        _replace(self._folder / "run.json", json.dumps(self._record, indent=2) + "\n")
+        _replace(self._path, json.dumps(self._record, indent=2) + "\n")
 
 
 def _start_record() -> dict[str, Any]:

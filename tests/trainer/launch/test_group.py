@@ -120,6 +120,35 @@ def test_after_a_preemption_the_others_save_too(launcher):
     assert done.out == "saved\n"
 
 
+@pytest.mark.parametrize(
+    ("chief", "code"),
+    [
+        ("sys.exit(3)", 3),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 1),
+        ("sys.exit(0)", 42),
+    ],
+)
+def test_a_failure_while_the_others_saved_is_the_groups(launcher, chief, code):
+    done = launcher.run(f"if me == 1: sys.exit(42)\ntime.sleep(3)\n{chief}")
+    assert done.returncode == code
+    assert ("Worker 0 " in done.err) == (code != 42)
+
+
+def test_who_does_not_end_after_a_preemption_has_not_saved(launcher):
+    done = launcher.run("if me == 1: sys.exit(42)\ntime.sleep(60)")
+    assert done.returncode == 1
+    assert "Worker 0 was ended by SIGKILL: no more restarts" in done.err
+
+
+def test_a_failure_after_a_forwarded_signal_is_the_groups(launcher):
+    fails = SAVES_WHEN_TOLD.replace("sys.exit(42)", "if me: sys.exit(42)\ntime.sleep(2)\nsys.exit(1)")
+    process = launcher.start(fails, max_restarts=3)
+    launcher.wait_for_pids()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 1
+    assert len(launcher.starts()) == 1
+
+
 def test_one_error_for_wrong_usage_whoever_is_first(launcher):
     done = launcher.run("time.sleep(1 - me)\nprint('Error: no such flag\\nwith a note', file=sys.stderr)\nsys.exit(2)")
     assert done.returncode == 2

@@ -1,0 +1,85 @@
+"""Being asked to stop at any moment, and a second run in the same folder: the real command, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tallyloop.trainer import lock
+
+TELLS = """
+import gin
+from tallyloop.trainer import Task
+
+@gin.register
+class Telling(Task):
+    def build_model(self):
+        print("it builds the model", flush=True)
+"""
+
+
+def test_sigterm_while_tensorflow_is_loaded_is_no_death(command):
+    """A module that is imported after TensorFlow sends it."""
+    (command.folder / "taken_away.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    done = command("--import_module=taken_away")
+    assert done.returncode == 42, done.stderr
+    assert done.stderr.splitlines() == [
+        "SIGTERM: saving after this inner loop. Ctrl-C once more stops at once.",
+        "Stopped while starting. The same command continues.",
+    ]
+    assert not command.model_dir.exists()
+
+
+def test_a_second_run_is_refused_before_it_builds_anything(command):
+    (command.folder / "telling.py").write_text(TELLS)
+    with lock.held(command.model_dir):
+        done = command("--import_module=telling", "--gin_param=Trainer.task=@Telling()")
+    assert done.returncode == 2
+    assert f"in use by another run (pid {os.getpid()} on " in done.stderr
+    assert "it builds the model" not in done.stdout
+
+
+@pytest.fixture
+def in_one_loop(command):
+    """The command in an inner loop of many minutes."""
+    bindings = ("train_steps=100000000", "steps_per_loop=100000000", "summary_interval=100000000")
+    intervals = ("eval_interval=100000000", "checkpoint_interval=100000000")
+    given = [f"--gin_param=Trainer.{binding}" for binding in bindings + intervals]
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tallyloop.trainer",
+            "--gin_file=digits.gin",
+            f"--model_dir={command.model_dir}",
+            *given,
+        ],
+        cwd=command.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        end = time.monotonic() + 120
+        while not (command.model_dir / "run.json").exists() and running.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(2)  # from there to the loop
+        yield running
+        running.kill()
+
+
+def test_a_second_ctrl_c_ends_an_inner_loop_at_once(command, in_one_loop):
+    in_one_loop.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert in_one_loop.poll() is None
+    asked = time.monotonic()
+    in_one_loop.send_signal(signal.SIGINT)
+    assert in_one_loop.wait(10) == 1
+    assert time.monotonic() - asked < 4
+    assert in_one_loop.stderr.read().splitlines() == [
+        "SIGINT: saving after this inner loop. Ctrl-C once more stops at once.",
+        "Stopped. The same command continues from the last checkpoint.",
+    ]
+    assert json.loads((command.model_dir / "run.json").read_text())["exit_reason"] is None

@@ -1,0 +1,148 @@
+"""Being asked to stop while the main thread is busy elsewhere: in processes of their own, with real signals."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+# One call into C that lasts for minutes: Python's own handlers do not run before it is over.
+LONG_CALL = """
+import hashlib
+from tallyloop.trainer import preemption
+with preemption.on_signals():
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+STOPPED = "Stopped. The same command continues from the last checkpoint.\n"
+
+
+@pytest.fixture
+def start():
+    """start(code) -> a running process that has printed its first line."""
+    started = []
+
+    def run(code):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        timer = threading.Timer(20, process.kill)  # so that a test that waits for a line fails
+        timer.start()
+        started.append((process, timer))
+        process.stdout.readline()
+        time.sleep(0.5)  # so that it is in the call after that line
+        return process
+
+    yield run
+    for process, timer in started:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_ctrl_c_ends_one_long_call(start):
+    process = start(LONG_CALL)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("SIGINT: saving after this inner loop.")  # at once
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 1
+    assert process.stderr.read() == STOPPED
+
+
+def test_sigterm_asks_however_often_it_comes(start):
+    process = start(LONG_CALL)
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 1
+    assert process.stderr.read().startswith("SIGTERM: saving after this inner loop.")
+
+
+def test_the_last_words_are_no_condition(start):
+    process = start(LONG_CALL)
+    process.stderr.close()  # nobody reads them
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert process.wait(5) == 1
+
+
+def test_what_python_can_end_is_ended_in_order_and_a_slow_end_is_cut_short(start):
+    code = """
+import signal, sys, time
+from tallyloop.trainer import preemption
+try:
+    with preemption.on_signals():
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        finally:
+            print("closed", flush=True)
+            time.sleep(float({seconds}))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    time.sleep(2)  # what follows has its time
+    sys.exit(1)
+"""
+    for seconds, wanted in ((0, "closed\ninterrupted\n"), (60, "closed\n")):
+        process = start(code.format(seconds=seconds))
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert process.wait(10) == 1
+        assert process.stdout.read() == wanted
+
+
+def test_it_is_asked_at_once_and_all_is_as_before_afterwards(start):
+    process = start("""
+import os, signal, socket, sys, threading
+from tallyloop.trainer import preemption
+mine, other = socket.socketpair()
+other.setblocking(False)
+signal.set_wakeup_fd(other.fileno())
+print("ready", flush=True)
+descriptors = sorted(os.listdir("/dev/fd"))
+for number in (signal.SIGTERM, signal.SIGINT):
+    with preemption.on_signals():
+        assert not preemption.requested()
+        os.kill(os.getpid(), number)
+        assert preemption.requested()
+    assert not preemption.requested()
+    assert threading.active_count() == 1
+    assert sorted(os.listdir("/dev/fd")) == descriptors
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.set_wakeup_fd(-1) == other.fileno()
+assert not {"tensorflow", "keras"} & set(sys.modules)
+""")
+    assert process.wait(10) == 0, process.stderr.read()
+    assert process.stderr.read().count("saving after this inner loop") == 2
+
+
+def test_a_forked_child_is_ended_by_sigterm_and_does_not_ask_its_parent(start):
+    """As the pools of `multiprocessing` end their processes."""
+    process = start("""
+import os, signal, time
+from tallyloop.trainer import preemption
+with preemption.on_signals():
+    print("ready", flush=True)
+    mine, its = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(its, b"!")
+        time.sleep(20)
+        os._exit(0)
+    os.read(mine, 1)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    time.sleep(0.2)
+    assert not preemption.requested()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert preemption.requested()
+""")
+    assert process.wait(10) == 0, process.stderr.read()
