@@ -6,6 +6,8 @@ from .feed import Feed, Nest
 from .order import Order
 
 _ROWS_NAMED = 64  # of a batch that is described
+_STEPS_PLANNED, _ROWS_PLANNED = 1024, 2**15  # at once, at most
+_FOR_EVER = 2**62  # steps
 
 
 class ArrayFeed(Feed):
@@ -23,7 +25,7 @@ class ArrayFeed(Feed):
         self.batches_per_epoch = order.batches_per_epoch
         self.element_spec = tf.nest.map_structure(self._spec, tensors)
 
-    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(rows int64 [num_steps, B], sizes int64 [num_steps]); see `Order.plan`."""
         with tf.device("CPU:0"):
             return self._order.plan(first_step, num_steps)
@@ -35,9 +37,13 @@ class ArrayFeed(Feed):
             size = sizes[i]
             return (rows[i] if self._full_batch else rows[i, : tf.maximum(size, 1)]), size
 
-    def even(self, longest: int) -> Feed:
+    def steps_to_plan(self, longest: int) -> int:
+        """So many that a plan costs little a step, and takes little memory."""
+        return max(longest, min(_STEPS_PLANNED, _ROWS_PLANNED // self._order.batch_size))
+
+    def even(self) -> Feed:
         """The same batches for a loop that is compiled whole."""
-        return EvenArrayFeed(self._tensors, self._order, longest)
+        return EvenArrayFeed(self._tensors, self._order)
 
     def seek(self, step: int) -> None:
         """Nothing: `plan` is given the step."""
@@ -60,40 +66,40 @@ class ArrayFeed(Feed):
 
 
 class EvenArrayFeed(ArrayFeed):
-    """For a loop that XLA compiles, fetching included: it must know the size of a batch, and how many a plan has.
+    """For a loop that XLA compiles, fetching included: it must know the size of a batch.
 
-    All batches of a plan are of one size, so a loop has to be cut into `spans`; and every plan is padded to `longest` steps.
+    So all batches of a plan are of one size, and a loop is cut into `spans`.
     """
 
-    def __init__(self, tensors: Nest, order: Order, longest: int):
-        super().__init__(tensors, order)
-        self._longest = longest
-
     def spans(self, step: int, num_steps: int) -> list[int]:
-        """Cuts the steps before and after each short batch, and so that none is longer than a plan."""
+        """Cuts the steps before and after each short batch."""
         end, found = step + num_steps, []
         while step < end:
-            found.append(min(self._to_other_size(step), self._longest, end - step))
+            found.append(min(self._to_other_size(step), end - step))
             step += found[-1]
         return found
 
-    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(rows int64 [longest, b], the size b of all the batches, an int64 scalar)."""
-        rows, sizes = super().plan(first_step, num_steps)
-        with tf.device("CPU:0"):
-            rows = rows if self._full_batch else rows[:, : sizes[0]]
-            padded = tf.pad(rows, [[0, self._longest - num_steps], [0, 0]])
-            return tf.ensure_shape(padded, [self._longest, self._full_batch]), sizes[0]
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
+        """(rows int64 [num_steps, batch size],)."""
+        return super().plan(first_step, num_steps)[:1]
 
-    def fetch(self, plan: tuple[tf.Tensor, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(the row numbers of the batch, int64 [b]; b)."""
-        rows, size = plan
-        return rows[i], size
+    def narrowed(self, plan: tuple[tf.Tensor], step: int) -> tuple[tf.Tensor]:
+        """The plan with as many rows as the batch of `step` has."""
+        order = self._order
+        short = order.num_examples - (order.batches_per_epoch - 1) * order.batch_size
+        return (plan[0][:, :short],) if self._is_short(step) else plan
+
+    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(the row numbers of the batch, int64 [n]; n)."""
+        # Not plan[0][i]: of a slice XLA wants to know the place, and would compile anew for each.
+        return tf.gather(plan[0], i), tf.shape(plan[0], tf.int64)[1]
 
     def _to_other_size(self, step: int) -> int:
         """How many steps from this one on have batches of its size."""
-        order = self._order
-        if order.num_examples % order.batch_size == 0 or order.drop_remainder:
-            return self._longest
-        last = order.batches_per_epoch - 1 - step % order.batches_per_epoch
-        return last or 1
+        if self._full_batch or self._order.num_examples % self._order.batch_size == 0:
+            return _FOR_EVER
+        return 1 if self._is_short(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
+
+    def _is_short(self, step: int) -> bool:
+        last = step % self._order.batches_per_epoch == self._order.batches_per_epoch - 1
+        return last and not self._full_batch and self._order.num_examples % self._order.batch_size > 0

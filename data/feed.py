@@ -35,9 +35,14 @@ class Feed(abc.ABC):
     batches_per_epoch: int | None
     _full_batch: int | None = None  # the batch size where no batch is short
 
+    @property
+    def batch_is_static(self) -> bool:
+        """Whether no batch is short."""
+        return self._full_batch is not None
+
     @abc.abstractmethod
-    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> Nest:
-        """What `fetch` needs to know of these steps (int64 scalars; steps count from 0). Not for XLA."""
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> Nest:
+        """What `fetch` needs to know of these steps (int64 scalars; steps count from 0). For XLA only where it is `even`."""
 
     @abc.abstractmethod
     def fetch(self, plan: Nest, i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
@@ -52,13 +57,21 @@ class Feed(abc.ABC):
           tf.errors.OutOfRangeError: a training stream gave a pass without an example, at run time.
         """
 
-    def even(self, longest: int) -> "Feed | None":
-        """The same feed for a loop that XLA compiles whole, of at most so many steps; None if it cannot be compiled."""
+    def steps_to_plan(self, longest: int) -> int:
+        """How many steps are best planned at once, where a loop has up to `longest` of them."""
+        return longest
+
+    def even(self) -> "Feed | None":
+        """The same feed for a loop that XLA compiles whole; None if it cannot be compiled."""
         return None
 
     def spans(self, step: int, num_steps: int) -> list[int]:
         """How many steps each call of the loop has to run, so that it runs `num_steps` from `step` on in all."""
         return [num_steps]
+
+    def narrowed(self, plan: Nest, step: int) -> Nest:
+        """The plan as a span that begins at `step` needs it; eagerly."""
+        return plan
 
     def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
         """Replica `index`'s share of the batch: examples [n * index // count, n * (index + 1) // count).

@@ -35,12 +35,15 @@ class Order:
         """Such as "batch 3 of epoch 1", both counted from 0."""
         return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
 
-    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The rows of `num_steps` steps from `first_step` on (both int64 scalars; steps count from 0).
 
         Returns `rows`, int64 [num_steps, batch_size], and `sizes`, int64 [num_steps]: how many of a step's
         rows are real, 0 past the end. The others are valid row numbers that mean nothing. At least one step.
+        With an int for `num_steps` the shapes are static, and XLA can compile it.
         """
+        num_epochs = (num_steps - 1) // self.batches_per_epoch + 2
+        num_steps = tf.convert_to_tensor(num_steps, tf.int64)
         steps = first_step + tf.range(num_steps)
         epochs, batches = steps // self.batches_per_epoch, steps % self.batches_per_epoch
         starts = batches * self.batch_size
@@ -50,9 +53,10 @@ class Order:
         within = tf.range(self.batch_size, dtype=tf.int64)
         positions = tf.minimum(starts[:, tf.newaxis] + within, self.num_examples - 1)
         if self.shuffle:
-            positions = self._shuffled(positions, epochs)
+            positions = self._shuffled(positions, epochs, num_epochs)
         return positions, sizes
 
-    def _shuffled(self, positions: tf.Tensor, epochs: tf.Tensor) -> tf.Tensor:
-        flat = permuted(tf.reshape(positions, [-1]), tf.repeat(epochs, self.batch_size), self.num_examples, self.seed)
-        return tf.reshape(flat, [-1, self.batch_size])
+    def _shuffled(self, positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tensor) -> tf.Tensor:
+        each = tf.reshape(tf.broadcast_to(epochs[:, tf.newaxis], tf.shape(positions)), [-1])
+        flat = permuted(tf.reshape(positions, [-1]), each, num_epochs, self.num_examples, self.seed)
+        return tf.reshape(flat, tf.shape(positions))

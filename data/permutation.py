@@ -8,7 +8,7 @@ import tensorflow as tf
 _ROUNDS = 6
 
 
-def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> tf.Tensor:
+def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tensor, size: int, seed: int) -> tf.Tensor:
     """Where the permutation of (seed, epoch) sends each position.
 
     A Feistel network on the grid of `rows x columns >= size` cells, whose round functions are tables of
@@ -23,6 +23,7 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> t
     Args:
       positions: int64 [k], each in [0, size).
       epochs: int64 [k], not decreasing; one permutation for each value.
+      num_epochs: at least how many there are from the first to the last; an int for XLA.
       size: how many elements are permuted.
       seed: in [0, 2**32).
 
@@ -33,7 +34,7 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> t
     rows = -(-size // columns)
     if size == 1:
         return positions
-    tables = _tables(epochs, rows, columns, seed)
+    tables = _tables(epochs[0] + tf.range(tf.cast(num_epochs, tf.int64)), rows, columns, seed)
     offset = (epochs - epochs[:1]) * columns
 
     def walk(cells: tf.Tensor) -> tuple[tf.Tensor]:
@@ -43,7 +44,7 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, size: int, seed: int) -> t
     return tf.while_loop(lambda cells: tf.reduce_any(cells >= size), walk, (cells,))[0]
 
 
-def _tables(epochs: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Tensor]:
+def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Tensor]:
     """One table a round, flat over (epoch, cell of the side that the round reads)."""
     sides = tf.constant([rows, columns] * (_ROUNDS // 2), tf.int64)[:, tf.newaxis]
 
@@ -55,7 +56,6 @@ def _tables(epochs: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Te
         )
         return bits % sides
 
-    each_epoch = tf.range(epochs[0], epochs[-1] + 1)
     drawn = tf.map_fn(draw, each_epoch, fn_output_signature=tf.TensorSpec([_ROUNDS, columns], tf.int64))
     return tf.unstack(tf.reshape(tf.transpose(drawn, [1, 0, 2]), [_ROUNDS, -1]))
 

@@ -56,7 +56,7 @@ class StreamFeed(Feed):
         self._spec = self._from_start.element_spec
         self.element_spec = self._spec[1] if counts else self._spec
 
-    def plan(self, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[()]:
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[()]:
         """Nothing: a stream's batches come in the order in which they are fetched."""
         return ()
 

@@ -22,6 +22,8 @@ def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any
     """
     if not tf.nest.flatten(per_replica):
         return per_replica
+    if strategy.num_replicas_in_sync == 1:
+        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], per_replica)
     if not is_multi_worker(strategy):
         return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
     local = [strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(per_replica)]

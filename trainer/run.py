@@ -118,10 +118,11 @@ class Run:
         return left and self._evaluation is not None and self._schedule.evaluates(self._step)
 
     def _train(self) -> None:
-        finite = self._training.loop.run(self._step, self._schedule.loop_steps(self._step))
-        self._step = self._training.step
+        steps = self._schedule.loop_steps(self._step)
+        finite = self._training.loop.run(self._step, steps)
         self._summaries.settle()
         if finite:
+            self._step += steps
             self._rollbacks.forgive(self._training, self._step)
         else:
             self._roll_back()

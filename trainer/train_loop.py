@@ -15,6 +15,7 @@ from .data_errors import SkippedExamples, named
 from .forward_state import ForwardState
 from .gin_scope import carry
 from .gradient_sums import GradientSums
+from .plans import Plans
 from .reduction import sum_over_replicas
 from .replica_step import Contribution, ReplicaStep
 from .share import Share, share_of
@@ -43,6 +44,7 @@ class TrainLoop:
       step: int64 scalar variable, the steps done so far; advanced by `run`.
       accumulation: how many steps' gradients are added up before each update.
       allowed_skips: how many updates in a row may be left out because the loss or a gradient is not finite.
+      longest: the most steps of a run.
       compiles: what XLA compiles: nothing, or "replica", its forward and backward, or all steps of the "loop", which then
         must be on one replica, and of a feed that is `even`.
     """
@@ -60,6 +62,7 @@ class TrainLoop:
         step: tf.Variable,
         accumulation: int = 1,
         allowed_skips: int = 0,
+        longest: int,
         compiles: str | None = None,
     ):
         self._replica_step = replica_step
@@ -74,6 +77,8 @@ class TrainLoop:
         self.skips = Skips(allowed_skips)
         self.skipped_examples = SkippedExamples(feed)
         self._forward_state = ForwardState()
+        self._plans = Plans(feed, longest, jit_compile=compiles == "loop")
+        self._lengths: dict[int, tf.Tensor] = {}  # making a constant takes longer than looking it up
         compiled = partial(tf.function, autograph=False, jit_compile=True)
         self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
         self._steps = compiled(self._all_steps) if compiles == "loop" else self._all_steps
@@ -86,7 +91,7 @@ class TrainLoop:
 
     def trace(self) -> None:
         """Traces the loop without running a step, so that errors of the task show before anything is written."""
-        self._run.get_concrete_function(tf.TensorSpec([], tf.int64))
+        self._traced = self._run.get_concrete_function(*self._plans.specs, tf.TensorSpec([], tf.int64))
 
     def run(self, step: int, num_steps: int) -> bool:
         """Runs `num_steps` steps, from `step` on; returns whether it ran all of them.
@@ -95,7 +100,17 @@ class TrainLoop:
         weights are those before that step, and `step` does not count it.
         """
         with named(self._feed, step):
-            return all(bool(self._run(tf.constant(span, tf.int64))) for span in self._feed.spans(step, num_steps))
+            for span in self._feed.spans(step, num_steps):
+                # The traced function itself: to find it by its arguments takes longer than a small step.
+                if not self._traced(*self._plans.at(step, span), self._length(span)):
+                    return False
+                step += span
+            return True
+
+    def _length(self, span: int) -> tf.Tensor:
+        if span not in self._lengths:
+            self._lengths[span] = tf.constant(span, tf.int64)
+        return self._lengths[span]
 
     def hold(self) -> None:
         """Before a checkpoint: copies what is summed on the devices to where `state` has it."""
@@ -129,26 +144,28 @@ class TrainLoop:
             "skipped_examples": self.skipped_examples.state(),
         }
 
-    def _loop(self, num_steps: tf.Tensor) -> tf.Tensor:
+    def _loop(self, plan: Any, begin: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
         first = self._step.read_value()
-        done, goes_on = self._steps(self._feed.plan(first, num_steps), first, num_steps)
+        done, goes_on = self._steps(plan, begin, first, num_steps)
         self._step.assign_add(done)
         return goes_on
 
-    def _all_steps(self, plan: Any, first: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _all_steps(
+        self, plan: Any, begin: tf.Tensor, first: tf.Tensor, num_steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns how many steps were done, and whether the run goes on."""
 
         def more(i, goes_on):
             return goes_on & (i < num_steps)
 
         def body(i, _):
-            goes_on = self._one_step(plan, i, first + i)
+            goes_on = self._one_step(plan, first + i - begin, first + i)
             return i + tf.cast(goes_on, tf.int64), goes_on
 
         return tuple(tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)]))
 
-    def _one_step(self, plan: Any, i: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        part, examples = self._feed.fetch(plan, i)
+    def _one_step(self, plan: Any, place: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        part, examples = self._feed.fetch(plan, place)
         self.skipped_examples.add(part)
         gradients, loss, packed, state = self._strategy.run(carry(self._replica), args=(part, examples))
         finite, updates = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)

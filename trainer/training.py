@@ -67,7 +67,7 @@ class Training:
         self._step = step
         self._accumulation = accumulation
         feed = dataset.open_train()
-        whole = feed.even(steps_per_loop) if jit_compile and _is_one_cpu(strategy) else None
+        whole = feed.even() if jit_compile and _is_one_cpu(strategy) else None
         self._feed = whole or feed
         self._accumulator = Accumulator(strategy, self.registry)
         self._optimizer = optimizer
@@ -85,6 +85,7 @@ class Training:
             step=step,
             accumulation=accumulation,
             allowed_skips=allowed_skips,
+            longest=steps_per_loop,
             compiles=("loop" if whole else "replica") if jit_compile else None,
         )
 

@@ -15,7 +15,7 @@ def int64(values):
 
 
 def permutation(size, epoch, seed=0):
-    return permuted(tf.range(size, dtype=tf.int64), tf.fill([size], int64(epoch)), size, seed).numpy()
+    return permuted(tf.range(size, dtype=tf.int64), tf.fill([size], int64(epoch)), 1, size, seed).numpy()
 
 
 def plainly_permuted(position, epoch, size, seed):
@@ -51,7 +51,7 @@ def test_permutation_is_the_plain_one(size):
 
 def test_several_epochs_at_once_are_each_their_own():
     positions = tf.tile(tf.range(11, dtype=tf.int64), [3])
-    together = permuted(positions, tf.repeat(int64([4, 5, 9]), 11), 11, 2).numpy().reshape(3, 11)
+    together = permuted(positions, tf.repeat(int64([4, 5, 9]), 11), 6, 11, 2).numpy().reshape(3, 11)
     for row, epoch in zip(together, [4, 5, 9], strict=True):
         assert row.tolist() == permutation(11, epoch, 2).tolist()
 
@@ -60,7 +60,7 @@ def test_every_permutation_of_four_comes_about_as_often():
     counts = dict.fromkeys(itertools.permutations(range(4)), 0)
     epochs = 2400
     flat = tf.function(permuted)(
-        tf.tile(tf.range(4, dtype=tf.int64), [epochs]), tf.repeat(tf.range(epochs, dtype=tf.int64), 4), 4, 0
+        tf.tile(tf.range(4, dtype=tf.int64), [epochs]), tf.repeat(tf.range(epochs, dtype=tf.int64), 4), epochs, 4, 0
     )
     for row in flat.numpy().reshape(epochs, 4):
         counts[tuple(row.tolist())] += 1

@@ -267,3 +267,10 @@ def test_workers_that_read_different_files(command):
         assert worker.returncode == 2, error
         assert "Trainer.train_dataset: worker" in error
         assert "reads another first batch than worker" in error
+
+
+def test_a_cluster_of_one_worker(command):
+    (worker,) = _started(command, PARAM + "Trainer.train_steps=20")
+    error = worker.communicate(timeout=120)[1]
+    assert worker.returncode == 0, error
+    assert command.lines()[-1]["step"] == 20
