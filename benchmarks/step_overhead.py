@@ -10,43 +10,32 @@ installed.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 from tallyloop.trainer import mirrored, one_device
 
+from benchmarks.goals import Command, Measured, Row, figures
 from benchmarks.overhead import other_frameworks, peers
 from benchmarks.overhead.by_hand import ByHand
 from benchmarks.overhead.peers import LAP, ORBIT_LAP
 from benchmarks.overhead.problem import Digits, Many, input_with_values
-from benchmarks.paired import Calls, Contestant, Gated, laps, ratio
-from benchmarks.report import aligned
+from benchmarks.paired import Calls, Contestant, Gated
 
-PAGE = Path(__file__).parents[1] / "docs" / "step_overhead.md"
 ROUNDS = 60
 LOOP = 50  # steps
-MICROSECONDS = "us"
-
-
-class Row(NamedTuple):
-    """A line of the table: `one` / `other`, or with `unit` their difference, of the contestants of a group."""
-
-    group: str
-    title: str
-    one: str
-    other: str
-    goal: tuple[str, float] | None = None
-    unit: str = ""
+_ABOUT = """Each row is the median, over the rounds, of the ratio of two times measured one right after the other, in one process.
+All train an MLP 64-128-10 on scikit-learn's digits, global batch 64, by plain SGD. The **expert's loop** is a `tf.function` with
+`tf.range` over `next()` of a distributed dataset, without metrics, logging or checkpoints. The **limit** is the same
+step on one constant batch. The `Trainer` records 16 metrics and writes them every 100 steps. Replicas are logical devices of
+the CPU.
+"""
 
 
 ONE, TWO, SINGLE, MANY = "1 replica", "2 replicas", "1 step a loop", "metrics"
@@ -66,7 +55,7 @@ ROWS = (
     Row(TWO, "strategy.reduce of each metric at each step / Trainer", "naive", "trainer"),
     Row(ONE, "Trainer with jit_compile / JAX's lax.scan with 16 metrics", "trainer jit", "jax", ("<=", 1.15)),
     Row(ONE, "PyTorch without metrics / Trainer with jit_compile", "torch", "trainer jit", (">=", 3)),
-    Row(SINGLE, "Trainer - the limit, microseconds", "trainer", "limit", ("<=", 100), MICROSECONDS),
+    Row(SINGLE, "Trainer - the limit", "trainer", "limit", ("<=", 100), "us", 0),
 )
 
 
@@ -117,60 +106,11 @@ def _optional(run: Callable[[], None] | None, steps: int = LAP) -> Contestant | 
     return None if run is None else Calls(run, steps)
 
 
-def measure(rows: Sequence[Row], rounds: int) -> dict[Row, float | None]:
+def measure(rows: Sequence[Row], rounds: int) -> Measured:
     """The figure of each row; None where a contestant is not installed."""
-    figures: dict[Row, float | None] = {}
-    for group in dict.fromkeys(row.group for row in rows):
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            times = laps(contestants(group, Path(folder)), rounds)
-        print(f"{group}: {time.monotonic() - started:.0f} s; {_medians(times)}", file=sys.stderr, flush=True)
-        figures |= {row: _figure(row, times) for row in rows if row.group == group}
-    return {row: figures[row] for row in rows}
-
-
-def _medians(times: Mapping[str, list[float]]) -> str:
-    return ", ".join(f"{name} {median(each) * 1e6:.0f} us" for name, each in times.items())
-
-
-def _figure(row: Row, times: Mapping[str, list[float]]) -> float | None:
-    if row.one not in times or row.other not in times:
-        return None
-    if row.unit == MICROSECONDS:
-        return 1e6 * median(a - b for a, b in zip(times[row.one], times[row.other], strict=True))
-    return ratio(times, row.one, row.other)
-
-
-def missed(row: Row, figure: float | None) -> bool:
-    """Whether a figure is beyond its goal."""
-    if row.goal is None or figure is None:
-        return False
-    sign, limit = row.goal
-    return figure > limit if sign == "<=" else figure < limit
-
-
-def table(figures: Mapping[Row, float | None]) -> str:
-    """A line a row."""
-    lines = [["where", "what", "measured", "goal", ""]]
-    for row, figure in figures.items():
-        shown = "not installed" if figure is None else f"{figure:.0f} us" if row.unit else f"{figure:.2f}"
-        goal = "reported" if row.goal is None else f"{row.goal[0]} {row.goal[1]:g} {row.unit}".strip()
-        lines.append([row.group, row.title, shown, goal, "✗" if missed(row, figure) else ""])
-    return "\n".join(aligned(lines))
-
-
-def main(arguments: list[str]) -> int:
-    """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.step_overhead", description=__doc__.split("\n")[0])
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="the rows whose names have it")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"laps of {LAP} steps each ({ROUNDS})")
-    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name} too")
-    chosen = parser.parse_args(arguments)
-    rows = [row for row in ROWS if not chosen.only or any(text in f"{row.group} {row.title}" for text in chosen.only)]
     two_cpus()
-    figures = measure(rows, chosen.rounds)
-    print(table(figures))
-    return 1 if any(missed(*pair) for pair in figures.items()) else 0
+    with tempfile.TemporaryDirectory() as folder:
+        return Measured(figures(rows, lambda group: contestants(group, Path(folder) / group), rounds))
 
 
 def two_cpus() -> None:
@@ -179,5 +119,16 @@ def two_cpus() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+COMMAND = Command(
+    name="step_overhead",
+    title="The cost of a step",
+    about=__doc__.partition("python -m")[0] + _ABOUT,
+    rows=ROWS,
+    measure=measure,
+    rounds=ROUNDS,
+    a_round=f"laps of {LAP} steps each",
+)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(COMMAND.run(sys.argv[1:]))

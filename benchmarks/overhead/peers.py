@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import keras
@@ -36,20 +34,19 @@ def trainer(
             if summary.step % LAP == 0:
                 halt()
 
-        with redirect_stdout(io.StringIO()):
-            Trainer(
-                task=task,
-                optimizer=keras.optimizers.SGD(RATE),
-                strategy=strategy,
-                train_dataset=data or train_input(),
-                train_steps=ENDLESS,
-                steps_per_loop=steps_per_loop,
-                summary_interval=SUMMARY,
-                checkpoint_interval=ENDLESS,
-                jit_compile=jit_compile,
-                actions=[halt_at_lap],
-                model_dir=folder,
-            ).train()
+        Trainer(
+            task=task,
+            optimizer=keras.optimizers.SGD(RATE),
+            strategy=strategy,
+            train_dataset=data or train_input(),
+            train_steps=ENDLESS,
+            steps_per_loop=steps_per_loop,
+            summary_interval=SUMMARY,
+            checkpoint_interval=ENDLESS,
+            jit_compile=jit_compile,
+            actions=[halt_at_lap],
+            model_dir=folder,
+        ).train()
 
     return run
 
