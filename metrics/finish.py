@@ -58,7 +58,7 @@ def _tally_moments(values, weights):
 
 
 def _tally_last_axis(values, weights):
-    return tally(values, weights, keep_last_axis=True)
+    return tally(values, weights, keep_axis=-1)
 
 
 def _tally_largest(values, weights):

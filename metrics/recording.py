@@ -14,7 +14,8 @@ from .errors import UsageError
 from .finish import Finisher, finisher
 from .paths import join, normalize
 from .spill import Spill
-from .tally import Tally
+from .tally import Tally, tally
+from .together import Addend, sum_together
 
 
 class Meaning(NamedTuple):
@@ -37,6 +38,7 @@ class Recorder:
         self.scopes: list[str] = []
         self.collected = False
         self._tallies: dict[str, Tally] = {}
+        self._addends: dict[str, Addend] = {}  # of paths that were added once, plainly
         self._spill = spill or Spill()
         self._spilled: dict[str, tuple] = {}
         self._graph = _graph()
@@ -46,8 +48,8 @@ class Recorder:
         """What was recorded."""
         return sorted(self.meanings)
 
-    def record(self, path: str, contribution: Tally, finish: Finisher) -> None:
-        """Adds `contribution` to `path`.
+    def record(self, path: str, contribution: Tally, finish: Finisher, addend: Addend | None = None) -> None:
+        """Adds `contribution` to `path`; `addend` is what it is the plain sum of.
 
         Raises:
           UsageError: `path` stands for something else already, or the construct lets no sum out.
@@ -61,7 +63,7 @@ class Recorder:
                 f"{known.shape}, and finish={finish.name!r} with shape {meaning.shape}. Give one of them another name."
             )
         if _graph() is self._graph:
-            self._keep(path, contribution)
+            self._keep(path, contribution, addend)
         elif finish.combine == "sum":
             self._spilled[path] = self._spill.add(path, contribution)
         else:
@@ -88,9 +90,13 @@ class Recorder:
         self.collected = True
         for path, key in self._spilled.items():
             self._keep(path, self._spill.take(key))
-        return dict(self._tallies)
+        # What they are in place of was computed in vain only where it is computed at once.
+        return self._tallies | ({} if tf.executing_eagerly() else sum_together(self._addends))
 
-    def _keep(self, path: str, contribution: Tally) -> None:
+    def _keep(self, path: str, contribution: Tally, addend: Addend | None = None) -> None:
+        self._addends.pop(path, None)
+        if addend is not None and path not in self._tallies:
+            self._addends[path] = addend
         before = self._tallies.get(path)
         if before is not None:
             contribution = add_tallies(before, contribution, self.meanings[path].finisher.combine)
@@ -135,9 +141,15 @@ def add(name: str, values, weights=None, finish: str | Callable | None = None) -
     try:
         path, chosen = join(*recorder.scopes, normalize(name)), finisher(finish)
         contribution = _contribution(values, weights, chosen)
+        plain = chosen.tally is tally and not isinstance(values, Tally)
+        addend = Addend(*map(_tensor_or_none, (values, weights))) if plain else None
     except UsageError as error:
         raise UsageError(f"Metric {path!r} ({caller()}): {error}") from error
-    recorder.record(path, contribution, chosen)
+    recorder.record(path, contribution, chosen, addend)
+
+
+def _tensor_or_none(values) -> tf.Tensor | None:
+    return None if values is None else tf.convert_to_tensor(values)
 
 
 def _contribution(values, weights, chosen: Finisher) -> Tally:

@@ -24,7 +24,7 @@ class Tally(NamedTuple):
     count: Any
 
 
-def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_last_axis: bool = False) -> Tally:
+def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_axis: int | None = None) -> Tally:
     """Sums `values`, weighted.
 
     Args:
@@ -32,15 +32,19 @@ def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_last_axis: b
       weights: None (each element counts 1), or a shape that is a prefix of the shape of `values` (one weight an
         example, one a token). Elements of weight 0 are selected away before anything is multiplied, so
         a NaN under a mask does not reach the sum.
-      keep_last_axis: sum over all axes but the last, for one number a class.
+      keep_axis: sum over all axes but this one: -1 for one number a class.
 
     Returns:
-      Tally of sum(w * x) and sum(w), both with the shape () or, with `keep_last_axis`, the last axis.
+      Tally of sum(w * x) and sum(w), both with the shape () or that of `keep_axis`.
     """
     values = summable(values)
-    axes = list(range(values.shape.rank - 1)) if keep_last_axis else None
+    axes = (
+        None
+        if keep_axis is None
+        else [axis for axis in range(values.shape.rank) if axis != keep_axis % values.shape.rank]
+    )
     if weights is None:
-        return Tally(_sum(values, axes), _size(values, axes))
+        return Tally(_sum(values, axes), _size(values, keep_axis))
     weights = align_weights(summable(weights), values)
     dtype = values.dtype if values.dtype.is_floating or weights.dtype.is_integer else weights.dtype
     kept = tf.where(weights != 0, values, tf.zeros_like(values))
@@ -84,9 +88,10 @@ def _sum(values: tf.Tensor, axes: list[int] | None) -> tf.Tensor:
     return tf.reduce_sum(values, axis=axes)
 
 
-def _size(values: tf.Tensor, axes: list[int] | None) -> tf.Tensor:
+def _size(values: tf.Tensor, keep_axis: int | None) -> tf.Tensor:
     """How many elements each sum has; a tensor of the replica, as a constant cannot be reduced."""
-    if axes is None:
+    if keep_axis is None:
         return tf.size(values, out_type=tf.int64)
-    rows = tf.reduce_prod(tf.shape(values, out_type=tf.int64)[:-1])
-    return tf.fill(tf.shape(values)[-1:], rows)
+    sizes = tf.shape(values, out_type=tf.int64)
+    others = tf.concat([sizes[: keep_axis % values.shape.rank], sizes[keep_axis % values.shape.rank + 1 :]], 0)
+    return tf.fill([sizes[keep_axis]], tf.reduce_prod(others))

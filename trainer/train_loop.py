@@ -89,6 +89,11 @@ class TrainLoop:
         """How often the loop was traced; 1 after any run."""
         return self._run.experimental_get_tracing_count()
 
+    @property
+    def graph(self) -> tf.Graph:
+        """The loop as it was traced."""
+        return self._traced.graph
+
     def trace(self) -> None:
         """Traces the loop without running a step, so that errors of the task show before anything is written."""
         self._traced = self._run.get_concrete_function(*self._plans.specs, tf.TensorSpec([], tf.int64))

@@ -67,7 +67,7 @@ def count(size: str, metrics: int, strategy: tf.distribute.Strategy) -> dict[str
     trainer = scaled.trainer(scaled.SIZES[size], metrics, strategy)
     trainer.prepare(evaluate=False)
     training = trainer._training  # the graphs are nobody's business but ours
-    step = training.loop._run.get_concrete_function(tf.TensorSpec([], tf.int64)).graph
+    step = training.loop.graph
     summary = training._accumulator._drain.get_concrete_function().graph
     return {
         "size": size,

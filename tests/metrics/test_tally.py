@@ -82,9 +82,9 @@ def test_bfloat16_is_summed_in_float32():
     assert summed(np.ones(1000, np.float16), np.ones(1000, np.float16)) == (1000.0, 1000.0)
 
 
-def test_keep_last_axis_gives_one_sum_a_class():
-    assert summed([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], keep_last_axis=True) == ([9.0, 12.0], [3, 3])
-    weighted = summed([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1.0, 0.0, 2.0], keep_last_axis=True)
+def test_keep_axis_gives_one_sum_a_class():
+    assert summed([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], keep_axis=-1) == ([9.0, 12.0], [3, 3])
+    weighted = summed([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1.0, 0.0, 2.0], keep_axis=-1)
     assert weighted == ([11.0, 14.0], [3.0, 3.0])
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.data import Input
 from tallyloop.metrics import Tally, UsageError
+from tallyloop.trainer import NonFiniteError
 
 RATE = 0.02
 
@@ -131,6 +132,62 @@ def test_xla_trains_the_same(make_trainer, weights_of, rows):
     trainer.train()
     np.testing.assert_allclose(weights_of(trainer), descend(rows(40), 7)[0], atol=1e-5, rtol=0)
     assert trainer.traces == {"train": 1}
+
+
+def compiled_loops(trainer):
+    """How many functions that XLA compiles have a loop in them."""
+    functions = trainer._training.loop.graph.as_graph_def().library.function
+    compiled = [each for each in functions if each.attr["_XlaMustCompile"].b]
+    return sum(any(node.op in ("While", "StatelessWhile") for node in each.node_def) for each in compiled)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"shuffle": True, "steps_per_loop": 2},
+        {"drop_remainder": True},
+        {"gradient_accumulation": 3, "clip_global_norm": 0.5},
+        {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1, use_ema=True))},
+    ],
+    ids=["plain", "shuffled", "full batches", "accumulated", "loss scale and averages"],
+)
+def test_on_one_cpu_xla_compiles_the_whole_loop(make_trainer, weights_of, rows, tmp_path, arguments):
+    """With short batches at the end of each epoch of 40 rows, 16 + 16 + 8; and it continues in the midst of one."""
+    data = {name: arguments[name] for name in ("shuffle", "drop_remainder") if name in arguments}
+    more = {name: value for name, value in arguments.items() if name not in data}
+
+    def trained(steps=7, jit_compile=True, **options):
+        seen = []
+        trainer = make_trainer(
+            train_dataset=Input(rows(40), 16, **data),
+            train_steps=steps,
+            jit_compile=jit_compile,
+            actions=[lambda _, summary: seen.append(summary)],
+            **more,
+            **options,
+        )
+        trainer.train()
+        return trainer, seen[-1]
+
+    (plain, its), (whole, mine) = trained(jit_compile=False), trained()
+    assert (compiled_loops(plain), compiled_loops(whole)) == (0, 1)
+    assert whole.traces == {"train": 1}
+    np.testing.assert_allclose(weights_of(whole), weights_of(plain), atol=1e-5, rtol=0)
+    assert mine.metrics["loss"] == pytest.approx(its.metrics["loss"], rel=1e-5)
+    assert mine.counts == its.counts
+    trained(steps=4, model_dir=tmp_path)
+    np.testing.assert_array_equal(weights_of(trained(model_dir=tmp_path)[0]), weights_of(whole))
+
+
+def test_a_step_of_the_compiled_loop_that_is_not_finite_stops_it(make_trainer, weights_of, rows):
+    data = rows(40)
+    data["y"][35] = np.nan  # in the short batch
+    trainer = make_trainer(data=data, train_steps=7, jit_compile=True)
+    with pytest.raises(NonFiniteError, match=r"Step 3: not finite: loss.*batch 2 of epoch 0"):
+        trainer.train()
+    np.testing.assert_allclose(weights_of(trainer), descend(rows(40), 2)[0], atol=1e-5, rtol=0)
+    assert trainer.step == 2
 
 
 def test_a_stream_trains_as_the_arrays_do(make_trainer, weights_of, rows):
