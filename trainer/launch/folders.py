@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ...metrics.errors import UsageError
+from ..errors import OutputError
 from ..writable import check_writable
 
 _FOLDERS = {
@@ -26,6 +28,7 @@ def check(model_dir: Path, mode: str) -> None:
 
     Raises:
       UsageError: `model_dir`, or what the mode writes below it, cannot be written.
+      OutputError: the disk is full.
     """
     check_writable(model_dir)
     for path in (model_dir / name for name in _FOLDERS[mode]):
@@ -49,10 +52,19 @@ def _nearest(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def first_write(model_dir: Path) -> Iterator[None]:
-    """Some folders show only when written to that they cannot be; says so in terms of the flag."""
+    """Some folders show only when written to that they cannot be; says so in terms of the flag.
+
+    Raises:
+      OutputError: the disk is full, which is no mistake of the user's, and the folder may hold a run.
+      UsageError: it cannot be written for another reason.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"--model_dir={model_dir} cannot be written ({error.strerror}). Free some space, and run the same command."
+            ) from error
         raise UsageError(
             f"--model_dir={model_dir} cannot be written ({error.strerror}): choose another folder."
         ) from error

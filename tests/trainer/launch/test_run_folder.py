@@ -1,13 +1,16 @@
 """The files that describe a run, on a disk that does not take them."""
 
+import errno
 import json
+import os
 import types
 
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
-from tallyloop.trainer.errors import CheckpointError, PreemptedError
+from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedError
 from tallyloop.trainer.launch import cli
+from tallyloop.trainer.launch.folders import first_write
 
 
 @pytest.fixture
@@ -51,3 +54,12 @@ def test_a_beginning_that_cannot_be_noted_is_wrong_usage(recorded, tmp_path, nam
     spoil(tmp_path, name)
     with pytest.raises(UsageError, match=r"--model_dir=.* cannot be written \(Is a directory\): choose another folder"):
         recorded().__enter__()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_at_the_start_is_no_reason_for_another_folder(tmp_path, number):
+    with (
+        pytest.raises(OutputError, match=r"cannot be written \(.+\)\. Free some space, and run the same command"),
+        first_write(tmp_path),
+    ):
+        raise OSError(number, os.strerror(number))
