@@ -95,8 +95,8 @@ class Run:
         if self._outputs:
             self._outputs.resume_at(self._step, self._needed)
         self._rollbacks.resume(self._training)
-        if self._rollbacks.allowed and self._step == 0:
-            self._save(due=self._training.progress.regular != 0)
+        if self._rollbacks.allowed and self._training.progress.regular < 0:  # there is nothing to go back to yet
+            self._save(due=True)
         if self._evaluation_is_left():
             self._after_step()
         elif self._step >= end:

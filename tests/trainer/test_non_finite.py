@@ -144,6 +144,12 @@ def descend(rows_of, steps, skipped=(), rate=0.02):
     return w
 
 
+def after_one_update(rows_of, part, rate=0.02):
+    """Weights after one update of plain SGD from zero, on these rows."""
+    x = np.concatenate([rows_of["x"][part], np.ones([len(part), 1])], 1).astype(np.float64)
+    return rate * 2 * rows_of["y"][part] @ x / len(part)
+
+
 class TestSkip:
     """Row 20 is in the second of three batches: steps 2, 5, 8, ... are left out."""
 
@@ -172,11 +178,8 @@ class TestSkip:
             data=bad_rows(20), train_steps=6, gradient_accumulation=2, on_nonfinite="skip", max_consecutive_skips=1
         )
         trainer.train()
-        data, w = rows(48), np.zeros(4)  # the updates are of batches (0, 1), (2, 0), (1, 2)
-        x = np.concatenate([data["x"], np.ones([48, 1])], 1).astype(np.float64)
-        part = np.r_[32:48, 0:16]
-        w = w - 0.02 * 2 * (x[part] @ w - data["y"][part]) @ x[part] / 32
-        np.testing.assert_allclose(weights_of(trainer), w, atol=1e-5)
+        # The updates are of batches (0, 1), (2, 0), (1, 2).
+        np.testing.assert_allclose(weights_of(trainer), after_one_update(rows(48), np.r_[32:48, 0:16]), atol=1e-5)
 
     def test_too_many_in_a_row_stop_the_run(self, make_trainer, rows):
         data = rows(48)
@@ -215,6 +218,17 @@ class TestRollback:
         np.testing.assert_allclose(weights_of(trainer), descend(rows(48), 7, {0, 1, 3, 4}), atol=1e-5)
         assert "Rolled back to the weights of step 3; that batch is left out" in caplog.text
 
+    def test_a_rerun_that_has_one_to_go_back_to_does_not_save_again(self, make_trainer, tmp_path):
+        arguments = {"data": 48, "on_nonfinite": "rollback", "model_dir": tmp_path, "checkpoint_interval": 3}
+        make_trainer(train_steps=3, **arguments).train()
+        index = tmp_path / "checkpoints" / "ckpt-0.index"
+        for path in (tmp_path / "checkpoints").glob("ckpt-3.*"):
+            path.unlink()
+        (tmp_path / "checkpoints" / "checkpoint").unlink()
+        before = index.stat().st_mtime_ns
+        make_trainer(train_steps=3, **arguments).train()
+        assert index.stat().st_mtime_ns == before
+
     def test_too_often_stops_the_run(self, make_trainer, rows, tmp_path):
         data = rows(48)
         data["y"][:] = np.inf
@@ -246,10 +260,7 @@ class TestRollback:
             model_dir=tmp_path,
         )
         trainer.train()
-        data = rows(48)
-        x = np.concatenate([data["x"], np.ones([48, 1])], 1).astype(np.float64)
-        part = np.r_[32:48, 0:16]
-        np.testing.assert_allclose(weights_of(trainer), 0.02 * 2 * data["y"][part] @ x[part] / 32, atol=1e-5)
+        np.testing.assert_allclose(weights_of(trainer), after_one_update(rows(48), np.r_[32:48, 0:16]), atol=1e-5)
 
     def test_being_stopped_on_the_way_changes_nothing(self, make_trainer, weights_of, bad_rows, tmp_path, monkeypatch):
         """Saved after 3, as it is due, and after 4, as it is stopped there; step 5 goes back to 3."""
