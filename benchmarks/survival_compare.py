@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 from tallyloop.data import Input
+from tallyloop.trainer.timing import TIMES
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.util import tensor_util
 
@@ -71,18 +72,23 @@ def _contents(prefix: str) -> dict[str, tuple]:
 
 
 def _lines(folder: Path, control: Path) -> list[str]:
-    one, other = ((each / "metrics.jsonl").read_text().splitlines() for each in (folder, control))
-    twice = [key for key, count in collections.Counter(map(_key, one)).items() if count > 1]
+    one, other = (_fields(each / "metrics.jsonl") for each in (folder, control))
+    twice = [key for key, count in collections.Counter(key for key, _ in one).items() if count > 1]
     found = [f"metrics.jsonl: {split} of step {step} is there more than once" for step, split in twice]
-    mine, its = ({_key(line): line for line in lines} for lines in (one, other))
+    mine, its = dict(one), dict(other)
     found += [f"metrics.jsonl: {key[1]} of step {key[0]} is in one only" for key in sorted(mine.keys() ^ its.keys())]
     both = sorted(mine.keys() & its.keys())
     return found + [f"metrics.jsonl: {key[1]} of step {key[0]} differs" for key in both if mine[key] != its[key]]
 
 
-def _key(line: str) -> tuple[int, str]:
-    fields = json.loads(line)
-    return fields["step"], fields["split"]
+def _fields(path: Path) -> list[tuple[tuple[int, str], str]]:
+    """((step, split), the line without what tells how fast the run was) of each line."""
+    found = []
+    for line in path.read_text().splitlines():
+        fields = json.loads(line)
+        fields["metrics"] = {path: value for path, value in fields["metrics"].items() if path not in TIMES}
+        found.append(((fields["step"], fields["split"]), json.dumps(fields)))
+    return found
 
 
 def _best(folder: Path, control: Path) -> list[str]:
@@ -110,6 +116,7 @@ def _charts(folder: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
         ]
         for run, kinds in shown.Runs().items()
         for tag in kinds["tensors"]
+        if tag not in TIMES
     }
 
 

@@ -79,6 +79,10 @@ class EvenArrayFeed(ArrayFeed):
             step += found[-1]
         return found
 
+    def kind(self, step: int) -> bool:
+        """Whether the batch is short: XLA compiles for sizes."""
+        return self._is_short(step)
+
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """(rows int64 [num_steps, batch size],)."""
         return super().plan(first_step, num_steps)[:1]

@@ -1,6 +1,7 @@
 """What the compiled loop asks of its data, whatever the source."""
 
 import abc
+from collections.abc import Hashable
 from typing import Any
 
 import tensorflow as tf
@@ -28,11 +29,13 @@ class Feed(abc.ABC):
         size when the remainder is dropped.
       num_examples: the examples of an epoch, or None for a stream.
       batches_per_epoch: the steps of an epoch, or None for a stream.
+      waits: whether a batch may not be there yet when it is fetched. Arrays are gathered as a part of the step.
     """
 
     element_spec: Nest
     num_examples: int | None
     batches_per_epoch: int | None
+    waits: bool = False
     _full_batch: int | None = None  # the batch size where no batch is short
 
     @property
@@ -68,6 +71,10 @@ class Feed(abc.ABC):
     def spans(self, step: int, num_steps: int) -> list[int]:
         """How many steps each call of the loop has to run, so that it runs `num_steps` from `step` on in all."""
         return [num_steps]
+
+    def kind(self, step: int) -> Hashable:
+        """Steps of one kind run by what was compiled for the first of them."""
+        return None
 
     def narrowed(self, plan: Nest, step: int) -> Nest:
         """The plan as a span that begins at `step` needs it; eagerly."""

@@ -31,6 +31,8 @@ class StreamFeed(Feed):
       find_bad: step -> what names the first bad example from there on, for `data_error`.
     """
 
+    waits = True
+
     def __init__(
         self,
         build: Callable[[int], tf.data.Dataset],

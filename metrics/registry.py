@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -44,9 +44,11 @@ class MetricRegistry:
     Args:
       metrics: name -> `fn(batch, outputs) -> (value, count)`, or a pair of that and its finisher, or a Keras metric;
         nested dicts become paths.
+      reserved: paths that no metric may have.
     """
 
-    def __init__(self, metrics: Mapping[str, Any] | None = None):
+    def __init__(self, metrics: Mapping[str, Any] | None = None, reserved: Collection[str] = ()):
+        self._reserved = reserved
         self._functions: dict[str, tuple[MetricFn, Finisher]] = {}
         self._meanings: dict[str, Meaning] = {}
         self._said: set[str] = set()
@@ -97,12 +99,14 @@ class MetricRegistry:
         """Returns the tallies of one replica's step: the registered ones and the recorded ones.
 
         Raises:
-          UsageError: a path has two meanings, or a function does not return a pair of sums.
+          UsageError: a path is reserved or has two meanings, or a function does not return a pair of sums.
         """
         recorder = recording.current() or Recorder()
         for path, (fn, finish) in self._functions.items():
             recorder.record_only(path, _as_tally(path, fn(batch, outputs)), finish)
         for path, meaning in recorder.meanings.items():
+            if path in self._reserved:
+                raise UsageError(f"Metric {path!r} has the name of one that every run writes itself: give it another.")
             self._learn(path, meaning)
         return recorder.collect()
 

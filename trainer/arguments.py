@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -32,6 +32,13 @@ def positive(name: str, value: Any) -> int:
     if not _is_whole(value) or value < 1:
         raise UsageError(f"Trainer.{name} = {value!r}: wanted a whole number of at least 1.")
     return int(value)
+
+
+def steps_per_loop(value: Any) -> int | Literal["auto"]:
+    """Returns `value` if it is "auto" or a whole number > 0."""
+    if value == "auto" or (_is_whole(value) and value >= 1):
+        return value if value == "auto" else int(value)
+    raise UsageError(f"Trainer.steps_per_loop = {value!r}: wanted 'auto', or a whole number of at least 1.")
 
 
 def seed(value: Any) -> int | None:

@@ -17,6 +17,7 @@ from .modeling import noted
 from .replica_step import ReplicaStep
 from .summaries import summarize
 from .task import Task
+from .timing import TIMES
 
 
 class Evaluation:
@@ -38,7 +39,7 @@ class Evaluation:
         feeds: Mapping[str, Feed],
         steps_per_call: int,
     ):
-        self._registries = {name: MetricRegistry(task.metrics) for name in feeds}
+        self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
             accumulator = Accumulator(strategy, self._registries[name])
@@ -82,8 +83,10 @@ class Evaluation:
     def _run(self, name: str, step: int, max_batches: int | None, stop: Callable[[], bool]) -> Summary:
         started = time.monotonic()
         drained = self._loops[name].run(max_batches, stop)
+        seconds = time.monotonic() - started
         known = self._loops[name].skipped_examples.take()
-        return summarize(self._registries[name], drained, step, self._split(name), time.monotonic() - started, known)
+        times = {"time/eval_s": seconds}
+        return summarize(self._registries[name], drained, step, self._split(name), seconds, known, times)
 
     def _split(self, name: str) -> str:
         return "eval" if len(self._loops) == 1 else f"eval/{name}"

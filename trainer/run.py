@@ -8,16 +8,17 @@ from functools import partial
 from typing import Any, TextIO
 
 from ..metrics.writers import ConsoleWriter, Summary
-from ..metrics.writers.speed import Stopwatch
 from . import preemption
 from .averaged_weights import AveragedWeights
 from .errors import PreemptedError
 from .eval_loop import EvaluationStopped
 from .evaluation import Evaluation
+from .loop_length import LoopLength
 from .outputs import Outputs
 from .rollbacks import Rollbacks
 from .schedule import Schedule
 from .summaries import Summaries
+from .timing import Timing
 from .training import Training
 
 
@@ -30,6 +31,7 @@ class Run:
       evaluation: what is evaluated; None does not evaluate.
       averaged: the weights that it is evaluated with.
       schedule: when.
+      loop_length: how many steps in the graph.
       saves: whether the run is saved at all; if so, each worker takes part.
       outputs: what it writes to; None on a worker that does not write.
       stream: the console.
@@ -47,6 +49,7 @@ class Run:
         evaluation: Evaluation | None,
         averaged: AveragedWeights,
         schedule: Schedule,
+        loop_length: LoopLength,
         saves: bool,
         outputs: Outputs | None,
         stream: TextIO,
@@ -59,6 +62,7 @@ class Run:
         self._evaluation = evaluation
         self._averaged = averaged
         self._schedule = schedule
+        self._loop_length = loop_length
         self._saves = saves
         self._outputs = outputs
         self._agree = agree
@@ -70,8 +74,9 @@ class Run:
         )
         self._step = training.step
         self._rolled_back = False
-        self._watch = Stopwatch(time.monotonic)
-        self._lap_start = self._watch.elapsed()
+        self._timing = Timing(time.monotonic)
+        self._timing.add("time/compile_s", training.trace_seconds)
+        self._longer, self._shorter = False, False  # what this worker wishes of the next loop
         self._evaluated: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Run:
@@ -117,12 +122,27 @@ class Run:
         left = self._step > 0 and self._training.progress.evaluated != self._step
         return left and self._evaluation is not None and self._schedule.evaluates(self._step)
 
+    def _compile(self) -> bool:
+        """One step, that takes about as long as it takes to compile it: no time of training."""
+        with self._console.paused(), self._timing.pause("time/compile_s"), self._training.loop.fetching.uncounted():
+            return self._training.loop.run(self._step, 1, self._summaries.settle)
+
+    def _loop(self, steps: int) -> bool:
+        with self._timing.loop():
+            finite = self._training.loop.run(self._step, steps, self._settle)
+        timing = self._timing
+        self._longer, self._shorter = self._loop_length.wishes(steps, timing.loop_seconds, timing.host_seconds)
+        return finite
+
+    def _settle(self) -> None:
+        with self._timing.host():
+            self._summaries.settle()
+
     def _train(self) -> None:
-        steps = self._schedule.loop_steps(self._step)
-        finite = self._training.loop.run(self._step, steps)
-        self._summaries.settle()
-        if finite:
-            self._step += steps
+        wanted = self._schedule.loop_steps(self._step, self._loop_length.steps)
+        steps = self._training.loop.compiled_steps(self._step, wanted)
+        if self._loop(steps) if steps else self._compile():
+            self._step += steps or 1
             self._rollbacks.forgive(self._training, self._step)
         else:
             self._roll_back()
@@ -137,8 +157,13 @@ class Run:
         self._rolled_back = True
 
     def _summarize(self) -> None:
-        if self._schedule.summarizes(self._step):
-            self._summaries.defer(self._step, self._training.drain(), self._lap(), self._training.known())
+        if not self._schedule.summarizes(self._step):
+            return
+        fetched = self._training.loop.fetching.take()
+        seconds, times = self._timing.lap(fetched)
+        if fetched.steps:  # the sums are of more: the first loop's, and those before a resume
+            seconds *= self._schedule.steps_summarized(self._step) / fetched.steps
+        self._summaries.defer(self._step, self._training.drain(), seconds, self._training.known(), times)
 
     def _after_step(self) -> None:
         """Evaluates and saves if it is time, or if it is asked to stop; and stops then."""
@@ -146,7 +171,8 @@ class Run:
         due, self._rolled_back = schedule.saves(step) or self._rolled_back, False
         if self._evaluation is not None and schedule.evaluates(step):
             due |= self._evaluate()
-        stops, fails = self._agree(preemption.requested(), self._fails())
+        stops, fails, *change = self._agree(preemption.requested(), self._fails(), self._longer, self._shorter)
+        self._loop_length.change(*change)
         if self._saves and (due or stops or fails):
             self._save(due)
         if stops:
@@ -165,16 +191,11 @@ class Run:
         self._outputs.check()
         return self._outputs.failing
 
-    def _lap(self) -> float:
-        """Seconds since the last train summary, without evaluations and checkpoints."""
-        before, self._lap_start = self._lap_start, self._watch.elapsed()
-        return self._lap_start - before
-
     def _evaluate(self) -> bool:
         """Evaluates, unless it is asked to stop; returns whether this is the best so far."""
         self._summaries.settle()
         try:
-            with self._console.paused(), self._watch.paused(), self._averaged.in_use():
+            with self._console.paused(), self._timing.pause(), self._averaged.in_use():
                 summaries = self._evaluation.run(self._step, stop=lambda: self._agree(preemption.requested())[0])
         except EvaluationStopped:
             return False
@@ -195,7 +216,7 @@ class Run:
         self._summaries.settle()
         if due:
             self._training.progress.regular = self._step
-        with self._console.paused(), self._watch.paused():
+        with self._console.paused(), self._timing.pause("time/checkpoint_blocked_s"):
             self._training.hold()
             if self._outputs is not None:
                 self._outputs.save(self._step, self._needed)

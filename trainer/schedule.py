@@ -11,23 +11,29 @@ class Schedule:
 
     Attributes:
       train_steps: where training ends.
-      steps_per_loop: the most steps in one inner loop.
       summary_interval: metrics are written every so many steps, and at the end.
       eval_interval: likewise evaluated.
       checkpoint_interval: likewise saved.
     """
 
     train_steps: int
-    steps_per_loop: int
     summary_interval: int
     eval_interval: int
     checkpoint_interval: int
 
-    def loop_steps(self, step: int) -> int:
-        """How many steps to run from `step` on: up to the next event, at most `steps_per_loop`."""
-        intervals = (self.summary_interval, self.eval_interval, self.checkpoint_interval)
-        to_events = [interval - step % interval for interval in intervals]
-        return min(self.steps_per_loop, self.train_steps - step, *to_events)
+    @property
+    def longest_loop(self) -> int:
+        """The most steps that may run without an event."""
+        return min(self.train_steps, *self._intervals)
+
+    def loop_steps(self, step: int, most: int) -> int:
+        """How many steps to run from `step` on: up to the next event, at most `most`."""
+        to_events = [interval - step % interval for interval in self._intervals]
+        return min(most, self.train_steps - step, *to_events)
+
+    def steps_summarized(self, step: int) -> int:
+        """How many steps the summary after `step` spans."""
+        return (step - 1) % self.summary_interval + 1
 
     def summarizes(self, step: int) -> bool:
         """Whether metrics are written after `step` steps."""
@@ -40,6 +46,10 @@ class Schedule:
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is written after `step` steps."""
         return self._due(step, self.checkpoint_interval)
+
+    @property
+    def _intervals(self) -> tuple[int, int, int]:
+        return self.summary_interval, self.eval_interval, self.checkpoint_interval
 
     def _due(self, step: int, interval: int) -> bool:
         return step % interval == 0 or step == self.train_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from absl import logging
@@ -26,18 +27,20 @@ class Summaries:
     def __init__(self, registry: MetricRegistry, consumers: Sequence[Callable[[Summary], None]]):
         self._registry = registry
         self._consumers = consumers
-        self._pending: tuple[int, Drained, float, Mapping[str, float]] | None = None
+        self._pending: Callable[[], Summary] | None = None
 
-    def defer(self, step: int, drained: Drained, seconds: float, known: Mapping[str, float]) -> None:
-        """Takes the train sums up to `step`, to be written at the next `settle`, and numbers known already."""
+    def defer(
+        self, step: int, drained: Drained, seconds: float, known: Mapping[str, float], times: Mapping[str, float]
+    ) -> None:
+        """Takes the train sums up to `step`, to be written at the next `settle`, and what `summarize` takes with them."""
         self.settle()
-        self._pending = step, drained, seconds, known
+        self._pending = partial(summarize, self._registry, drained, step, "train", seconds, known, times)
 
     def settle(self) -> None:
         """Writes what is still pending."""
         if self._pending is not None:
-            (step, drained, seconds, known), self._pending = self._pending, None
-            self.emit(summarize(self._registry, drained, step, "train", seconds, known))
+            pending, self._pending = self._pending, None
+            self.emit(pending())
 
     def emit(self, summary: Summary) -> None:
         """Hands a summary to every consumer."""
@@ -52,6 +55,7 @@ def summarize(
     split: str,
     seconds: float,
     known: Mapping[str, float] = MappingProxyType({}),
+    times: Mapping[str, float] = MappingProxyType({}),
 ) -> Summary:
     """Reads the device's sums, which span so many seconds, and finishes them; adds the numbers that are `known` already.
 
@@ -61,7 +65,7 @@ def summarize(
     for path, replicas in drained.non_finite().items():
         logging.warning("%s: metric %r is not finite at step %d, from %s.", split, path, step, replicas_named(replicas))
     values, counts = registry.finish(tallies, seconds)
-    return Summary(step, split, {**values, **known}, {**counts, **dict.fromkeys(known, 1.0)})
+    return Summary(step, split, {**values, **known}, {**counts, **dict.fromkeys(known, 1.0)}, dict(times))
 
 
 def replicas_named(replicas: Sequence[int]) -> str:

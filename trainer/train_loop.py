@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator
 from .data_errors import SkippedExamples, named
+from .fetching import Fetching
 from .forward_state import ForwardState
 from .gin_scope import carry
 from .gradient_sums import GradientSums
@@ -76,8 +78,10 @@ class TrainLoop:
         self._sums = GradientSums(strategy, accumulation)
         self.skips = Skips(allowed_skips)
         self.skipped_examples = SkippedExamples(feed)
+        self.fetching = Fetching(feed)
         self._forward_state = ForwardState()
         self._plans = Plans(feed, longest, jit_compile=compiles == "loop")
+        self._compiled: set[Hashable] = set()  # the kinds of steps that have run
         self._lengths: dict[int, tf.Tensor] = {}  # making a constant takes longer than looking it up
         compiled = partial(tf.function, autograph=False, jit_compile=True)
         self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
@@ -98,19 +102,41 @@ class TrainLoop:
         """Traces the loop without running a step, so that errors of the task show before anything is written."""
         self._traced = self._run.get_concrete_function(*self._plans.specs, tf.TensorSpec([], tf.int64))
 
-    def run(self, step: int, num_steps: int) -> bool:
+    def run(self, step: int, num_steps: int, meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Runs `num_steps` steps, from `step` on; returns whether it ran all of them.
 
         A step whose loss or gradient is not finite is without update. Where no more of these are allowed, it stops: the
         weights are those before that step, and `step` does not count it.
+
+        Args:
+          step: the steps done before.
+          num_steps: at least 1.
+          meanwhile: what the host has to do; called once the steps are on their way to the device.
         """
+        spans = self._feed.spans(step, num_steps)
+        first, *others = zip(accumulate(spans, initial=step), spans, strict=False)
+        goes_on = self._start(*first)
+        meanwhile()
+        return self._went_on(step, goes_on) and all(self._went_on(step, self._start(*span)) for span in others)
+
+    def compiled_steps(self, step: int, num_steps: int) -> int:
+        """How many of these steps will run at once; the one behind them has to be compiled first."""
+        compiled = 0
+        for span in self._feed.spans(step, num_steps):
+            if self._feed.kind(step + compiled) not in self._compiled:
+                break
+            compiled += span
+        return compiled
+
+    def _start(self, step: int, num_steps: int) -> tf.Tensor:
+        self._compiled.add(self._feed.kind(step))
         with named(self._feed, step):
-            for span in self._feed.spans(step, num_steps):
-                # The traced function itself: to find it by its arguments takes longer than a small step.
-                if not self._traced(*self._plans.at(step, span), self._length(span)):
-                    return False
-                step += span
-            return True
+            # The traced function itself: to find it by its arguments takes longer than a small step.
+            return self._traced(*self._plans.at(step, num_steps), self._length(num_steps))
+
+    def _went_on(self, step: int, goes_on: tf.Tensor) -> bool:
+        with named(self._feed, step):  # an accelerator's errors show only here
+            return bool(goes_on)
 
     def _length(self, span: int) -> tf.Tensor:
         if span not in self._lengths:
@@ -151,26 +177,28 @@ class TrainLoop:
 
     def _loop(self, plan: Any, begin: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
         first = self._step.read_value()
-        done, goes_on = self._steps(plan, begin, first, num_steps)
+        done, goes_on, examples, waited = self._steps(plan, begin, first, num_steps)
         self._step.assign_add(done)
+        self.fetching.count(done, examples, waited)
         return goes_on
 
     def _all_steps(
         self, plan: Any, begin: tf.Tensor, first: tf.Tensor, num_steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns how many steps were done, and whether the run goes on."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns how many steps were done, whether the run goes on, and the examples and the waiting of these steps."""
 
-        def more(i, goes_on):
+        def more(i, goes_on, *_):
             return goes_on & (i < num_steps)
 
-        def body(i, _):
-            goes_on = self._one_step(plan, first + i - begin, first + i)
-            return i + tf.cast(goes_on, tf.int64), goes_on
+        def body(i, _, examples, waited):
+            part, more_examples, more_waited = self.fetching.fetch(plan, first + i - begin)
+            goes_on = self._one_step(part, more_examples, first + i)
+            return i + tf.cast(goes_on, tf.int64), goes_on, examples + more_examples, waited + more_waited
 
-        return tuple(tf.while_loop(more, body, [tf.constant(0, tf.int64), tf.constant(True)]))
+        none = tf.constant(0, tf.int64)
+        return tuple(tf.while_loop(more, body, [none, tf.constant(True), none, tf.constant(0.0, tf.float64)]))
 
-    def _one_step(self, plan: Any, place: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        part, examples = self._feed.fetch(plan, place)
+    def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         self.skipped_examples.add(part)
         gradients, loss, packed, state = self._strategy.run(carry(self._replica), args=(part, examples))
         finite, updates = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)

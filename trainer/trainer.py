@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gin
 import keras
@@ -25,6 +25,7 @@ from .evaluation import Evaluation
 from .initial_weights import load_weights
 from .invariance import Comparison, compare
 from .layers import freeze
+from .loop_length import LoopLength
 from .modeling import build_model, noted
 from .optimizers import adopt
 from .outputs import CHECKPOINTS, Nowhere, Outputs
@@ -60,8 +61,9 @@ class Trainer:
       train_dataset: what to train on.
       eval_datasets: name -> what to evaluate on.
       train_steps: how many steps, one global batch each, in all; a rerun continues up to it.
-      steps_per_loop: the most steps that run in the graph without returning to Python. 100 makes the cost of
-        returning vanish; an interval that ends earlier cuts a loop short.
+      steps_per_loop: the most steps that run in the graph without returning to Python; an interval that ends earlier cuts a
+        loop short. "auto" begins with one step, and finds how many it takes to make the cost of returning vanish, but
+        returns about once a second to see whether the run is to stop. The results do not depend on it.
       summary_interval: steps between two points of a train metric: the mean over those steps.
       eval_interval: steps between evaluations.
       checkpoint_interval: steps between checkpoints.
@@ -101,7 +103,7 @@ class Trainer:
         train_dataset: Input | None = None,
         eval_datasets: Mapping[str, Input] | None = None,
         train_steps: int = 1000,
-        steps_per_loop: int = 100,
+        steps_per_loop: int | Literal["auto"] = "auto",
         summary_interval: int = 100,
         eval_interval: int = 1000,
         checkpoint_interval: int = 1000,
@@ -129,11 +131,11 @@ class Trainer:
         self._eval_datasets = arguments.as_inputs(eval_datasets)
         self._schedule = Schedule(
             train_steps=arguments.positive("train_steps", train_steps),
-            steps_per_loop=arguments.positive("steps_per_loop", steps_per_loop),
             summary_interval=arguments.positive("summary_interval", summary_interval),
             eval_interval=arguments.positive("eval_interval", eval_interval),
             checkpoint_interval=arguments.positive("checkpoint_interval", checkpoint_interval),
         )
+        self._loop_length = LoopLength(arguments.steps_per_loop(steps_per_loop), self._schedule.longest_loop)
         self._retention = Retention(
             arguments.positive("keep_checkpoints", keep_checkpoints),
             arguments.keep_every(keep_every, checkpoint_interval),
@@ -213,7 +215,7 @@ class Trainer:
         return {name: dict(summary.metrics) for name, summary in self.summaries(checkpoint).items()}
 
     def summaries(self, checkpoint: str | None = None) -> dict[str, Summary]:
-        """Like `evaluate`, with the step and the counts; what the writers take."""
+        """Like `evaluate`, with the step, the counts and the time it took; what the writers take."""
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind what to evaluate, {"test": @test/Input()}.')
         with self._weights_of(checkpoint):
@@ -303,7 +305,7 @@ class Trainer:
             allowed_skips=self._max_skips if self._on_nonfinite == "skip" else 0,
             clip_global_norm=self._clip_global_norm,
             jit_compile=self._jit_compile,
-            steps_per_loop=self._schedule.steps_per_loop,
+            longest_loop=self._loop_length.longest,
         )
 
     @cached_property
@@ -319,7 +321,7 @@ class Trainer:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
         feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
-        return Evaluation(self._task, self.model, self.strategy, feeds, self._schedule.steps_per_loop)
+        return Evaluation(self._task, self.model, self.strategy, feeds, self._loop_length.longest)
 
     def _check_data(self, where: str, dataset: Input) -> None:
         arrays = dataset.arrays
@@ -413,6 +415,7 @@ class Trainer:
             evaluation=evaluation,
             averaged=self._averaged,
             schedule=self._schedule,
+            loop_length=self._loop_length,
             saves=self._model_dir is not None,
             outputs=Outputs(self._model_dir, self._training.state(), self._retention) if writes else None,
             stream=sys.stdout if chief else Nowhere(),

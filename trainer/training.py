@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -21,6 +23,7 @@ from .replica_step import ReplicaStep
 from .summaries import replicas_named, summarize
 from .sync_batch_norm import local_batch_norms, make_exact
 from .task import Task
+from .timing import TIMES
 from .train_loop import TrainLoop
 from .update import Update
 
@@ -40,7 +43,7 @@ class Training:
       allowed_skips: how many updates in a row may be left out as they are not finite.
       clip_global_norm: the largest gradient norm, or None.
       jit_compile: compile with XLA: the whole loop where that can be, else forward and backward.
-      steps_per_loop: the most steps of a loop.
+      longest_loop: the most steps of a loop.
     """
 
     def __init__(
@@ -57,9 +60,9 @@ class Training:
         allowed_skips: int,
         clip_global_norm: float | None,
         jit_compile: bool,
-        steps_per_loop: int,
+        longest_loop: int,
     ):
-        self.registry = MetricRegistry(task.metrics)
+        self.registry = MetricRegistry(task.metrics, TIMES)
         self.progress = progress
         self._task = task
         self._model = model
@@ -85,7 +88,7 @@ class Training:
             step=step,
             accumulation=accumulation,
             allowed_skips=allowed_skips,
-            longest=steps_per_loop,
+            longest=longest_loop,
             compiles=("loop" if whole else "replica") if jit_compile else None,
         )
 
@@ -96,7 +99,9 @@ class Training:
 
     def trace(self) -> None:
         """Traces the loop without running a step; before that, there is nothing to restore into."""
+        started = time.monotonic()
         self.loop.trace()
+        self.trace_seconds = time.monotonic() - started
 
     def state(self) -> tf.train.Checkpoint:
         """What a checkpoint holds."""

@@ -74,7 +74,9 @@ def _line(summary: Summary) -> bytes:
     fields = {
         "step": int(summary.step),
         "split": summary.split,
-        "metrics": {path: _plain(np.asarray(value).tolist()) for path, value in summary.metrics.items()},
+        "metrics": {
+            path: _plain(np.asarray(value).tolist()) for path, value in (summary.metrics | summary.times).items()
+        },
         "counts": {path: _plain(float(count)) for path, count in summary.counts.items()},
     }
     return json.dumps(fields, allow_nan=False).encode() + b"\n"

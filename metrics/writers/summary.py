@@ -1,6 +1,6 @@
 """What a writer is given, and what a writer is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,12 +15,15 @@ class Summary:
       split: "train", "eval", or "eval/NAME" for one of several eval sets.
       metrics: metric path -> value: a number, or an array for a metric such as a confusion matrix.
       counts: metric path -> the number of examples, or the weight, behind the value.
+      times: likewise path -> number, of the run itself: how fast it was, and where its time went. Files have them among the
+        metrics, without a count; the console and the results of an evaluation do not.
     """
 
     step: int
     split: str
     metrics: dict[str, float | np.ndarray]
     counts: dict[str, float]
+    times: dict[str, float] = field(default_factory=dict)
 
 
 class Writer(Protocol):

@@ -84,7 +84,7 @@ class TensorBoardWriter:
 
 
 def _event(summary: Summary) -> Event:
-    values = [_scalar(tag, value) for tag, value in scalars(summary).items()]
+    values = [_scalar(tag, value) for tag, value in (scalars(summary) | summary.times).items()]
     values += [_image(tag, value) for tag, value in summary.metrics.items() if np.ndim(value) == 2]
     return Event(step=summary.step, summary=SummaryProto(value=values))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tallyloop.trainer.timing import TIMES
 
 
 class Command:
@@ -39,6 +40,13 @@ class Command:
         return done
 
     def lines(self, model_dir=None):
+        """The lines of metrics.jsonl, without what tells how fast the run was."""
+        found = self.all_lines(model_dir)
+        for line in found:
+            line["metrics"] = {path: value for path, value in line["metrics"].items() if path not in TIMES}
+        return found
+
+    def all_lines(self, model_dir=None):
         """The lines of metrics.jsonl."""
         return [json.loads(line) for line in ((model_dir or self.model_dir) / "metrics.jsonl").read_text().splitlines()]
 
