@@ -53,6 +53,9 @@ ROWS = (
     Row(SINGLE, "Orbit's Controller / Trainer", "orbit", "trainer", (">=", 1.5)),
     Row(ONE, "strategy.reduce of each metric at each step / Trainer", "naive", "trainer"),
     Row(TWO, "strategy.reduce of each metric at each step / Trainer", "naive", "trainer"),
+    Row(ONE, "Trainer with jit_compile / the same loop by hand", "trainer jit", "hand jit"),
+    Row(ONE, "the same loop by hand / JAX's lax.scan with 16 metrics", "hand jit", "jax"),
+    Row(ONE, "Keras fit with 2 metrics, 50 steps an execution / the limit", "fit", "limit"),
     Row(ONE, "Trainer with jit_compile / JAX's lax.scan with 16 metrics", "trainer jit", "jax", ("<=", 1.15)),
     Row(ONE, "PyTorch without metrics / Trainer with jit_compile", "torch", "trainer jit", (">=", 3)),
     Row(SINGLE, "Trainer - the limit", "trainer", "limit", ("<=", 100), "us", 0),
@@ -82,6 +85,7 @@ def _in_loops(folder: Path, strategy: tf.distribute.Strategy, steps: int) -> dic
 
 def _compiled(folder: Path) -> dict[str, Contestant | None]:
     return {
+        "hand jit": Calls(ByHand(one_device(), LOOP, LAP // LOOP).compiled(), LAP),
         "trainer jit": Gated(peers.trainer(folder / "jit", one_device(), LOOP, Digits(), jit_compile=True), LAP),
         "fit": Gated(peers.fit(LOOP, False), LAP),
         "fit jit": Gated(peers.fit(LOOP, True), LAP),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .problem import BATCH, CLASSES, HIDDEN, RATE, arrays
+from .problem import BATCH, CLASSES, HIDDEN, RATE, arrays, shuffled
 
 
 def jax_scan(steps: int, calls: int) -> Callable[[], None] | None:
@@ -50,10 +50,7 @@ def jax_scan(steps: int, calls: int) -> Callable[[], None] | None:
     def run():
         nonlocal carry
         for _ in range(calls):
-            rows = np.concatenate(
-                [chance.permutation(len(data["y"])) for _ in range(-(-steps * BATCH // len(data["y"])))]
-            )
-            carry = loop(carry, rows[: steps * BATCH].reshape(steps, BATCH))
+            carry = loop(carry, shuffled(chance, len(data["y"]), steps))
         carry[1].block_until_ready()
 
     return run
