@@ -118,9 +118,37 @@ def layout_of(tallies: Mapping[str, Tally], maxima: Collection[str] = ()) -> Lay
 
 
 def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
-    """Returns the tallies as one float64 vector."""
+    """Returns the tallies as one float64 vector. Scalars, which nearly all are, take a few operations, however many."""
+    scalars, places = _scalars(tallies, layout)
     pieces = []
-    for _, parts in itertools.groupby(layout.parts, key=lambda part: (part.is_max, part.dtype)):
-        run = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in parts]
-        pieces.append(tf.cast(tf.concat(run, 0), DTYPE))
+    for (is_scalar, _), run in itertools.groupby(layout.parts, key=lambda part: (part.shape == (), part.dtype)):
+        if is_scalar:
+            pieces.append(_picked(scalars, [places[part.path, part.field] for part in run]))
+        else:
+            flat = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in run]
+            pieces.append(tf.cast(tf.concat(flat, 0), DTYPE))
     return tf.concat(pieces, 0) if pieces else tf.zeros([0], DTYPE)
+
+
+def _scalars(tallies: Mapping[str, Tally], layout: Layout) -> tuple[tf.Tensor | None, dict[tuple[str, str], int]]:
+    """All scalars as one float64 vector, and where in it each (path, field) is; those of a group stay together."""
+    vectors: dict[str, list[tf.Tensor]] = {}
+    keys: dict[str, list[tuple[str, str]]] = {}
+    for group in getattr(tallies, "groups", ()):
+        for field, sums in group.sums._asdict().items():
+            vectors.setdefault(sums.dtype.name, []).append(sums)
+            keys.setdefault(sums.dtype.name, []).extend((path, field) for path in group.paths)
+    grouped = {key for each in keys.values() for key in each}
+    alone = (part for part in layout.parts if part.shape == () and (part.path, part.field) not in grouped)
+    for dtype, run in itertools.groupby(alone, key=lambda part: part.dtype):
+        names = [(part.path, part.field) for part in run]
+        vectors.setdefault(dtype, []).append(tf.stack([getattr(tallies[path], field) for path, field in names]))
+        keys.setdefault(dtype, []).extend(names)
+    if not keys:
+        return None, {}
+    whole = tf.concat([tf.cast(tf.concat(each, 0), DTYPE) for each in vectors.values()], 0)
+    return whole, {key: i for i, key in enumerate(key for each in keys.values() for key in each)}
+
+
+def _picked(vector: tf.Tensor, places: list[int]) -> tf.Tensor:
+    return vector if places == list(range(vector.shape[0])) else tf.gather(vector, places)

@@ -15,7 +15,7 @@ from .finish import Finisher, finisher
 from .paths import join, normalize
 from .spill import Spill
 from .tally import Tally, tally
-from .together import Addend, sum_together
+from .together import Addend, Tallies, addend, sum_together, summed
 
 
 class Meaning(NamedTuple):
@@ -37,8 +37,7 @@ class Recorder:
         self.places: dict[str, str] = {}
         self.scopes: list[str] = []
         self.collected = False
-        self._tallies: dict[str, Tally] = {}
-        self._addends: dict[str, Addend] = {}  # of paths that were added once, plainly
+        self._contributions: dict[str, Tally | Addend] = {}
         self._spill = spill or Spill()
         self._spilled: dict[str, tuple] = {}
         self._graph = _graph()
@@ -48,13 +47,13 @@ class Recorder:
         """What was recorded."""
         return sorted(self.meanings)
 
-    def record(self, path: str, contribution: Tally, finish: Finisher, addend: Addend | None = None) -> None:
-        """Adds `contribution` to `path`; `addend` is what it is the plain sum of.
+    def record(self, path: str, contribution: Tally | Addend, finish: Finisher) -> None:
+        """Adds `contribution` to `path`.
 
         Raises:
           UsageError: `path` stands for something else already, or the construct lets no sum out.
         """
-        meaning = Meaning(finish, tuple(contribution.value.shape))
+        meaning = Meaning(finish, () if isinstance(contribution, Addend) else tuple(contribution.value.shape))
         known = self.meanings.setdefault(path, meaning)
         self.places.setdefault(path, caller())
         if known != meaning:
@@ -63,9 +62,9 @@ class Recorder:
                 f"{known.shape}, and finish={finish.name!r} with shape {meaning.shape}. Give one of them another name."
             )
         if _graph() is self._graph:
-            self._keep(path, contribution, addend)
+            self._keep(path, contribution)
         elif finish.combine == "sum":
-            self._spilled[path] = self._spill.add(path, contribution)
+            self._spilled[path] = self._spill.add(path, summed(contribution))
         else:
             raise UsageError(
                 f"Metric {path!r} ({caller()}): finish={finish.name!r} cannot be added inside a tf.while_loop, tf.cond, "
@@ -85,22 +84,19 @@ class Recorder:
             )
         self.record(path, contribution, finish)
 
-    def collect(self) -> dict[str, Tally]:
+    def collect(self) -> Tallies:
         """The step's tallies; once, at its end."""
         self.collected = True
         for path, key in self._spilled.items():
             self._keep(path, self._spill.take(key))
-        # What they are in place of was computed in vain only where it is computed at once.
-        return self._tallies | ({} if tf.executing_eagerly() else sum_together(self._addends))
+        return sum_together(self._contributions)
 
-    def _keep(self, path: str, contribution: Tally, addend: Addend | None = None) -> None:
-        self._addends.pop(path, None)
-        if addend is not None and path not in self._tallies:
-            self._addends[path] = addend
-        before = self._tallies.get(path)
+    def _keep(self, path: str, contribution: Tally | Addend) -> None:
+        before = self._contributions.get(path)
         if before is not None:
-            contribution = add_tallies(before, contribution, self.meanings[path].finisher.combine)
-        self._tallies[path] = contribution
+            both = (summed(each) for each in (before, contribution))
+            contribution = add_tallies(*both, self.meanings[path].finisher.combine)
+        self._contributions[path] = contribution
 
 
 class _Active(threading.local):
@@ -141,18 +137,12 @@ def add(name: str, values, weights=None, finish: str | Callable | None = None) -
     try:
         path, chosen = join(*recorder.scopes, normalize(name)), finisher(finish)
         contribution = _contribution(values, weights, chosen)
-        plain = chosen.tally is tally and not isinstance(values, Tally)
-        addend = Addend(*map(_tensor_or_none, (values, weights))) if plain else None
     except UsageError as error:
         raise UsageError(f"Metric {path!r} ({caller()}): {error}") from error
-    recorder.record(path, contribution, chosen, addend)
+    recorder.record(path, contribution, chosen)
 
 
-def _tensor_or_none(values) -> tf.Tensor | None:
-    return None if values is None else tf.convert_to_tensor(values)
-
-
-def _contribution(values, weights, chosen: Finisher) -> Tally:
+def _contribution(values, weights, chosen: Finisher) -> Tally | Addend:
     if "loop_body" in tf.get_current_name_scope().split("/"):
         # What tf.vectorized_map traces is rewritten afterwards: neither a tensor nor a variable gets out right.
         raise UsageError(
@@ -160,6 +150,8 @@ def _contribution(values, weights, chosen: Finisher) -> Tally:
         )
     if isinstance(values, Tally):
         return Tally(*map(tf.convert_to_tensor, values))
+    if chosen.tally is tally:
+        return addend(values, weights)
     return chosen.tally(tf.convert_to_tensor(values), weights)
 
 

@@ -45,10 +45,8 @@ def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_axis: int | 
     )
     if weights is None:
         return Tally(_sum(values, axes), _size(values, keep_axis))
-    weights = align_weights(summable(weights), values)
-    dtype = values.dtype if values.dtype.is_floating or weights.dtype.is_integer else weights.dtype
-    kept = tf.where(weights != 0, values, tf.zeros_like(values))
-    return Tally(_sum(tf.cast(kept, dtype) * tf.cast(weights, dtype), axes), _sum(weights, axes))
+    weights = align_weights(tf.convert_to_tensor(weights), values)
+    return Tally(_sum(_weighed(values, weights), axes), _sum(summable(weights), axes))
 
 
 def align_weights(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
@@ -57,31 +55,61 @@ def align_weights(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     Raises:
       UsageError: the shapes do not fit.
     """
+    check_weights(weights.shape, values.shape)
+    if weights.shape.is_fully_defined() and weights.shape == values.shape:
+        return weights
     extra = weights.shape.rank - values.shape.rank
-    if extra > 0 and all(size == 1 for size in weights.shape[-extra:]):
+    if extra > 0:
         weights = tf.reshape(weights, tf.shape(weights)[:-extra])
-    for _ in range(values.shape.rank - weights.shape.rank):
+    for _ in range(-extra):
         weights = weights[..., tf.newaxis]
-    if weights.shape.rank != values.shape.rank or any(
-        None not in (w, v) and w not in (1, v) for w, v in zip(weights.shape, values.shape, strict=True)
-    ):
-        raise UsageError(
-            f"The weights' shape {tuple(weights.shape)} does not fit the values' shape {tuple(values.shape)}: wanted "
-            "one weight for each leading index, such as (batch,) or (batch, time)."
-        )
     return tf.broadcast_to(weights, tf.shape(values))
 
 
+def check_weights(weights: tf.TensorShape, values: tf.TensorShape) -> None:
+    """Refuses weights that `align_weights` cannot broadcast.
+
+    Raises:
+      UsageError: the shapes do not fit.
+    """
+    leading, rest = weights[: values.rank], weights[values.rank :]
+    if any(size != 1 for size in rest) or any(
+        None not in (w, v) and w not in (1, v) for w, v in zip(leading, values[: leading.rank], strict=True)
+    ):
+        raise UsageError(
+            f"The weights' shape {tuple(weights)} does not fit the values' shape {tuple(values)}: wanted "
+            "one weight for each leading index, such as (batch,) or (batch, time)."
+        )
+
+
 def summable(values: tf.Tensor) -> tf.Tensor:
-    """Bool and integers as int64, 16-bit floats as float32: dtypes whose sums stay exact."""
+    """In a dtype whose sums stay exact."""
     values = tf.convert_to_tensor(values)
-    if values.dtype.is_bool or values.dtype.is_integer:
-        return tf.cast(values, tf.int64)
-    if values.dtype in (tf.float32, tf.float64):
-        return values
-    if values.dtype.is_floating:
-        return tf.cast(values, tf.float32)
-    raise UsageError(f"A metric must be numeric or bool, got dtype {values.dtype.name}.")
+    return tf.cast(values, summed_dtype(values.dtype))
+
+
+def summed_dtype(dtype: tf.DType) -> tf.DType:
+    """In which values are summed: bool and integers as int64, 16-bit floats as float32.
+
+    Raises:
+      UsageError: the values are no numbers.
+    """
+    if dtype.is_bool or dtype.is_integer:
+        return tf.int64
+    if dtype.is_floating:
+        return tf.float64 if dtype == tf.float64 else tf.float32
+    raise UsageError(f"A metric must be numeric or bool, got dtype {dtype.name}.")
+
+
+def _weighed(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The product; 0 where the weight is 0, whatever the value is."""
+    if weights.dtype.is_bool:
+        return tf.where(weights, values, tf.zeros_like(values))
+    weights = summable(weights)
+    if values.dtype.is_integer and weights.dtype.is_integer:
+        return values * weights
+    dtype = values.dtype if values.dtype.is_floating else weights.dtype
+    return tf.math.multiply_no_nan(tf.cast(values, dtype), tf.cast(weights, dtype))
 
 
 def _sum(values: tf.Tensor, axes: list[int] | None) -> tf.Tensor:
