@@ -25,7 +25,7 @@ from benchmarks.goals import Command, Measured, Row, figures
 from benchmarks.overhead import other_frameworks, peers
 from benchmarks.overhead.by_hand import ByHand
 from benchmarks.overhead.peers import LAP, ORBIT_LAP
-from benchmarks.overhead.problem import Digits, Many, input_with_values
+from benchmarks.overhead.problem import Digits, Many
 from benchmarks.paired import Calls, Contestant, Gated
 
 ROUNDS = 60
@@ -102,7 +102,7 @@ def _by_single_steps(folder: Path) -> dict[str, Contestant | None]:
 
 
 def _with_metrics(folder: Path, count: int) -> Contestant:
-    run = peers.trainer(folder / str(count), one_device(), LOOP, Many(count), input_with_values())
+    run = peers.trainer(folder / str(count), one_device(), LOOP, Many(count))
     return Gated(run, LAP)
 
 

@@ -121,8 +121,8 @@ def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
     """Returns the tallies as one float64 vector. Scalars, which nearly all are, take a few operations, however many."""
     scalars, places = _scalars(tallies, layout)
     pieces = []
-    for (is_scalar, _), run in itertools.groupby(layout.parts, key=lambda part: (part.shape == (), part.dtype)):
-        if is_scalar:
+    for kind, run in itertools.groupby(layout.parts, key=lambda part: part.dtype if part.shape else "scalars"):
+        if kind == "scalars":
             pieces.append(_picked(scalars, [places[part.path, part.field] for part in run]))
         else:
             flat = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in run]

@@ -103,12 +103,9 @@ def summed_dtype(dtype: tf.DType) -> tf.DType:
 
 def _weighed(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """The product; 0 where the weight is 0, whatever the value is."""
-    if weights.dtype.is_bool:
-        return tf.where(weights, values, tf.zeros_like(values))
-    weights = summable(weights)
-    if values.dtype.is_integer and weights.dtype.is_integer:
-        return values * weights
-    dtype = values.dtype if values.dtype.is_floating else weights.dtype
+    if values.dtype.is_integer and not weights.dtype.is_floating:
+        return values * tf.cast(weights, values.dtype)
+    dtype = values.dtype if values.dtype.is_floating else summed_dtype(weights.dtype)
     return tf.math.multiply_no_nan(tf.cast(values, dtype), tf.cast(weights, dtype))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from tallyloop.data import Input
 from tallyloop.metrics.writers import Summary
 from tallyloop.trainer import Task, Trainer
 
@@ -24,7 +23,6 @@ def trainer(
     strategy: tf.distribute.Strategy,
     steps_per_loop: int,
     task: Task,
-    data: Input | None = None,
     jit_compile: bool = False,
 ) -> Callable[[Callable[[], None]], None]:
     """`Trainer.train`, with its event files, `metrics.jsonl` and console; halted every `LAP` steps."""
@@ -38,7 +36,7 @@ def trainer(
             task=task,
             optimizer=keras.optimizers.SGD(RATE),
             strategy=strategy,
-            train_dataset=data or train_input(),
+            train_dataset=train_input(),
             train_steps=ENDLESS,
             steps_per_loop=steps_per_loop,
             summary_interval=SUMMARY,

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry
+from tallyloop.metrics.accumulator import Accumulator
+from tallyloop.metrics.packing import pack
 
 ROWS = 8
 
@@ -99,3 +101,44 @@ def test_weights_of_rows_against_elements():
 def test_sums_of_counts_stay_exact():
     found, _ = traced(lambda: [metrics.add(name, np.full(4, 2**24 + 1)) for name in ("a", "b")])
     assert found["a"] == (4 * (2**24 + 1), 4)
+
+
+def test_a_step_has_as_many_operations_with_many_of_them_as_with_few():
+    """Packed for the accumulator as in a run: nothing is done for each, but to add it to an operation's inputs."""
+
+    def operations(count):
+        registry = MetricRegistry()
+        accumulator = Accumulator(tf.distribute.get_strategy(), registry)
+
+        @tf.function(autograph=False)
+        def step(values, mask):
+            with registry.recording():
+                for i, each in enumerate(tf.unstack(values, count)):
+                    metrics.add(f"plain/{i}", each)
+                    metrics.add(f"weighted/{i}", each, weights=mask)
+                return accumulator.pack(registry.compute({}, None), tf.constant(True))
+
+        graph = step.get_concrete_function(tf.TensorSpec([count, ROWS]), tf.TensorSpec([ROWS], tf.bool)).graph
+        return sorted(op.type for op in graph.get_operations())
+
+    assert operations(16) == operations(64)
+
+
+def test_packed_they_are_where_the_layout_says(data):
+    """Whether they were summed together or not; among others, some of which are no scalars."""
+    registry = MetricRegistry()
+
+    @tf.function(autograph=False)
+    def step():
+        with registry.recording():
+            for name, values in data.items():
+                metrics.add(name, values)
+            metrics.add("m0_hits", data["m0"] > 0)
+            metrics.add("m1_std", data["m1"], finish="std")
+            metrics.add("m2_max", data["m2"], finish="max")
+            tallies = registry.compute({}, None)
+        return pack(tallies, registry.layout(tallies)), pack(dict(tallies), registry.layout(tallies))
+
+    together, apart = step()
+    np.testing.assert_array_equal(together, apart)
+    assert together.shape == (2 * len(data) + 2 + 3 + 2,)
