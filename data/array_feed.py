@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from .feed import Feed, Nest
+from .feed import Feed, Nest, cut
 from .order import Order
 
 _ROWS_NAMED = 64  # of a batch that is described
@@ -20,7 +20,7 @@ class ArrayFeed(Feed):
     def __init__(self, tensors: Nest, order: Order):
         self._tensors = tensors
         self._order = order
-        self._full_batch = order.batch_size if order.drop_remainder else None
+        self._full_batch = order.full_batch
         self.num_examples = order.num_examples
         self.batches_per_epoch = order.batches_per_epoch
         self.element_spec = tf.nest.map_structure(self._spec, tensors)
@@ -100,10 +100,37 @@ class EvenArrayFeed(ArrayFeed):
 
     def _to_other_size(self, step: int) -> int:
         """How many steps from this one on have batches of its size."""
-        if self._full_batch or self._order.num_examples % self._order.batch_size == 0:
+        if self._full_batch:
             return _FOR_EVER
         return 1 if self._is_short(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
 
     def _is_short(self, step: int) -> bool:
         last = step % self._order.batches_per_epoch == self._order.batches_per_epoch - 1
-        return last and not self._full_batch and self._order.num_examples % self._order.batch_size > 0
+        return last and not self._full_batch
+
+
+class SlicedFeed(ArrayFeed):
+    """For the order of the arrays: a batch is a slice of them. There is nothing to plan, and nothing to gather."""
+
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
+        """(the first step,)."""
+        return (tf.identity(first_step),)
+
+    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """((the first row of the batch, how many follow it at least), n)."""
+        with tf.device("CPU:0"):
+            start, size = self._order.cut(plan[0] + i)
+            return (start, tf.maximum(size, 1)), size
+
+    def steps_to_plan(self, longest: int) -> int:
+        """Any number: they cost nothing."""
+        return _FOR_EVER
+
+    def whole(self, part: tuple[tf.Tensor, tf.Tensor]) -> Nest:
+        """All examples of the batch."""
+        return self.take(part, tf.zeros([], tf.int64), self._full_batch or part[1])
+
+    def take(self, part: tuple[tf.Tensor, tf.Tensor], begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
+        """Examples [begin, begin + size) of the batch."""
+        with tf.device("CPU:0"):
+            return tf.nest.map_structure(lambda tensor: cut(tensor, part[0] + begin, size), self._tensors)

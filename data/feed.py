@@ -104,7 +104,7 @@ class Feed(abc.ABC):
     def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
         """Examples [begin, begin + size) of the batch, which must be in it; size is at least 1."""
         with tf.device("CPU:0"):
-            return self._examples(tf.nest.map_structure(lambda tensor: _cut(tensor, begin, size), part))
+            return self._examples(tf.nest.map_structure(lambda tensor: cut(tensor, begin, size), part))
 
     @abc.abstractmethod
     def seek(self, step: int) -> None:
@@ -152,6 +152,7 @@ class Feed(abc.ABC):
         return tf.maximum(rows, 1)
 
 
-def _cut(tensor: tf.Tensor, begin: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+def cut(tensor: tf.Tensor, begin: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """Rows [begin, begin + size)."""
     inner = tensor.shape.rank - 1
     return tf.slice(tensor, tf.stack([begin] + [tf.zeros([], tf.int64)] * inner), [size] + [-1] * inner)

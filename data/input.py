@@ -12,7 +12,7 @@ from absl import logging
 
 from ..metrics.errors import UsageError
 from . import contents, elements, pipelines
-from .array_feed import ArrayFeed
+from .array_feed import ArrayFeed, SlicedFeed
 from .bad_examples import FAILURES, check_some_good
 from .checks import seed_number, true_or_false, whole_number
 from .feed import Feed, Nest
@@ -160,7 +160,7 @@ class Input:
             return self._open_stream(found, map_fn, train)
         order = self._order(len(tf.nest.flatten(found)[0]), train)
         if map_fn is None:
-            return ArrayFeed(found, order)
+            return (ArrayFeed if order.shuffle else SlicedFeed)(found, order)
         return self._open_mapped(found, order, map_fn, train)
 
     def _order(self, num_examples: int, train: bool) -> Order:

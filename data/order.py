@@ -31,9 +31,20 @@ class Order:
             return self.num_examples // self.batch_size
         return -(-self.num_examples // self.batch_size)
 
+    @property
+    def full_batch(self) -> int | None:
+        """The batch size where no batch is short."""
+        return self.batch_size if self.drop_remainder or self.num_examples % self.batch_size == 0 else None
+
     def describe(self, step: int) -> str:
         """Such as "batch 3 of epoch 1", both counted from 0."""
         return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
+
+    def cut(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where in its epoch the batch of each step begins, and its size: 0 past the end. All int64, of one shape."""
+        starts = steps % self.batches_per_epoch * self.batch_size
+        sizes = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_examples - starts)
+        return starts, sizes if self.endless else tf.where(steps < self.batches_per_epoch, sizes, 0)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The rows of `num_steps` steps from `first_step` on (both int64 scalars; steps count from 0).
@@ -45,15 +56,11 @@ class Order:
         num_epochs = (num_steps - 1) // self.batches_per_epoch + 2
         num_steps = tf.convert_to_tensor(num_steps, tf.int64)
         steps = first_step + tf.range(num_steps)
-        epochs, batches = steps // self.batches_per_epoch, steps % self.batches_per_epoch
-        starts = batches * self.batch_size
-        sizes = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_examples - starts)
-        if not self.endless:
-            sizes = tf.where(epochs == 0, sizes, 0)
+        starts, sizes = self.cut(steps)
         within = tf.range(self.batch_size, dtype=tf.int64)
         positions = tf.minimum(starts[:, tf.newaxis] + within, self.num_examples - 1)
         if self.shuffle:
-            positions = self._shuffled(positions, epochs, num_epochs)
+            positions = self._shuffled(positions, steps // self.batches_per_epoch, num_epochs)
         return positions, sizes
 
     def _shuffled(self, positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tensor) -> tf.Tensor:

@@ -76,6 +76,14 @@ class Accumulator:
             outside_trace(self._create)
         self._strategy.run(self._add, args=(packed, keep))
 
+    def nothing(self):
+        """In the cross-replica context: what replicas without any example would pack."""
+        return self._strategy.run(lambda: self._layout.identity())
+
+    def join(self, a, b):
+        """In the cross-replica context: what the replicas packed of some examples and of others, as if of all at once."""
+        return self._strategy.run(lambda *pair: self._layout.combine(*pair), args=(a, b))
+
     def drain(self) -> Drained:
         """Eagerly: returns the sums and starts anew from nothing."""
         assert self._layout is not None, "no step was traced"

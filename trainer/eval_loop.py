@@ -84,18 +84,23 @@ class EvalLoop:
     def _loop(self, first: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
         """Returns whether there may be more data."""
         plan = self._feed.plan(first, num_steps)
+        # Traced before the loop, whose sums have to be of a known size; the graph has it inline.
+        batch = tf.function(self._batch, autograph=False).get_concrete_function(plan, first)
 
-        def body(i, _):
-            part, examples = self._feed.fetch(plan, i)
-            self.skipped_examples.add(part)
-            packed = self._strategy.run(carry(self._replica), args=(part, examples))
-            self._accumulator.add(packed)
-            return i + 1, examples > 0
+        def body(i, _, sums):
+            packed, more = batch(plan, i)
+            return i + 1, more, self._accumulator.join(sums, packed)
 
-        _, more = tf.while_loop(
-            lambda i, more: more & (i < num_steps), body, [tf.constant(0, tf.int64), tf.constant(True)]
-        )
+        start = [tf.constant(0, tf.int64), tf.constant(True), self._accumulator.nothing()]
+        _, more, sums = tf.while_loop(lambda i, more, _: more & (i < num_steps), body, start)
+        self._accumulator.add(sums)
         return more
+
+    def _batch(self, plan: Any, i: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Returns what the replicas pack of a batch, and whether there may be more of them."""
+        part, examples = self._feed.fetch(plan, i)
+        self.skipped_examples.add(part)
+        return self._strategy.run(carry(self._replica), args=(part, examples)), examples > 0
 
     def _replica(self, part: Any, examples: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()

@@ -22,6 +22,31 @@ def test_spec_is_dynamic_unless_the_remainder_is_dropped(numbered):
     assert spec["y"] == tf.TensorSpec([4], tf.int64)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_in_their_order_batches_are_slices_and_nothing_is_gathered(numbered, train):
+    source = Input(numbered(10), 4)
+    feed = source.open_train() if train else source.open_eval()
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.int64)] * 2)
+    def read(step, index):
+        part, n = feed.fetch(feed.plan(step, tf.constant(1, tf.int64)), tf.constant(0, tf.int64))
+        return feed.shard(part, n, 0, 1), feed.shard(part, n, index, 2)
+
+    graph = read.get_concrete_function().graph
+    assert {"Range", "GatherV2"}.isdisjoint(op.type for op in graph.get_operations())
+    for step, rows in enumerate([range(4), range(4, 8), range(8, 10)]):
+        (whole, n), _ = read(step, 0)
+        assert (whole["y"].numpy().tolist(), int(n)) == ([*rows], len(rows))
+        halves = [read(step, index)[1][0]["y"].numpy() for index in (0, 1)]
+        assert np.concatenate(halves).tolist() == [*rows]
+    (whole, n), _ = read(3, 0)  # the next epoch, or past the end
+    assert (whole["y"].numpy().tolist(), int(n)) == ([0, 1, 2, 3], 4) if train else int(n) == 0 < len(whole["y"])
+
+
+def test_where_no_batch_is_short_shapes_are_static(numbered):
+    assert Input(numbered(12), 4).open_eval().element_spec["y"] == tf.TensorSpec([4], tf.int64)
+
+
 def test_shuffled_epochs_differ_and_are_complete(read, numbered):
     batches = read(Input(numbered(10), 4, shuffle=True).open_train(), 0, 6)
     first = np.concatenate([batch["y"] for batch in batches[:3]])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, Tally
 from tallyloop.metrics.accumulator import Accumulator
 
@@ -75,3 +76,34 @@ def test_what_was_drained_does_not_change_when_training_goes_on(loop):
     run(loop, [5, 5, 5])
     assert drained.tallies()["m"].value == 3.0
     assert loop.accumulator.drain().tallies()["m"].value == 15.0
+
+
+def test_sums_may_be_carried_by_a_loop_of_the_graph_and_added_once(mirrored_on):
+    """Maxima among them; a replica that packs nothing has none."""
+    strategy, registry = mirrored_on(2), MetricRegistry()
+    accumulator = Accumulator(strategy, registry)
+
+    def replica(i):
+        index = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with registry.recording():
+            metrics.add("mean", [i, 1.0])
+            metrics.add("max", -i, finish="max")
+            return accumulator.pack(registry.compute(None, None), tf.equal(index, 0))
+
+    @tf.function(autograph=False)
+    def run():
+        step = tf.function(lambda i: strategy.run(replica, args=(i,)), autograph=False).get_concrete_function(
+            tf.TensorSpec([])
+        )
+
+        def body(i, sums):
+            return i + 1, accumulator.join(sums, step(i))
+
+        _, sums = tf.while_loop(lambda i, _: i <= 4, body, [tf.constant(2.0), accumulator.nothing()])
+        accumulator.add(sums)
+
+    run()
+    run()
+    found = accumulator.drain().tallies()
+    assert found["mean"] == Tally(2 * (2 + 3 + 4 + 3), 12)
+    assert found["max"] == Tally(-2, 6)

@@ -147,3 +147,16 @@ def test_the_gin_scope_around_train_reaches_every_replica(regression_task, make_
         trainer.train_and_eval()
     assert sorted(seen) == [(training, i, "outer/inner") for training in (False, True) for i in (0, 1)]
     assert gin.current_scope_str() == ""
+
+
+def test_batches_do_not_wait_for_each_other(make_trainer):
+    """The loop carries the sums: what assigns to a variable in its body would put the batches in a row."""
+    trainer = make_trainer(evaluate=True)
+    trainer.evaluate()
+    (loop,) = trainer._evaluation._loops.values()
+    spec = tf.TensorSpec([], tf.int64)
+    graph = loop._run.get_concrete_function(spec, spec).graph
+    below = [node.op for function in graph.as_graph_def().library.function for node in function.node_def]
+    assert "MatMul" in below
+    assert not [op for op in below if "Assign" in op]
+    assert [op.type for op in graph.get_operations() if "Assign" in op.type] == ["AssignAddVariableOp"]
