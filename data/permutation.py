@@ -6,6 +6,7 @@ import tensorflow as tf
 
 # After four rounds neighbours stay neighbours half as often again as by chance; after six, no more often.
 _ROUNDS = 6
+_NARROW = 2**30  # so many rows are numbered in 32 bits, which takes less time; the grid has some cells more
 
 
 def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tensor, size: int, seed: int) -> tf.Tensor:
@@ -34,17 +35,18 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tenso
     rows = -(-size // columns)
     if size == 1:
         return positions
-    tables = _tables(epochs[0] + tf.range(tf.cast(num_epochs, tf.int64)), rows, columns, seed)
-    offset = (epochs - epochs[:1]) * columns
+    dtype = tf.int32 if size <= _NARROW else tf.int64
+    tables = _tables(epochs[0] + tf.range(tf.cast(num_epochs, tf.int64)), rows, columns, seed, dtype)
+    offset = tf.cast((epochs - epochs[:1]) * columns, dtype)
 
     def walk(cells: tf.Tensor) -> tuple[tf.Tensor]:
         return (tf.where(cells >= size, _shuffle_once(cells, offset, tables, rows, columns), cells),)
 
-    cells = _shuffle_once(positions, offset, tables, rows, columns)
-    return tf.while_loop(lambda cells: tf.reduce_any(cells >= size), walk, (cells,))[0]
+    cells = _shuffle_once(tf.cast(positions, dtype), offset, tables, rows, columns)
+    return tf.cast(tf.while_loop(lambda cells: tf.reduce_any(cells >= size), walk, (cells,))[0], tf.int64)
 
 
-def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int) -> list[tf.Tensor]:
+def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int, dtype: tf.DType) -> list[tf.Tensor]:
     """One table a round, flat over (epoch, cell of the side that the round reads)."""
     sides = tf.constant([rows, columns] * (_ROUNDS // 2), tf.int64)[:, tf.newaxis]
 
@@ -57,7 +59,7 @@ def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int) -> list[t
         return bits % sides
 
     drawn = tf.map_fn(draw, each_epoch, fn_output_signature=tf.TensorSpec([_ROUNDS, columns], tf.int64))
-    return tf.unstack(tf.reshape(tf.transpose(drawn, [1, 0, 2]), [_ROUNDS, -1]))
+    return tf.unstack(tf.cast(tf.reshape(tf.transpose(drawn, [1, 0, 2]), [_ROUNDS, -1]), dtype))
 
 
 def _shuffle_once(cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], rows: int, columns: int) -> tf.Tensor:

@@ -49,6 +49,14 @@ def test_permutation_is_the_plain_one(size):
         assert permutation(size, epoch, seed).tolist() == expected
 
 
+@pytest.mark.parametrize("size", [2**30, 2**30 + 1, 2**34])
+def test_permutation_of_very_many_is_the_plain_one(size):
+    positions = [0, size // 3, size - 1]
+    found = permuted(int64(positions), tf.fill([3], int64(2)), 1, size, 5)
+    assert found.dtype == tf.int64
+    assert found.numpy().tolist() == [plainly_permuted(position, 2, size, 5) for position in positions]
+
+
 def test_several_epochs_at_once_are_each_their_own():
     positions = tf.tile(tf.range(11, dtype=tf.int64), [3])
     together = permuted(positions, tf.repeat(int64([4, 5, 9]), 11), 6, 11, 2).numpy().reshape(3, 11)
