@@ -160,3 +160,19 @@ def test_batches_do_not_wait_for_each_other(make_trainer):
     assert "MatMul" in below
     assert not [op for op in below if "Assign" in op]
     assert [op.type for op in graph.get_operations() if "Assign" in op.type] == ["AssignAddVariableOp"]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_batches_in_flight_together_do_not_mix(regression_task, make_trainer, rows, replicas):
+    """Neither their maxima, nor what is carried out of an inner loop by a variable of the replica."""
+
+    class Inner(regression_task):
+        def loss(self, model, batch, training):
+            tf.map_fn(lambda y: metrics.add("inner", y, finish="sum") or y, batch["y"])
+            metrics.add("largest", batch["y"], finish="max")
+            return super().loss(model, batch, training)
+
+    data = rows(403) | {"y": np.arange(403, dtype=np.float32)}
+    trainer = make_trainer(Inner(), replicas=replicas, eval_datasets={"test": Input(data, 4)})
+    found = trainer.evaluate()["test"]
+    assert (found["inner"], found["largest"]) == (402 * 403 / 2, 402)
