@@ -15,7 +15,6 @@ import tensorflow as tf
 _INDEX, _DATA, _SUMS = ".index", ".data-00000-of-00001", ".sha256.json"
 _IN_ORDER = (_DATA, _SUMS, _INDEX)  # of their appearance: what has an index is complete
 _UNFINISHED, _DELETED = ".unfinished", ".deleted"
-_CHUNK = 2**20
 
 
 class CheckpointFolder:
@@ -175,11 +174,8 @@ def _with_ending(prefix: Path, ending: str) -> Path:
 
 
 def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:

@@ -53,7 +53,7 @@ class Saver:
         """
         self.settle()
         record = self._retention.record()
-        snapshot = self._insist(step, lambda: self._snapshots.take(self._folder.scratch() / "prototype"))
+        snapshot = self._snapshots.take()
         self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record, needed))
 
     def check(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ITERATOR = "_STATE"  # what the key of an iterator's state has behind the one in the object graph
 
 
 class Snapshots:
@@ -31,26 +33,13 @@ class Snapshots:
         self._sources: dict[str, Any] = {}  # key in the files -> a variable or an iterator
         self._graph: bytes = b""
 
-    def take(self, prototype: Path) -> dict[str, tf.Tensor]:
-        """Returns key -> value.
-
-        Args:
-          prototype: a path that may be written and is of no use afterwards; what the files are to hold is learned once,
-            from a checkpoint that TensorFlow writes there.
-        """
+    def take(self) -> dict[str, tf.Tensor]:
+        """Returns key -> value."""
         if not self._sources:
-            self._learn(prototype)
+            self._graph = _object_graph(self._state)
+            self._sources = dict(_places(self._state, TrackableObjectGraph.FromString(self._graph)))
         values = {key: _value(source) for key, source in self._sources.items()}
         return {**values, _GRAPH: tf.constant(self._graph)}
-
-    def _learn(self, prototype: Path) -> None:
-        reader = tf.train.load_checkpoint(self._state.write(str(prototype)))
-        self._graph = reader.get_tensor(_GRAPH)
-        places = list(_places(self._state, TrackableObjectGraph.FromString(self._graph)))
-        for key in reader.get_variable_to_shape_map():
-            if key != _GRAPH:
-                # The key of an iterator's state goes on behind the one in the graph.
-                self._sources[key] = next(node for place, node in places if key.startswith(place))
 
 
 def write(snapshot: dict[str, tf.Tensor], prefix: Path) -> None:
@@ -64,12 +53,40 @@ def write(snapshot: dict[str, tf.Tensor], prefix: Path) -> None:
         )
 
 
+class _CalledOffError(Exception):
+    """The writing ends here."""
+
+
+class _Spy(tf.train.experimental.ShardingCallback):
+    """Is shown what would be written, keeps the object graph, and calls the writing off."""
+
+    description = "takes the object graph"
+    graph = b""
+
+    def __call__(self, shardable_tensors: Sequence[tf.train.experimental.ShardableTensor]) -> list:
+        """Is called for each device; the object graph is among the tensors of one."""
+        for each in shardable_tensors:
+            if each.checkpoint_key == _GRAPH:
+                self.graph = tf.get_static_value(each.tensor)
+                raise _CalledOffError
+        return []
+
+
+def _object_graph(state: tf.train.Checkpoint) -> bytes:
+    """What `state.write` would put into the files to say which key is whose. To write them takes as long as a whole save."""
+    spy = _Spy()
+    with contextlib.suppress(_CalledOffError):
+        state.write(tf.constant(""), tf.train.CheckpointOptions(experimental_sharding_callback=spy))
+    return spy.graph
+
+
 def _places(root: Any, graph: TrackableObjectGraph) -> Iterator[tuple[str, Any]]:
-    """(key, live object) of all that the object graph has values for."""
+    """(key in the files, live object) of all that the object graph has values for."""
     view, waiting, seen = tf.train.TrackableView(root), [(root, 0)], {0}
     while waiting:
         node, number = waiting.pop()
-        yield from ((attribute.checkpoint_key, node) for attribute in graph.nodes[number].attributes)
+        behind = _ITERATOR if isinstance(node, tf.data.Iterator) else ""
+        yield from ((attribute.checkpoint_key + behind, node) for attribute in graph.nodes[number].attributes)
         children = view.children(node)
         for child in graph.nodes[number].children:
             if child.node_id not in seen and child.local_name in children:

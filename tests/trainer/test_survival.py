@@ -40,8 +40,8 @@ class TestSnapshots:
 
     def test_what_is_written_later_is_what_was_taken(self, state, tmp_path):
         snapshots = Snapshots(state)
-        snapshots.take(tmp_path / "prototype")
-        taken = snapshots.take(tmp_path / "unused")
+        snapshots.take()
+        taken = snapshots.take()
         before = state.model.get_weights()
         for variable in state.model.variables:
             variable.assign_add(tf.ones_like(variable.value))
@@ -50,22 +50,42 @@ class TestSnapshots:
         thread = threading.Thread(target=write, args=(taken, tmp_path / "ckpt"))
         thread.start()
         thread.join()
-        assert not (tmp_path / "unused.index").exists()
         state.read(str(tmp_path / "ckpt")).assert_consumed()
         for weights, wanted in zip(state.model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(weights, wanted)
         assert state.step.numpy() == 7
         assert next(state.data).numpy().tolist() == [3, 4, 5]
 
+    def test_it_says_nothing(self, state, recwarn):
+        Snapshots(state).take()
+        assert not recwarn
+
     def test_it_is_what_tensorflow_would_have_written(self, state, tmp_path):
-        taken = Snapshots(state).take(tmp_path / "prototype")
-        write(taken, tmp_path / "mine")
-        mine, its = (tf.train.load_checkpoint(str(tmp_path / name)) for name in ("mine", "prototype"))
+        write(Snapshots(state).take(), tmp_path / "mine")
+        state.write(str(tmp_path / "its"))
+        mine, its = (tf.train.load_checkpoint(str(tmp_path / name)) for name in ("mine", "its"))
         shapes = its.get_variable_to_shape_map()
         assert mine.get_variable_to_shape_map() == shapes
         for key in shapes:
             if "ITERATOR" not in key:
                 np.testing.assert_array_equal(mine.get_tensor(key), its.get_tensor(key))
+
+
+def test_all_files_are_written_beside_training_from_the_first_checkpoint_on(tmp_path, monkeypatch):
+    go, add = threading.Event(), CheckpointFolder.add
+
+    def wait(*arguments):
+        assert go.wait(60)
+        add(*arguments)
+
+    monkeypatch.setattr(CheckpointFolder, "add", wait)
+    keeping = retention.Retention(1, None, retention.Best(None, None))
+    saving = saver.Saver(tf.train.Checkpoint(v=tf.Variable(1.0)), CheckpointFolder(tmp_path), keeping)
+    saving.save(5)
+    assert list(tmp_path.iterdir()) == []
+    go.set()
+    saving.close()
+    assert value_of(CheckpointFolder(tmp_path), 5) == 1.0
 
 
 def save_value(folder, step, value):
