@@ -5,34 +5,29 @@ reads the files and the overrides by itself, checks them, and only then gives th
 engine.
 """
 
-from .call_errors import explain_call_error, without_gin_notes
-from .config import Binding, Config
-from .engine import unlocked
-from .explain import explain
-from .keras_names import register_keras
-from .listing import list_configurables
-from .loading import latest, load
-from .required import check_required, missing_required
-from .text import as_given, diff, operative
-from .usage import Unused, check_consumed, unused
+from ...metrics.lazy import lazy_exports
 
-__all__ = [
-    "Binding",
-    "Config",
-    "Unused",
-    "as_given",
-    "check_consumed",
-    "check_required",
-    "diff",
-    "explain",
-    "explain_call_error",
-    "latest",
-    "list_configurables",
-    "load",
-    "missing_required",
-    "operative",
-    "register_keras",
-    "unlocked",
-    "unused",
-    "without_gin_notes",
-]
+_EXPORTS = {
+    "Binding": ".config",
+    "Config": ".config",
+    "Unused": ".usage",
+    "as_given": ".text",
+    "check_consumed": ".usage",
+    "check_required": ".required",
+    "diff": ".text",
+    "explain": ".explanation",
+    "explain_call_error": ".call_errors",
+    "find": ".sources",
+    "latest": ".loading",
+    "list_configurables": ".listing",
+    "load": ".loading",
+    "missing_required": ".required",
+    "operative": ".text",
+    "register_keras": ".keras_names",
+    "unlocked": ".engine",
+    "unused": ".usage",
+    "without_gin_notes": ".call_errors",
+}
+__all__ = list(_EXPORTS)
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

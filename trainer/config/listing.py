@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from . import engine, names
-from .explain import default_text
+from .explanation import default_text
 from .signatures import Parameter, signature
 
 _OWN = "tallyloop."

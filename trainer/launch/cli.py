@@ -17,7 +17,6 @@ from absl import logging
 from ...metrics.errors import DataError, UsageError
 from .. import config as configs
 from .. import preemption
-from ..config.sources import find
 from ..errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
 from . import flags, member
 from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
@@ -134,7 +133,7 @@ def _check_request() -> None:
     """Refuses what is known to be wrong before TensorFlow is loaded, which takes seconds."""
     for name in FLAGS.gin_file:
         try:
-            find(name, FLAGS.gin_search_path)
+            configs.find(name, FLAGS.gin_search_path)
         except UsageError as error:
             raise UsageError(f"--gin_file: {error}") from error
     if FLAGS.list_configurables or FLAGS.explain is not None:
