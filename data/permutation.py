@@ -39,11 +39,14 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tenso
     tables = _tables(epochs[0] + tf.range(tf.cast(num_epochs, tf.int64)), rows, columns, seed, dtype)
     offset = tf.cast((epochs - epochs[:1]) * columns, dtype)
 
-    def walk(cells: tf.Tensor) -> tuple[tf.Tensor]:
-        return (tf.where(cells >= size, _shuffle_once(cells, offset, tables, rows, columns), cells),)
+    def walk(cells: tf.Tensor, goes_on: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        cells = tf.where(goes_on, _shuffle_once(cells, offset, tables, rows, columns), cells)
+        return cells, cells >= size
 
-    cells = _shuffle_once(tf.cast(positions, dtype), offset, tables, rows, columns)
-    return tf.cast(tf.while_loop(lambda cells: tf.reduce_any(cells >= size), walk, (cells,))[0], tf.int64)
+    cells = tf.cast(positions, dtype)
+    # The first walk too is in the loop: the network is most of what is traced and optimized before the first step.
+    found, _ = tf.while_loop(lambda _, goes_on: tf.reduce_any(goes_on), walk, (cells, cells >= 0))
+    return tf.cast(found, tf.int64)
 
 
 def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int, dtype: tf.DType) -> list[tf.Tensor]:

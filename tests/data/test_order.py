@@ -9,6 +9,8 @@ import tensorflow as tf
 from tallyloop.data.order import Order
 from tallyloop.data.permutation import permuted
 
+ROUNDS = 6
+
 
 def int64(values):
     return tf.constant(values, tf.int64)
@@ -129,3 +131,10 @@ def test_a_plan_is_the_same_from_wherever_it_starts():
     # Step 10^6 of 23 a epoch: epoch 43,478, batch 6.
     expected = [plainly_permuted(position, 43_478, 1437, 3) for position in range(6 * 64, 7 * 64)]
     assert later_rows.numpy()[0].tolist() == expected
+
+
+def test_the_network_is_in_the_graph_once():
+    """It is most of what is traced and optimized before a run's first step."""
+    graph = tf.function(permuted).get_concrete_function(int64([0, 1]), int64([0, 0]), 1, 103, 0).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert sum(node.op == "GatherV2" for node in nodes) == ROUNDS
