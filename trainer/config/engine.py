@@ -19,6 +19,28 @@ CONSTANT = "gin.constant"
 Configurable = gin.config.Configurable
 
 
+_announced: dict[str, Configurable] = {}
+
+
+def announce(target: type, name: str, module: str) -> None:
+    """Gives a class a name without registering it yet, as that takes gin a millisecond, and Keras has hundreds of classes."""
+    selector = f"{module}.{name}"
+
+    def registered_and_made(*args: Any, **kwargs: Any) -> Any:
+        register(selector)
+        return gin.get_configurable(selector)(*args, **kwargs)
+
+    known = Configurable(registered_and_made, target, name, module, None, None, None, selector)
+    _announced[selector] = gin.config._REGISTRY[selector] = gin.config._INVERSE_REGISTRY[target] = known
+
+
+def register(selector: str) -> None:
+    """Registers what was announced under this name; there may be nothing to do."""
+    if announced := _announced.pop(selector, None):
+        with unlocked():
+            gin.external_configurable(announced.wrapped, name=announced.name, module=announced.module)
+
+
 def configurables() -> dict[str, Configurable]:
     """Returns every registered configurable by its full selector."""
     return dict(gin.config._REGISTRY.items())  # no public listing exists

@@ -7,8 +7,6 @@ import inspect
 from collections.abc import Collection
 from types import ModuleType
 
-import gin
-
 from . import engine, names
 
 # The first module that has a class names it; `keras` comes last, so that `keras.Sequential` is the alias.
@@ -39,16 +37,15 @@ _FROM_KERAS_ITSELF = (
 def register_keras() -> None:
     """Registers Keras's public classes with gin, as `@keras.optimizers.Adam()` or in short `@Adam()`.
 
-    The classes themselves stay as they are: a call from Python takes nothing from a config. Importing Keras
-    takes seconds; the registration a quarter of one. Further calls do nothing.
+    The classes themselves stay as they are: a call from Python takes nothing from a config. Gin is told of a class
+    when its name is first used. Further calls do nothing.
     """
-    with engine.unlocked():
-        registered: dict[type, str] = {}
-        known = engine.configurables()
-        for module_name in _MODULES:
-            module = importlib.import_module(module_name)
-            for name, target in _classes(module):
-                _register(target, module_name, name, registered, known)
+    registered: dict[type, str] = {}
+    known = engine.configurables()
+    for module_name in _MODULES:
+        module = importlib.import_module(module_name)
+        for name, target in _classes(module):
+            _register(target, module_name, name, registered, known)
 
 
 def _classes(module: ModuleType) -> list[tuple[str, type]]:
@@ -66,4 +63,4 @@ def _register(target: type, module: str, name: str, registered: dict[type, str],
         return
     registered[target] = selector
     if selector not in known:
-        gin.external_configurable(target, name=name, module=module)
+        engine.announce(target, name, module)

@@ -16,7 +16,7 @@ ALIASES = selector_map.SelectorMap()
 
 
 def resolve(selector: str) -> str:
-    """Returns the full selector of the configurable that `selector` means.
+    """Returns the full selector of the configurable that `selector` means, which is registered from then on.
 
     A name of Keras's gives way to anybody else's: `Input` is Tallyloop's.
 
@@ -30,6 +30,7 @@ def resolve(selector: str) -> str:
         raise UsageError(f'no configurable is called "{selector}"{did_you_mean(selector, known())}')
     if len(found) > 1:
         raise UsageError(f'"{selector}" may mean {" or ".join(found)}: write one of these in full')
+    engine.register(found[0])
     return found[0]
 
 

@@ -7,7 +7,7 @@ from tallyloop.trainer.config import engine, names
 
 
 def test_gin_still_has_the_private_names():
-    for name in ("_REGISTRY", "_CONSTANTS", "_OPERATIVE_CONFIG", "_OPERATIVE_CONFIG_LOCK"):
+    for name in ("_REGISTRY", "_INVERSE_REGISTRY", "_CONSTANTS", "_OPERATIVE_CONFIG", "_OPERATIVE_CONFIG_LOCK"):
         assert hasattr(gin.config, name), name
 
 
@@ -20,6 +20,22 @@ def test_configurables_are_found_by_full_and_by_partial_name():
     ]
     assert engine.shortest("tests_config.one.tests_twin") == "one.tests_twin"
     assert engine.configurables()[engine.MACRO].name == "macro"
+
+
+class Announced:
+    def __init__(self, number=1):
+        self.number = number
+
+
+@pytest.mark.parametrize("by", ["tests_config.announced.Announced", Announced])
+def test_a_class_that_is_announced_is_registered_when_it_is_used(by):
+    engine.announce(Announced, "Announced", "tests_config.announced")
+    assert engine.matching("Announced") == ["tests_config.announced.Announced"]
+    before = engine.configurables()["tests_config.announced.Announced"]
+    gin.parse_config("Announced.number = 2")
+    made = gin.get_configurable(by)()
+    assert (type(made), made.number) == (Announced, 2)
+    assert engine.configurables()["tests_config.announced.Announced"] != before
 
 
 def test_what_was_used_is_known_by_scope():

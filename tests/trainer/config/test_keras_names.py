@@ -29,6 +29,18 @@ def test_an_optimizer_is_configured_by_its_full_and_its_short_name(load):
         assert float(keras.optimizers.Adam().learning_rate) == pytest.approx(0.001)
 
 
+def test_gin_is_told_only_of_the_classes_that_a_config_names(load, monkeypatch):
+    told = []
+    tell = gin.external_configurable
+    monkeypatch.setattr(
+        gin, "external_configurable", lambda target, **names: told.append(target) or tell(target, **names)
+    )
+    register_keras()
+    assert type(made(load, "TestsTrainer.data = @keras.optimizers.Adadelta()\n")) is keras.optimizers.Adadelta
+    assert type(made(load, "TestsTrainer.data = @Adadelta()\n")) is keras.optimizers.Adadelta
+    assert told == [keras.optimizers.Adadelta]
+
+
 def test_a_schedule_and_an_alias(load):
     data = made(
         load,
