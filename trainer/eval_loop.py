@@ -31,6 +31,7 @@ class EvalLoop:
       strategy: the replicas.
       feed: the eval batches.
       steps_per_call: how many batches may go by before it is asked whether to stop, within limits.
+      in_flight: how many batches may be under way at once; the memory for their activations grows with it.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class EvalLoop:
         strategy: tf.distribute.Strategy,
         feed: Feed,
         steps_per_call: int,
+        in_flight: int,
     ):
         self._replica_step = replica_step
         self._accumulator = accumulator
         self._strategy = strategy
         self._feed = feed
         self._steps_per_call = min(_MOST, max(_FEWEST, steps_per_call))
+        self._in_flight = in_flight
         self.skipped_examples = SkippedExamples(feed)
         self._run = tf.function(self._loop, autograph=False)
 
@@ -92,7 +95,9 @@ class EvalLoop:
             return i + 1, more, self._accumulator.join(sums, packed)
 
         start = [tf.constant(0, tf.int64), tf.constant(True), self._accumulator.nothing()]
-        _, more, sums = tf.while_loop(lambda i, more, _: more & (i < num_steps), body, start)
+        _, more, sums = tf.while_loop(
+            lambda i, more, _: more & (i < num_steps), body, start, parallel_iterations=self._in_flight
+        )
         self._accumulator.add(sums)
         return more
 

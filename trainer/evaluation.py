@@ -19,6 +19,9 @@ from .summaries import summarize
 from .task import Task
 from .timing import TIMES
 
+_MANY = 10  # batches under way at once, TensorFlow's default for a loop
+_SMALL_MODEL, _SMALL_EXAMPLE = 2**20, 2**12  # parameters; bytes
+
 
 class Evaluation:
     """The eval loops of a run, one a dataset.
@@ -50,6 +53,7 @@ class Evaluation:
                 strategy=strategy,
                 feed=feed,
                 steps_per_call=steps_per_call,
+                in_flight=_MANY if _is_small(model, feed) else 1,
             )
 
     @property
@@ -90,3 +94,13 @@ class Evaluation:
 
     def _split(self, name: str) -> str:
         return "eval" if len(self._loops) == 1 else f"eval/{name}"
+
+
+def _is_small(model: keras.Model, feed: Feed) -> bool:
+    """Whether a batch is done so soon that the next should not wait for it: activations are small, and so is what is gained
+    from all cores at one batch."""
+    specs = tf.nest.flatten(feed.element_spec)
+    elements = [spec.shape[1:].num_elements() for spec in specs]
+    if None in elements or model.count_params() > _SMALL_MODEL:
+        return False
+    return sum(count * spec.dtype.size for count, spec in zip(elements, specs, strict=True)) <= _SMALL_EXAMPLE

@@ -8,6 +8,7 @@ from tallyloop import metrics
 from tallyloop.data import Input
 from tallyloop.models import ClassifierTask, top_k_accuracy
 from tallyloop.models.mlp import mlp
+from tallyloop.trainer import Task
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,22 @@ def test_batches_in_flight_together_do_not_mix(regression_task, make_trainer, ro
     trainer = make_trainer(Inner(), replicas=replicas, eval_datasets={"test": Input(data, 4)})
     found = trainer.evaluate()["test"]
     assert (found["inner"], found["largest"]) == (402 * 403 / 2, 402)
+
+
+@pytest.mark.parametrize(("features", "in_flight"), [(1024, 10), (1025, 1)])
+def test_only_small_batches_are_under_way_together(make_trainer, features, in_flight):
+    """The activations of many large ones might not fit into memory; an example of 1,024 floats has 4 KiB."""
+
+    class Wide(Task):
+        def build_model(self):
+            return keras.Sequential([keras.Input((features,)), keras.layers.Dense(1)])
+
+        def loss(self, model, batch, training):
+            return model(batch["x"], training=training)[:, 0]
+
+    trainer = make_trainer(Wide(), data={"x": np.zeros((4, features), np.float32)}, evaluate=True)
+    trainer.prepare(train=False)
+    graph = trainer._evaluation._loops["test"]._run.get_concrete_function(*[tf.TensorSpec([], tf.int64)] * 2).graph
+    assert trainer.traces == {"train": 0, "eval/test": 1}
+    loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+    assert [op.get_attr("parallel_iterations") for op in loops] == [in_flight]
