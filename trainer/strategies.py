@@ -85,12 +85,6 @@ def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strateg
     return _made[0]
 
 
-def is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
-    """Whether there is one replica, on a CPU."""
-    devices = strategy.extended.worker_devices
-    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
-
-
 def _resolver(place: Place) -> tf.distribute.cluster_resolver.ClusterResolver:
     """TensorFlow's own for TF_CONFIG; for other sources see why not in `cluster.slurm` and `cluster.kubernetes`."""
     if place.source == "TF_CONFIG":

@@ -13,7 +13,6 @@ import tensorflow as tf
 from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator
 from .data_errors import SkippedExamples, named
-from .direct_call import DirectCall
 from .fetching import Fetching
 from .forward_state import ForwardState
 from .gin_scope import carry
@@ -23,7 +22,6 @@ from .reduction import sum_over_replicas
 from .replica_step import Contribution, ReplicaStep
 from .share import Share, share_of
 from .skips import Skips
-from .strategies import is_one_cpu
 from .update import Update
 
 
@@ -89,7 +87,6 @@ class TrainLoop:
         self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
         self._steps = compiled(self._all_steps) if compiles == "loop" else self._all_steps
         self._run = tf.function(self._loop, autograph=False)
-        self._graphs: list[tf.Graph] = []  # of the replicas
 
     @property
     def traces(self) -> int:
@@ -104,7 +101,6 @@ class TrainLoop:
     def trace(self) -> None:
         """Traces the loop without running a step, so that errors of the task show before anything is written."""
         self._traced = self._run.get_concrete_function(*self._plans.specs, tf.TensorSpec([], tf.int64))
-        self._call = DirectCall(self._traced, self._graphs) if is_one_cpu(self._strategy) else self._traced
 
     def run(self, step: int, num_steps: int, meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Runs `num_steps` steps, from `step` on; returns whether it ran all of them.
@@ -135,7 +131,8 @@ class TrainLoop:
     def _start(self, step: int, num_steps: int) -> tf.Tensor:
         self._compiled.add(self._feed.kind(step))
         with named(self._feed, step):
-            return self._call(*self._plans.at(step, num_steps), self._length(num_steps))
+            # The traced function itself: to find it by its arguments takes longer than a small step.
+            return self._traced(*self._plans.at(step, num_steps), self._length(num_steps))
 
     def _went_on(self, step: int, goes_on: tf.Tensor) -> bool:
         with named(self._feed, step):  # an accelerator's errors show only here
@@ -217,5 +214,4 @@ class TrainLoop:
         return self._differentiate(batch, share_of(index, context.num_replicas_in_sync, rows, examples))
 
     def _contribution(self, batch: Any, share: Share) -> Contribution:
-        self._graphs.append(tf.compat.v1.get_default_graph())
         return self._replica_step.differentiate(batch, share, self._variables, self._scale_loss, self._forward_state)

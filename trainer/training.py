@@ -20,7 +20,6 @@ from .layers import layers_of, refuse_stateful
 from .optimizers import constant_rates, parts, scheduled_rates
 from .progress import Progress
 from .replica_step import ReplicaStep
-from .strategies import is_one_cpu
 from .summaries import replicas_named, summarize
 from .sync_batch_norm import local_batch_norms, make_exact
 from .task import Task
@@ -71,8 +70,7 @@ class Training:
         self._step = step
         self._accumulation = accumulation
         feed = dataset.open_train()
-        # An accelerator would copy all the data at each call of a compiled loop.
-        whole = feed.even() if jit_compile and is_one_cpu(strategy) else None
+        whole = feed.even() if jit_compile and _is_one_cpu(strategy) else None
         self._feed = whole or feed
         self._accumulator = Accumulator(strategy, self.registry)
         self._optimizer = optimizer
@@ -208,3 +206,9 @@ class Training:
     def _first(self) -> int:
         """The step after which the present update began."""
         return self.step - self.step % self._accumulation
+
+
+def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
+    devices = strategy.extended.worker_devices
+    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
