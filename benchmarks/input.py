@@ -24,7 +24,7 @@ from benchmarks import goals
 from benchmarks.goals import Command, Measured, Row
 from benchmarks.paired import Calls, Contestant
 
-LOOP = 100  # steps, the Trainer's default
+LOOP = 100  # steps
 SMALL, LARGE, SEEK = "64 floats, batch 64", "784 floats, batch 256", "seek"
 SHAPES = {SMALL: (100_000, 64, 64, 20), LARGE: (20_000, 784, 256, 10)}  # examples, features, batch; loops of a lap
 FAR = 10**6  # steps

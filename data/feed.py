@@ -155,4 +155,6 @@ class Feed(abc.ABC):
 def cut(tensor: tf.Tensor, begin: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """Rows [begin, begin + size)."""
     inner = tensor.shape.rank - 1
-    return tf.slice(tensor, tf.stack([begin] + [tf.zeros([], tf.int64)] * inner), [size] + [-1] * inner)
+    rows = tf.slice(tensor, tf.stack([begin] + [tf.zeros([], tf.int64)] * inner), [size] + [-1] * inner)
+    rows.set_shape([size if isinstance(size, int) else None, *tensor.shape[1:]])  # not found out by itself
+    return rows

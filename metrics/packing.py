@@ -86,8 +86,10 @@ class Layout(NamedTuple):
         start = 0
         for part in self.parts:
             stop = start + math.prod(part.shape)
-            reshape = vector[start:stop].reshape if isinstance(vector, np.ndarray) else None
-            piece = reshape(part.shape) if reshape else tf.reshape(vector[start:stop], part.shape)
+            if not isinstance(vector, np.ndarray):
+                piece = tf.reshape(vector[start:stop], part.shape)
+            else:  # nearly all are scalars, and many: to slice and reshape takes several times as long as to look up
+                piece = vector[start:stop].reshape(part.shape) if part.shape else vector[start]
             fields[part.path, part.field] = piece
             start = stop
         paths = sorted({part.path for part in self.parts})

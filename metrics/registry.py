@@ -163,8 +163,8 @@ class MetricRegistry:
         finished: dict[str, float | np.ndarray] = {}
         counts: dict[str, float] = {}
         for path, tally in reduced.items():
-            value, count = (np.asarray(part, np.float64) for part in tally)
-            if not count.any():
+            value, count = (part if type(part) is np.float64 else np.asarray(part, np.float64) for part in tally)
+            if not np.count_nonzero(count):
                 self._say_empty(path)
                 continue
             finish = self._finisher(path)
@@ -208,6 +208,8 @@ def _as_tally(path: str, pair: Any) -> Tally:
 
 def _counts(count: np.ndarray, numbers: int) -> list[float]:
     """One count for each number that was written: a vector of counts has one for each class that has examples."""
+    if count.ndim == 0:
+        return [float(count)] * numbers
     present = count[count != 0] if count.ndim == 1 else count
     if present.ndim == 1 and len(present) == numbers:
         return [float(each) for each in present]

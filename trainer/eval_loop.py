@@ -30,7 +30,6 @@ class EvalLoop:
       accumulator: where the metrics of the pass add up.
       strategy: the replicas.
       feed: the eval batches.
-      steps_per_call: how many batches may go by before it is asked whether to stop, within limits.
       in_flight: how many batches may be under way at once; the memory for their activations grows with it.
     """
 
@@ -41,14 +40,12 @@ class EvalLoop:
         accumulator: Accumulator,
         strategy: tf.distribute.Strategy,
         feed: Feed,
-        steps_per_call: int,
         in_flight: int,
     ):
         self._replica_step = replica_step
         self._accumulator = accumulator
         self._strategy = strategy
         self._feed = feed
-        self._steps_per_call = min(_MOST, max(_FEWEST, steps_per_call))
         self._in_flight = in_flight
         self.skipped_examples = SkippedExamples(feed)
         self._run = tf.function(self._loop, autograph=False)
@@ -64,21 +61,32 @@ class EvalLoop:
         spec = tf.TensorSpec([], tf.int64)
         self._run.get_concrete_function(spec, spec)
 
-    def run(self, max_batches: int | None = None, stop: Callable[[], bool] = lambda: False) -> Drained:
+    def run(
+        self,
+        max_batches: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        steps_per_call: int = _MOST,
+    ) -> Drained:
         """Runs one pass, or its first `max_batches`; returns the sums, still on the device.
+
+        Args:
+          max_batches: None for all.
+          stop: tells whether it is to stop.
+          steps_per_call: after how many batches it is asked again, within limits.
 
         Raises:
           EvaluationStopped: `stop`, which is asked now and then, returned True.
         """
         self._feed.rewind()
         self.skipped_examples.take()
+        most = min(_MOST, max(_FEWEST, steps_per_call))
         first, limit = 0, self._feed.batches_per_epoch if max_batches is None else max_batches
         more = True
         while more and (limit is None or first < limit):
             if stop():
                 self._accumulator.drain()
                 raise EvaluationStopped
-            steps = self._steps_per_call if limit is None else min(self._steps_per_call, limit - first)
+            steps = most if limit is None else min(most, limit - first)
             with named(self._feed, 0):
                 more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
             first += steps

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,7 +33,6 @@ class Evaluation:
       model: with which weights.
       strategy: the replicas.
       feeds: dataset name -> eval batches.
-      steps_per_call: how many batches may go by before it is asked whether to stop.
     """
 
     def __init__(
@@ -40,7 +41,6 @@ class Evaluation:
         model: keras.Model,
         strategy: tf.distribute.Strategy,
         feeds: Mapping[str, Feed],
-        steps_per_call: int,
     ):
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
@@ -52,7 +52,6 @@ class Evaluation:
                 accumulator=accumulator,
                 strategy=strategy,
                 feed=feed,
-                steps_per_call=steps_per_call,
                 in_flight=_MANY if _is_small(model, feed) else 1,
             )
 
@@ -72,21 +71,23 @@ class Evaluation:
         """Dataset name -> the paths of its metrics, as they are recorded; known once the loops were traced."""
         return {name: registry.paths for name, registry in self._registries.items()}
 
-    def run(
-        self, step: int, max_batches: int | None = None, stop: Callable[[], bool] = lambda: False
-    ) -> dict[str, Summary]:
+    def run(self, step: int, **arguments: Any) -> dict[str, Summary]:
         """Evaluates on every dataset; returns dataset name -> its summary.
 
         The split is `eval` with one dataset and `eval/NAME` with several.
 
-        Raises:
-          EvaluationStopped: `stop`, which is asked now and then, returned True.
-        """
-        return {name: self._run(name, step, max_batches, stop) for name in self._loops}
+        Args:
+          step: the train steps done.
+          **arguments: of `EvalLoop.run`.
 
-    def _run(self, name: str, step: int, max_batches: int | None, stop: Callable[[], bool]) -> Summary:
+        Raises:
+          EvaluationStopped: it was asked to stop.
+        """
+        return {name: self._run(name, step, **arguments) for name in self._loops}
+
+    def _run(self, name: str, step: int, **arguments: Any) -> Summary:
         started = time.monotonic()
-        drained = self._loops[name].run(max_batches, stop)
+        drained = self._loops[name].run(**arguments)
         seconds = time.monotonic() - started
         known = self._loops[name].skipped_examples.take()
         times = {"time/eval_s": seconds}
@@ -101,6 +102,7 @@ def _is_small(model: keras.Model, feed: Feed) -> bool:
     from all cores at one batch."""
     specs = tf.nest.flatten(feed.element_spec)
     elements = [spec.shape[1:].num_elements() for spec in specs]
-    if None in elements or model.count_params() > _SMALL_MODEL:
+    # Not `count_params`, which refuses a model that the task never calls as a whole.
+    if None in elements or sum(math.prod(weight.shape) for weight in model.weights) > _SMALL_MODEL:
         return False
     return sum(count * spec.dtype.size for count, spec in zip(elements, specs, strict=True)) <= _SMALL_EXAMPLE

@@ -72,6 +72,7 @@ class Run:
         self._summaries = Summaries(
             training.registry, [*files, self._console.write, *(partial(action, trainer) for action in actions)]
         )
+        self._acts = bool(actions)
         self._step = training.step
         self._rolled_back = False
         self._timing = Timing(time.monotonic)
@@ -139,6 +140,7 @@ class Run:
             self._summaries.settle()
 
     def _train(self) -> None:
+        self._longer = self._shorter = False
         wanted = self._schedule.loop_steps(self._step, self._loop_length.steps)
         steps = self._training.loop.compiled_steps(self._step, wanted)
         if self._loop(steps) if steps else self._compile():
@@ -159,11 +161,10 @@ class Run:
     def _summarize(self) -> None:
         if not self._schedule.summarizes(self._step):
             return
-        fetched = self._training.loop.fetching.take()
-        seconds, times = self._timing.lap(fetched)
-        if fetched.steps:  # the sums are of more: the first loop's, and those before a resume
-            seconds *= self._schedule.steps_summarized(self._step) / fetched.steps
+        seconds, times = self._timing.lap(self._training.loop.fetching.take(), self._training.steps_summed)
         self._summaries.defer(self._step, self._training.drain(), seconds, self._training.known(), times)
+        if self._acts:  # at once, as what an action changes must not depend on how long the next loop is
+            self._summaries.settle()
 
     def _after_step(self) -> None:
         """Evaluates and saves if it is time, or if it is asked to stop; and stops then."""
@@ -196,7 +197,11 @@ class Run:
         self._summaries.settle()
         try:
             with self._console.paused(), self._timing.pause(), self._averaged.in_use():
-                summaries = self._evaluation.run(self._step, stop=lambda: self._agree(preemption.requested())[0])
+                summaries = self._evaluation.run(
+                    self._step,
+                    stop=lambda: self._agree(preemption.requested())[0],
+                    steps_per_call=self._loop_length.steps,
+                )
         except EvaluationStopped:
             return False
         for name, summary in summaries.items():

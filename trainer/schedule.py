@@ -31,10 +31,6 @@ class Schedule:
         to_events = [interval - step % interval for interval in self._intervals]
         return min(most, self.train_steps - step, *to_events)
 
-    def steps_summarized(self, step: int) -> int:
-        """How many steps the summary after `step` spans."""
-        return (step - 1) % self.summary_interval + 1
-
     def summarizes(self, step: int) -> bool:
         """Whether metrics are written after `step` steps."""
         return self._due(step, self.summary_interval)

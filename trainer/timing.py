@@ -81,22 +81,23 @@ class Timing:
         """Adds seconds to a metric of the next summary."""
         self._pauses[metric] = self._pauses.get(metric, 0.0) + seconds
 
-    def lap(self, fetched: Fetched) -> tuple[float, dict[str, float]]:
+    def lap(self, fetched: Fetched, steps_summed: int) -> tuple[float, dict[str, float]]:
         """Ends the stretch of a summary.
 
         Args:
           fetched: what its steps were given, but for those in pauses.
+          steps_summed: how many steps its metrics are sums of: those that were compiled too, and those before a resume.
 
         Returns:
-          Its seconds without the pauses, and its metrics.
+          How many seconds so many steps take without the pauses, or, where all were in pauses, with them; and its metrics.
         """
         before, self._start = self._start, self._watch.elapsed()
         seconds, in_loops, pauses = self._start - before, self._in_loops, self._pauses
         self._in_loops, self._pauses = 0.0, {}
         if not fetched.steps or not seconds:
-            return seconds, pauses
+            return seconds + sum(pauses.values()), pauses
         self._warn_of_waiting(seconds, fetched.waited)
-        return seconds, {
+        return seconds * steps_summed / fetched.steps, {
             "time/step_ms": 1000 * seconds / fetched.steps,
             "time/host_fraction": 1 - in_loops / seconds,
             "time/data_wait_fraction": fetched.waited / seconds,

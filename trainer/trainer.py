@@ -321,7 +321,7 @@ class Trainer:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
         feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
-        return Evaluation(self._task, self.model, self.strategy, feeds, self._loop_length.longest)
+        return Evaluation(self._task, self.model, self.strategy, feeds)
 
     def _check_data(self, where: str, dataset: Input) -> None:
         arrays = dataset.arrays
@@ -362,12 +362,12 @@ class Trainer:
         """Within it, the weights and the step are those of a checkpoint: the given one, or, in a trainer that has not
         trained or loaded yet, the newest. A trainer that has trained gets its own back afterwards. Where the optimizer
         keeps averages of the weights, these are used."""
-        state = checkpoints.model_state(self._task, self.model, self._step, self._averaged.optimizer)
         if checkpoint is None and self._loaded is None and self._checkpoint_folder is not None:
             checkpoint = checkpoints.latest(self._checkpoint_folder)
         kept = self._evaluated_variables if checkpoint and self._loaded == "all" else []
         values = [variable.numpy() for variable in kept]
         if checkpoint is not None:
+            state = checkpoints.model_state(self._task, self.model, self._step, self._averaged.optimizer)
             checkpoints.restore(state, str(checkpoint))
             if self._averaged.optimizer is None and checkpoints.has_averages(str(checkpoint)):
                 logging.warning(

@@ -69,6 +69,7 @@ class Training:
         self._replicas = strategy.num_replicas_in_sync
         self._step = step
         self._accumulation = accumulation
+        self._summed_from = tf.Variable(0, trainable=False, dtype=tf.int64, name="summed_from")
         feed = dataset.open_train()
         whole = feed.even() if jit_compile and _is_one_cpu(strategy) else None
         self._feed = whole or feed
@@ -110,6 +111,7 @@ class Training:
             "data": data,
             "progress": self.progress.state(),
             "configured_learning_rates": self._configured_rates,
+            "summed_from": self._summed_from,
             **self.loop.state(),
         }
         return checkpoints.run_state(
@@ -128,6 +130,7 @@ class Training:
         self._warn_of_other_replicas()
         if not self.loop.release():
             logging.warning("The metrics are others than in the checkpoint: the next train summary starts at its step.")
+            self._summed_from.assign(self.step)
         self._apply_configured_rates(configured)
         self.progress.best.restored()
         self._feed.seek(self.step)
@@ -154,6 +157,7 @@ class Training:
         checkpoints.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
         self.loop.skips.forgive()
         self._step.assign_add(1)
+        self._summed_from.assign(self.step)
 
     def _apply_configured_rates(self, configured: np.ndarray) -> None:
         """A learning rate that was changed in the config wins over the checkpoint's; one that an action set does not."""
@@ -169,7 +173,13 @@ class Training:
 
     def drain(self) -> Drained:
         """The metrics' sums since the last drain."""
+        self._summed_from.assign(self.step)
         return self._accumulator.drain()
+
+    @property
+    def steps_summed(self) -> int:
+        """How many steps are in the sums that `drain` would return."""
+        return self.step - int(self._summed_from.numpy())
 
     def summarize(self, step: int, seconds: float) -> Summary:
         """The metrics since the last drain, finished; `seconds` is the time that they span."""

@@ -75,7 +75,8 @@ def _line(summary: Summary) -> bytes:
         "step": int(summary.step),
         "split": summary.split,
         "metrics": {
-            path: _plain(np.asarray(value).tolist()) for path, value in (summary.metrics | summary.times).items()
+            path: _plain(value if isinstance(value, float) else np.asarray(value).tolist())
+            for path, value in (summary.metrics | summary.times).items()
         },
         "counts": {path: _plain(float(count)) for path, count in summary.counts.items()},
     }

@@ -44,4 +44,9 @@ class Writer(Protocol):
 
 def scalars(summary: Summary) -> dict[str, float]:
     """The metrics that are single numbers, as Python floats, without the arrays."""
-    return {path: float(value) for path, value in summary.metrics.items() if np.ndim(value) == 0}
+    return {path: float(value) for path, value in summary.metrics.items() if is_scalar(value)}
+
+
+def is_scalar(value: float | np.ndarray) -> bool:
+    """Whether it is one number."""
+    return isinstance(value, float) or np.ndim(value) == 0  # NumPy takes a microsecond, and there are many

@@ -13,7 +13,7 @@ from tensorboard.plugins.scalar import metadata as scalar_metadata
 
 from .event_files import EventFile, drop_after, put
 from .matrix_image import matrix_png
-from .summary import Summary, scalars
+from .summary import Summary, is_scalar, scalars
 
 _IMAGE = image_metadata.create_summary_metadata(display_name=None, description=None)
 _SCALAR = scalar_metadata.create_summary_metadata(display_name=None, description=None)
@@ -85,7 +85,9 @@ class TensorBoardWriter:
 
 def _event(summary: Summary) -> Event:
     values = [_scalar(tag, value) for tag, value in (scalars(summary) | summary.times).items()]
-    values += [_image(tag, value) for tag, value in summary.metrics.items() if np.ndim(value) == 2]
+    values += [
+        _image(tag, value) for tag, value in summary.metrics.items() if not is_scalar(value) and np.ndim(value) == 2
+    ]
     return Event(step=summary.step, summary=SummaryProto(value=values))
 
 

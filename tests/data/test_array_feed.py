@@ -100,6 +100,22 @@ def test_a_full_batch_has_static_shapes_for_a_count_that_divides_it(numbered):
     assert found == [8, 4, None, 2]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("count", "rows"), [(1, None), (2, None), (1, 8), (2, 4)])
+def test_the_shape_of_an_example_is_static(shuffle, count, rows):
+    x = np.zeros((20, 3, 5), np.float32)
+    feed = Input({"x": x}, 8, shuffle=shuffle, drop_remainder=rows is not None).open_train()
+    found = []
+
+    @tf.function
+    def shapes(index):
+        part, n = feed.fetch(feed.plan(tf.cast(index, tf.int64), tf.constant(1, tf.int64)), 0)
+        found.append(feed.shard(part, n, index, count)[0]["x"].shape.as_list())
+
+    shapes.get_concrete_function(tf.TensorSpec([], tf.int32))
+    assert found == [[rows, 3, 5]]
+
+
 def test_seek_is_free(read, numbered):
     feed = Input(numbered(103), 16, shuffle=True, seed=3).open_train()
     expected = read(feed, 10**6 - 2, 4)[2:]

@@ -8,7 +8,6 @@ from tallyloop.trainer.arguments import as_strategy
 
 WHOLE = [
     "train_steps",
-    "steps_per_loop",
     "summary_interval",
     "eval_interval",
     "checkpoint_interval",

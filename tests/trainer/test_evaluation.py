@@ -196,3 +196,20 @@ def test_only_small_batches_are_under_way_together(make_trainer, features, in_fl
     assert trainer.traces == {"train": 0, "eval/test": 1}
     loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
     assert [op.get_attr("parallel_iterations") for op in loops] == [in_flight]
+
+
+def test_a_model_that_is_never_called_as_a_whole_is_evaluated(make_trainer, rows):
+    class Pair(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = keras.layers.Dense(2), keras.layers.Dense(1)
+
+    class Parts(Task):
+        def build_model(self):
+            return Pair()
+
+        def loss(self, model, batch, training):
+            return (model.other(model.one(batch["x"]))[:, 0] - batch["y"]) ** 2
+
+    trainer = make_trainer(Parts(), evaluate=True)
+    assert trainer.train_and_eval()["test"]["loss"] > 0

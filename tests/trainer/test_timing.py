@@ -50,7 +50,7 @@ def test_a_lap_is_split_by_what_it_went_into(clock, timing):
     clock.loop(timing, 1.0, host=0.75)
     with timing.pause("time/checkpoint_blocked_s"):
         clock.now += 7
-    seconds, times = timing.lap(Fetched(steps=20, examples=320, waited=0.4))
+    seconds, times = timing.lap(Fetched(steps=20, examples=320, waited=0.4), steps_summed=20)
     assert seconds == 4.0
     assert times == {
         "time/step_ms": 200.0,
@@ -66,9 +66,9 @@ def test_the_next_lap_starts_anew(clock, timing):
     with timing.pause("time/compile_s"):
         clock.now += 2
     clock.loop(timing, 1.0)
-    assert timing.lap(Fetched(1, 1, 0.0))[1]["time/compile_s"] == 5.0
+    assert timing.lap(Fetched(1, 1, 0.0), 1)[1]["time/compile_s"] == 5.0
     clock.loop(timing, 0.5)
-    assert timing.lap(Fetched(1, 2, 0.0)) == (
+    assert timing.lap(Fetched(1, 2, 0.0), 1) == (
         0.5,
         {
             "time/step_ms": 500.0,
@@ -79,10 +79,17 @@ def test_the_next_lap_starts_anew(clock, timing):
     )
 
 
-def test_a_lap_without_steps_that_count_has_its_pauses_only(clock, timing):
+def test_a_lap_without_steps_that_count_is_as_long_as_its_pauses(clock, timing):
     with timing.pause("time/compile_s"):
         clock.now += 2
-    assert timing.lap(Fetched(0, 0, 0.0)) == (0.0, {"time/compile_s": 2.0})
+    clock.now += 0.5
+    assert timing.lap(Fetched(0, 0, 0.0), 1) == (2.5, {"time/compile_s": 2.0})
+
+
+def test_sums_of_more_steps_span_more_time(clock, timing):
+    clock.loop(timing, 2.0)
+    seconds, times = timing.lap(Fetched(10, 10, 0.0), steps_summed=25)
+    assert (seconds, times["time/step_ms"]) == (5.0, 200.0)
 
 
 def test_the_host_of_a_loop_is_what_it_does_since_the_last_one(clock, timing):
@@ -98,7 +105,7 @@ def test_much_waiting_is_said_once(clock, timing, caplog):
     with caplog.at_level(logging.WARNING):
         for waited in (0.1, 0.19, 0.9, 0.9, 0.9):
             clock.loop(timing, 1.0)
-            timing.lap(Fetched(10, 10, waited))
+            timing.lap(Fetched(10, 10, waited), 10)
     (record,) = caplog.records
     assert "40% of the training time so far went into waiting for data" in record.getMessage()  # 1.19 of 3 s
 
@@ -161,26 +168,73 @@ def test_waiting_for_a_slow_stream_is_seen_and_said(make_trainer, rows, tmp_path
     assert sum("waiting for data" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_a_rate_spans_the_compiled_step_and_those_before_a_resume(regression_task, make_trainer, tmp_path, monkeypatch):
-    """Every step adds 1, so the rate is that of steps: 1000 / time/step_ms, though not all the steps were timed."""
+class TestRates:
+    """Every step adds 1, so the rate is that of steps: 1000 / time/step_ms, whatever of the sums' steps were timed."""
 
-    class Counting(regression_task):
-        def loss(self, model, batch, training):
-            metrics.add("steps", tf.constant(1.0), finish="per_second")
-            return super().loss(model, batch, training)
+    @pytest.fixture
+    def train(self, regression_task, make_trainer, tmp_path):
+        class Counting(regression_task):
+            def loss(self, model, batch, training):
+                metrics.add("steps", tf.constant(1.0), finish="per_second")
+                return super().loss(model, batch, training)
 
-    def trainer():
-        return make_trainer(Counting(), train_steps=20, summary_interval=10, steps_per_loop=1, model_dir=tmp_path)
+        def train(task=Counting, **arguments):
+            defaults = {"train_steps": 20, "summary_interval": 10, "steps_per_loop": 1, "model_dir": tmp_path}
+            trainer = make_trainer(task(), **{**defaults, **arguments})
+            trainer.train()
+            return trainer
 
-    stopped = trainer()
-    with monkeypatch.context() as patch:
-        patch.setattr(preemption, "requested", lambda: stopped.step == 14)
-        with pytest.raises(PreemptedError):
-            stopped.train()
-    trainer().train()
-    assert [line["step"] for line in lines(tmp_path)] == [10, 20]
-    for line in lines(tmp_path):
-        assert line["metrics"]["steps"] == pytest.approx(1000 / line["metrics"]["time/step_ms"])
+        return train
+
+    def check(self, folder, steps):
+        found = lines(folder)
+        assert [line["step"] for line in found] == steps
+        for line in found:
+            assert line["metrics"]["steps"] == pytest.approx(1000 / line["metrics"]["time/step_ms"])
+
+    def test_the_compiled_step_and_those_before_a_resume_are_in_it(self, train, tmp_path, monkeypatch):
+        asked = []
+        with monkeypatch.context() as patch:
+            patch.setattr(preemption, "requested", lambda: asked.append(1) or len(asked) == 14)
+            with pytest.raises(PreemptedError, match="step 14"):
+                train()
+        train()
+        self.check(tmp_path, [10, 20])
+
+    def test_a_run_that_was_extended_between_two_summaries(self, train, tmp_path):
+        train(train_steps=17)
+        train()
+        self.check(tmp_path, [10, 17, 20])
+
+    def test_the_steps_before_a_rollback_are_not_in_it(self, train, rows, tmp_path):
+        """The metrics of steps 11 to 14 are dropped with the batch of step 14."""
+        data = rows(20 * 4)
+        data["y"][13 * 4] = np.nan
+        train(on_nonfinite="rollback", checkpoint_interval=5, train_dataset=Input(data, 4))
+        self.check(tmp_path, [10, 20])
+
+    def test_a_step_that_had_to_be_compiled_took_that_long(self, train, tmp_path):
+        train(train_steps=1, summary_interval=1)
+        (line,) = lines(tmp_path)
+        assert "time/step_ms" not in line["metrics"]
+        assert line["metrics"]["steps"] == pytest.approx(1 / line["metrics"]["time/compile_s"], rel=0.1)
+
+
+@pytest.mark.parametrize("steps_per_loop", [1, 7, "auto"])
+def test_what_an_action_changes_takes_effect_at_its_step(make_trainer, weights_of, steps_per_loop):
+    """However long the loops are, and however long the action takes."""
+
+    def lower(trainer, summary):
+        if summary.step == 20:
+            time.sleep(0.05)
+            trainer._built_optimizer.learning_rate = 0.001
+
+    def weights(**arguments):
+        trainer = make_trainer(train_steps=30, summary_interval=10, actions=[lower], **arguments)
+        trainer.train()
+        return weights_of(trainer)
+
+    np.testing.assert_array_equal(weights(steps_per_loop=steps_per_loop), weights(steps_per_loop=30))
 
 
 @pytest.mark.parametrize("name", ["time/step_ms", "throughput/examples_per_sec"])

@@ -101,14 +101,14 @@ def choices(wanted: Any) -> list[str]:
 
 
 def describe(wanted: Any) -> str:
-    """Returns an annotation in words: `int`, `str or None`, `one of 'a', 'b'`."""
+    """Returns an annotation in words: `int`, `str or None`, `one of 'a', 'b'`, `int or 'a'`."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted in (None, types.NoneType):
         return "None"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(describe, arguments))
     if origin is typing.Literal:
-        return f"one of {', '.join(map(repr, arguments))}"
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(repr, arguments))
     if isinstance(wanted, list):  # the parameters of a Callable
         return f"[{', '.join(map(describe, wanted))}]"
     if isinstance(wanted, Unresolved):
