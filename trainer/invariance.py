@@ -23,7 +23,6 @@ from .share import share_of
 from .task import Task
 
 REPLICAS = 3
-_BATCHES_A_CALL = 256
 _HINT = (
     "it depends on how the batch is cut. Most likely it is a mean of a batch's mean: add the values themselves "
     "(metrics.add(name, values, weights)), and return one loss an example."
@@ -110,7 +109,7 @@ class _Side:
     def metrics(self) -> dict[str, float]:
         feeds = {name: self._cutting(dataset.open_eval()) for name, dataset in self._evals.items()}
         found = {}
-        for name, summary in Evaluation(self._task, self._model, self._strategy, feeds, _BATCHES_A_CALL).run(0).items():
+        for name, summary in Evaluation(self._task, self._model, self._strategy, feeds).run(0).items():
             for path, value in summary.metrics.items():
                 for place, number in np.ndenumerate(value):
                     found[f"eval/{name}/{path}" + "".join(f"[{i}]" for i in place)] = float(number)
