@@ -36,3 +36,9 @@ def test_code_blocks_run(document, tmp_path):
             for line in code.splitlines():
                 if line.startswith("tallyloop "):
                     _run([sys.executable, "-m", "tallyloop.trainer", *shlex.split(line)[1:]], tmp_path)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []

@@ -41,7 +41,7 @@ def read_with_data_server(model_dir, run="train", tag="loss"):
     try:
         binary = server_ingester.get_server_binary()
     except server_ingester.NoDataServerError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"TensorBoard has no data server for this machine, which is optional for it: {error}")
     ingester = server_ingester.SubprocessServerDataIngester(
         binary, str(model_dir), reload_interval=1, channel_creds_type=ChannelCredsType.LOCAL
     )
