@@ -20,22 +20,24 @@ class ArrayFeed(Feed):
     def __init__(self, tensors: Nest, order: Order):
         self._tensors = tensors
         self._order = order
-        self._full_batch = order.full_batch
+        self.full_batch = order.full_batch
         self.num_examples = order.num_examples
         self.batches_per_epoch = order.batches_per_epoch
         self.element_spec = tf.nest.map_structure(self._spec, tensors)
 
-    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(rows int64 [num_steps, B], sizes int64 [num_steps]); see `Order.plan`."""
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """(rows int64 [num_steps, B], sizes int64 [num_steps]), without the sizes if all are B; see `Order.plan`."""
         with tf.device("CPU:0"):
-            return self._order.plan(first_step, num_steps)
+            plan = self._order.plan(first_step, num_steps)
+            return plan[:1] if self._order.endless and self.full_batch else plan
 
-    def fetch(self, plan: tuple[tf.Tensor, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def fetch(self, plan: tuple[tf.Tensor, ...], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(the row numbers of the batch, int64 [n]; n). Past the end n is 0, and the rows are any."""
-        rows, sizes = plan
+        rows, *sizes = plan
         with tf.device("CPU:0"):
-            size = sizes[i]
-            return (rows[i] if self._full_batch else rows[i, : tf.maximum(size, 1)]), size
+            rows = tf.gather(rows, i)  # one operation, where rows[i] is four
+            size = sizes[0][i] if sizes else tf.constant(self.full_batch, tf.int64)
+            return (rows if self.full_batch else rows[: tf.maximum(size, 1)]), size
 
     def steps_to_plan(self, longest: int) -> int:
         """So many that a plan costs little a step, and takes little memory."""
@@ -62,7 +64,7 @@ class ArrayFeed(Feed):
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)
 
     def _spec(self, tensor: tf.Tensor) -> tf.TensorSpec:
-        return tf.TensorSpec([self._full_batch, *tensor.shape[1:]], tensor.dtype)
+        return tf.TensorSpec([self.full_batch, *tensor.shape[1:]], tensor.dtype)
 
 
 class EvenArrayFeed(ArrayFeed):
@@ -100,13 +102,13 @@ class EvenArrayFeed(ArrayFeed):
 
     def _to_other_size(self, step: int) -> int:
         """How many steps from this one on have batches of its size."""
-        if self._full_batch:
+        if self.full_batch:
             return _FOR_EVER
         return 1 if self._is_short(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
 
     def _is_short(self, step: int) -> bool:
         last = step % self._order.batches_per_epoch == self._order.batches_per_epoch - 1
-        return last and not self._full_batch
+        return last and not self.full_batch
 
 
 class SlicedFeed(ArrayFeed):
@@ -128,7 +130,7 @@ class SlicedFeed(ArrayFeed):
 
     def whole(self, part: tuple[tf.Tensor, tf.Tensor]) -> Nest:
         """All examples of the batch."""
-        return self.take(part, tf.zeros([], tf.int64), self._full_batch or part[1])
+        return self.take(part, tf.zeros([], tf.int64), self.full_batch or part[1])
 
     def take(self, part: tuple[tf.Tensor, tf.Tensor], begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
         """Examples [begin, begin + size) of the batch."""

@@ -29,19 +29,15 @@ class Feed(abc.ABC):
         size when the remainder is dropped.
       num_examples: the examples of an epoch, or None for a stream.
       batches_per_epoch: the steps of an epoch, or None for a stream.
+      full_batch: the batch size where no batch is short, else None.
       waits: whether a batch may not be there yet when it is fetched. Arrays are gathered as a part of the step.
     """
 
     element_spec: Nest
     num_examples: int | None
     batches_per_epoch: int | None
+    full_batch: int | None = None
     waits: bool = False
-    _full_batch: int | None = None  # the batch size where no batch is short
-
-    @property
-    def batch_is_static(self) -> bool:
-        """Whether no batch is short."""
-        return self._full_batch is not None
 
     @abc.abstractmethod
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> Nest:
@@ -147,8 +143,8 @@ class Feed(abc.ABC):
         return share
 
     def _share_size(self, rows: tf.Tensor, count: int | tf.Tensor) -> int | tf.Tensor:
-        if self._full_batch and isinstance(count, int) and self._full_batch % count == 0:
-            return self._full_batch // count
+        if self.full_batch and isinstance(count, int) and self.full_batch % count == 0:
+            return self.full_batch // count
         return tf.maximum(rows, 1)
 
 

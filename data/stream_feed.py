@@ -48,7 +48,7 @@ class StreamFeed(Feed):
         self._build = build
         self._endless = endless
         self._seeks = seeks
-        self._full_batch = full_batch
+        self.full_batch = full_batch
         self.num_examples = num_examples
         self.batches_per_epoch = batches_per_epoch
         self._counts = counts

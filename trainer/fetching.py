@@ -25,6 +25,19 @@ class Fetched(NamedTuple):
     waited: float
 
 
+class Totals(NamedTuple):
+    """What the steps of a loop have added up, in the graph. Each is a list of one, or of none where there is nothing to add up:
+    what a loop in the graph carries costs five operations a step.
+
+    Attributes:
+      examples: int64 scalar. A feed whose batches are of one size needs none.
+      waited: float64 scalar, seconds. Arrays are there already.
+    """
+
+    examples: list[tf.Tensor]
+    waited: list[tf.Tensor]
+
+
 class Fetching:
     """Fetches batches in the graph, and counts.
 
@@ -38,18 +51,25 @@ class Fetching:
         self._feed = feed
         self._totals = tf.Variable(tf.zeros(len(Fetched._fields), tf.float64), trainable=False, name="fetched")
 
-    def fetch(self, plan: Any, place: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        """(the batch, its examples, the seconds that it took: float64 scalar). See `Feed.fetch`."""
-        if not self._feed.waits:
-            return *self._feed.fetch(plan, place), tf.zeros([], tf.float64)
-        begin = _now([])
-        with tf.control_dependencies([begin]):
-            part, examples = self._feed.fetch(plan, place)
-        return part, examples, _now(tf.nest.flatten((part, examples), expand_composites=True)) - begin
+    def nothing(self) -> Totals:
+        """Of no step."""
+        examples = [] if self._feed.full_batch else [tf.zeros([], tf.int64)]
+        return Totals(examples, [tf.zeros([], tf.float64)] if self._feed.waits else [])
 
-    def count(self, steps: tf.Tensor, examples: tf.Tensor, waited: tf.Tensor) -> None:
+    def fetch(self, plan: Any, place: tf.Tensor, totals: Totals) -> tuple[Any, tf.Tensor, Totals]:
+        """(the batch, its examples, `totals` with those of the batch). See `Feed.fetch`."""
+        begin = [_now([])] if self._feed.waits else []
+        with tf.control_dependencies(begin):
+            part, examples = self._feed.fetch(plan, place)
+        took = [_now(tf.nest.flatten((part, examples), expand_composites=True)) - began for began in begin]
+        waited = [total + more for total, more in zip(totals.waited, took, strict=True)]
+        return part, examples, Totals([total + examples for total in totals.examples], waited)
+
+    def count(self, steps: tf.Tensor, totals: Totals) -> None:
         """Adds those of a loop."""
-        self._totals.assign_add(tf.stack([tf.cast(each, tf.float64) for each in (steps, examples, waited)]))
+        examples = totals.examples or [steps * self._feed.full_batch]
+        found = [steps, *examples, *(totals.waited or [tf.zeros([], tf.float64)])]
+        self._totals.assign_add(tf.stack([tf.cast(each, tf.float64) for each in found]))
 
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:

@@ -24,9 +24,11 @@ class Skips:
 
         Args:
           step: its number.
-          finite: whether it was.
+          finite: whether it was; True in a step without an update.
           updates: whether it was to end with an update.
         """
+        if not self.allowed:  # the first ends the run
+            return finite
         skipped = tf.cast(updates & ~finite, tf.int64)
         in_a_row = self._in_a_row.read_value()
         in_a_row = tf.where(updates & finite, tf.zeros_like(in_a_row), in_a_row + skipped)
@@ -46,9 +48,11 @@ class Skips:
         self._since_summary.assign(0)
         return found
 
-    def forgive(self) -> None:
-        """Starts to count anew how many there are in a row."""
-        self._in_a_row.assign(0)
+    def restored(self) -> None:
+        """After a restore: where none is allowed, none is counted, and those of before are forgotten."""
+        if not self.allowed:
+            self._in_a_row.assign(0)
+            self._since_summary.assign(0)
 
     def state(self) -> tf.train.Checkpoint:
         """What a checkpoint holds of them."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ..data.feed import Feed
 from ..metrics.accumulator import Accumulator
 from .data_errors import SkippedExamples, named
-from .fetching import Fetching
+from .fetching import Fetching, Totals
 from .forward_state import ForwardState
 from .gin_scope import carry
 from .gradient_sums import GradientSums
@@ -82,7 +82,6 @@ class TrainLoop:
         self._forward_state = ForwardState()
         self._plans = Plans(feed, longest, jit_compile=compiles == "loop")
         self._compiled: set[Hashable] = set()  # the kinds of steps that have run
-        self._lengths: dict[int, tf.Tensor] = {}  # making a constant takes longer than looking it up
         compiled = partial(tf.function, autograph=False, jit_compile=True)
         self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
         self._steps = compiled(self._all_steps) if compiles == "loop" else self._all_steps
@@ -100,7 +99,7 @@ class TrainLoop:
 
     def trace(self) -> None:
         """Traces the loop without running a step, so that errors of the task show before anything is written."""
-        self._traced = self._run.get_concrete_function(*self._plans.specs, tf.TensorSpec([], tf.int64))
+        self._traced = self._run.get_concrete_function(*self._plans.specs)
 
     def run(self, step: int, num_steps: int, meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Runs `num_steps` steps, from `step` on; returns whether it ran all of them.
@@ -132,16 +131,11 @@ class TrainLoop:
         self._compiled.add(self._feed.kind(step))
         with named(self._feed, step):
             # The traced function itself: to find it by its arguments takes longer than a small step.
-            return self._traced(*self._plans.at(step, num_steps), self._length(num_steps))
+            return self._traced(*self._plans.at(step, num_steps))
 
     def _went_on(self, step: int, goes_on: tf.Tensor) -> bool:
         with named(self._feed, step):  # an accelerator's errors show only here
             return bool(goes_on)
-
-    def _length(self, span: int) -> tf.Tensor:
-        if span not in self._lengths:
-            self._lengths[span] = tf.constant(span, tf.int64)
-        return self._lengths[span]
 
     def hold(self) -> None:
         """Before a checkpoint: copies what is summed on the devices to where `state` has it."""
@@ -153,6 +147,7 @@ class TrainLoop:
         """After a restore: goes on from those sums; returns False if the metrics are others, and start anew."""
         for total in self._sums.state():
             total.release()
+        self.skips.restored()
         return self._accumulator.release()
 
     @property
@@ -175,28 +170,29 @@ class TrainLoop:
             "skipped_examples": self.skipped_examples.state(),
         }
 
-    def _loop(self, plan: Any, begin: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-        first = self._step.read_value()
-        done, goes_on, examples, waited = self._steps(plan, begin, first, num_steps)
+    def _loop(self, plan: Any, span: tf.Tensor) -> tf.Tensor:
+        begin, num_steps = tf.unstack(span)
+        done, goes_on, totals = self._steps(plan, begin, self._step.read_value(), num_steps)
         self._step.assign_add(done)
-        self.fetching.count(done, examples, waited)
+        self.fetching.count(done, totals)
         return goes_on
 
     def _all_steps(
         self, plan: Any, begin: tf.Tensor, first: tf.Tensor, num_steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns how many steps were done, whether the run goes on, and the examples and the waiting of these steps."""
+    ) -> tuple[tf.Tensor, tf.Tensor, Totals]:
+        """Returns how many steps were done, whether the run goes on, and what fetching their batches took."""
+        last = first + num_steps
 
-        def more(i, goes_on, *_):
-            return goes_on & (i < num_steps)
+        def more(step, goes_on, _):
+            return goes_on & (step < last)
 
-        def body(i, _, examples, waited):
-            part, more_examples, more_waited = self.fetching.fetch(plan, first + i - begin)
-            goes_on = self._one_step(part, more_examples, first + i)
-            return i + tf.cast(goes_on, tf.int64), goes_on, examples + more_examples, waited + more_waited
+        def body(step, _, totals):
+            part, examples, totals = self.fetching.fetch(plan, step - begin, totals)
+            goes_on = self._one_step(part, examples, step)
+            return step + tf.cast(goes_on, tf.int64), goes_on, totals
 
-        none = tf.constant(0, tf.int64)
-        return tuple(tf.while_loop(more, body, [none, tf.constant(True), none, tf.constant(0.0, tf.float64)]))
+        step, goes_on, totals = tf.while_loop(more, body, (first, tf.constant(True), self.fetching.nothing()))
+        return step - first, goes_on, totals
 
     def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         self.skipped_examples.add(part)

@@ -139,13 +139,24 @@ def test_a_run_writes_where_its_time_goes(make_trainer, tmp_path):
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_throughput_is_of_the_examples_that_there_were(make_trainer, tmp_path, replicas):
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(("drop_remainder", "examples"), [(False, 16 + 9 + 16 + 16 + 9 + 16), (True, 6 * 16)])
+def test_throughput_is_of_the_examples_that_there_were(
+    make_trainer, rows, tmp_path, replicas, streams, drop_remainder, examples
+):
     """7 steps of 41 rows are batches of 16, 16, 9, 16, 16, 9, 16; the first step is for compiling."""
-    trainer = make_trainer(data=41, replicas=replicas, train_steps=7, summary_interval=7, model_dir=tmp_path)
+    source = (lambda: tf.data.Dataset.from_tensor_slices(rows(41))) if streams else rows(41)
+    trainer = make_trainer(
+        train_dataset=Input(source, 16, drop_remainder=drop_remainder),
+        replicas=replicas,
+        train_steps=7,
+        summary_interval=7,
+        model_dir=tmp_path,
+    )
     trainer.train()
     found = lines(tmp_path)[0]["metrics"]
     seconds = 6 * found["time/step_ms"] / 1000
-    assert found["throughput/examples_per_sec"] * seconds == pytest.approx(16 + 9 + 16 + 16 + 9 + 16)
+    assert found["throughput/examples_per_sec"] * seconds == pytest.approx(examples)
 
 
 def test_waiting_for_a_slow_stream_is_seen_and_said(make_trainer, rows, tmp_path, caplog):
