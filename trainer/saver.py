@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +20,7 @@ from .retention import Retention
 from .snapshot import Snapshots, write
 
 T = TypeVar("T")
+_LOWER = 10  # in steps of `nice`: a tenth of the share of a core
 _RETRY_AFTER = (1.0, 4.0, 16.0)  # seconds; a full disk is often being cleared
 
 
@@ -33,7 +37,7 @@ class Saver:
         self._snapshots = Snapshots(state)
         self._folder = folder
         self._retention = retention
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tallyloop-saver")
+        self._pool = ThreadPoolExecutor(1, "tallyloop-saver", _yield_to_training)
         self._writing: Future | None = None
 
     def tidy(self, step: int, needed: int) -> None:
@@ -100,6 +104,15 @@ class Saver:
     def _newest(self) -> str:
         steps = self._folder.steps()
         return f"The newest is still that of step {steps[-1]}." if steps else "There is none yet."
+
+
+def _yield_to_training() -> None:
+    """Lowers the priority of the calling thread, which is never raised again: training wants all cores.
+
+    Not to the lowest: on a machine that others keep busy, the last save of a preempted run would take too long.
+    """
+    if sys.platform == "linux":  # elsewhere, a priority is that of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LOWER)
 
 
 def _reason(error: Exception) -> str:

@@ -80,7 +80,7 @@ class Training:
         self._configured_rates = tf.Variable(constant_rates(optimizer), trainable=False, dtype=tf.float64)
         self.loop = TrainLoop(
             replica_step=ReplicaStep(model, task.train_step, self.registry, self._accumulator),
-            update=Update(optimizer, model, clip_global_norm),
+            update=Update(optimizer, model, clip_global_norm, in_xla_loop=whole is not None),
             accumulator=self._accumulator,
             strategy=strategy,
             feed=self._feed,
@@ -155,7 +155,6 @@ class Training:
     def roll_back(self, path: str) -> None:
         """Takes model and optimizer from a checkpoint, and goes on with the batch after the one that stopped the loop."""
         checkpoints.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
-        self.loop.skips.forgive()
         self._step.assign_add(1)
         self._summed_from.assign(self.step)
 

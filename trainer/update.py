@@ -20,9 +20,17 @@ class Update:
       optimizer: built on the model's trainable variables.
       model: what is trained.
       clip_global_norm: the largest global norm of the gradient; None does not clip.
+      in_xla_loop: whether it is a part of a loop that XLA compiles.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, model: keras.Model, clip_global_norm: float | None):
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        model: keras.Model,
+        clip_global_norm: float | None,
+        in_xla_loop: bool = False,
+    ):
+        self._apply_if = self._apply_and_choose if in_xla_loop else self._apply_on_condition
         self._optimizer = optimizer
         self._variables = model.trainable_variables
         self._clip_global_norm = clip_global_norm
@@ -46,8 +54,19 @@ class Update:
         count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
         mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
         finite = self._finite(mean, loss)
-        tf.cond(finite, lambda: self._step(dict(zip(gradients, mean, strict=True))), lambda: None)
+        self._apply_if(finite, dict(zip(gradients, mean, strict=True)))
         return finite
+
+    def _apply_on_condition(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+        tf.cond(finite, lambda: self._step(by_position), lambda: None)
+
+    def _apply_and_choose(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+        """Of what the optimizer assigns, takes the old where it is not finite: XLA copies what goes through a condition."""
+        variables = [*self._variables, *self._optimizer.variables]
+        before = [tf.convert_to_tensor(variable) for variable in variables]
+        self._step(by_position)
+        for variable, old in zip(variables, before, strict=True):
+            variable.assign(tf.where(finite, variable, old))
 
     def _step(self, by_position: dict[int, tf.Tensor]) -> None:
         gradients = list(by_position.values())

@@ -190,6 +190,23 @@ def test_a_step_of_the_compiled_loop_that_is_not_finite_stops_it(make_trainer, w
     assert trainer.step == 2
 
 
+def test_a_step_that_the_compiled_loop_leaves_out_changes_nothing_of_the_optimizer(make_trainer, rows):
+    """As on the condition that an uncompiled loop has; of Adam, its counter, moments and averages."""
+    data = rows(40)
+    data["y"][20] = np.nan  # in the second of three batches: steps 2 and 5 of 7
+
+    def trained(jit_compile):
+        optimizer = keras.optimizers.Adam(0.1, use_ema=True, ema_overwrite_frequency=2)
+        arguments = {"data": data, "train_steps": 7, "on_nonfinite": "skip", "optimizer": lambda: optimizer}
+        make_trainer(jit_compile=jit_compile, **arguments).train()
+        return optimizer
+
+    expected, found = trained(False), trained(True)
+    assert int(found.iterations) == int(expected.iterations) == 5
+    for one, other in zip(found.variables, expected.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, rtol=1e-5, err_msg=one.path)
+
+
 def test_a_stream_trains_as_the_arrays_do(make_trainer, weights_of, rows):
     """Of unknown length: 35 rows are 3 batches an epoch, the last of 3."""
     data = rows(35)
