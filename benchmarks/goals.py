@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +80,7 @@ class Command(NamedTuple):
         text = "\n\n".join(filter(None, [table(measured.figures), measured.more]))
         print(text)
         if chosen.write:
-            line = " ".join([f"python -m benchmarks.{self.name}", *(a for a in arguments if a != "--write")])
+            line = shlex.join(["python", "-m", f"benchmarks.{self.name}", *(a for a in arguments if a != "--write")])
             self.page.write_text(self._page(text, line, chosen.rounds), encoding="utf-8")
         return 1 if any(missed(*pair) for pair in measured.figures.items()) else 0
 
@@ -123,12 +124,20 @@ def figure(row: Row, times: Mapping[str, Sequence[float]]) -> float | None:
 def figures(
     rows: Sequence[Row], contestants: Callable[[str], Mapping[str, Contestant]], rounds: int
 ) -> dict[Row, float | None]:
-    """The figure of each row, group after group; `contestants(group)` makes those of a group."""
+    """The figure of each row, group after group; `contestants(group)` makes those of a group, and those of the rows run."""
     found: dict[Row, float | None] = {}
     for group in dict.fromkeys(row.group for row in rows):
-        times = timed(group, contestants(group), rounds)
-        found |= {row: figure(row, times) for row in rows if row.group == group}
+        of_group = [row for row in rows if row.group == group]
+        times = timed(group, _needed(of_group, contestants(group)), rounds)
+        found |= {row: figure(row, times) for row in of_group}
     return {row: found[row] for row in rows}
+
+
+def _needed(rows: Sequence[Row], contestants: Mapping[str, Contestant]) -> dict[str, Contestant]:
+    names = {name for row in rows for name in (row.one, row.other)}
+    for name in contestants.keys() - names:
+        contestants[name].close()
+    return {name: contestant for name, contestant in contestants.items() if name in names}
 
 
 def timed(title: str, contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:

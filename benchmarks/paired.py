@@ -80,7 +80,8 @@ class Gated:
     def _serve(self, run: Callable[[Callable[[], None]], None]) -> None:
         self._go.acquire()
         try:
-            run(self._halt)
+            if not self._stopping:
+                run(self._halt)
         except Stop:
             pass
         except BaseException as error:

@@ -45,6 +45,7 @@ ROWS = (
     Row(ONE, "Trainer with jit_compile / the expert's loop", "trainer jit", "expert", ("<=", 0.45)),
     Row(SINGLE, "Trainer / the expert's loop", "trainer", "expert", ("<=", 1.10)),
     Row(ONE, "Trainer / the limit", "trainer", "limit"),
+    Row(ONE, "Trainer / the limit with the 16 metrics", "trainer", "limit with metrics"),
     Row(TWO, "Trainer / the limit", "trainer", "limit"),
     Row(MANY, "256 metrics / 16 metrics", "256", "16", ("<=", 1.25)),
     Row(SINGLE, "Keras fit with 2 metrics / Trainer", "fit", "trainer", (">=", 3)),
@@ -59,15 +60,17 @@ ROWS = (
     Row(ONE, "Trainer with jit_compile / JAX's lax.scan with 16 metrics", "trainer jit", "jax", ("<=", 1.15)),
     Row(ONE, "PyTorch without metrics / Trainer with jit_compile", "torch", "trainer jit", (">=", 3)),
     Row(SINGLE, "Trainer - the limit", "trainer", "limit", ("<=", 100), "us", 0),
+    Row(SINGLE, "the limit with the 16 metrics - the limit", "limit with metrics", "limit", None, "us", 0),
+    Row(SINGLE, "Trainer - the limit with the 16 metrics", "trainer", "limit with metrics", None, "us", 0),
 )
 
 
 def contestants(group: str, folder: Path) -> dict[str, Contestant]:
     """Those of a group that can run here, by name."""
     made = {
-        ONE: lambda: _in_loops(folder, one_device(), LOOP) | _compiled(folder),
+        ONE: lambda: _in_loops(folder, one_device(), LOOP) | _recording(LOOP) | _compiled(folder),
         TWO: lambda: _in_loops(folder, mirrored(), LOOP),
-        SINGLE: lambda: _in_loops(folder, one_device(), 1) | _by_single_steps(folder),
+        SINGLE: lambda: _in_loops(folder, one_device(), 1) | _recording(1) | _by_single_steps(folder),
         MANY: lambda: {str(count): _with_metrics(folder, count) for count in (16, 256)},
     }[group]()
     return {name: contestant for name, contestant in made.items() if contestant is not None}
@@ -81,6 +84,11 @@ def _in_loops(folder: Path, strategy: tf.distribute.Strategy, steps: int) -> dic
         "naive": Calls(by_hand.naive(), LAP),
         "trainer": Gated(peers.trainer(folder / "run", strategy, steps, Digits()), LAP),
     }
+
+
+def _recording(steps: int) -> dict[str, Contestant]:
+    by_hand = ByHand(one_device(), steps, LAP // steps)
+    return {"limit with metrics": Calls(by_hand.limit_with_metrics(), LAP)}
 
 
 def _compiled(folder: Path) -> dict[str, Contestant | None]:

@@ -42,13 +42,24 @@ class ByHand:
 
     def limit(self) -> Callable[[], None]:
         """The same step on one constant batch, which is nearly nothing but the step."""
-        replicas = self._strategy.num_replicas_in_sync
-        rows = {name: tf.constant(array[: BATCH // replicas]) for name, array in arrays().items()}
+        rows = self._constant_batch()
 
         @tf.function
         def loop():
             for _ in tf.range(self._steps):
                 self._strategy.run(self._step, args=(rows,))
+
+        return self._repeated(loop)
+
+    def limit_with_metrics(self) -> Callable[[], None]:
+        """The limit, and the 16 metrics summed in one vector; on one replica."""
+        rows, totals = self._constant_batch(), tf.Variable(tf.zeros(2 * len(NAMES)))
+
+        @tf.function
+        def loop():
+            for _ in tf.range(self._steps):
+                tallies = self._strategy.run(self._step_with_metrics, args=(rows,))
+                totals.assign_add(tf.stack(tf.nest.flatten(tallies)))
 
         return self._repeated(loop)
 
@@ -99,6 +110,10 @@ class ByHand:
                         total.assign_add(self._strategy.reduce("SUM", part, axis=None))
 
         return self._repeated(lambda: loop(iterator))
+
+    def _constant_batch(self) -> dict[str, tf.Tensor]:
+        share = BATCH // self._strategy.num_replicas_in_sync
+        return {name: tf.constant(array[:share]) for name, array in arrays().items()}
 
     def _step(self, batch):
         return self._update(batch)[1]

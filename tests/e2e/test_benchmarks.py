@@ -83,6 +83,25 @@ def test_each_group_has_its_own_contestants(benchmark):
     assert made == ["one", "two"]
 
 
+def test_only_what_the_rows_need_runs(benchmark):
+    """Some contestants take minutes."""
+    goals, paired = benchmark("goals"), benchmark("paired")
+    ran = []
+
+    def contestant(name):
+        def run(halt):
+            ran.append(name)
+            while True:
+                halt()
+
+        return paired.Gated(run, 1)
+
+    made = {name: contestant(name) for name in "abc"}
+    goals.figures([goals.Row("g", "t", "a", "b")], lambda group: made, 1)
+    assert ran == ["a", "b"]
+    assert not made["c"]._thread.is_alive()
+
+
 def test_what_contestants_print_is_not_shown_and_later_text_is(benchmark, capsys):
     """Each of a `Gated` pair may replace and restore `sys.stdout`, in any order."""
     goals, paired = benchmark("goals"), benchmark("paired")
@@ -150,10 +169,10 @@ def test_the_page(benchmark, command, tmp_path, capsys):
     made = command({benchmark("goals").Row("g", "t", goal=("<=", 1)): 0.5}, more="## More")
     assert made.run(["--rounds", "3"]) == 0
     assert not made.page.exists()
-    assert made.run(["--write", "--rounds", "3"]) == 0
+    assert made.run(["--write", "--rounds", "3", "--only", "g t"]) == 0
     text = (tmp_path / "fast.md").read_text()
     assert text.startswith(
-        "# It is fast\n\nTwo things. In turn.\n\n```bash\npython -m benchmarks.fast --rounds 3\n```\n"
+        "# It is fast\n\nTwo things. In turn.\n\n```bash\npython -m benchmarks.fast --rounds 3 --only 'g t'\n```\n"
     )
     assert rows_of(text)["t"] == ["0.50", "<= 1", ""]
     assert "\n\n## More\n\n3 rounds, measured on " in text
