@@ -65,10 +65,10 @@ class Fetching:
         waited = [total + more for total, more in zip(totals.waited, took, strict=True)]
         return part, examples, Totals([total + examples for total in totals.examples], waited)
 
-    def count(self, steps: tf.Tensor, totals: Totals) -> None:
-        """Adds those of a loop."""
-        examples = totals.examples or [steps * self._feed.full_batch]
-        found = [steps, *examples, *(totals.waited or [tf.zeros([], tf.float64)])]
+    def count(self, done: tf.Tensor, fetched: tf.Tensor, totals: Totals) -> None:
+        """Adds those of a loop: the steps done, the batches fetched, one of which may have been for nothing, and the rest."""
+        examples = totals.examples or [fetched * self._feed.full_batch]
+        found = [done, *examples, *(totals.waited or [tf.zeros([], tf.float64)])]
         self._totals.assign_add(tf.stack([tf.cast(each, tf.float64) for each in found]))
 
     @contextlib.contextmanager

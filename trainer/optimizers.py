@@ -43,10 +43,15 @@ def adopt(
 def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
     """The optimizers that update variables: itself, or those that it wraps."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        return list(optimizer.optimizers)
+        return [part for each in optimizer.optimizers for part in parts(each)]
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return parts(optimizer.inner_optimizer)
     return [optimizer]
+
+
+def all_of_keras(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether it, and what it wraps, are Keras's own classes."""
+    return all(type(each).__module__.partition(".")[0] == "keras" for each in (optimizer, *parts(optimizer)))
 
 
 def constant_rates(optimizer: keras.optimizers.Optimizer) -> list[float]:

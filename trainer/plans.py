@@ -23,7 +23,7 @@ class Plans:
         self._steps = feed.steps_to_plan(longest)
         self._make = tf.function(self._plan, autograph=False, jit_compile=jit_compile)
         self._begin, self._planned = 0, None
-        self._spans: dict[int, tf.Tensor] = {}  # making a constant takes longer than looking it up
+        self._bounds: dict[int, tf.Tensor] = {}  # making a constant takes longer than looking it up
 
     @property
     def specs(self) -> tuple[Any, tf.TensorSpec]:
@@ -38,10 +38,10 @@ class Plans:
         """
         if self._planned is None or not self._begin <= step <= step + num_steps <= self._begin + self._steps:
             self._begin, self._planned = step, self._make(tf.constant(step, tf.int64))
-            self._spans.clear()
-        if num_steps not in self._spans:
-            self._spans[num_steps] = tf.constant([self._begin, num_steps], tf.int64)
-        return self._feed.narrowed(self._planned, step), self._spans[num_steps]
+            self._bounds.clear()
+        if num_steps not in self._bounds:
+            self._bounds[num_steps] = tf.constant([self._begin, num_steps], tf.int64)
+        return self._feed.narrowed(self._planned, step), self._bounds[num_steps]
 
     def _plan(self, first: tf.Tensor) -> Any:
         return self._feed.plan(first, self._steps)

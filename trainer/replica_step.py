@@ -117,9 +117,9 @@ def _objective(loss: tf.Tensor, share: Share, scale: Callable) -> tuple[tf.Tenso
 
 
 def _dense(gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
-    """With one row a row, so that a sum over replicas and its norm do not depend on their number; of a known shape."""
+    """With one row a row, so that a sum over replicas and its norm do not depend on their number; of the variable's shape."""
     dense = tf.convert_to_tensor(gradient)
-    return dense if dense.shape.is_fully_defined() else tf.ensure_shape(dense, variable.shape)
+    return dense if dense.shape == variable.shape else tf.ensure_shape(dense, variable.shape)
 
 
 def _only_if(active: tf.Tensor, tally: Tally) -> Tally:

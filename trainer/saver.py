@@ -111,8 +111,12 @@ def _yield_to_training() -> None:
 
     Not to the lowest: on a machine that others keep busy, the last save of a preempted run would take too long.
     """
-    if sys.platform == "linux":  # elsewhere, a priority is that of the whole process
+    if sys.platform != "linux":  # elsewhere, a priority is that of the whole process
+        return
+    try:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LOWER)
+    except OSError as error:  # as some containers forbid it
+        logging.warning("Training may be slower while a checkpoint is written: no lower priority (%s).", error)
 
 
 def _reason(error: Exception) -> str:

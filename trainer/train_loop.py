@@ -170,11 +170,11 @@ class TrainLoop:
             "skipped_examples": self.skipped_examples.state(),
         }
 
-    def _loop(self, plan: Any, span: tf.Tensor) -> tf.Tensor:
-        begin, num_steps = tf.unstack(span)
+    def _loop(self, plan: Any, bounds: tf.Tensor) -> tf.Tensor:
+        begin, num_steps = tf.unstack(bounds)
         done, goes_on, totals = self._steps(plan, begin, self._step.read_value(), num_steps)
         self._step.assign_add(done)
-        self.fetching.count(done, totals)
+        self.fetching.count(done, done + tf.cast(~goes_on, tf.int64), totals)
         return goes_on
 
     def _all_steps(

@@ -8,6 +8,7 @@ from absl import logging
 
 from ..metrics.errors import UsageError
 from ..metrics.tally import Tally
+from .optimizers import all_of_keras
 
 
 class Update:
@@ -30,7 +31,9 @@ class Update:
         clip_global_norm: float | None,
         in_xla_loop: bool = False,
     ):
-        self._apply_if = self._apply_and_choose if in_xla_loop else self._apply_on_condition
+        # Only of Keras's own optimizers it is known that all they assign is in `variables`.
+        chooses = in_xla_loop and all_of_keras(optimizer)
+        self._apply_if = self._apply_and_choose if chooses else self._apply_on_condition
         self._optimizer = optimizer
         self._variables = model.trainable_variables
         self._clip_global_norm = clip_global_norm

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
+from tallyloop.data import Input
 from tallyloop.metrics import UsageError
 from tallyloop.trainer import NonFiniteError, preemption
 from tallyloop.trainer.errors import PreemptedError
+from tallyloop.trainer.fetching import Fetching
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +202,25 @@ class TestSkip:
 
 
 class TestRollback:
+    @pytest.mark.parametrize("streams", [False, True])
+    @pytest.mark.parametrize("drop_remainder", [False, True])
+    def test_the_examples_of_a_step_that_is_undone_were_read(
+        self, make_trainer, bad_rows, monkeypatch, tmp_path, streams, drop_remainder
+    ):
+        """Of 8 batches of 16 the first is for compiling; the others were read, whatever became of their steps."""
+        taken, take = [], Fetching.take
+        monkeypatch.setattr(Fetching, "take", lambda fetching: taken.append(take(fetching)) or taken[-1])
+        data = bad_rows(20)
+        source = (lambda: tf.data.Dataset.from_tensor_slices(data)) if streams else data
+        trainer = make_trainer(
+            train_dataset=Input(source, 16, drop_remainder=drop_remainder),
+            train_steps=8,
+            on_nonfinite="rollback",
+            model_dir=tmp_path,
+        )
+        trainer.train()
+        assert sum(fetched.examples for fetched in taken) == 7 * 16
+
     @pytest.mark.parametrize("replicas", [1, 2])
     def test_to_the_last_checkpoint_and_on_with_the_next_batch(
         self, make_trainer, weights_of, rows, bad_rows, replicas, tmp_path, caplog

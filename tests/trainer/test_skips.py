@@ -1,5 +1,6 @@
 """Counting the updates that are left out."""
 
+import numpy as np
 import tensorflow as tf
 from tallyloop.trainer.skips import Skips
 
@@ -21,14 +22,17 @@ def test_where_none_is_allowed_the_first_ends_the_run():
     assert [count(skips, finite) for finite in (YES, NO)] == [True, False]
 
 
-def test_a_run_that_allows_none_forgets_those_of_the_run_before(tmp_path):
+def test_a_run_that_allows_none_forgets_those_of_the_run_before(make_trainer, rows, tmp_path):
     """Or a third run, which allows some again, would take them for its own."""
-    before, between, after = Skips(2), Skips(0), Skips(2)
-    assert [count(before, NO), count(before, NO)] == [True, True]
-    path = before.state().write(str(tmp_path / "before"))
-    between.state().read(path)
-    between.restored()
-    after.state().read(between.state().write(str(tmp_path / "between")))
-    after.restored()
-    assert [count(after, NO), count(after, NO), count(after, NO)] == [True, True, False]
-    assert after.take() == 3
+    data = rows(48)
+    data["y"][[20, 40]] = np.nan  # batches 1 and 2 of 3
+
+    def run(steps, data=data, **more):
+        arguments = {"train_steps": steps, "summary_interval": 100, "model_dir": tmp_path, "max_consecutive_skips": 2}
+        make_trainer(data=data, **arguments, **more).train()
+
+    run(3, on_nonfinite="skip")
+    run(4)
+    seen = []
+    run(6, on_nonfinite="skip", actions=[lambda _, summary: seen.append(summary.metrics["skipped"])])
+    assert seen == [2.0]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
-from tallyloop.data import Input
+from tallyloop.data import Input, array_feed
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.trainer import NonFiniteError
 
@@ -205,6 +205,72 @@ def test_a_step_that_the_compiled_loop_leaves_out_changes_nothing_of_the_optimiz
     assert int(found.iterations) == int(expected.iterations) == 5
     for one, other in zip(found.variables, expected.variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, rtol=1e-5, err_msg=one.path)
+
+
+class Wrapped(keras.optimizers.Optimizer):
+    """An optimizer of a user's own: the variables of the one inside are not among its own."""
+
+    def __init__(self):
+        super().__init__(learning_rate=0.1)
+        self.inside = keras.optimizers.Adam(0.05)
+
+    def build(self, variables):
+        super().build(variables)
+        self.inside.build(variables)
+
+    def apply(self, gradients, trainable_variables=None):
+        self.inside.apply(gradients, trainable_variables)
+        self.iterations.assign_add(1)
+
+
+def conditions(trainer):
+    """How many functions of the loop have a condition."""
+    functions = trainer._training.loop.graph.as_graph_def().library.function
+    return sum(any(node.op in ("If", "StatelessIf") for node in each.node_def) for each in functions)
+
+
+def test_nor_of_an_optimizer_whose_state_nobody_knows(make_trainer, rows, weights_of):
+    data = rows(40)
+    data["y"][20] = np.nan
+
+    def trained(jit_compile, optimizer=Wrapped):
+        arguments = {"data": data, "train_steps": 7, "on_nonfinite": "skip", "optimizer": optimizer}
+        trainer = make_trainer(jit_compile=jit_compile, **arguments)
+        trainer.train()
+        return trainer
+
+    expected, found = trained(False), trained(True)
+    np.testing.assert_allclose(weights_of(found), weights_of(expected), atol=1e-5, rtol=0)
+    assert found._training._optimizer.inside.iterations.numpy() == 5
+    assert conditions(found) == 1  # which XLA pays for: the next one does not
+    assert conditions(trained(True, keras.optimizers.Adam)) == 0
+
+
+def test_a_gradient_of_another_shape_is_refused(regression_task, make_trainer):
+    """Adam would broadcast it."""
+
+    @tf.custom_gradient
+    def wrong(weights):
+        return weights, lambda upstream: tf.reduce_sum(upstream)
+
+    class Wrong(regression_task):
+        def loss(self, model, batch, training):
+            (weights, bias) = model.trainable_variables
+            return (batch["x"] @ wrong(weights.value) + bias - batch["y"][:, None])[:, 0] ** 2
+
+    with pytest.raises(ValueError, match="rank"):
+        make_trainer(Wrong(), optimizer=lambda: keras.optimizers.Adam(0.1)).train()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_steps_beyond_those_planned_at_once_are_of_their_own_rows(
+    make_trainer, weights_of, rows, monkeypatch, jit_compile
+):
+    """Plans of 5 steps, loops of 2 or 1, epochs of 3."""
+    monkeypatch.setattr(array_feed, "_STEPS_PLANNED", 5)
+    trainer = make_trainer(data=40, train_steps=14, summary_interval=7, steps_per_loop=2, jit_compile=jit_compile)
+    trainer.train()
+    np.testing.assert_allclose(weights_of(trainer), descend(rows(40), 14)[0], atol=1e-4, rtol=0)
 
 
 def test_a_stream_trains_as_the_arrays_do(make_trainer, weights_of, rows):
