@@ -1,5 +1,7 @@
 """The feed of a `tf.data` pipeline."""
 
+import atexit
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,14 @@ from .naming import with_fix
 
 _NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
 _ALL_BAD = "all examples of a global batch are bad"
+_open_feeds: "weakref.WeakSet[StreamFeed]" = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_reading() -> None:
+    """Or a process whose source is a Python generator would never end: TensorFlow waits for it, and it for the interpreter."""
+    for feed in list(_open_feeds):
+        feed.stop()
 
 
 class StreamFeed(Feed):
@@ -56,6 +66,7 @@ class StreamFeed(Feed):
         self._from_start = build(0)
         self._iterator = iter(self._from_start)
         self._spec = self._from_start.element_spec
+        _open_feeds.add(self)
         self.element_spec = self._spec[1] if counts else self._spec
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[()]:
@@ -80,6 +91,10 @@ class StreamFeed(Feed):
     def rewind(self) -> None:
         """Start the dataset from its beginning."""
         self._restart(self._from_start)
+
+    def stop(self) -> None:
+        """End the reading in the background; returns when no code of the source runs any more."""
+        self._restart(self._from_start.take(0))
 
     def describe(self, step: int) -> str:
         """The number of the batch since the start, and in its epoch where that is known."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TextIO
 
@@ -36,6 +37,7 @@ class Run:
       outputs: what it writes to; None on a worker that does not write.
       stream: the console.
       agree: tells all workers of each answer whether one of them says yes; all call it at the same moments.
+      is_alone: whether this is the only worker.
       rollbacks: how often in a row the weights may go back to the last checkpoint's.
       global_batch_size: examples a step, for the speed.
       actions: called with each summary.
@@ -54,6 +56,7 @@ class Run:
         outputs: Outputs | None,
         stream: TextIO,
         agree: Callable[..., list[bool]],
+        is_alone: bool,
         rollbacks: Rollbacks,
         global_batch_size: int,
         actions: Sequence[Callable[[Any, Summary], None]],
@@ -66,6 +69,7 @@ class Run:
         self._saves = saves
         self._outputs = outputs
         self._agree = agree
+        self._is_alone = is_alone
         self._rollbacks = rollbacks
         self._console = ConsoleWriter(stream, schedule.train_steps, global_batch_size)
         files = [outputs.write] if outputs else []
@@ -171,7 +175,8 @@ class Run:
         step, schedule = self._step, self._schedule
         due, self._rolled_back = schedule.saves(step) or self._rolled_back, False
         if self._evaluation is not None and schedule.evaluates(step):
-            due |= self._evaluate()
+            with self._saved_if_it_fails(due):
+                due |= self._evaluate()
         stops, fails, *change = self._agree(preemption.requested(), self._fails(), self._longer, self._shorter)
         self._loop_length.change(*change)
         if self._saves and (due or stops or fails):
@@ -179,6 +184,16 @@ class Run:
         if stops:
             self._settle_together()
             raise PreemptedError(f"Stopped after step {step}.")
+
+    @contextlib.contextmanager
+    def _saved_if_it_fails(self, due: bool) -> Iterator[None]:
+        """An error in an evaluation costs no steps, if it is time to save. One of several workers cannot save alone."""
+        try:
+            yield
+        except Exception:
+            if due and self._saves and self._is_alone:
+                self._save(due)
+            raise
 
     def _settle_together(self) -> None:
         """Returns when the chief has written everything: a worker that ends before it might say that all went well."""

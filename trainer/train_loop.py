@@ -23,6 +23,7 @@ from .replica_step import Contribution, ReplicaStep
 from .share import Share, share_of
 from .skips import Skips
 from .update import Update
+from .xla_errors import cannot_compile
 
 
 class TrainLoop:
@@ -130,8 +131,14 @@ class TrainLoop:
     def _start(self, step: int, num_steps: int) -> tf.Tensor:
         self._compiled.add(self._feed.kind(step))
         with named(self._feed, step):
-            # The traced function itself: to find it by its arguments takes longer than a small step.
-            return self._traced(*self._plans.at(step, num_steps))
+            try:
+                # The traced function itself: to find it by its arguments takes longer than a small step.
+                return self._traced(*self._plans.at(step, num_steps))
+            except tf.errors.InvalidArgumentError as error:
+                refused = cannot_compile(error)
+                if refused is None:
+                    raise
+                raise refused from error
 
     def _went_on(self, step: int, goes_on: tf.Tensor) -> bool:
         with named(self._feed, step):  # an accelerator's errors show only here

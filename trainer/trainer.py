@@ -420,6 +420,7 @@ class Trainer:
             outputs=Outputs(self._model_dir, self._training.state(), self._retention) if writes else None,
             stream=sys.stdout if chief else Nowhere(),
             agree=partial(workers.any_of, self.strategy),
+            is_alone=not workers.is_multi_worker(self.strategy),
             rollbacks=Rollbacks(
                 self.strategy,
                 CheckpointFolder(self._checkpoint_folder) if self._model_dir else None,

@@ -40,7 +40,7 @@ class ConsoleWriter:
     ):
         self._stream = stream
         self._total_steps = total_steps
-        self._global_batch_size = global_batch_size
+        self._batch_size = global_batch_size
         self._clock = clock
         self._next_frame = -float("inf")
         self._loss: float | None = None
@@ -93,6 +93,7 @@ class ConsoleWriter:
         if self._speed.step is None or summary.step > self._speed.step:
             self._speed.advance(summary.step)
         self._loss = scalars(summary).get("loss", self._loss)
+        self._batch_size = _mean_batch(summary) or self._batch_size
         if self._bar is None:
             step = self._step_part(summary.step)
             self._print(" | ".join([step, *metric_parts(summary), *self._speed_parts()]))
@@ -114,7 +115,7 @@ class ConsoleWriter:
         speed = self.recent_speed
         if speed is None:
             return []
-        parts = [f"{number(speed)} steps/s", f"{number(speed * self._global_batch_size)} examples/s"]
+        parts = [f"{number(speed)} steps/s", f"{number(speed * self._batch_size)} examples/s"]
         if self._total_steps is not None:
             parts.append(f"ETA {duration(max(0, self._total_steps - self._speed.step) / speed)}")
         return parts
@@ -126,6 +127,14 @@ class ConsoleWriter:
             self._stream.flush()
         else:
             self._bar.print_above(line)
+
+
+def _mean_batch(summary: Summary) -> float | None:
+    """Examples a step, as far as the run has said it: of an epoch, the last batch may be short."""
+    times = summary.times
+    if "throughput/examples_per_sec" not in times:
+        return None
+    return times["throughput/examples_per_sec"] * times["time/step_ms"] / 1000
 
 
 def _is_terminal(stream: TextIO, is_terminal: bool | None) -> bool:

@@ -21,6 +21,33 @@ class Telling(Task):
 """
 
 
+DRIPS = """
+import time
+
+import gin
+import tensorflow as tf
+from tallyloop.data import digits
+
+@gin.register
+def dripping():
+    rows = digits("train")
+
+    def examples():
+        for x, y in zip(rows["x"], rows["y"]):
+            time.sleep(0.005)
+            yield {"x": x, "y": y}
+
+    spec = {"x": tf.TensorSpec([64], tf.float32), "y": tf.TensorSpec([], tf.int64)}
+    return tf.data.Dataset.from_generator(examples, output_signature=spec)
+"""
+
+
+def test_a_run_ends_though_its_source_is_python_code_that_still_reads_ahead(command):
+    (command.folder / "drips.py").write_text(DRIPS)
+    bindings = ("train/Input.source=@dripping", "train/Input.shuffle=False", "Trainer.train_steps=3")
+    command.ok("--import_module=drips", "--mode=train", *(f"--gin_param={each}" for each in bindings))
+
+
 def test_sigterm_while_tensorflow_is_loaded_is_no_death(command):
     """A module that is imported after TensorFlow sends it."""
     (command.folder / "taken_away.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n")

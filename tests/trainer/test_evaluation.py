@@ -1,3 +1,5 @@
+import json
+
 import gin
 import keras
 import numpy as np
@@ -213,3 +215,26 @@ def test_a_model_that_is_never_called_as_a_whole_is_evaluated(make_trainer, rows
 
     trainer = make_trainer(Parts(), evaluate=True)
     assert trainer.train_and_eval()["test"]["loss"] > 0
+
+
+def test_an_error_in_an_evaluation_costs_no_steps(regression_task, make_trainer, tmp_path):
+    """The checkpoint of that step is due, and the rerun makes up for the evaluation."""
+
+    class Strict(regression_task):
+        fails = True
+
+        def loss(self, model, batch, training):
+            if not training and self.fails:
+                tf.debugging.assert_less(batch["x"], -1e9, "too large")
+            return super().loss(model, batch, training)
+
+    arguments = {"train_steps": 6, "eval_interval": 3, "checkpoint_interval": 3, "model_dir": tmp_path}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
+        make_trainer(Strict(), evaluate=True, **arguments).train_and_eval()
+    assert (tmp_path / "checkpoints" / "ckpt-3.index").exists()
+    mended = Strict()
+    mended.fails = False
+    again = make_trainer(mended, evaluate=True, **arguments)
+    again.train_and_eval()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["split"] == "eval"] == [3, 6]

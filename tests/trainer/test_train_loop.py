@@ -273,6 +273,17 @@ def test_steps_beyond_those_planned_at_once_are_of_their_own_rows(
     np.testing.assert_allclose(weights_of(trainer), descend(rows(40), 14)[0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_what_xla_has_not_is_named(regression_task, make_trainer, replicas):
+    class Wordy(regression_task):
+        def loss(self, model, batch, training):
+            losses = super().loss(model, batch, training)
+            return losses + 0 * tf.cast(tf.strings.length(tf.strings.as_string(losses)), tf.float32)
+
+    with pytest.raises(UsageError, match=r"Trainer.jit_compile = True: XLA has no .*AsString.*jit_compile = False"):
+        make_trainer(Wordy(), replicas=replicas, jit_compile=True).train()
+
+
 def test_a_stream_trains_as_the_arrays_do(make_trainer, weights_of, rows):
     """Of unknown length: 35 rows are 3 batches an epoch, the last of 3."""
     data = rows(35)

@@ -67,6 +67,17 @@ def test_plain_train_line(plain, stream, clock):
     ]
 
 
+def test_examples_are_those_that_there_were(plain, stream, clock):
+    """Batches of 48 on the average, where 64 are asked for: 10 ms a step, 4800 examples a second."""
+    run_to(plain, clock, 100, 5)
+    run_to(plain, clock, 500, 2)
+    times = {"time/step_ms": 10.0, "throughput/examples_per_sec": 4800.0}
+    plain.write(Summary(500, "train", {"loss": 1.0}, {}, times=times))
+    run_to(plain, clock, 900, 2)
+    plain.write(train(900, loss=1.0))  # which says nothing of it
+    assert [line.split(" | ")[3] for line in lines(stream)] == ["9600 examples/s"] * 2
+
+
 def test_plain_first_line_claims_no_speed(plain, stream):
     plain.write(train(100, loss=1.0))
     assert lines(stream) == ["step 100/2000 | loss 1"]
