@@ -76,6 +76,9 @@ def orbit(folder: Path, strategy: tf.distribute.Strategy) -> Callable[[], None] 
     except ImportError:
         return None
 
+    step = tf.Variable(0, dtype=tf.int64)
+    tf.summary.experimental.set_step(step)
+
     class Digits(orbit.StandardTrainer):
         def __init__(self):
             with strategy.scope():
@@ -88,6 +91,7 @@ def orbit(folder: Path, strategy: tf.distribute.Strategy) -> Callable[[], None] 
 
         def train_step(self, iterator):
             strategy.run(self._replica_step, args=(next(iterator),))
+            step.assign_add(1)  # the Controller reads it, and would go on for ever
 
         def _replica_step(self, batch):
             with tf.GradientTape() as tape:
@@ -105,8 +109,6 @@ def orbit(folder: Path, strategy: tf.distribute.Strategy) -> Callable[[], None] 
                 metric.reset_states()
             return results
 
-    step = tf.Variable(0, dtype=tf.int64)
-    tf.summary.experimental.set_step(step)
     controller = orbit.Controller(
         trainer=Digits(),
         strategy=strategy,
