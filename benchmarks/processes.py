@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 
-from tallyloop.trainer.cluster import tf_config
+from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.launch.ports import free_ports
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 from tallyloop.data import Input
-from tallyloop.trainer.timing import TIMES
+from tallyloop.trainer.loop.timing import TIMES
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.util import tensor_util
 

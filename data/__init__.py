@@ -1,10 +1,10 @@
 """Where the examples come from, and how they are cut into batches."""
 
-from .feed import Feed
+from .feeds.feed import Feed
 from .input import Input
-from .source_digits import digits
-from .source_idx import idx
-from .source_npz import npz
-from .source_tfrecord import tfrecord
+from .sources.digits import digits
+from .sources.idx import idx
+from .sources.npz import npz
+from .sources.tfrecord import tfrecord
 
 __all__ = ["Feed", "Input", "digits", "idx", "npz", "tfrecord"]

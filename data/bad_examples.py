@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
-from .feed import Nest
+from .feeds.feed import Nest
 
 # How long it is worth looking for the example that made a run fail.
 _SECONDS_TO_LOOK = 300

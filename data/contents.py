@@ -11,9 +11,9 @@ from ..metrics.errors import UsageError
 from .bad_examples import FAILURES, check_some_good, counted
 from .checks import equal_length_arrays
 from .elements import check_batchable, refuse_endless, refuse_fewer
-from .feed import Nest
+from .feeds.feed import Nest
+from .feeds.pipelines import mapped_examples
 from .naming import name_first_bad, with_fix
-from .pipelines import mapped_examples
 
 _ORIGIN = "the source of Input"
 

@@ -11,18 +11,19 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
-from . import contents, elements, pipelines
-from .array_feed import ArrayFeed, SlicedFeed
+from . import contents, elements
 from .bad_examples import FAILURES, check_some_good
 from .checks import seed_number, true_or_false, whole_number
-from .feed import Feed, Nest
+from .feeds import pipelines
+from .feeds.array_feed import ArrayFeed, SlicedFeed
+from .feeds.feed import Feed, Nest
+from .feeds.order import Order
+from .feeds.pipelines import MappedRows, Stream
+from .feeds.stream_feed import StreamFeed
 from .naming import name_first_bad, name_row, with_fix
-from .order import Order
-from .pipelines import MappedRows, Stream
-from .stream_feed import StreamFeed
 
 
-@gin.register
+@gin.register(module="tallyloop")
 class Input:
     """Examples, and how to cut them into global batches.
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from .bad_examples import first_bad, reason
-from .feed import Nest
-from .pipelines import MappedRows, mapped_examples
-from .records import Records
+from .feeds.feed import Nest
+from .feeds.pipelines import MappedRows, mapped_examples
+from .sources.records import Records
 
 
 def name_first_bad(examples: tf.data.Dataset | Nest, map_fn: Callable | None) -> str | None:

@@ -8,19 +8,19 @@ Usable with the `Trainer`, which does all of this by itself, and in a loop writt
 from .lazy import lazy_exports
 
 _EXPORTS = {
-    "Finisher": ".finish",
+    "Finisher": ".finishers.finish",
     "KerasMetric": ".keras_metrics",
     "MetricRegistry": ".registry",
     "Tally": ".tally",
     "UsageError": ".errors",
-    "add": ".recording",
-    "composite_loss": ".composite",
-    "confusion_matrix": ".confusion",
-    "per_class": ".finish",
-    "percentiles": ".histograms",
-    "scope": ".recording",
-    "score_histogram": ".histograms",
-    "watch": ".watching",
+    "add": ".recording.recorder",
+    "composite_loss": ".recording.composite",
+    "confusion_matrix": ".finishers.confusion",
+    "per_class": ".finishers.finish",
+    "percentiles": ".finishers.histograms",
+    "scope": ".recording.recorder",
+    "score_histogram": ".finishers.histograms",
+    "watch": ".recording.watching",
 }
 __all__ = list(_EXPORTS)
 

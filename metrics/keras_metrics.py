@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .device.outside_trace import outside_trace
 from .errors import UsageError
-from .finish import Finisher
-from .lifting import outside_trace
+from .finishers.finish import Finisher
 from .tally import Tally
 
 _ROWS = 6  # of the random batch that additivity is tried on

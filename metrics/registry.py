@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from . import recording
+from .device.inner_graph_sums import Spill
+from .device.packing import Layout, layout_of, pack
 from .errors import UsageError
-from .finish import Finisher, finisher
+from .finishers.finish import Finisher, finisher
 from .keras_metrics import KerasMetric
-from .packing import Layout, layout_of, pack
 from .paths import flatten, join, normalize
-from .recording import Meaning, Recorder, add_tallies
-from .spill import Spill
+from .recording import recorder as recording
+from .recording.recorder import Meaning, Recorder, add_tallies
 from .tally import Tally
 
 MetricFn = Callable[[Any, Any], tuple]

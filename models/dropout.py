@@ -8,8 +8,8 @@ import gin
 import keras
 import tensorflow as tf
 
+from ..data.feeds import share
 from ..metrics.errors import UsageError
-from ..trainer import share
 
 _PHILOX = 1  # the generator's number in TensorFlow
 _BLOCK = 4  # the numbers that one count of Philox's counter gives

@@ -11,8 +11,8 @@ __getattr__, __dir__ = lazy_exports(
         "NonFiniteError": ".errors",
         "Task": ".task",
         "Trainer": ".trainer",
-        "mirrored": ".strategies",
-        "multi_worker_mirrored": ".strategies",
-        "one_device": ".strategies",
+        "mirrored": ".distribution.strategies",
+        "multi_worker_mirrored": ".distribution.strategies",
+        "one_device": ".distribution.strategies",
     },
 )

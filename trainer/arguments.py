@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from .strategies import one_device
+from .distribution.strategies import one_device
 from .task import Task
 
 # What cannot keep the promise that the result does not depend on the devices.

@@ -18,26 +18,28 @@ from absl import logging
 from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import Summary
-from . import arguments, checkpoints, lock, workers
-from .averaged_weights import AveragedWeights
-from .checkpoint_folder import CheckpointFolder
-from .evaluation import Evaluation
-from .initial_weights import load_weights
-from .invariance import Comparison, compare
-from .layers import freeze
-from .loop_length import LoopLength
-from .modeling import build_model, noted
-from .optimizers import adopt
-from .outputs import CHECKPOINTS, Nowhere, Outputs
-from .prediction import first_batch, predict
-from .progress import Progress
-from .retention import Best, Retention
-from .rollbacks import Rollbacks
-from .run import Run
-from .schedule import Schedule
+from . import arguments
+from .checkpointing import restore as checkpoints
+from .checkpointing.folder import CheckpointFolder
+from .checkpointing.initial_weights import load_weights
+from .checkpointing.retention import Best, Retention
+from .distribution import workers
+from .loop import folder_lock as lock
+from .loop.evaluation import Evaluation
+from .loop.folder_lock import check_writable
+from .loop.invariance import Comparison, compare
+from .loop.prediction import first_batch, predict
+from .loop.progress import Progress
+from .loop.rollbacks import Rollbacks
+from .loop.run import Run
+from .loop.run_writer import CHECKPOINTS, Nowhere, Outputs
+from .loop.schedule import LoopLength, Schedule
+from .loop.training import Training
+from .model.averaged_weights import AveragedWeights
+from .model.building import build_model, noted
+from .model.layers import freeze
+from .model.optimizers import adopt
 from .task import Task
-from .training import Training
-from .writable import check_writable
 
 
 @gin.register(module="tallyloop")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-from tallyloop.trainer import workers
+from tallyloop.trainer.distribution import workers
 
 from benchmarks.children import scaled
 from benchmarks.children.talking import halts

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
-from tallyloop.trainer import strategies, workers
+from tallyloop.trainer.distribution import strategies, workers
 
 from .measure import measure, save
 from .settings import ROUNDING, SETTINGS

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 from tallyloop.data import idx
-from tallyloop.data.idx_format import read_idx
+from tallyloop.data.sources.idx_format import read_idx
 from tallyloop.metrics.errors import UsageError
 
 PIXELS = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4) * 10

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data.order import Order
-from tallyloop.data.permutation import permuted
+from tallyloop.data.feeds.order import Order
+from tallyloop.data.feeds.permutation import permuted
 
 ROUNDS = 6
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tallyloop.trainer.timing import TIMES
+from tallyloop.trainer.loop.timing import TIMES
 
 
 class Command:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tallyloop import models
 from tallyloop.data import digits
-from tallyloop.trainer.timing import TIMES
+from tallyloop.trainer.loop.timing import TIMES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 

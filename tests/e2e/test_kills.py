@@ -57,7 +57,7 @@ def test_the_whole_benchmark(survival, capsys):
 # --- and the comparison would tell ---
 
 FORGETFUL = """
-from tallyloop.data.stream_feed import StreamFeed
+from tallyloop.data.feeds.stream_feed import StreamFeed
 
 StreamFeed.checkpoint_items = lambda self: {}
 """

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from tallyloop.trainer import lock
+from tallyloop.trainer.loop import folder_lock as lock
 
 TELLS = """
 import gin

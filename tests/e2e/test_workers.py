@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tallyloop.trainer.cluster import tf_config
+from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.launch.ports import free_ports
 
 PARAM = "--gin_param="

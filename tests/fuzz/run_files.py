@@ -10,8 +10,9 @@ import tallyloop.trainer  # noqa: F401
 import tensorflow as tf
 from mutations import changed, mutated
 from tallyloop.metrics.errors import UsageError
-from tallyloop.trainer import checkpoints, config
-from tallyloop.trainer.checkpoint_folder import CheckpointFolder
+from tallyloop.trainer import config
+from tallyloop.trainer.checkpointing import restore as checkpoints
+from tallyloop.trainer.checkpointing.folder import CheckpointFolder
 
 ROOT = Path(__file__).parents[2]
 

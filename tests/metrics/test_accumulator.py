@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, Tally
-from tallyloop.metrics.accumulator import Accumulator
+from tallyloop.metrics.device.accumulator import Accumulator
 
 
 class Loop:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
-from tallyloop.metrics.packing import layout_of, pack
+from tallyloop.metrics.device.packing import layout_of, pack
 
 TALLIES = {
     "z": Tally(tf.constant(1.5), tf.constant(2, tf.int64)),

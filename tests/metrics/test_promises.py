@@ -12,7 +12,7 @@ import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.data import Input
 from tallyloop.metrics import MetricRegistry, Tally, UsageError
-from tallyloop.metrics.accumulator import Accumulator
+from tallyloop.metrics.device.accumulator import Accumulator
 from tallyloop.trainer import Task, Trainer
 
 

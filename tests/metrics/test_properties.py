@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry
-from tallyloop.metrics.accumulator import Accumulator
+from tallyloop.metrics.device.accumulator import Accumulator
 
 WIDTH, CLASSES, MOST_ROWS = 2, 3, 12
 RELATIVE = 2e-6  # of the mean absolute value: float32 sums of a few dozen values, in any order

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry
-from tallyloop.metrics.accumulator import Accumulator
-from tallyloop.metrics.packing import pack
+from tallyloop.metrics.device.accumulator import Accumulator
+from tallyloop.metrics.device.packing import pack
 
 ROWS = 8
 

@@ -31,6 +31,7 @@ def test_it_goes_on(training, version, tmp_path):
     assert saved.evaluate()["test"] == pytest.approx(expected["saved"], rel=1e-5)
     assert saved.step == training.SAVED
     end = training.trainer(tmp_path / "run", training.END)
-    assert end.train_and_eval()["test"] == pytest.approx(expected["end"], rel=1e-4)
+    # Adam amplifies the rounding of a bias before BatchNorm: processors differ by up to 1e-3 after six steps.
+    assert end.train_and_eval()["test"] == pytest.approx(expected["end"], rel=2e-3)
     # It can tell: from anywhere else it would come elsewhere.
     assert expected["saved"]["loss"] != pytest.approx(expected["end"]["loss"], rel=1e-2)

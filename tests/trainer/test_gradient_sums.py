@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally
-from tallyloop.trainer.gradient_sums import GradientSums
+from tallyloop.trainer.step.gradient_sums import GradientSums
 
 
 @pytest.mark.parametrize(("replicas", "accumulation"), [(1, 1), (3, 1), (1, 2), (3, 2)])

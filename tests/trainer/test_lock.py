@@ -8,12 +8,12 @@ import sys
 
 import pytest
 from tallyloop.metrics.errors import UsageError
-from tallyloop.trainer import lock
+from tallyloop.trainer.loop import folder_lock as lock
 
 FORKS = """
 import os, sys, time
 from pathlib import Path
-from tallyloop.trainer import lock
+from tallyloop.trainer.loop import folder_lock as lock
 with lock.held(Path(sys.argv[1])):
     assert lock.is_held(Path(sys.argv[1]))
     if os.fork():

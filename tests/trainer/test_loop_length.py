@@ -1,5 +1,5 @@
 import pytest
-from tallyloop.trainer.loop_length import LoopLength
+from tallyloop.trainer.loop.schedule import LoopLength
 
 
 def lengths(length, step_seconds, host_seconds, loops):

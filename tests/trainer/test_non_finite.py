@@ -7,9 +7,10 @@ import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import NonFiniteError, preemption
+from tallyloop.trainer import NonFiniteError
+from tallyloop.trainer.distribution import preemption
 from tallyloop.trainer.errors import PreemptedError
-from tallyloop.trainer.fetching import Fetching
+from tallyloop.trainer.step.batches import Fetching
 
 
 @pytest.fixture(scope="module")

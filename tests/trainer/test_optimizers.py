@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import UsageError
-from tallyloop.trainer.optimizers import adopt
+from tallyloop.trainer.model.optimizers import adopt
 
 SGD = functools.partial(keras.optimizers.SGD, 0.02, momentum=0.9)
 OPTIONS = {

@@ -11,7 +11,7 @@ import pytest
 # One call into C that lasts for minutes: Python's own handlers do not run before it is over.
 LONG_CALL = """
 import hashlib
-from tallyloop.trainer import preemption
+from tallyloop.trainer.distribution import preemption
 with preemption.on_signals():
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
@@ -75,7 +75,7 @@ def test_the_last_words_are_no_condition(start):
 def test_what_python_can_end_is_ended_in_order_and_a_slow_end_is_cut_short(start):
     code = """
 import signal, sys, time
-from tallyloop.trainer import preemption
+from tallyloop.trainer.distribution import preemption
 try:
     with preemption.on_signals():
         try:
@@ -101,7 +101,7 @@ except KeyboardInterrupt:
 def test_it_is_asked_at_once_and_all_is_as_before_afterwards(start):
     process = start("""
 import os, signal, socket, sys, threading
-from tallyloop.trainer import preemption
+from tallyloop.trainer.distribution import preemption
 mine, other = socket.socketpair()
 other.setblocking(False)
 signal.set_wakeup_fd(other.fileno())
@@ -128,7 +128,7 @@ def test_a_forked_child_is_ended_by_sigterm_and_does_not_ask_its_parent(start):
     """As the pools of `multiprocessing` end their processes."""
     process = start("""
 import os, signal, time
-from tallyloop.trainer import preemption
+from tallyloop.trainer.distribution import preemption
 with preemption.on_signals():
     print("ready", flush=True)
     mine, its = os.pipe()

@@ -5,7 +5,7 @@ import sys
 import threading
 
 import pytest
-from tallyloop.trainer import saver
+from tallyloop.trainer.checkpointing import saver
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")

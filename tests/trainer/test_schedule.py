@@ -1,5 +1,5 @@
 import pytest
-from tallyloop.trainer.schedule import Schedule
+from tallyloop.trainer.loop.schedule import Schedule
 
 
 def events(schedule, most):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from tallyloop.trainer.skips import Skips
+from tallyloop.trainer.step.skips import Skips
 
 YES, NO = tf.constant(True), tf.constant(False)
 

@@ -3,7 +3,7 @@ import tensorflow as tf
 from tallyloop.metrics import UsageError
 from tallyloop.trainer import mirrored, multi_worker_mirrored, one_device
 from tallyloop.trainer.arguments import as_strategy
-from tallyloop.trainer.cluster import tf_config
+from tallyloop.trainer.distribution import tf_config
 
 
 def devices(strategy):

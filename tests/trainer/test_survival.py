@@ -15,11 +15,13 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import lock, preemption, retention, saver
-from tallyloop.trainer.checkpoint_folder import CheckpointFolder
+from tallyloop.trainer.checkpointing import retention, saver
+from tallyloop.trainer.checkpointing.folder import CheckpointFolder
+from tallyloop.trainer.checkpointing.snapshot import Snapshots, write
+from tallyloop.trainer.distribution import preemption
 from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedError
-from tallyloop.trainer.snapshot import Snapshots, write
-from tallyloop.trainer.timing import TIMES
+from tallyloop.trainer.loop import folder_lock as lock
+from tallyloop.trainer.loop.timing import TIMES
 
 
 def same_weights(one, other):
@@ -337,7 +339,7 @@ class TestBeingAskedToStop:
         """In a process of its own: SIGTERM asks; a second Ctrl-C stops at once; afterwards all is as before."""
         code = """
 import os, signal, time
-from tallyloop.trainer import preemption
+from tallyloop.trainer.distribution import preemption
 for number in (signal.SIGTERM, signal.SIGINT):
     with preemption.on_signals():
         assert not preemption.requested()
@@ -370,7 +372,7 @@ class TestLock:
         code = f"""
 import time
 from pathlib import Path
-from tallyloop.trainer import lock
+from tallyloop.trainer.loop import folder_lock as lock
 with lock.held(Path({str(tmp_path)!r})):
     print("held", flush=True)
     time.sleep(60)

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import preemption
+from tallyloop.trainer.distribution import preemption
 from tallyloop.trainer.errors import PreemptedError
-from tallyloop.trainer.fetching import Fetched
-from tallyloop.trainer.timing import TIMES, Timing
+from tallyloop.trainer.loop.timing import TIMES, Timing
+from tallyloop.trainer.step.batches import Fetched
 
 
 class Clock:

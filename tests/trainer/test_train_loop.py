@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
-from tallyloop.data import Input, array_feed
+from tallyloop.data import Input
+from tallyloop.data.feeds import array_feed
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.trainer import NonFiniteError
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
-from tallyloop.trainer.update import Update
+from tallyloop.trainer.step.update import Update
 
 
 class Weights:

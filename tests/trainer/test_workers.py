@@ -1,7 +1,7 @@
 """One worker is its own chief. What several tell each other is in test_invariance_matrix.py and tests/e2e/test_workers.py."""
 
 import pytest
-from tallyloop.trainer import workers
+from tallyloop.trainer.distribution import workers
 
 
 @pytest.mark.parametrize("replicas", [1, 4])

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ...metrics.errors import UsageError
 from .. import config as configs
-from .. import workers
+from ..distribution import workers
 
 
 def check(config: configs.Config, mode: str, strategy: tf.distribute.Strategy) -> None:

@@ -6,12 +6,12 @@ import importlib
 import os
 
 from ...metrics.errors import UsageError
-from ..quiet import quiet_stderr
+from ..distribution.startup import quiet_stderr
 
 # The modules whose import registers the bundled configurables.
 _BUNDLED = (
     "tallyloop.trainer.trainer",
-    "tallyloop.trainer.strategies",
+    "tallyloop.trainer.distribution.strategies",
     "tallyloop.data",
     "tallyloop.models.autoencoder",
     "tallyloop.models.classifier",

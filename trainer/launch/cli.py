@@ -16,7 +16,7 @@ from absl import logging
 
 from ...metrics.errors import DataError, UsageError
 from .. import config as configs
-from .. import preemption
+from ..distribution import preemption
 from ..errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
 from . import flags, member
 from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
@@ -233,7 +233,7 @@ def _misfit(error: Exception) -> UsageError | None:
 @contextlib.contextmanager
 def _lost_worker_told() -> Iterator[None]:
     """Says in one line that another worker is gone, where TensorFlow takes a page."""
-    from ..cluster.failures import lost_worker
+    from ..distribution.workers import lost_worker
 
     try:
         yield
@@ -302,7 +302,7 @@ def _alone(config: configs.Config, model_dir: Path, trainer) -> Iterator[None]:
     Raises:
       PreemptedError: a worker was asked to stop before this.
     """
-    from .. import workers
+    from ..distribution import workers
 
     with _explained(config):
         strategy = trainer.strategy
@@ -318,7 +318,7 @@ def _alone(config: configs.Config, model_dir: Path, trainer) -> Iterator[None]:
 
 def _locked(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
     """Takes the lock up to the end of `stack`; returns why that is refused, if it is."""
-    from .. import lock
+    from ..loop import folder_lock as lock
     from . import folders
 
     try:
@@ -332,7 +332,8 @@ def _locked(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
 @contextlib.contextmanager
 def _recorded(config: configs.Config, model_dir: Path, trainer) -> Iterator[None]:
     """The chief describes the run in its folder: how it was started, and why it ended. No other run may write there then."""
-    from .. import lock, workers
+    from ..distribution import workers
+    from ..loop import folder_lock as lock
     from . import folders
     from .run_folder import RunFolder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...metrics.errors import UsageError
 from ..errors import OutputError
-from ..writable import check_writable
+from ..loop.folder_lock import check_writable
 
 _FOLDERS = {
     "train_and_eval": ("checkpoints", "train", "eval"),

@@ -8,9 +8,9 @@ import gin
 
 from ...metrics.errors import UsageError
 from .. import config as configs
-from ..cluster import environment
-from ..cluster.place import Place
 from ..config.values import Ref
+from ..distribution import environment
+from ..distribution.membership import Place
 from . import flags, member
 
 _TRAINER, _FACTORY = "tallyloop.Trainer", "tallyloop.multi_worker_mirrored"

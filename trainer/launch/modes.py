@@ -14,8 +14,8 @@ from absl import logging
 from ...metrics.errors import UsageError
 from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter
 from ...metrics.writers.text import eval_line
-from .. import workers
-from ..checkpoints import UnreadableCheckpointError, latest
+from ..checkpointing.restore import UnreadableCheckpointError, latest
+from ..distribution import workers
 from ..trainer import Trainer
 from .folders import first_write
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import IO
 
-from ..cluster import tf_config
+from ..distribution import tf_config
 from . import member
 from .exit_codes import WRONG_USAGE
 from .ports import free_ports

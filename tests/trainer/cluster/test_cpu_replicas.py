@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import tensorflow as tf
-from tallyloop.trainer.cluster import tf_config
-from tallyloop.trainer.cluster.cpu_replicas import tensorflow_is_in_use
+from tallyloop.trainer.distribution import tf_config
+from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use
 from tallyloop.trainer.launch.ports import free_ports
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
@@ -78,7 +78,7 @@ def test_whether_tensorflow_is_in_use():
     tf.config.list_logical_devices()
     assert tensorflow_is_in_use()
     code = (
-        "import tensorflow as tf; from tallyloop.trainer.cluster.cpu_replicas import tensorflow_is_in_use as used;"
+        "import tensorflow as tf; from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use as used;"
         "before = used(); tf.constant(1); print(before, used())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

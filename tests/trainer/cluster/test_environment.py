@@ -2,7 +2,7 @@
 
 import pytest
 from tallyloop.metrics import UsageError
-from tallyloop.trainer.cluster import environment, slurm, tf_config
+from tallyloop.trainer.distribution import environment, slurm, tf_config
 
 # What `srun --nodes=3 --ntasks=5` sets on the fourth task; n10 follows n9, as in the node list.
 SLURM = {

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
-from tallyloop.trainer.cluster import environment, kubernetes
+from tallyloop.trainer.distribution import environment, kubernetes
 
 DOCS = Path(__file__).parents[3] / "docs"
 JOB = (DOCS / "kubernetes_job.yaml").read_text()

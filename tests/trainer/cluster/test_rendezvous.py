@@ -8,8 +8,8 @@ import time
 
 import pytest
 from tallyloop.trainer import ClusterError
-from tallyloop.trainer.cluster.place import Place
-from tallyloop.trainer.cluster.rendezvous import wait_for_workers
+from tallyloop.trainer.distribution.membership import Place
+from tallyloop.trainer.distribution.rendezvous import wait_for_workers
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_port_in_use_is_said(places):
 # One power that takes longer than the test, and holds Python's lock throughout.
 STUCK = """
 import sys
-from tallyloop.trainer.cluster.deadline import ends_process_after
+from tallyloop.trainer.distribution.startup import ends_process_after
 with ends_process_after(60): pass
 print("the end", flush=True)
 with ends_process_after(1):

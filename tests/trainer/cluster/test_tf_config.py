@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tallyloop.metrics import UsageError
-from tallyloop.trainer.cluster import tf_config
+from tallyloop.trainer.distribution import tf_config
 
 WORKERS = {"worker": ["a:1", "b:2"]}
 FIRST = {"type": "worker", "index": 0}

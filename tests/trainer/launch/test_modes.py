@@ -4,7 +4,7 @@ import json
 
 import pytest
 import tensorflow as tf
-from tallyloop.trainer.checkpoints import UnreadableCheckpointError
+from tallyloop.trainer.checkpointing.restore import UnreadableCheckpointError
 from tallyloop.trainer.launch import modes
 
 

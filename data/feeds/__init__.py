@@ -1,0 +1,1 @@
+"""Batches for the compiled loops: the order of the examples, and each replica's shard."""

@@ -1,0 +1,66 @@
+"""The source `digits`: scikit-learn's handwritten digits, for examples and tests without a download."""
+
+from typing import Any
+
+import gin
+import numpy as np
+
+from ...metrics.errors import UsageError
+from ..checks import seed_number, true_or_false
+
+_SPLITS = ("train", "test", "all")
+
+
+@gin.register(module="tallyloop")
+def digits(split: str = "train", test_fraction: float = 0.2, seed: int = 0, flat: bool = True) -> dict[str, np.ndarray]:
+    """The 1,797 digits of 8 x 8 pixels that scikit-learn ships, with a stratified split into two parts.
+
+    Args:
+      split: "train", "test" or "all". The first two have no example in common and are all of it together.
+      test_fraction: the part of each class that is "test", rounded, at least one example on each side.
+      seed: of the choice of the test examples, in [0, 2**32). The choice depends on nothing else, as it is
+        made with NumPy's legacy generator, whose numbers are frozen.
+      flat: `x` has shape (n, 64), else (n, 8, 8, 1).
+
+    Returns:
+      `x`, float32 in [0, 1], and `y`, int64 (n,), in scikit-learn's order.
+
+    Raises:
+      UsageError: an argument is not as above, or scikit-learn is not installed.
+    """
+    if split not in _SPLITS:
+        raise UsageError(f"digits.split = {split!r}: want one of {_SPLITS}; change digits.split")
+    rest = (64,) if true_or_false("digits.flat", flat) else (8, 8, 1)
+    pixels, labels = _load()
+    rows = _rows(labels, split, _fraction(test_fraction), seed_number("digits.seed", seed))
+    x = (pixels[rows] / 16).astype(np.float32).reshape(-1, *rest)  # the pixels are counts from 0 to 16
+    return {"x": x, "y": labels[rows].astype(np.int64)}
+
+
+def _load() -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise UsageError(
+            f"digits: scikit-learn, which ships them, cannot be imported ({error}); install it with: "
+            'pip install "tallyloop[examples]"'
+        ) from error
+    return load_digits(return_X_y=True)
+
+
+def _fraction(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise UsageError(
+            f"digits.test_fraction = {value!r}: want a number between 0 and 1; change digits.test_fraction"
+        )
+    return float(value)
+
+
+def _rows(labels: np.ndarray, split: str, test_fraction: float, seed: int) -> np.ndarray:
+    """The row numbers of the split, ascending."""
+    generator = np.random.RandomState(seed)
+    in_test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        in_test[members[: np.clip(round(test_fraction * len(members)), 1, len(members) - 1)]] = True
+    return np.flatnonzero({"train": ~in_test, "test": in_test, "all": np.ones_like(in_test)}[split])

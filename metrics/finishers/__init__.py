@@ -1,0 +1,1 @@
+"""From reduced sums to the numbers that are written."""

@@ -1,0 +1,1 @@
+"""Recording a metric from anywhere inside a step."""

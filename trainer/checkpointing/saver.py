@@ -1,0 +1,123 @@
+"""Saving checkpoints in the background."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import tensorflow as tf
+from absl import logging
+
+from ...data.bad_examples import reason
+from ..errors import CheckpointError
+from .folder import CheckpointFolder
+from .retention import Retention
+from .snapshot import Snapshots, write
+
+T = TypeVar("T")
+_LOWER = 10  # in steps of `nice`: a tenth of the share of a core
+_RETRY_AFTER = (1.0, 4.0, 16.0)  # seconds; a full disk is often being cleared
+
+
+class Saver:
+    """Takes a snapshot of a run's state, and writes it while training goes on; one at a time.
+
+    Args:
+      state: what to save; all its variables are made.
+      folder: where to.
+      retention: which checkpoints stay.
+    """
+
+    def __init__(self, state: tf.train.Checkpoint, folder: CheckpointFolder, retention: Retention):
+        self._snapshots = Snapshots(state)
+        self._folder = folder
+        self._retention = retention
+        self._pool = ThreadPoolExecutor(1, "tallyloop-saver", _yield_to_training)
+        self._writing: Future | None = None
+
+    def tidy(self, step: int, needed: int) -> None:
+        """At the start of a run at `step`: writes and deletes what is left to do after its checkpoint, which may be its last."""
+        if step in self._folder.steps():
+            self._retention.apply(self._folder, step, self._retention.record(), needed)
+
+    def save(self, step: int, needed: int = -1) -> None:
+        """Takes a snapshot, to be the checkpoint of `step`. Waits for the one before to be written.
+
+        Args:
+          step: how many are done.
+          needed: the step of a checkpoint that must stay.
+
+        Raises:
+          CheckpointError: the one before could not be written.
+        """
+        self.settle()
+        record = self._retention.record()
+        snapshot = self._snapshots.take()
+        self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record, needed))
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, if it is known already."""
+        if self._writing is not None and self._writing.done():
+            self.settle()
+
+    def settle(self) -> None:
+        """Returns when all is written.
+
+        Raises:
+          CheckpointError: it could not be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Writes what is left, and ends the thread."""
+        try:
+            self.settle()
+        finally:
+            self._pool.shutdown()
+
+    def _write(self, step: int, snapshot: dict[str, tf.Tensor], record: dict[str, Any] | None, needed: int) -> None:
+        self._folder.add(step, lambda prefix: write(snapshot, prefix))
+        self._retention.apply(self._folder, step, record, needed)
+
+    def _insist(self, step: int, action: Callable[[], T]) -> T:
+        """Calls `action`, once more after a while if the disk refuses, and again."""
+        for delay in (*_RETRY_AFTER, None):
+            try:
+                return action()
+            except (OSError, tf.errors.OpError) as error:
+                problem = f"The checkpoint of step {step} cannot be written to {self._folder.path}: {_reason(error)}."
+                if delay is None:
+                    raise CheckpointError(
+                        f"{problem} {self._newest()} Free some space, and run the same command."
+                    ) from error
+                logging.warning("%s %s Trying again in %g s.", problem, self._newest(), delay)
+                time.sleep(delay)
+        raise AssertionError("unreachable")
+
+    def _newest(self) -> str:
+        steps = self._folder.steps()
+        return f"The newest is still that of step {steps[-1]}." if steps else "There is none yet."
+
+
+def _yield_to_training() -> None:
+    """Lowers the priority of the calling thread, which is never raised again: training wants all cores.
+
+    Not to the lowest: on a machine that others keep busy, the last save of a preempted run would take too long.
+    """
+    if sys.platform != "linux":  # elsewhere, a priority is that of the whole process
+        return
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LOWER)
+    except OSError as error:  # as some containers forbid it
+        logging.warning("Training may be slower while a checkpoint is written: no lower priority (%s).", error)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else reason(error)

@@ -1,0 +1,1 @@
+"""Replicas and workers: strategies, who the workers are, what they tell each other, and signals."""

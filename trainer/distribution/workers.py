@@ -1,0 +1,135 @@
+"""The workers of a strategy: which of them this one is, and what they tell each other."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ...metrics.errors import UsageError
+from ..errors import ClusterError
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether the replicas are spread over several processes, of which this is one."""
+    return count(strategy) > 1
+
+
+def count(strategy: tf.distribute.Strategy) -> int:
+    """The number of processes."""
+    cluster = _cluster(strategy)
+    return sum(cluster.num_tasks(job) for job in cluster.jobs) if cluster else 1
+
+
+def index(strategy: tf.distribute.Strategy) -> int:
+    """The number of this process; the chief's is 0."""
+    cluster = _cluster(strategy)
+    if not cluster:
+        return 0
+    resolver = strategy.cluster_resolver
+    return resolver.task_id + (
+        cluster.num_tasks("chief") if "chief" in cluster.jobs and resolver.task_type != "chief" else 0
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether this process is the one that writes."""
+    return index(strategy) == 0
+
+
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all workers have got here."""
+    if is_multi_worker(strategy):
+        _sum(strategy, np.zeros(1, np.int64))
+
+
+def any_of(strategy: tf.distribute.Strategy, *mine: bool) -> list[bool]:
+    """Tells all workers for each question whether one of them says yes; each must call it with its own answers."""
+    return [bool(yes) for yes in _sum(strategy, np.array(mine, np.int64))] if is_multi_worker(strategy) else list(mine)
+
+
+def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
+    """Returns the text of each worker, in their order; each must call it with its own."""
+    if not is_multi_worker(strategy):
+        return [text]
+    mine = np.frombuffer(text.encode(), np.uint8)
+    lengths = _rows(strategy, np.array([len(mine)]))[:, 0]
+    width = max(lengths.max(), 1)  # TensorFlow 2.21 crashes in a reduction of nothing
+    rows = _rows(strategy, np.pad(mine, (0, width - len(mine))))
+    return [row[:length].astype(np.uint8).tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def from_chief(strategy: tf.distribute.Strategy, text: str | None) -> str:
+    """Returns the chief's text to every worker; the others give None."""
+    return exchange(strategy, text or "")[0]
+
+
+def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None:
+    """Checks that the stream begins with the same batch on all workers; each must call it.
+
+    Raises:
+      UsageError: it does not. A worker takes its replicas' share of each batch, so the rest of what it alone reads would be
+        lost.
+    """
+    arrays = [np.asarray(array) for array in tf.nest.flatten(batch)]
+    mine = hashlib.sha256(b"".join(repr((a.dtype, a.shape, a.tolist())).encode() for a in arrays)).hexdigest()
+    others = [i for i, found in enumerate(exchange(strategy, mine)) if found != mine]
+    if others:
+        raise UsageError(
+            f"{where}: worker {index(strategy)} reads another first batch than worker {others[0]}. Each worker must read the "
+            "whole stream, in the same order, and is given its share of it: let the source not choose files by worker, and "
+            "give what is random a seed."
+        )
+
+
+def _cluster(strategy: tf.distribute.Strategy) -> tf.train.ClusterSpec | None:
+    resolver = strategy.cluster_resolver
+    return resolver.cluster_spec() if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
+
+
+def _rows(strategy: tf.distribute.Strategy, mine: np.ndarray) -> np.ndarray:
+    """What all workers gave, one a row: each writes its own row of zeros, and they are added up."""
+    rows = np.zeros([count(strategy), *mine.shape], np.int64)
+    rows[index(strategy)] = mine
+    return _sum(strategy, rows)
+
+
+def _sum(strategy: tf.distribute.Strategy, value: np.ndarray) -> np.ndarray:
+    """The sum over workers, of which each has several replicas with the same value."""
+    replicas = strategy.num_replicas_in_sync // count(strategy)
+    total = _summing(strategy)(tf.constant(value.ravel(), tf.int64)).numpy()
+    return total.reshape(value.shape) // replicas
+
+
+@functools.cache
+def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    def summed(mine: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(mine,)), axis=None)
+
+    return tf.function(summed, autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)])
+
+
+# How TensorFlow 2.21 tells it: a collective is aborted since a connection broke (within two seconds of a worker's
+# end) or since heartbeats stopped (after ten seconds of silence).
+_KINDS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+_ABOUT_WORKERS = re.compile(r"Collective ops is aborted|stopped sending heartbeats|coordination service|/job:", re.I)
+_TASK = re.compile(r"/job:(\w+)/(?:replica:0/)?task:(\d+)")
+
+
+def lost_worker(error: BaseException) -> ClusterError | None:
+    """Returns what to say if `error` is TensorFlow's way of telling that another worker is gone, else None."""
+    text = str(error)
+    if not isinstance(error, _KINDS) or not _ABOUT_WORKERS.search(text):
+        return None
+    # The innermost reason comes first; errors passed on by further workers follow it.
+    task = _TASK.search(text.partition("aborted by:")[2] or text)
+    who = f" ({task[1]} {task[2]})" if task else ""
+    return ClusterError(
+        f"another worker has failed or is gone{who}: see its messages. Starting all workers again continues from the last "
+        "checkpoint."
+    )

@@ -1,0 +1,1 @@
+"""The host's loop: when to train, evaluate, summarize and save."""

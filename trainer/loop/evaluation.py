@@ -1,0 +1,108 @@
+"""Evaluation on named datasets."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ...data.feeds.feed import Feed
+from ...metrics.device.accumulator import Accumulator
+from ...metrics.registry import MetricRegistry
+from ...metrics.writers import Summary
+from ..model.building import noted
+from ..step.eval_loop import EvalLoop
+from ..step.replica_step import ReplicaStep
+from ..task import Task
+from .summaries import summarize
+from .timing import TIMES
+
+_MANY = 10  # batches under way at once, TensorFlow's default for a loop
+_SMALL_MODEL, _SMALL_EXAMPLE = 2**20, 2**12  # parameters; bytes
+
+
+class Evaluation:
+    """The eval loops of a run, one a dataset.
+
+    Args:
+      task: its `eval_step` and `metrics` are evaluated.
+      model: with which weights.
+      strategy: the replicas.
+      feeds: dataset name -> eval batches.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        feeds: Mapping[str, Feed],
+    ):
+        self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
+        self._loops = {}
+        for name, feed in feeds.items():
+            accumulator = Accumulator(strategy, self._registries[name])
+            replica_step = ReplicaStep(model, task.eval_step, self._registries[name], accumulator)
+            self._loops[name] = EvalLoop(
+                replica_step=replica_step,
+                accumulator=accumulator,
+                strategy=strategy,
+                feed=feed,
+                in_flight=_MANY if _is_small(model, feed) else 1,
+            )
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """Dataset name -> how often its loop was traced."""
+        return {name: loop.traces for name, loop in self._loops.items()}
+
+    def trace(self) -> None:
+        """Traces every loop without running it."""
+        for name, loop in self._loops.items():
+            with noted(f"Trainer.eval_datasets[{name!r}]"):
+                loop.trace()
+
+    @property
+    def paths(self) -> dict[str, list[str]]:
+        """Dataset name -> the paths of its metrics, as they are recorded; known once the loops were traced."""
+        return {name: registry.paths for name, registry in self._registries.items()}
+
+    def run(self, step: int, **arguments: Any) -> dict[str, Summary]:
+        """Evaluates on every dataset; returns dataset name -> its summary.
+
+        The split is `eval` with one dataset and `eval/NAME` with several.
+
+        Args:
+          step: the train steps done.
+          **arguments: of `EvalLoop.run`.
+
+        Raises:
+          EvaluationStopped: it was asked to stop.
+        """
+        return {name: self._run(name, step, **arguments) for name in self._loops}
+
+    def _run(self, name: str, step: int, **arguments: Any) -> Summary:
+        started = time.monotonic()
+        drained = self._loops[name].run(**arguments)
+        seconds = time.monotonic() - started
+        known = self._loops[name].skipped_examples.take()
+        times = {"time/eval_s": seconds}
+        return summarize(self._registries[name], drained, step, self._split(name), seconds, known, times)
+
+    def _split(self, name: str) -> str:
+        return "eval" if len(self._loops) == 1 else f"eval/{name}"
+
+
+def _is_small(model: keras.Model, feed: Feed) -> bool:
+    """Whether a batch is done so soon that the next should not wait for it: activations are small, and so is what is gained
+    from all cores at one batch."""
+    specs = tf.nest.flatten(feed.element_spec)
+    elements = [spec.shape[1:].num_elements() for spec in specs]
+    # Not `count_params`, which refuses a model that the task never calls as a whole.
+    if None in elements or sum(math.prod(weight.shape) for weight in model.weights) > _SMALL_MODEL:
+        return False
+    return sum(count * spec.dtype.size for count, spec in zip(elements, specs, strict=True)) <= _SMALL_EXAMPLE

@@ -1,0 +1,94 @@
+"""One run at a time in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from absl import logging
+
+from ...metrics.errors import UsageError
+
+_NAME = "run.lock"
+_held: dict[Path, TextIO] = {}  # by this process, whose own locks do not exclude each other
+
+
+@contextlib.contextmanager
+def held(model_dir: Path) -> Iterator[None]:
+    """Within it, no other process trains in `model_dir`. The lock ends with the process, however that ends.
+
+    On a file system without locks a warning says that another run would not be noticed, and nothing else happens.
+
+    Raises:
+      UsageError: another process has it.
+    """
+    path = (model_dir / _NAME).resolve()
+    if path in _held:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        _take(file, model_dir)
+        _held[path] = file
+        try:
+            yield
+        finally:
+            _held.pop(path, None)
+
+
+def is_held(model_dir: Path) -> bool:
+    """Tells whether this process has the lock of `model_dir`, and so may write there."""
+    return (model_dir / _NAME).resolve() in _held
+
+
+def _take(file: TextIO, model_dir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        raise UsageError(
+            f"--model_dir={model_dir} is in use by another run ({owner}): wait for it, stop it, or choose another folder."
+        ) from error
+    except OSError as error:
+        logging.warning(
+            "%s cannot be locked (%s): two runs in this folder would not be noticed, so take care that there is one.",
+            file.name,
+            error.strerror,
+        )
+        return
+    file.truncate(0)
+    file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: closes the files, as a lock lasts while one process has its file open.
+
+    A child that outlives a killed run would otherwise keep the folder.
+    """
+    while _held:
+        _held.popitem()[1].close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def check_writable(model_dir: Path) -> None:
+    """Checks that `model_dir` can be made and written, without making it.
+
+    Raises:
+      UsageError: it cannot.
+    """
+    folder = model_dir
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UsageError(f"--model_dir={model_dir}: {folder} is a file, not a folder. Choose another folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"--model_dir={model_dir}: {folder} cannot be written. Choose another folder.")

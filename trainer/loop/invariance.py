@@ -1,0 +1,161 @@
+"""Does a task give the same numbers however the data is cut? Tried on its own data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ...data import Input
+from ...data.feeds.feed import Feed
+from ...data.feeds.share import share_of
+from ...metrics.device.accumulator import Accumulator
+from ...metrics.errors import UsageError
+from ...metrics.registry import MetricRegistry
+from ..model.building import build_model
+from ..step.forward_state import ForwardState
+from ..step.replica import carry
+from ..step.replica_step import ReplicaStep
+from ..task import Task
+from .evaluation import Evaluation
+
+REPLICAS = 3
+_HINT = (
+    "it depends on how the batch is cut. Most likely it is a mean of a batch's mean: add the values themselves "
+    "(metrics.add(name, values, weights)), and return one loss an example."
+)
+
+
+class Comparison(NamedTuple):
+    """One number, on one replica and cut over three.
+
+    Attributes:
+      name: "eval/NAME/METRIC", or "gradient/VARIABLE" (the norm).
+      one: on one replica; NaN if there is none.
+      cut: on three replicas, one of them empty; NaN if there is none.
+      same: whether they agree up to rounding.
+      hint: what to do if they do not.
+    """
+
+    name: str
+    one: float
+    cut: float
+    same: bool
+    hint: str
+
+
+class RaggedFeed:
+    """A feed that is cut unfairly: two thirds to the first replica, nothing to the second, the rest to the third."""
+
+    def __init__(self, feed: Feed):
+        self._feed = feed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._feed, name)
+
+    def shard(self, part: Any, n: tf.Tensor, index: tf.Tensor, count: int) -> tuple[Any, tf.Tensor]:
+        """As `Feed.shard`, by the bounds above."""
+        assert count == REPLICAS
+        edges = tf.stack([tf.zeros_like(n), (2 * n + 2) // 3, (2 * n + 2) // 3, n])
+        rows = edges[index + 1] - edges[index]
+        begin = tf.minimum(edges[index], tf.maximum(n, 1) - 1)  # an empty share borrows an example
+        return self._feed.take(part, begin, tf.maximum(rows, 1)), rows
+
+
+def compare(task: Task, weights: keras.Model, train: Input | None, evals: Mapping[str, Input]) -> list[Comparison]:
+    """Runs the whole of each eval dataset, and the gradient of one train batch, on one replica and on three uneven ones.
+
+    Args:
+      task: what is tried.
+      weights: a built model of the task, whose weights are used.
+      train: the train data, or None.
+      evals: name -> eval data.
+
+    Raises:
+      UsageError: there are too few devices, or nothing to compare.
+    """
+    cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if len(cpus) < REPLICAS:
+        raise UsageError(
+            f"Checking needs {REPLICAS} CPU devices, and there are {len(cpus)}: --virtual_cpus={REPLICAS}."
+        )
+    if not evals and train is None:
+        raise UsageError("There is nothing to check: bind Trainer.eval_datasets or Trainer.train_dataset.")
+    one = _Side(task, weights, tf.distribute.OneDeviceStrategy(cpus[0]), lambda feed: feed, train, evals)
+    cut = _Side(task, weights, tf.distribute.MirroredStrategy(cpus[:REPLICAS]), RaggedFeed, train, evals)
+    tolerance = 1e-5 if weights.compute_dtype == "float32" else 2e-2
+    found = _pair(one.metrics(), cut.metrics(), tolerance)
+    if train is not None:
+        gradients = [side.gradients() for side in (one, cut)]
+        for i, variable in enumerate(weights.trainable_variables):
+            if i in gradients[0]:
+                found.append(_gradient(f"gradient/{variable.path}", gradients[0][i], gradients[1][i], tolerance))
+    return found
+
+
+class _Side:
+    """The task under one strategy and one way of cutting."""
+
+    def __init__(self, task, weights, strategy, cutting, train, evals):
+        self._task, self._strategy, self._cutting, self._train, self._evals = task, strategy, cutting, train, evals
+        datasets = [each for each in (train, *evals.values()) if each is not None]
+        self._model = build_model(task, strategy, datasets[0])
+        for mine, given in zip(self._model.variables, weights.variables, strict=True):
+            mine.assign(given.numpy())
+
+    def metrics(self) -> dict[str, float]:
+        feeds = {name: self._cutting(dataset.open_eval()) for name, dataset in self._evals.items()}
+        found = {}
+        for name, summary in Evaluation(self._task, self._model, self._strategy, feeds).run(0).items():
+            for path, value in summary.metrics.items():
+                for place, number in np.ndenumerate(value):
+                    found[f"eval/{name}/{path}" + "".join(f"[{i}]" for i in place)] = float(number)
+        return found
+
+    def gradients(self) -> dict[int, np.ndarray]:
+        """Of the first train batch: position of a variable -> d(mean loss) / d(variable), without dropout."""
+        registry = MetricRegistry(self._task.metrics)
+        step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry))
+        feed, variables = self._cutting(self._train.open_train()), self._model.trainable_variables
+
+        def replica(part, examples):
+            context = tf.distribute.get_replica_context()
+            index = tf.cast(context.replica_id_in_sync_group, tf.int64)
+            batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
+            share = share_of(index, context.num_replicas_in_sync, rows, examples)
+            contribution = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
+            return contribution.gradients, contribution.loss
+
+        @tf.function(autograph=False)
+        def whole():
+            zero, one = tf.constant(0, tf.int64), tf.constant(1, tf.int64)
+            sums = self._strategy.run(carry(replica), args=feed.fetch(feed.plan(zero, one), zero))
+            gradients, loss = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            return {i: gradient / tf.cast(loss.count, gradient.dtype) for i, gradient in gradients.items()}
+
+        return {i: gradient.numpy() for i, gradient in whole().items()}
+
+    def _forward(self, model: keras.Model, batch: Any) -> Any:
+        """The train step; in eval mode, unless the task writes its own, as dropout and BatchNorm see a replica's rows only."""
+        if type(self._task).train_step is not Task.train_step:
+            return self._task.train_step(model, batch)
+        return self._task.loss(model, batch, training=False)
+
+
+def _pair(one: Mapping[str, float], cut: Mapping[str, float], tolerance: float) -> list[Comparison]:
+    found = []
+    for name in sorted(one.keys() | cut.keys()):
+        a, b = one.get(name, float("nan")), cut.get(name, float("nan"))
+        same = (name in one) == (name in cut) and bool(np.isclose(a, b, rtol=tolerance, atol=1e-7, equal_nan=True))
+        found.append(Comparison(name, a, b, same, "" if same else f"{name}: {_HINT}"))
+    return found
+
+
+def _gradient(name: str, one: np.ndarray, cut: np.ndarray, tolerance: float) -> Comparison:
+    """Compared element by element, against the largest; shown as norms."""
+    same = bool(np.abs(one - cut).max(initial=0.0) <= 10 * tolerance * np.abs(one).max(initial=0.0) + 1e-7)
+    norms = float(np.linalg.norm(one)), float(np.linalg.norm(cut))
+    return Comparison(name, *norms, same, "" if same else f"{name}: {_HINT}")

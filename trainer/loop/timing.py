@@ -1,0 +1,119 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from absl import logging
+
+from ...metrics.writers.speed import Stopwatch
+from ..step.batches import Fetched
+
+# The metrics that a run writes of itself; the last one with its evaluations.
+TIMES = frozenset(
+    (
+        "time/step_ms",
+        "time/host_fraction",
+        "time/data_wait_fraction",
+        "time/checkpoint_blocked_s",
+        "time/compile_s",
+        "throughput/examples_per_sec",
+        "time/eval_s",
+    )
+)
+_MUCH_WAITING = 0.2  # of the time of training
+
+
+class Timing:
+    """Splits the time of training into loops, the host between them, data, and pauses.
+
+    A pause is what is no training: compiling, evaluating, saving.
+
+    Args:
+      clock: seconds.
+
+    Attributes:
+      loop_seconds: how long the last loop took.
+      host_seconds: how long the host was busy from the end of the loop before it until its end, while no loop ran.
+    """
+
+    def __init__(self, clock: Callable[[], float]):
+        self._watch = Stopwatch(clock)
+        self._clock = clock
+        self._start = self._loop_end = self._watch.elapsed()
+        self._in_loops = 0.0  # since the last lap
+        self._pauses: dict[str, float] = {}  # likewise: metric -> seconds
+        self._seconds = self._waited = 0.0  # of all laps
+        self._has_warned = False
+        self.loop_seconds = self.host_seconds = 0.0
+
+    @contextlib.contextmanager
+    def loop(self) -> Iterator[None]:
+        """A loop, from its call until its result is known."""
+        begin = self._watch.elapsed()
+        self.host_seconds = begin - self._loop_end
+        self.loop_seconds = 0.0
+        yield
+        self._loop_end = self._watch.elapsed()
+        self.loop_seconds += self._loop_end - begin
+        self._in_loops += self.loop_seconds
+
+    @contextlib.contextmanager
+    def host(self) -> Iterator[None]:
+        """In a loop: what the host does meanwhile. On a CPU, the steps are over when it begins."""
+        begin = self._watch.elapsed()
+        yield
+        seconds = self._watch.elapsed() - begin
+        self.host_seconds += seconds
+        self.loop_seconds -= seconds
+
+    @contextlib.contextmanager
+    def pause(self, metric: str | None = None) -> Iterator[None]:
+        """What is no training; its seconds become a metric of the next summary."""
+        begin = self._clock()
+        with self._watch.paused():
+            yield
+        if metric is not None:
+            self.add(metric, self._clock() - begin)
+
+    def add(self, metric: str, seconds: float) -> None:
+        """Adds seconds to a metric of the next summary."""
+        self._pauses[metric] = self._pauses.get(metric, 0.0) + seconds
+
+    def lap(self, fetched: Fetched, steps_summed: int) -> tuple[float, dict[str, float]]:
+        """Ends the stretch of a summary.
+
+        Args:
+          fetched: what its steps were given, but for those in pauses.
+          steps_summed: how many steps its metrics are sums of: those that were compiled too, and those before a resume.
+
+        Returns:
+          How many seconds so many steps take without the pauses, or, where all were in pauses, with them; and its metrics.
+        """
+        before, self._start = self._start, self._watch.elapsed()
+        seconds, in_loops, pauses = self._start - before, self._in_loops, self._pauses
+        self._in_loops, self._pauses = 0.0, {}
+        if not fetched.steps or not seconds:
+            return seconds + sum(pauses.values()), pauses
+        self._warn_of_waiting(seconds, fetched.waited)
+        return seconds * steps_summed / fetched.steps, {
+            "time/step_ms": 1000 * seconds / fetched.steps,
+            "time/host_fraction": 1 - in_loops / seconds,
+            "time/data_wait_fraction": fetched.waited / seconds,
+            "throughput/examples_per_sec": fetched.examples / seconds,
+            **pauses,
+        }
+
+    def _warn_of_waiting(self, seconds: float, waited: float) -> None:
+        self._seconds += seconds
+        self._waited += waited
+        part = self._waited / self._seconds
+        if part > _MUCH_WAITING and not self._has_warned:
+            self._has_warned = True
+            logging.warning(
+                "%.0f%% of the training time so far went into waiting for data. If the examples fit into memory, "
+                "Input.cache = True reads them once; else make the source or Input.map_fn cheaper. The metric "
+                "time/data_wait_fraction tells how it goes on.",
+                100 * part,
+            )

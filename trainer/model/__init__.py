@@ -1,0 +1,1 @@
+"""What the Trainer does with a Keras model and its optimizer: build, freeze, average, and make exact."""

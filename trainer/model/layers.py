@@ -1,0 +1,58 @@
+"""The layers of a model, and which of them are trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import keras
+
+from ...metrics.errors import UsageError
+
+
+def layers_of(model: keras.Model) -> list[keras.Layer]:
+    """The model's layers and the layers in them, at any depth, each once.
+
+    Keras has public access to the layers of a model, and none to those that a layer of one's own holds.
+    """
+    return model._flatten_layers(include_self=False)
+
+
+def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
+    """Makes every layer untrainable whose path matches one of the regular expressions.
+
+    A pattern matches from the start of the path or of the name of a layer, and freezes the layers inside it too. As
+    in Keras, a frozen BatchNormalization uses its moving statistics, and does not update them.
+
+    Raises:
+      UsageError: a pattern matches no layer, or nothing is left to train.
+    """
+    layers = layers_of(model)
+    for pattern in patterns:
+        matching = [layer for layer in layers if any(re.match(pattern, name) for name in _names(layer))]
+        if not matching:
+            known = ", ".join(_names(layer)[-1] for layer in layers)
+            raise UsageError(f"Trainer.freeze: {pattern!r} matches no layer: there are {known}.")
+        for layer in matching:
+            layer.trainable = False
+    if patterns and not model.trainable_variables:
+        raise UsageError(f"Trainer.freeze = {list(patterns)!r} leaves no variable to train: freeze fewer layers.")
+
+
+def refuse_stateful(model: keras.Model, replicas: int) -> None:
+    """Refuses recurrent layers that carry the state of each example from batch to batch, on several replicas.
+
+    Raises:
+      UsageError: there is one.
+    """
+    stateful = [layer.name for layer in layers_of(model) if getattr(layer, "stateful", False)]
+    if stateful and replicas > 1:
+        raise UsageError(
+            f"{stateful[0]} has stateful=True: its state is of the examples of one batch, in their places, which {replicas} "
+            "replicas do not keep. Train it with @one_device(), or give the state as an input."
+        )
+
+
+def _names(layer: keras.Layer) -> list[str]:
+    """Its name, and its path unless it has none, as an input layer."""
+    return [layer.name] if layer.path is None else [layer.name, layer.path]

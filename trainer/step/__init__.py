@@ -1,0 +1,1 @@
+"""The compiled graph: the train and eval loops, and what one replica does in a step."""

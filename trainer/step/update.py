@@ -1,0 +1,98 @@
+"""From the reduced sums to the new weights: divide, check, clip, apply."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from ...metrics.errors import UsageError
+from ...metrics.tally import Tally
+from ..model.optimizers import all_of_keras
+
+
+class Update:
+    """Applies the sum of all replicas' gradients once, outside of any replica.
+
+    What is set on the optimizer (clipping, accumulation, averages, loss scaling) acts on the reduced gradient, and so
+    means the same on any number of replicas; inside a replica Keras would clip before it reduces.
+
+    Args:
+      optimizer: built on the model's trainable variables.
+      model: what is trained.
+      clip_global_norm: the largest global norm of the gradient; None does not clip.
+      in_xla_loop: whether it is a part of a loop that XLA compiles.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        model: keras.Model,
+        clip_global_norm: float | None,
+        in_xla_loop: bool = False,
+    ):
+        # Only of Keras's own optimizers it is known that all they assign is in `variables`.
+        chooses = in_xla_loop and all_of_keras(optimizer)
+        self._apply_if = self._apply_and_choose if chooses else self._apply_on_condition
+        self._optimizer = optimizer
+        self._variables = model.trainable_variables
+        self._clip_global_norm = clip_global_norm
+
+    def apply(self, gradients: dict[int, tf.Tensor], loss: Tally) -> tf.Tensor:
+        """Updates the weights, unless the loss or the gradient is not finite.
+
+        Args:
+          gradients: position of a variable -> d(sum of all losses) / d(variable).
+          loss: the sum of all losses, and their global count.
+
+        Returns:
+          A bool: whether all was finite. If not, nothing has changed.
+        """
+        if not gradients:
+            names = ", ".join(variable.path for variable in self._variables) or "(the model has none)"
+            raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
+        if len(gradients) < len(self._variables):
+            untouched = [v.path for i, v in enumerate(self._variables) if i not in gradients]
+            logging.warning("The task's loss does not depend on %s: they stay as they are.", ", ".join(untouched))
+        count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
+        mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
+        finite = self._finite(mean, loss)
+        self._apply_if(finite, dict(zip(gradients, mean, strict=True)))
+        return finite
+
+    def _apply_on_condition(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+        tf.cond(finite, lambda: self._step(by_position), lambda: None)
+
+    def _apply_and_choose(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+        """Of what the optimizer assigns, takes the old where it is not finite: XLA copies what goes through a condition."""
+        variables = [*self._variables, *self._optimizer.variables]
+        before = [tf.convert_to_tensor(variable) for variable in variables]
+        self._step(by_position)
+        for variable, old in zip(variables, before, strict=True):
+            variable.assign(tf.where(finite, variable, old))
+
+    def _step(self, by_position: dict[int, tf.Tensor]) -> None:
+        gradients = list(by_position.values())
+        if self._clip_global_norm is not None:
+            # The gradients still carry the loss scale, which the optimizer takes off later.
+            limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
+            gradients, _ = tf.clip_by_global_norm(gradients, limit)
+        if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # which wants a gradient, or None, for each
+            by_position = dict.fromkeys(range(len(self._variables))) | dict(zip(by_position, gradients, strict=True))
+            gradients = list(by_position.values())
+        try:
+            self._optimizer.apply(gradients, [self._variables[position] for position in by_position])
+        except ValueError as error:
+            if "No gradients provided" not in str(error):
+                raise
+            raise UsageError(
+                "Trainer.optimizer: the task's loss depends on no variable of one of MultiOptimizer's groups: leave that "
+                "group out, or freeze its layers."
+            ) from error
+
+    def _finite(self, gradients: list[tf.Tensor], loss: Tally) -> tf.Tensor:
+        checks = [tf.math.is_finite(loss.value)]
+        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
+            checks += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+        return tf.reduce_all(tf.stack(checks))
