@@ -323,7 +323,7 @@ def _locked(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
 
     try:
         with folders.first_write(model_dir):
-            stack.enter_context(lock.held(model_dir))
+            stack.enter_context(lock.locked(model_dir))
     except UsageError as error:
         return str(error)
     return None
@@ -343,7 +343,7 @@ def _recorded(config: configs.Config, model_dir: Path, trainer) -> Iterator[None
     folder = RunFolder(model_dir, config)
     with contextlib.ExitStack() as stack:
         with folders.first_write(model_dir):
-            stack.enter_context(lock.held(model_dir))
+            stack.enter_context(lock.locked(model_dir))
             changes = folder.changes()
             folder.begin()
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..distribution.workers import is_multi_worker
+from .workers import is_multi_worker
 
 
 def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any:
