@@ -1,4 +1,4 @@
-"""One worker is its own chief. What several tell each other is in test_invariance_matrix.py and tests/e2e/test_workers.py."""
+"""One worker is its own chief. What several tell each other is in tests/e2e/test_invariance_matrix.py and tests/e2e/test_workers.py."""
 
 import pytest
 from tallyloop.trainer.distribution import workers
