@@ -66,9 +66,9 @@ def count(size: str, metrics: int, strategy: tf.distribute.Strategy) -> dict[str
     """Of a step, and of a summary."""
     trainer = scaled.trainer(scaled.SIZES[size], metrics, strategy)
     trainer.prepare(evaluate=False)
-    training = trainer._training  # the graphs are nobody's business but ours
+    training = trainer._session  # the graphs are nobody's business but ours
     step = training.loop.graph
-    summary = training._accumulator._drain.get_concrete_function().graph
+    summary = training._sums.accumulator._drain.get_concrete_function().graph
     return {
         "size": size,
         "metrics": metrics,

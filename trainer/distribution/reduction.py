@@ -1,4 +1,4 @@
-"""Adding up what the replicas have."""
+"""Sums over replicas and workers, in a graph."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .workers import is_multi_worker
 
 
 def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any:
-    """Returns the sums over all replicas of all workers, on this worker. For the cross-replica context.
+    """Return the sums over all replicas of all workers, on this worker. Call it in the cross-replica context.
 
-    Between workers, tensors of one type travel as one vector: a message costs more than the few numbers in it.
+    Between workers, tensors of one dtype travel as one vector: a message costs more than the few numbers in it.
 
     Args:
       strategy: the replicas.
@@ -33,7 +33,7 @@ def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any
 
 
 def _packed(nest: Any) -> list[tf.Tensor]:
-    """One vector a dtype."""
+    """Return one vector per dtype."""
     tensors = [tf.cast(tensor, _sent_as(tensor.dtype)) for tensor in tf.nest.flatten(nest)]
     return [tf.concat([tf.reshape(tensors[i], [-1]) for i in places], 0) for places in _by_dtype(tensors)]
 
@@ -47,12 +47,12 @@ def _unpacked(vectors: list[tf.Tensor], like: list[tf.Tensor]) -> list[tf.Tensor
 
 
 def _by_dtype(tensors: list[tf.Tensor]) -> list[list[int]]:
-    """The places of the tensors that are sent as each dtype."""
+    """Return the positions of the tensors that are sent as each dtype."""
     names = [_sent_as(tensor.dtype).name for tensor in tensors]
     places = sorted(range(len(tensors)), key=lambda i: (names[i], i))
     return [list(group) for _, group in itertools.groupby(places, key=lambda i: names[i])]
 
 
 def _sent_as(dtype: tf.DType) -> tf.DType:
-    """TensorFlow 2.21 has no collective of bfloat16 on CPUs; the sum is the better for it."""
+    """Return float32 for bfloat16, which has no CPU collective in TensorFlow 2.21; the sum gains precision."""
     return tf.float32 if dtype == tf.bfloat16 else dtype

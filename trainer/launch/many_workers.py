@@ -10,7 +10,7 @@ from ...metrics.errors import UsageError
 from .. import config as configs
 from ..config.values import Ref
 from ..distribution import environment
-from ..distribution.membership import Place
+from ..distribution.membership import Membership
 from . import flags, member
 
 _TRAINER, _FACTORY = "tallyloop.Trainer", "tallyloop.multi_worker_mirrored"
@@ -64,7 +64,7 @@ def _several() -> str | None:
     if flags.FLAGS.mode not in flags.TRAINING_MODES or flags.FLAGS.dry_run:
         return None
     try:
-        place: Place = environment.place(os.environ)
+        membership: Membership = environment.membership(os.environ)
     except UsageError:
         return None
-    return f"{place.source} with {len(place.addresses)} workers" if len(place.addresses) > 1 else None
+    return f"{membership.source} with {len(membership.addresses)} workers" if len(membership.addresses) > 1 else None

@@ -58,7 +58,7 @@ class ReplicaStep:
 
     def evaluate(self, batch: Any, share: Share) -> tf.Tensor:
         """Return the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
-        with working_on(share), ForwardState().dropped(share, self._model):
+        with working_on(share), ForwardState().discarded(share, self._model):
             return self._run(batch, share.rows > 0)[1]
 
     def differentiate(
@@ -79,11 +79,11 @@ class ReplicaStep:
           forward_state: captures what the forward pass would assign.
         """
         with working_on(share):
-            with tf.GradientTape() as tape, forward_state.taken(share, self._model) as taking:
+            with tf.GradientTape() as tape, forward_state.captured(share, self._model) as capture:
                 loss, packed = self._run(batch, share.rows > 0)
                 objective, unscale = _objective(loss.value, share, scale)
-                state = taking.contribution()
-            with forward_state.dropped(share, self._model):  # a rematerialized layer runs again, with the same seeds
+                state = capture.contribution()
+            with forward_state.discarded(share, self._model):  # a rematerialized layer runs again, with the same seeds
                 gradients = tape.gradient(objective, variables)
         found = {i: g for i, g in enumerate(gradients) if g is not None}
         return Contribution({i: _dense(unscale(g), variables[i]) for i, g in found.items()}, loss, packed, state)

@@ -373,17 +373,17 @@ class TestLock:
 import time
 from pathlib import Path
 from tallyloop.trainer.loop import folder_lock as lock
-with lock.held(Path({str(tmp_path)!r})):
+with lock.locked(Path({str(tmp_path)!r})):
     print("held", flush=True)
     time.sleep(60)
 """
         other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert other.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match=rf"in use by another run \(pid {other.pid} on {os.uname().nodename}\)"):
-            lock.held(tmp_path).__enter__()
+            lock.locked(tmp_path).__enter__()
         other.kill()
         other.communicate()
-        with lock.held(tmp_path), lock.held(tmp_path):
+        with lock.locked(tmp_path), lock.locked(tmp_path):
             pass
 
 

@@ -14,14 +14,14 @@ FORKS = """
 import os, sys, time
 from pathlib import Path
 from tallyloop.trainer.loop import folder_lock as lock
-with lock.held(Path(sys.argv[1])):
+with lock.locked(Path(sys.argv[1])):
     assert lock.is_held(Path(sys.argv[1]))
     if os.fork():
         time.sleep(60)
     else:
         assert not lock.is_held(Path(sys.argv[1]))
         try:
-            lock.held(Path(sys.argv[1])).__enter__()
+            lock.locked(Path(sys.argv[1])).__enter__()
         except Exception as error:
             print(os.getpid(), type(error).__name__, flush=True)
         time.sleep(30)
@@ -35,11 +35,11 @@ def test_an_orphaned_child_does_not_keep_the_folder_of_a_killed_run(tmp_path):
     try:
         assert refused == "UsageError"  # while the run lives, its child is refused like any other
         with pytest.raises(UsageError, match=f"in use by another run .pid {parent.pid} "):
-            lock.held(tmp_path).__enter__()
+            lock.locked(tmp_path).__enter__()
         parent.kill()
         parent.wait()
         os.kill(int(child), 0)  # it is still there
-        with lock.held(tmp_path):
+        with lock.locked(tmp_path):
             pass
     finally:
         parent.kill()
@@ -53,7 +53,7 @@ def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog,
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with lock.held(tmp_path):
+    with lock.locked(tmp_path):
         assert lock.is_held(tmp_path)
     assert not lock.is_held(tmp_path)
     assert f"{tmp_path / 'run.lock'} cannot be locked ({os.strerror(number)})" in caplog.text

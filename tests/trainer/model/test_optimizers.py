@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import UsageError
-from tallyloop.trainer.model.optimizers import adopt
+from tallyloop.trainer.model.optimizers import build_optimizer
 
 SGD = functools.partial(keras.optimizers.SGD, 0.02, momentum=0.9)
 OPTIONS = {
@@ -96,10 +96,10 @@ def test_adopting_keeps_the_identity(mirrored_on):
     with strategy.scope():
         variables = [keras.Variable([1.0, 2.0], name="v")]
     optimizer = SGD()
-    assert adopt(optimizer, strategy, variables) is optimizer
+    assert build_optimizer(optimizer, strategy, variables) is optimizer
     inner = SGD()
     outer = keras.optimizers.LossScaleOptimizer(inner)
-    assert adopt(lambda: outer, strategy, variables) is outer
+    assert build_optimizer(lambda: outer, strategy, variables) is outer
     assert outer.inner_optimizer is inner
     assert inner.built
 
@@ -108,14 +108,14 @@ def test_adopting_keeps_the_identity(mirrored_on):
 def test_what_is_no_optimizer_is_refused(mirrored_on, given):
     variables = [keras.Variable([1.0])]
     if given in (SGD, keras.optimizers.SGD):  # these make one
-        assert adopt(given, tf.distribute.get_strategy(), variables).built
+        assert build_optimizer(given, tf.distribute.get_strategy(), variables).built
     else:
         with pytest.raises(UsageError, match=r"Trainer.optimizer: wanted a Keras optimizer"):
-            adopt(given, tf.distribute.get_strategy(), variables)
+            build_optimizer(given, tf.distribute.get_strategy(), variables)
 
 
 def test_an_optimizer_of_other_variables_is_refused():
     optimizer = SGD()
     optimizer.build([keras.Variable([1.0])])
     with pytest.raises(UsageError, match="built on variables already; give a new, unbuilt one"):
-        adopt(optimizer, tf.distribute.get_strategy(), [keras.Variable([2.0])])
+        build_optimizer(optimizer, tf.distribute.get_strategy(), [keras.Variable([2.0])])

@@ -137,7 +137,7 @@ def test_xla_trains_the_same(make_trainer, weights_of, rows):
 
 def compiled_loops(trainer):
     """How many functions that XLA compiles have a loop in them."""
-    functions = trainer._training.loop.graph.as_graph_def().library.function
+    functions = trainer._session.loop.graph.as_graph_def().library.function
     compiled = [each for each in functions if each.attr["_XlaMustCompile"].b]
     return sum(any(node.op in ("While", "StatelessWhile") for node in each.node_def) for each in compiled)
 
@@ -226,7 +226,7 @@ class Wrapped(keras.optimizers.Optimizer):
 
 def conditions(trainer):
     """How many functions of the loop have a condition."""
-    functions = trainer._training.loop.graph.as_graph_def().library.function
+    functions = trainer._session.loop.graph.as_graph_def().library.function
     return sum(any(node.op in ("If", "StatelessIf") for node in each.node_def) for each in functions)
 
 
@@ -242,7 +242,7 @@ def test_nor_of_an_optimizer_whose_state_nobody_knows(make_trainer, rows, weight
 
     expected, found = trained(False), trained(True)
     np.testing.assert_allclose(weights_of(found), weights_of(expected), atol=1e-5, rtol=0)
-    assert found._training._optimizer.inside.iterations.numpy() == 5
+    assert found._session._optimizer.inside.iterations.numpy() == 5
     assert conditions(found) == 1  # which XLA pays for: the next one does not
     assert conditions(trained(True, keras.optimizers.Adam)) == 0
 
