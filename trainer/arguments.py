@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +12,7 @@ import tensorflow as tf
 from ..data import Input
 from ..metrics.errors import UsageError
 from .distribution.strategies import one_device
+from .settings import OnNonFinite
 from .task import Task
 
 # What cannot keep the promise that the result does not depend on the devices.
@@ -62,7 +62,7 @@ def keep_every(value: Any, checkpoint_interval: int) -> int | None:
 
 def positive_or_none(name: str, value: Any) -> float | None:
     """Return `value` if it is None or a number > 0."""
-    if value is None or (isinstance(value, numbers.Real) and not isinstance(value, bool) and value > 0):
+    if value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool) and value > 0):
         return value if value is None else float(value)
     raise UsageError(f"Trainer.{name} = {value!r}: expected a number greater than 0, or None.")
 
@@ -94,6 +94,16 @@ def as_input(name: str, dataset: Any) -> Input:
     raise UsageError(f"Trainer.{name} = {dataset!r}: expected an Input, such as @train/Input() (mind the parentheses).")
 
 
+T = TypeVar("T")
+
+
+def needed_to_train(name: str, value: T | None) -> T:
+    """Return `value` if something is bound to it."""
+    if value is None:
+        raise UsageError(f"Trainer.{name} is needed to train, and nothing is bound to it.")
+    return value
+
+
 def enough_examples(where: str, dataset: Input, replicas: int) -> None:
     """Check that a full batch has an example for each replica."""
     size = dataset.global_batch_size
@@ -113,7 +123,7 @@ def as_inputs(datasets: Any) -> dict[str, Input]:
     return {_dataset_name(name): as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
 
 
-def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, str | None]:
+def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, Literal["max", "min"] | None]:
     """Return the metric and the mode of the best checkpoint; both or none."""
     if metric is None and mode is None:
         return None, None
@@ -131,7 +141,7 @@ def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | N
     return metric, mode
 
 
-def on_nonfinite(value: Any, model_dir: Any) -> str:
+def on_nonfinite(value: Any, model_dir: Any) -> OnNonFinite:
     """Return what to do at a step that isn't finite."""
     if value not in ("halt", "skip", "rollback"):
         raise UsageError(f"Trainer.on_nonfinite = {value!r}: expected 'halt', 'skip' or 'rollback'.")

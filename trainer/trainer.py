@@ -234,9 +234,11 @@ class Trainer:
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
         """Write the model with `Task.export`; returns the folder, `model_dir/export` by default."""
-        if folder is None and self._model_dir is None:
-            raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
-        target = Path(folder) if folder is not None else self._model_dir / "export"
+        if folder is None:
+            if self._model_dir is None:
+                raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
+            folder = self._model_dir / "export"
+        target = Path(folder)
         with self._weights.of(checkpoint), self._averaged.in_use():
             if workers.is_chief(self.strategy):
                 target.mkdir(parents=True, exist_ok=True)
@@ -296,17 +298,16 @@ class Trainer:
 
     @cached_property
     def _session(self) -> TrainSession:
-        for name, value in (("train_dataset", self._train_dataset), ("optimizer", self._optimizer)):
-            if value is None:
-                raise UsageError(f"Trainer.{name} is needed to train, and nothing is bound to it.")
-        arguments.enough_examples("Trainer.train_dataset", self._train_dataset, self.strategy.num_replicas_in_sync)
-        self._check_data("Trainer.train_dataset", self._train_dataset)
+        dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
+        arguments.needed_to_train("optimizer", self._optimizer)
+        arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
+        self._check_data("Trainer.train_dataset", dataset)
         return TrainSession(
             task=self._task,
             model=self.model,
             optimizer=self._built_optimizer,
             strategy=self.strategy,
-            dataset=self._train_dataset,
+            dataset=dataset,
             progress=self._progress,
             settings=self._settings,
             longest_loop=self._loop_length.longest,
@@ -361,7 +362,7 @@ class Trainer:
     @contextlib.contextmanager
     def _loop(self, evaluation: Evaluation | None, chief: bool) -> Iterator[HostLoop]:
         stream = sys.stdout if chief else NullStream()
-        console = ConsoleWriter(stream, self.train_steps, self._train_dataset.global_batch_size)
+        console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         with contextlib.closing(console), self._writer(chief) as writer:
             yield HostLoop(

@@ -115,14 +115,14 @@ class CheckpointFolder:
     def _recover_move(self, step: int) -> None:
         """Finish a move if all files are intact, wherever they are."""
         made = self.scratch() / self.prefix(step).name
+        candidates = [(e, _with_ending(prefix, e)) for prefix in (self.prefix(step), made) for e in _IN_ORDER]
         places = {
-            e: next(filter(Path.exists, (_with_ending(p, e) for p in (made, self.prefix(step)))), None)
-            for e in _IN_ORDER
-        }
+            ending: path for ending, path in candidates if path.exists()
+        }  # those being moved come last, and count
         try:
             expected = json.loads(places[_SUMS].read_bytes())
             whole = all(_checksum(places[ending]) == expected[ending] for ending in (_DATA, _INDEX))
-        except (AttributeError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return  # it was incomplete
         if whole:
             self._move(step)

@@ -163,7 +163,7 @@ def _present(root: Any) -> Shapes:
 
     def visit(node, place):
         if isinstance(node, keras.Variable | tf.Variable):
-            found[place] = getattr(node, "path", node.name), tuple(node.shape), ""
+            found[place] = str(getattr(node, "path", node.name)), tuple(map(int, node.shape)), ""
         return view.children(node).items()
 
     _walk(root, visit, id)

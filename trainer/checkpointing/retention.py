@@ -29,9 +29,9 @@ class Best:
     def __init__(self, metric: str | None, mode: Literal["max", "min"] | None):
         self._metric = metric
         self._mode = mode
-        self._value = tf.Variable(math.nan, trainable=False, dtype=tf.float64, name="best_value")
-        self._step = tf.Variable(-1, trainable=False, dtype=tf.int64, name="best_step")
-        self._kind = tf.Variable(self._fingerprint(), trainable=False, dtype=tf.int64, name="best_kind")
+        self._value = tf.Variable(tf.constant(math.nan, tf.float64), trainable=False, name="best_value")
+        self._step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="best_step")
+        self._kind = tf.Variable(tf.constant(self._fingerprint(), tf.int64), trainable=False, name="best_kind")
 
     def state(self) -> tf.train.Checkpoint:
         """The best so far, whether or not there is a metric: one may be bound later."""
@@ -96,7 +96,7 @@ class Best:
         return zlib.crc32(repr((self._metric, self._mode)).encode())
 
     def _value_in(self, evaluated: Mapping[str, Mapping[str, Any]]) -> float | None:
-        value = self._by_name(evaluated).get(self._metric)
+        value = self._by_name(evaluated).get(self._metric or "")
         if value is not None and getattr(value, "ndim", 0):
             raise UsageError(f"Trainer.best_metric = {self._metric!r} is an array: expected a single number.")
         return None if value is None else float(value)

@@ -16,12 +16,15 @@ class Part(Protocol):
 
     def state(self) -> Mapping[str, Trackable]:
         """Return name -> what to save. Called once everything has been traced; the names are those in the files."""
+        ...
 
     def before_save(self) -> None:
         """Copy to `state` whatever lives elsewhere. Called on every worker, before a checkpoint."""
+        ...
 
     def after_restore(self) -> None:
         """Continue from what `state` holds now. Called on every worker, after a restore."""
+        ...
 
 
 class RunState:

@@ -42,4 +42,4 @@ class _AllDevices(CollectiveAllReduceExtended):
 
 def tensorflow_is_in_use() -> bool:
     """Return whether TensorFlow has run an op or listed its devices, after which no worker can join a cluster."""
-    return context.context()._initialized
+    return context.context()._initialized  # pyright: ignore[reportOptionalMemberAccess] (it is never None)

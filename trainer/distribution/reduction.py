@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import tensorflow as tf
@@ -41,7 +40,7 @@ def _packed(nest: Any) -> list[tf.Tensor]:
 def _unpacked(vectors: list[tf.Tensor], like: list[tf.Tensor]) -> list[tf.Tensor]:
     found = {}
     for vector, places in zip(vectors, _by_dtype(like), strict=True):
-        pieces = tf.split(vector, [math.prod(like[i].shape) for i in places])
+        pieces = tf.split(vector, [like[i].shape.num_elements() for i in places])
         found |= {i: tf.cast(tf.reshape(p, like[i].shape), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
     return [found[i] for i in range(len(like))]
 

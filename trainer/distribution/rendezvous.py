@@ -110,8 +110,8 @@ def _reached(address: tuple[str, int]) -> bool:
 def _gave_up(membership: Membership, missing: Sequence[int], timeout: float) -> str:
     return (
         f"Gave up after {timeout:.0f} s (multi_worker_mirrored.start_timeout, --start_timeout), still waiting for "
-        f"{_named(membership, missing)}. Are they started, and are the addresses in {membership.source} correct and reachable from "
-        f"this machine, worker {membership.index}?"
+        f"{_named(membership, missing)}. Are they started, and are the addresses in {membership.source} correct and "
+        f"reachable from this machine, worker {membership.index}?"
     )
 
 

@@ -63,8 +63,9 @@ def hosts(text: str) -> list[str]:
 
 def counts(text: str) -> list[int]:
     """Expand tasks per node: "3(x2),1" is 3, 3, 1."""
-    found = [re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part) for part in text.split(",")]
-    if not all(found):
+    parts = text.split(",")
+    found = [match for part in parts if (match := re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part))]
+    if len(found) < len(parts):
         raise ValueError(text)
     return [int(match[1]) for match in found for _ in range(int(match[2] or 1))]
 
@@ -83,7 +84,7 @@ def _range(text: str) -> Iterator[str]:
             yield str(number).zfill(len(first))
 
 
-def _number(environment: Mapping[str, str], name: str, default: str | None = None) -> int:
+def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
     text = environment.get(name, default)
     if not text.isdigit():
         raise UsageError(f"{name}={text}: expected a whole number.")

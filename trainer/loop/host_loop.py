@@ -145,7 +145,7 @@ class HostLoop:
         due, self._rolled_back = schedule.saves(step) or self._rolled_back, False
         if self._evaluation is not None and schedule.evaluates(step):
             with self._saved_if_it_fails(due):
-                due |= self._evaluate()
+                due |= self._evaluate(self._evaluation)
         asked = preemption.requested(), self._writer.failing(), self._longer, self._shorter
         stops, fails, *change = self._agree(*asked)
         self._loop_length.change(*change)
@@ -174,12 +174,12 @@ class HostLoop:
         self._writer.settle()
         self._agree(False)
 
-    def _evaluate(self) -> bool:
+    def _evaluate(self, evaluation: Evaluation) -> bool:
         """Evaluate, unless asked to stop; returns whether this is the best so far."""
         self._summaries.settle()
         try:
             with self._console.paused(), self._timing.pause():
-                summaries = self._evaluation.run(
+                summaries = evaluation.run(
                     self._step,
                     stop=lambda: self._agree(preemption.requested())[0],
                     steps_per_call=self._loop_length.steps,

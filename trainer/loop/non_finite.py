@@ -47,7 +47,7 @@ class Rollbacks:
             raise non_finite_error(session, what, self._settings)
         progress.rollbacks += 1
         step = self._agreed_target(session, what)
-        session.roll_back(str(self._folder.prefix(step)))
+        session.roll_back(str(self._checkpoints.prefix(step)))
         self._since = progress.step
         logging.warning("%s Rolled back to the weights of step %d; that batch is skipped.", what, step)
 
@@ -61,6 +61,11 @@ class Rollbacks:
         if self._since is not None and step // every > self._since // every:
             self._since, session.progress.rollbacks = None, 0
 
+    @property
+    def _checkpoints(self) -> CheckpointFolder:
+        assert self._folder is not None, "rollbacks need a model_dir, which the Trainer checks"
+        return self._folder
+
     def _agreed_target(self, session: TrainSession, what: str) -> int:
         mine = self._target(session, what) if workers.is_chief(self._strategy) else None
         return int(workers.from_chief(self._strategy, mine))
@@ -68,7 +73,8 @@ class Rollbacks:
     def _target(self, session: TrainSession, what: str) -> str:
         """Return the last checkpoint that was due or, if that is damaged, the newest undamaged one before it."""
         due = session.progress.last_due_checkpoint
-        step = newest_usable(self._folder, [step for step in self._folder.steps() if step <= due], check_intact)
+        folder = self._checkpoints
+        step = newest_usable(folder, [step for step in folder.steps() if step <= due], check_intact)
         if step is None:
             raise non_finite_error(session, f"{what} There is no checkpoint to go back to.", self._settings)
         return str(step)

@@ -129,7 +129,7 @@ class NullWriter(contextlib.AbstractContextManager):
         """Do nothing."""
 
 
-class NullStream(io.TextIOBase):
+class NullStream(io.StringIO):
     """A stream that drops what is written to it: the console of the workers that aren't the chief."""
 
     def write(self, text: str) -> int:

@@ -74,8 +74,8 @@ class LoopLength:
 
     def __init__(self, steps_per_loop: int | Literal["auto"], longest: int):
         self._adapts = steps_per_loop == "auto"
-        self.longest = min(longest, _MOST_STEPS if self._adapts else steps_per_loop)
-        self.steps = 1 if self._adapts else self.longest
+        self.longest: int = min(longest, _MOST_STEPS if steps_per_loop == "auto" else steps_per_loop)
+        self.steps: int = 1 if self._adapts else self.longest
 
     def wishes(self, steps: int, loop_seconds: float, host_seconds: float) -> tuple[bool, bool]:
         """After a loop, return whether the next one should be longer, and whether it should be shorter.

@@ -60,6 +60,7 @@ class TrainSession:
         self.registry = MetricRegistry(task.metrics, TIMES)
         self.progress = progress
         self.strategy = strategy
+        self.global_batch_size = dataset.global_batch_size
         feed = dataset.open_train()
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed = whole or feed
@@ -153,7 +154,7 @@ class MetricSums:
     def __init__(self, accumulator: Accumulator, progress: Progress):
         self.accumulator = accumulator
         self._progress = progress
-        self._start = tf.Variable(0, trainable=False, dtype=tf.int64, name="summed_from")
+        self._start = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="summed_from")
 
     @property
     def steps(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -61,17 +61,17 @@ class _Moments:
         active = tf.ones([], inputs.dtype) if working is None else tf.cast(working.rows > 0, inputs.dtype)
         if mask is None:
             return active
-        return active * tf.cast(mask, inputs.dtype)[..., tf.newaxis]
+        return active * tf.expand_dims(tf.cast(mask, inputs.dtype), -1)
 
     def _sum(self, weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         return _over_replicas(tf.reduce_sum(tf.where(weights > 0, values, 0.0), self._axes))
 
-    def _shape(self, inputs: tf.Tensor) -> list[int]:
+    def _shape(self, inputs: tf.Tensor) -> list[int | None]:
         return [1 if axis in self._axes else size for axis, size in enumerate(inputs.shape)]
 
 
 @tf.custom_gradient
-def _over_replicas(value: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+def _over_replicas(value: tf.Tensor) -> Any:  # the decorator makes it a function that returns the first of the pair
     """Return the sum over all replicas, in each of them; its gradient is the sum of all their gradients."""
     return _summed(value), _summed
 

@@ -96,7 +96,7 @@ class LearningRates:
     def __init__(self, optimizer: keras.optimizers.Optimizer):
         self._optimizer = optimizer
         self._configured = constant_rates(optimizer)
-        self._stored = tf.Variable(self._configured, trainable=False, dtype=tf.float64)
+        self._stored = tf.Variable(tf.constant(self._configured, tf.float64), trainable=False)
 
     def state(self) -> dict[str, tf.Variable]:
         """The rates in the config."""

@@ -114,7 +114,7 @@ class Fetching:
 
     def count(self, done: tf.Tensor, fetched: tf.Tensor, totals: Totals) -> None:
         """Add a finished loop: the steps done, the batches fetched (one more if the last step was undone), the totals."""
-        examples = totals.examples or [fetched * self._feed.full_batch]
+        examples = totals.examples or [fetched * (self._feed.full_batch or 0)]
         found = [done, *examples, *(totals.waited or [tf.zeros([], tf.float64)])]
         self._totals.assign_add(tf.stack([tf.cast(each, tf.float64) for each in found]))
 
@@ -181,7 +181,7 @@ class SkippedExamples:
     def __init__(self, feed: Feed):
         self._feed = feed
         self._counts = False  # known once a step has been traced
-        self._count = tf.Variable(0, trainable=False, dtype=tf.int64, name="skipped_examples")
+        self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="skipped_examples")
 
     def add(self, part: Any) -> None:
         """Count the examples skipped with a fetched batch; in the graph, once per batch."""

@@ -24,7 +24,7 @@ class GradientSums:
     def __init__(self, strategy: tf.distribute.Strategy, steps_per_update: int):
         self._strategy = strategy
         self._steps_per_update = steps_per_update
-        self._sums: list[PerReplica] | None = None
+        self._sums: list[PerReplica] = []  # made when a step is traced
 
     def add_and_maybe(
         self, step: tf.Tensor, gradients: Any, loss: Any, apply: Callable[[Any, Any], tf.Tensor]
@@ -44,27 +44,25 @@ class GradientSums:
         if self._steps_per_update == 1:
             return apply(*sum_over_replicas(self._strategy, sums)), tf.constant(True)
         self._add(sums)
-        due = (step + 1) % self._steps_per_update == 0
+        due = tf.math.floormod(step + 1, self._steps_per_update) == 0
         return tf.cond(due, lambda: apply(*self._take_all(sums)), lambda: tf.constant(True)), due
 
     def state(self) -> dict[str, Any]:
         """The sums of an incomplete update; known once a step has been traced."""
-        return {
-            "gradient_sums": tf.train.Checkpoint(**{str(i): total.rows for i, total in enumerate(self._sums or [])})
-        }
+        return {"gradient_sums": tf.train.Checkpoint(**{str(i): total.rows for i, total in enumerate(self._sums)})}
 
     def before_save(self) -> None:
         """Copy the replicas' sums to where `state` has them."""
-        for total in self._sums or []:
+        for total in self._sums:
             total.before_save()
 
     def after_restore(self) -> None:
         """Copy the restored sums to the replicas."""
-        for total in self._sums or []:
+        for total in self._sums:
             total.after_restore()
 
     def _add(self, sums: Any) -> None:
-        if self._sums is None:
+        if not self._sums:
             local = [self._strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(sums)]
             self._sums = outside_trace(lambda: [self._zeros(value.shape, value.dtype) for value in local])
 

@@ -15,7 +15,7 @@ class Skips:
     def __init__(self, allowed: int):
         self.allowed = allowed
         self._in_a_row, self._since_summary, self._last = (
-            tf.Variable(start, trainable=False, dtype=tf.int64, name=name)
+            tf.Variable(tf.constant(start, tf.int64), trainable=False, name=name)
             for name, start in (("skips_in_a_row", 0), ("skips_since_summary", 0), ("last_skip", -1))
         )
 
@@ -29,7 +29,7 @@ class Skips:
         """
         if not self.allowed:  # the first ends the run
             return finite
-        skipped = tf.cast(updates & ~finite, tf.int64)
+        skipped = tf.cast(updates & tf.logical_not(finite), tf.int64)
         in_a_row = self._in_a_row.read_value()
         in_a_row = tf.where(updates & finite, tf.zeros_like(in_a_row), in_a_row + skipped)
         self._in_a_row.assign(in_a_row)

@@ -148,7 +148,7 @@ class TrainLoop:
         begin, num_steps = tf.unstack(bounds)
         done, goes_on, totals = self._steps(plan, begin, self._step.read_value(), num_steps)
         self._step.assign_add(done)
-        self.fetching.count(done, done + tf.cast(~goes_on, tf.int64), totals)
+        self.fetching.count(done, done + tf.cast(tf.logical_not(goes_on), tf.int64), totals)
         return goes_on
 
     def _all_steps(

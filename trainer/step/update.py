@@ -86,13 +86,13 @@ class Update:
 
     def _step(self, by_position: dict[int, tf.Tensor]) -> None:
         gradients = self._clipped(list(by_position.values()))
-        if isinstance(
-            self._optimizer, keras.optimizers.MultiOptimizer
-        ):  # it takes a gradient, or None, for each variable
-            by_position = dict.fromkeys(range(len(self.variables))) | dict(zip(by_position, gradients, strict=True))
-            gradients = list(by_position.values())
+        positions = list(by_position)
+        if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
+            found = dict(zip(positions, gradients, strict=True))
+            positions = list(range(len(self.variables)))
+            gradients = [found.get(position) for position in positions]
         try:
-            self._optimizer.apply(gradients, [self.variables[position] for position in by_position])
+            self._optimizer.apply(gradients, [self.variables[position] for position in positions])
         except ValueError as error:
             if "No gradients provided" not in str(error):
                 raise
