@@ -52,40 +52,41 @@ print([float(each) for each in total()], float(variable.numpy()))
 """
 
 
-def test_two_workers_of_two_cpus_are_four_replicas():
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index), "SEED": str(7 + index)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+class TestCpuReplicas:
+    def test_two_workers_of_two(self):
+        addresses = [f"localhost:{port}" for port in free_ports(2)]
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER],
+                env=os.environ | {"TF_CONFIG": tf_config.write(addresses, index), "SEED": str(7 + index)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for index in range(2)
+        ]
+        for index, worker in enumerate(workers):
+            out, err = worker.communicate(timeout=120)
+            assert worker.returncode == 0, err
+            devices, numbers = out.splitlines()
+            task = f"worker/replica:0/task:{index}/device:CPU"
+            assert devices == f"['{task}:0', '{task}:1']"
+            # 1 + 2 + 3 + 4 = 10, three times; and worker 0's initial value for all.
+            assert numbers == "[30.0, 10.0] 7.0"
+
+    def test_tensorflow_is_in_use(self):
+        tf.config.list_logical_devices()
+        assert tensorflow_is_in_use()
+        code = (
+            "import tensorflow as tf; from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use as used;"
+            "before = used(); tf.constant(1); print(before, used())"
         )
-        for index in range(2)
-    ]
-    for index, worker in enumerate(workers):
-        out, err = worker.communicate(timeout=120)
-        assert worker.returncode == 0, err
-        devices, numbers = out.splitlines()
-        task = f"worker/replica:0/task:{index}/device:CPU"
-        assert devices == f"['{task}:0', '{task}:1']"
-        # 1 + 2 + 3 + 4 = 10, three times; and worker 0's initial value for all.
-        assert numbers == "[30.0, 10.0] 7.0"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert done.stdout == "False True\n"
 
-
-def test_whether_tensorflow_is_in_use():
-    tf.config.list_logical_devices()
-    assert tensorflow_is_in_use()
-    code = (
-        "import tensorflow as tf; from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use as used;"
-        "before = used(); tf.constant(1); print(before, used())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "False True\n"
-
-
-def test_the_overridden_method_is_called_as_we_define_it():
-    method = CollectiveAllReduceExtended._initialize_local_devices
-    assert list(inspect.signature(method).parameters) == ["self", "cluster_resolver", "worker_device"]
-    assert "num_local_devices = 1" in inspect.getsource(method), "TensorFlow takes all CPUs now: is ours still needed?"
+    def test_private_method_is_as_we_override_it(self):
+        method = CollectiveAllReduceExtended._initialize_local_devices
+        assert list(inspect.signature(method).parameters) == ["self", "cluster_resolver", "worker_device"]
+        assert "num_local_devices = 1" in inspect.getsource(method), (
+            "TensorFlow takes all CPUs now: is ours still needed?"
+        )

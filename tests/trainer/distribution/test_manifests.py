@@ -8,6 +8,7 @@ import yaml
 from tallyloop.trainer.distribution import environment, kubernetes
 
 DOCS = Path(__file__).parents[3] / "docs"
+
 JOB = (DOCS / "kubernetes_job.yaml").read_text()
 
 
@@ -22,33 +23,33 @@ def variable(name):
     return re.search(rf"name: {name}\n *value: \"?([^\s\"]+)", JOB)[1]
 
 
-def test_the_manifest_is_yaml():
-    service, job = yaml.safe_load_all(JOB)
-    assert (service["kind"], service["spec"]["clusterIP"]) == ("Service", "None")
-    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+class TestKubernetesJob:
+    def test_is_yaml(self):
+        service, job = yaml.safe_load_all(JOB)
+        assert (service["kind"], service["spec"]["clusterIP"]) == ("Service", "None")
+        assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+    def test_indents(self):
+        lines = JOB.splitlines()
+        assert "\t" not in JOB
+        assert all((len(line) - len(line.lstrip())) % 2 == 0 for line in lines)
+        assert [line.partition(": ")[2] for line in lines if line.startswith("kind: ")] == ["Service", "Job"]
+        assert lines.count("---") == 1
+
+    def test_gives_each_pod_its_place(self):
+        service, job = JOB.split("---\n")
+        count = int(value("completions"))
+        assert int(value("parallelism")) == count == int(variable(kubernetes.WORKERS))
+        assert variable(kubernetes.SERVICE) == value("subdomain") == value("name", service.partition("spec:")[0])
+        assert value("job-name") == value("name", job.partition("spec:")[0])
+        assert value("completionMode") == "Indexed"
+        pod = {name: variable(name) for name in (kubernetes.WORKERS, kubernetes.SERVICE)}
+        place = environment.place({**pod, kubernetes.INDEX: "2", "HOSTNAME": f"{value('job-name')}-2"})
+        assert place.addresses[2] == "digits-2.digits-workers:2222"
+        assert place.port == int(value("containerPort")) == int(value("port"))
 
 
-def test_the_manifest_has_no_tabs_and_even_indents():
-    lines = JOB.splitlines()
-    assert "\t" not in JOB
-    assert all((len(line) - len(line.lstrip())) % 2 == 0 for line in lines)
-    assert [line.partition(": ")[2] for line in lines if line.startswith("kind: ")] == ["Service", "Job"]
-    assert lines.count("---") == 1
-
-
-def test_the_job_gives_each_pod_its_place():
-    service, job = JOB.split("---\n")
-    count = int(value("completions"))
-    assert int(value("parallelism")) == count == int(variable(kubernetes.WORKERS))
-    assert variable(kubernetes.SERVICE) == value("subdomain") == value("name", service.partition("spec:")[0])
-    assert value("job-name") == value("name", job.partition("spec:")[0])
-    assert value("completionMode") == "Indexed"
-    pod = {name: variable(name) for name in (kubernetes.WORKERS, kubernetes.SERVICE)}
-    place = environment.place({**pod, kubernetes.INDEX: "2", "HOSTNAME": f"{value('job-name')}-2"})
-    assert place.addresses[2] == "digits-2.digits-workers:2222"
-    assert place.port == int(value("containerPort")) == int(value("port"))
-
-
-def test_the_slurm_script_is_bash():
-    done = subprocess.run(["bash", "-n", DOCS / "slurm.sh"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+class TestSlurmScript:
+    def test_is_bash(self):
+        done = subprocess.run(["bash", "-n", DOCS / "slurm.sh"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ with preemption.on_signals():
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
+
 STOPPED = "Stopped. The same command continues from the last checkpoint.\n"
 
 
@@ -42,64 +43,32 @@ def start():
         process.communicate()
 
 
-def test_a_second_ctrl_c_ends_one_long_call(start):
-    process = start(LONG_CALL)
-    process.send_signal(signal.SIGINT)
-    assert process.stderr.readline().startswith("SIGINT: saving after this inner loop.")  # at once
-    process.send_signal(signal.SIGINT)
-    assert process.wait(5) == 1
-    assert process.stderr.read() == STOPPED
-
-
-def test_sigterm_asks_however_often_it_comes(start):
-    process = start(LONG_CALL)
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
-        process.send_signal(number)
-        time.sleep(0.1)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(5) == 1
-    assert process.stderr.read().startswith("SIGTERM: saving after this inner loop.")
-
-
-def test_the_last_words_are_no_condition(start):
-    process = start(LONG_CALL)
-    process.stderr.close()  # nobody reads them
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
-    assert process.wait(5) == 1
-
-
-def test_what_python_can_end_is_ended_in_order_and_a_slow_end_is_cut_short(start):
-    code = """
-import signal, sys, time
+class TestSignals:
+    def test_ask_and_second_ctrl_c_stops(self):
+        """In a process of its own: SIGTERM asks; a second Ctrl-C stops at once; afterwards all is as before."""
+        code = """
+import os, signal, time
 from tallyloop.trainer.distribution import preemption
-try:
+for number in (signal.SIGTERM, signal.SIGINT):
     with preemption.on_signals():
-        try:
-            print("ready", flush=True)
-            time.sleep(60)
-        finally:
-            print("closed", flush=True)
-            time.sleep(float({seconds}))
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    time.sleep(2)  # what follows has its time
-    sys.exit(1)
+        assert not preemption.requested()
+        os.kill(os.getpid(), number)
+        assert preemption.requested()
+        if number == signal.SIGINT:
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            except KeyboardInterrupt:
+                print("at once")
+    assert not preemption.requested()
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 """
-    for seconds, wanted in ((0, "closed\ninterrupted\n"), (60, "closed\n")):
-        process = start(code.format(seconds=seconds))
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.2)
-        assert process.wait(10) == 1
-        assert process.stdout.read() == wanted
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "at once\n"), done.stderr
+        assert done.stderr.count("saving after this inner loop") == 2
 
-
-def test_it_is_asked_at_once_and_all_is_as_before_afterwards(start):
-    process = start("""
+    def test_restored_afterwards(self, start):
+        process = start("""
 import os, signal, socket, sys, threading
 from tallyloop.trainer.distribution import preemption
 mine, other = socket.socketpair()
@@ -120,13 +89,23 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 assert signal.set_wakeup_fd(-1) == other.fileno()
 assert not {"tensorflow", "keras"} & set(sys.modules)
 """)
-    assert process.wait(10) == 0, process.stderr.read()
-    assert process.stderr.read().count("saving after this inner loop") == 2
+        assert process.wait(10) == 0, process.stderr.read()
+        assert process.stderr.read().count("saving after this inner loop") == 2
 
+    def test_sigterm_only_asks(self, start):
+        process = start(LONG_CALL)
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+            time.sleep(0.1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 1
+        assert process.stderr.read().startswith("SIGTERM: saving after this inner loop.")
 
-def test_a_forked_child_is_ended_by_sigterm_and_does_not_ask_its_parent(start):
-    """As the pools of `multiprocessing` end their processes."""
-    process = start("""
+    def test_forked_child(self, start):
+        """As the pools of `multiprocessing` end their processes."""
+        process = start("""
 import os, signal, time
 from tallyloop.trainer.distribution import preemption
 with preemption.on_signals():
@@ -145,4 +124,47 @@ with preemption.on_signals():
     os.kill(os.getpid(), signal.SIGTERM)
     assert preemption.requested()
 """)
-    assert process.wait(10) == 0, process.stderr.read()
+        assert process.wait(10) == 0, process.stderr.read()
+
+
+class TestSecondCtrlC:
+    def test_ends_one_long_call(self, start):
+        process = start(LONG_CALL)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().startswith("SIGINT: saving after this inner loop.")  # at once
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 1
+        assert process.stderr.read() == STOPPED
+
+    def test_without_a_reader(self, start):
+        process = start(LONG_CALL)
+        process.stderr.close()  # nobody reads them
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        assert process.wait(5) == 1
+
+    def test_ends_in_order_unless_slow(self, start):
+        code = """
+import signal, sys, time
+from tallyloop.trainer.distribution import preemption
+try:
+    with preemption.on_signals():
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        finally:
+            print("closed", flush=True)
+            time.sleep(float({seconds}))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    time.sleep(2)  # what follows has its time
+    sys.exit(1)
+"""
+        for seconds, wanted in ((0, "closed\ninterrupted\n"), (60, "closed\n")):
+            process = start(code.format(seconds=seconds))
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            assert process.wait(10) == 1
+            assert process.stdout.read() == wanted

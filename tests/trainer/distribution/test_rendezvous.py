@@ -1,8 +1,6 @@
-"""Workers wait for each other, and say for whom."""
+"""Workers wait for each other, and report for whom."""
 
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -31,74 +29,53 @@ def _server_of(place):
     return socket.create_server(("localhost", place.port))
 
 
-def test_all_go_on_once_all_are_there_and_their_ports_are_free_again(places):
-    servers, errors = [], []
+class TestRendezvous:
+    def test_all_meet(self, places):
+        servers, errors = [], []
 
-    def worker(place, delay):
-        time.sleep(delay)
-        try:
-            wait_for_workers(place, 20)
-            servers.append(_server_of(place))
-        except Exception as error:
-            errors.append(error)
+        def worker(place, delay):
+            time.sleep(delay)
+            try:
+                wait_for_workers(place, 20)
+                servers.append(_server_of(place))
+            except Exception as error:
+                errors.append(error)
 
-    workers = [threading.Thread(target=worker, args=(place, 0.6 * place.index)) for place in places(3)]
-    for each in workers:
-        each.start()
-    for each in workers:
-        each.join(30)
-    assert errors == []
-    assert len(servers) == 3
-    for server in servers:
-        server.close()
+        workers = [threading.Thread(target=worker, args=(place, 0.6 * place.index)) for place in places(3)]
+        for each in workers:
+            each.start()
+        for each in workers:
+            each.join(30)
+        assert errors == []
+        assert len(servers) == 3
+        for server in servers:
+            server.close()
 
+    def test_alone(self, places):
+        wait_for_workers(places(1)[0], 1)
 
-def test_a_worker_alone_waits_for_nobody(places):
-    wait_for_workers(places(1)[0], 1)
+    def test_reports_who_is_missing(self, places):
+        first, second, third = places(3)
+        lines = []
+        with _server_of(second), pytest.raises(ClusterError) as error:
+            wait_for_workers(first, 1.5, report_every=0.5, report=lines.append)
+        missing = f"1 of 3 workers: worker 2 ({third.addresses[2]})"
+        assert lines
+        assert lines[0].startswith(f"Waiting for {missing}, ")
+        assert lines[0].endswith(" s of 2 s")
+        assert missing in str(error.value)
+        assert "start_timeout" in str(error.value)
+        assert second.addresses[1] not in str(error.value)
 
+    def test_unknown_host(self, places):
+        place = Place((places(1)[0].addresses[0], "no-such-host.invalid:2222"), 0, "TF_CONFIG")
+        with pytest.raises(ClusterError, match=r"worker 1 \(no-such-host.invalid:2222\)"):
+            wait_for_workers(place, 0.5)
 
-def test_who_is_missing_is_said_on_the_way_and_at_the_end(places):
-    first, second, third = places(3)
-    lines = []
-    with _server_of(second), pytest.raises(ClusterError) as error:
-        wait_for_workers(first, 1.5, report_every=0.5, report=lines.append)
-    missing = f"1 of 3 workers: worker 2 ({third.addresses[2]})"
-    assert lines
-    assert lines[0].startswith(f"Waiting for {missing}, ")
-    assert lines[0].endswith(" s of 2 s")
-    assert missing in str(error.value)
-    assert "start_timeout" in str(error.value)
-    assert second.addresses[1] not in str(error.value)
-
-
-def test_a_host_that_does_not_exist_is_missing_and_no_crash(places):
-    place = Place((places(1)[0].addresses[0], "no-such-host.invalid:2222"), 0, "TF_CONFIG")
-    with pytest.raises(ClusterError, match=r"worker 1 \(no-such-host.invalid:2222\)"):
-        wait_for_workers(place, 0.5)
-
-
-def test_a_port_in_use_is_said(places):
-    place = places(2)[1]
-    with (
-        socket.create_server(("", place.port)),
-        pytest.raises(ClusterError, match=rf"worker 1 \({place.addresses[1]}, from TF_CONFIG\) is in use"),
-    ):
-        wait_for_workers(place, 5)
-
-
-# One power that takes longer than the test, and holds Python's lock throughout.
-STUCK = """
-import sys
-from tallyloop.trainer.distribution.startup import ends_process_after
-with ends_process_after(60): pass
-print("the end", flush=True)
-with ends_process_after(1):
-    10 ** (10 ** 9)
-"""
-
-
-def test_a_start_that_does_not_end_is_ended():
-    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert done.stdout == "the end\n"
-    assert done.stderr.startswith("Timeout (0:00:01)!")
+    def test_port_in_use(self, places):
+        place = places(2)[1]
+        with (
+            socket.create_server(("", place.port)),
+            pytest.raises(ClusterError, match=rf"worker 1 \({place.addresses[1]}, from TF_CONFIG\) is in use"),
+        ):
+            wait_for_workers(place, 5)

@@ -1,4 +1,4 @@
-"""TF_CONFIG: every way to get it wrong is said with what was got and what is wanted."""
+"""TF_CONFIG: every way to get it wrong is reported with what was got and what is expected."""
 
 import json
 
@@ -7,37 +7,12 @@ from tallyloop.metrics import UsageError
 from tallyloop.trainer.distribution import tf_config
 
 WORKERS = {"worker": ["a:1", "b:2"]}
+
 FIRST = {"type": "worker", "index": 0}
 
 
 def text(cluster=None, task=None):
     return json.dumps({"cluster": WORKERS if cluster is None else cluster, "task": FIRST if task is None else task})
-
-
-def test_workers_are_numbered_in_order():
-    place = tf_config.read(text(task={"type": "worker", "index": 1}))
-    assert (place.addresses, place.index, place.port) == (("a:1", "b:2"), 1, 2)
-    assert place.peers == {0: ("a", 1)}
-
-
-def test_the_chief_comes_first():
-    cluster = {"worker": ["a:1", "b:2"], "chief": ["c:3"]}
-    place = tf_config.read(text(cluster, {"type": "worker", "index": 1}))
-    assert (place.addresses, place.index) == (("c:3", "a:1", "b:2"), 2)
-    assert tf_config.read(text(cluster, {"type": "chief", "index": 0})).index == 0
-
-
-def test_an_index_may_be_a_string_as_tensorflow_takes_it():
-    assert tf_config.read(text(task={"type": "worker", "index": "1"})).index == 1
-
-
-def test_an_ipv6_address():
-    assert tf_config.read(text({"worker": ["[::1]:1", "[fe80::1]:2"]})).peers == {1: ("fe80::1", 2)}
-
-
-def test_what_is_written_is_read_again():
-    place = tf_config.read(tf_config.write(["a:1", "b:2"], 1))
-    assert (place.addresses, place.index) == (("a:1", "b:2"), 1)
 
 
 BAD = {
@@ -68,14 +43,35 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_said(case):
-    given, fragments = BAD[case]
-    with pytest.raises(UsageError) as error:
-        tf_config.read(given)
-    for fragment in ["TF_CONFIG", *fragments, "10.0.0.1:2222"]:
-        assert fragment in str(error.value)
+class TestRead:
+    def test_numbers_workers_in_order(self):
+        place = tf_config.read(text(task={"type": "worker", "index": 1}))
+        assert (place.addresses, place.index, place.port) == (("a:1", "b:2"), 1, 2)
+        assert place.peers == {0: ("a", 1)}
 
+    def test_chief_comes_first(self):
+        cluster = {"worker": ["a:1", "b:2"], "chief": ["c:3"]}
+        place = tf_config.read(text(cluster, {"type": "worker", "index": 1}))
+        assert (place.addresses, place.index) == (("c:3", "a:1", "b:2"), 2)
+        assert tf_config.read(text(cluster, {"type": "chief", "index": 0})).index == 0
 
-def test_the_example_in_the_messages_is_good():
-    assert tf_config.read(tf_config.EXAMPLE.removeprefix("TF_CONFIG='").removesuffix("'")).index == 0
+    def test_index_as_a_string(self):
+        assert tf_config.read(text(task={"type": "worker", "index": "1"})).index == 1
+
+    def test_ipv6(self):
+        assert tf_config.read(text({"worker": ["[::1]:1", "[fe80::1]:2"]})).peers == {1: ("fe80::1", 2)}
+
+    def test_reads_what_is_written(self):
+        place = tf_config.read(tf_config.write(["a:1", "b:2"], 1))
+        assert (place.addresses, place.index) == (("a:1", "b:2"), 1)
+
+    @pytest.mark.parametrize("case", BAD)
+    def test_reports_what_is_wrong(self, case):
+        given, fragments = BAD[case]
+        with pytest.raises(UsageError) as error:
+            tf_config.read(given)
+        for fragment in ["TF_CONFIG", *fragments, "10.0.0.1:2222"]:
+            assert fragment in str(error.value)
+
+    def test_example_in_the_messages(self):
+        assert tf_config.read(tf_config.EXAMPLE.removeprefix("TF_CONFIG='").removesuffix("'")).index == 0

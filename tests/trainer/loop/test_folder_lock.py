@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tallyloop.metrics.errors import UsageError
+from tallyloop.metrics import UsageError
 from tallyloop.trainer.loop import folder_lock as lock
 
 FORKS = """
@@ -29,32 +29,50 @@ with lock.locked(Path(sys.argv[1])):
 """
 
 
-def test_an_orphaned_child_does_not_keep_the_folder_of_a_killed_run(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-c", FORKS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    child, refused = parent.stdout.readline().split()
-    try:
-        assert refused == "UsageError"  # while the run lives, its child is refused like any other
-        with pytest.raises(UsageError, match=f"in use by another run .pid {parent.pid} "):
+class TestFolderLock:
+    def test_names_its_holder(self, tmp_path):
+        code = f"""
+import time
+from pathlib import Path
+from tallyloop.trainer.loop import folder_lock as lock
+with lock.locked(Path({str(tmp_path)!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match=rf"in use by another run \(pid {other.pid} on {os.uname().nodename}\)"):
             lock.locked(tmp_path).__enter__()
-        parent.kill()
-        parent.wait()
-        os.kill(int(child), 0)  # it is still there
-        with lock.locked(tmp_path):
+        other.kill()
+        other.communicate()
+        with lock.locked(tmp_path), lock.locked(tmp_path):
             pass
-    finally:
-        parent.kill()
-        os.kill(int(child), 9)
-        parent.communicate()
 
+    def test_orphan_does_not_hold_it(self, tmp_path):
+        parent = subprocess.Popen([sys.executable, "-c", FORKS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        child, refused = parent.stdout.readline().split()
+        try:
+            assert refused == "UsageError"  # while the run lives, its child is refused like any other
+            with pytest.raises(UsageError, match=f"in use by another run .pid {parent.pid} "):
+                lock.locked(tmp_path).__enter__()
+            parent.kill()
+            parent.wait()
+            os.kill(int(child), 0)  # it is still there
+            with lock.locked(tmp_path):
+                pass
+        finally:
+            parent.kill()
+            os.kill(int(child), 9)
+            parent.communicate()
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog, number):
-    def refuse(file, how):
-        raise OSError(number, os.strerror(number))
+    @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+    def test_file_system_without_locks(self, tmp_path, monkeypatch, caplog, number):
+        def refuse(file, how):
+            raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with lock.locked(tmp_path):
-        assert lock.is_held(tmp_path)
-    assert not lock.is_held(tmp_path)
-    assert f"{tmp_path / 'run.lock'} cannot be locked ({os.strerror(number)})" in caplog.text
-    assert "two runs in this folder would not be noticed" in caplog.text
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        with lock.locked(tmp_path):
+            assert lock.is_held(tmp_path)
+        assert not lock.is_held(tmp_path)
+        assert f"{tmp_path / 'run.lock'} cannot be locked ({os.strerror(number)})" in caplog.text
+        assert "two runs in this folder would not be noticed" in caplog.text

@@ -25,30 +25,6 @@ def bad_rows(rows):
     return make
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_non_finite_loss_stops_before_the_update(make_trainer, weights_of, rows, bad_rows, value):
-    """Row 45 is in the third batch, in the second replica's half."""
-    trainer = make_trainer(data=bad_rows(45, value), replicas=2, train_steps=9)
-    with pytest.raises(NonFiniteError, match=r"Step 3: not finite: loss on replica \[1\].* after step 2\b"):
-        trainer.train()
-    assert trainer.step == 2
-    clean = make_trainer(data=48, replicas=2, train_steps=2)
-    clean.train()
-    np.testing.assert_array_equal(weights_of(trainer), weights_of(clean))
-
-
-def test_a_non_finite_metric_is_named_beside_the_loss(regression_task, make_trainer, bad_rows):
-    class Shown(regression_task):
-        def loss(self, model, batch, training):
-            with metrics.scope("seen"):
-                metrics.add("y", batch["y"])
-                metrics.add("x", batch["x"])
-            return super().loss(model, batch, training)
-
-    with pytest.raises(NonFiniteError, match=r"Step 1: not finite: loss on replica \[0\], seen/y on replica \[0\]"):
-        make_trainer(Shown(), data=bad_rows(2), replicas=2).train()
-
-
 class Root(keras.layers.Layer):
     """sqrt(w x): at x = 0 the value is 0 and finite, the gradient is not."""
 
@@ -77,64 +53,6 @@ def rows_with_a_zero(row):
     return data
 
 
-def test_a_non_finite_gradient_of_a_finite_loss_stops_too(rooted, make_trainer, weights_of):
-    trainer = make_trainer(rooted, data=rows_with_a_zero(30), replicas=2)
-    with pytest.raises(NonFiniteError, match="Step 2: not finite: a gradient"):
-        trainer.train()
-    # One step of d/dw mean(sum sqrt(w)) = 1/2 each, rate 0.02.
-    np.testing.assert_allclose(weights_of(trainer), np.full(3, 1 - 0.02 / 2), atol=1e-6)
-
-
-@pytest.mark.parametrize("row", [2, 12])
-def test_the_loss_scale_is_halved_wherever_the_overflow_is(rooted, make_trainer, weights_of, row):
-    """In TensorFlow's own loop only the first replica is asked, and the second one's Inf is applied."""
-    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.02), initial_scale=1024.0)
-    trainer = make_trainer(rooted, data=rows_with_a_zero(row), replicas=2, optimizer=optimizer, train_steps=2)
-    trainer.train()
-    # The first batch overflows and is skipped; the second one is applied.
-    assert float(optimizer.dynamic_scale.numpy()) == 512.0
-    np.testing.assert_allclose(weights_of(trainer), np.full(3, 1 - 0.02 / 2), atol=1e-6)
-
-
-def test_moving_averages_are_those_before_the_step_too(regression_task, make_trainer, rows):
-    class Normed(regression_task):
-        def build_model(self):
-            return keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
-
-    data = rows(32)
-    data["x"][20] = np.nan
-    trainer = make_trainer(Normed(), data=data, train_steps=4)
-    with pytest.raises(NonFiniteError, match="Step 2"):
-        trainer.train()
-    clean = make_trainer(Normed(), data=rows(32), train_steps=1)
-    clean.train()
-    for stopped, wanted in zip(trainer.model.weights, clean.model.weights, strict=True):
-        np.testing.assert_array_equal(stopped.numpy(), wanted.numpy(), err_msg=stopped.path)
-
-
-def test_among_accumulated_steps_the_one_that_was_not_finite_is_named(make_trainer, weights_of, bad_rows):
-    """Steps 4, 5 and 6 make the second update; the NaN is in step 5."""
-    trainer = make_trainer(data=bad_rows(4 * 8 + 1), batch=8, train_steps=9, gradient_accumulation=3)
-    with pytest.raises(NonFiniteError, match=r"Step(s 4 to 6| 5)\b.*: loss on replica"):
-        trainer.train()
-    clean = make_trainer(data=48, batch=8, train_steps=3, gradient_accumulation=3)
-    clean.train()
-    np.testing.assert_array_equal(weights_of(trainer), weights_of(clean))
-
-
-def test_a_non_finite_metric_alone_does_not_stop_a_run(regression_task, make_trainer):
-    class Shown(regression_task):
-        def loss(self, model, batch, training):
-            metrics.add("bad", batch["y"] * np.inf)
-            return super().loss(model, batch, training)
-
-    seen = []
-    action = lambda _, summary: seen.append(summary.metrics["bad"])  # noqa: E731
-    make_trainer(Shown(), train_steps=2, evaluate=True, actions=[action]).train_and_eval()
-    assert len(seen) == 2
-    assert not np.isfinite(seen).any()
-
-
 def descend(rows_of, steps, skipped=(), rate=0.02):
     """Weights after plain SGD on batches of 16 of 48 rows, without the steps that are skipped."""
     w = np.zeros(4)
@@ -153,11 +71,91 @@ def after_one_update(rows_of, part, rate=0.02):
     return rate * 2 * rows_of["y"][part] @ x / len(part)
 
 
+class TestHalt:
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_before_the_update(self, make_trainer, weights_of, rows, bad_rows, value):
+        """Row 45 is in the third batch, in the second replica's half."""
+        trainer = make_trainer(data=bad_rows(45, value), replicas=2, train_steps=9)
+        with pytest.raises(NonFiniteError, match=r"Step 3: not finite: loss on replica \[1\].* after step 2\b"):
+            trainer.train()
+        assert trainer.step == 2
+        clean = make_trainer(data=48, replicas=2, train_steps=2)
+        clean.train()
+        np.testing.assert_array_equal(weights_of(trainer), weights_of(clean))
+
+    def test_names_metrics_too(self, regression_task, make_trainer, bad_rows):
+        class Shown(regression_task):
+            def loss(self, model, batch, training):
+                with metrics.scope("seen"):
+                    metrics.add("y", batch["y"])
+                    metrics.add("x", batch["x"])
+                return super().loss(model, batch, training)
+
+        with pytest.raises(NonFiniteError, match=r"Step 1: not finite: loss on replica \[0\], seen/y on replica \[0\]"):
+            make_trainer(Shown(), data=bad_rows(2), replicas=2).train()
+
+    def test_names_the_batch(self, make_trainer, bad_rows):
+        with pytest.raises(
+            NonFiniteError, match=r"It was batch 2 of epoch 0 \(counted from 0\), rows \[32, 33, .*47\] of the source"
+        ):
+            make_trainer(data=bad_rows(45), train_steps=9).train()
+
+    def test_at_a_gradient(self, rooted, make_trainer, weights_of):
+        trainer = make_trainer(rooted, data=rows_with_a_zero(30), replicas=2)
+        with pytest.raises(NonFiniteError, match="Step 2: not finite: a gradient"):
+            trainer.train()
+        # One step of d/dw mean(sum sqrt(w)) = 1/2 each, rate 0.02.
+        np.testing.assert_allclose(weights_of(trainer), np.full(3, 1 - 0.02 / 2), atol=1e-6)
+
+    def test_among_accumulated_steps(self, make_trainer, weights_of, bad_rows):
+        """Steps 4, 5 and 6 make the second update; the NaN is in step 5."""
+        trainer = make_trainer(data=bad_rows(4 * 8 + 1), batch=8, train_steps=9, gradient_accumulation=3)
+        with pytest.raises(NonFiniteError, match=r"Step(s 4 to 6| 5)\b.*: loss on replica"):
+            trainer.train()
+        clean = make_trainer(data=48, batch=8, train_steps=3, gradient_accumulation=3)
+        clean.train()
+        np.testing.assert_array_equal(weights_of(trainer), weights_of(clean))
+
+    def test_not_at_a_metric_alone(self, regression_task, make_trainer):
+        class Shown(regression_task):
+            def loss(self, model, batch, training):
+                metrics.add("bad", batch["y"] * np.inf)
+                return super().loss(model, batch, training)
+
+        seen = []
+        action = lambda _, summary: seen.append(summary.metrics["bad"])  # noqa: E731
+        make_trainer(Shown(), train_steps=2, evaluate=True, actions=[action]).train_and_eval()
+        assert len(seen) == 2
+        assert not np.isfinite(seen).any()
+
+    @pytest.mark.parametrize("row", [2, 12])
+    def test_not_at_an_overflow(self, rooted, make_trainer, weights_of, row):
+        """In TensorFlow's own loop only the first replica is asked, and the second one's Inf is applied."""
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.02), initial_scale=1024.0)
+        trainer = make_trainer(rooted, data=rows_with_a_zero(row), replicas=2, optimizer=optimizer, train_steps=2)
+        trainer.train()
+        # The first batch overflows and is skipped; the second one is applied.
+        assert float(optimizer.dynamic_scale.numpy()) == 512.0
+        np.testing.assert_allclose(weights_of(trainer), np.full(3, 1 - 0.02 / 2), atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"on_nonfinite": "stop"}, r"Trainer.on_nonfinite = 'stop': wanted 'halt', 'skip' or 'rollback'"),
+            ({"on_nonfinite": "rollback"}, r"'rollback' needs a model_dir"),
+            ({"max_consecutive_skips": 0}, r"Trainer.max_consecutive_skips = 0"),
+        ],
+    )
+    def test_wrong_arguments(self, make_trainer, arguments, message):
+        with pytest.raises(UsageError, match=message):
+            make_trainer(**arguments)
+
+
 class TestSkip:
     """Row 20 is in the second of three batches: steps 2, 5, 8, ... are left out."""
 
     @pytest.mark.parametrize("replicas", [1, 2])
-    def test_the_update_is_left_out_and_counted(self, make_trainer, weights_of, rows, bad_rows, replicas, caplog):
+    def test_counted_and_reported(self, make_trainer, weights_of, rows, bad_rows, replicas, caplog):
         seen = []
         trainer = make_trainer(
             data=bad_rows(20),
@@ -176,7 +174,7 @@ class TestSkip:
         assert "1 updates were left out" in caplog.text
         assert "the last at step 2: batch 1 of epoch 0 (counted from 0), rows [16, 17" in caplog.text
 
-    def test_an_accumulated_update_is_left_out_as_a_whole(self, make_trainer, weights_of, rows, bad_rows):
+    def test_whole_accumulated_update(self, make_trainer, weights_of, rows, bad_rows):
         trainer = make_trainer(
             data=bad_rows(20), train_steps=6, gradient_accumulation=2, on_nonfinite="skip", max_consecutive_skips=1
         )
@@ -184,7 +182,7 @@ class TestSkip:
         # The updates are of batches (0, 1), (2, 0), (1, 2).
         np.testing.assert_allclose(weights_of(trainer), after_one_update(rows(48), np.r_[32:48, 0:16]), atol=1e-5)
 
-    def test_too_many_in_a_row_stop_the_run(self, make_trainer, rows):
+    def test_too_many_in_a_row(self, make_trainer, rows):
         data = rows(48)
         data["y"][16:] = np.inf
         trainer = make_trainer(data=data, train_steps=9, on_nonfinite="skip", max_consecutive_skips=1)
@@ -192,7 +190,7 @@ class TestSkip:
             trainer.train()
         assert trainer.step == 2
 
-    def test_a_rerun_ends_as_if_it_had_not_stopped(self, make_trainer, weights_of, bad_rows, tmp_path):
+    def test_rerun_ends_the_same(self, make_trainer, weights_of, bad_rows, tmp_path):
         arguments = {"data": bad_rows(20), "on_nonfinite": "skip", "max_consecutive_skips": 1}
         whole = make_trainer(train_steps=9, **arguments)
         whole.train()
@@ -205,7 +203,7 @@ class TestSkip:
 class TestRollback:
     @pytest.mark.parametrize("streams", [False, True])
     @pytest.mark.parametrize("drop_remainder", [False, True])
-    def test_the_examples_of_a_step_that_is_undone_were_read(
+    def test_undone_examples_count_as_read(
         self, make_trainer, bad_rows, monkeypatch, tmp_path, streams, drop_remainder
     ):
         """Of 8 batches of 16 the first is for compiling; the others were read, whatever became of their steps."""
@@ -223,9 +221,7 @@ class TestRollback:
         assert sum(fetched.examples for fetched in taken) == 7 * 16
 
     @pytest.mark.parametrize("replicas", [1, 2])
-    def test_to_the_last_checkpoint_and_on_with_the_next_batch(
-        self, make_trainer, weights_of, rows, bad_rows, replicas, tmp_path, caplog
-    ):
+    def test_to_the_last_checkpoint(self, make_trainer, weights_of, rows, bad_rows, replicas, tmp_path, caplog):
         """Saved after 3; step 5 is bad: the updates of steps 4 and 5 are gone, those of 6 and 7 follow."""
         trainer = make_trainer(
             data=bad_rows(20),
@@ -240,7 +236,7 @@ class TestRollback:
         np.testing.assert_allclose(weights_of(trainer), descend(rows(48), 7, {0, 1, 3, 4}), atol=1e-5)
         assert "Rolled back to the weights of step 3; that batch is left out" in caplog.text
 
-    def test_a_rerun_that_has_one_to_go_back_to_does_not_save_again(self, make_trainer, tmp_path):
+    def test_rerun_does_not_save_again(self, make_trainer, tmp_path):
         arguments = {"data": 48, "on_nonfinite": "rollback", "model_dir": tmp_path, "checkpoint_interval": 3}
         make_trainer(train_steps=3, **arguments).train()
         index = tmp_path / "checkpoints" / "ckpt-0.index"
@@ -251,7 +247,7 @@ class TestRollback:
         make_trainer(train_steps=3, **arguments).train()
         assert index.stat().st_mtime_ns == before
 
-    def test_too_often_stops_the_run(self, make_trainer, rows, tmp_path):
+    def test_too_often(self, make_trainer, rows, tmp_path):
         data = rows(48)
         data["y"][:] = np.inf
         trainer = make_trainer(
@@ -260,7 +256,7 @@ class TestRollback:
         with pytest.raises(NonFiniteError, match=r"Step 3: not finite"):
             trainer.train()
 
-    def test_checkpoints_on_the_way_do_not_make_it_less_often(self, make_trainer, rows, tmp_path):
+    def test_too_often_between_checkpoints(self, make_trainer, rows, tmp_path):
         """Nor does a restart: no update was finite."""
         data = rows(48)
         data["y"][:] = np.inf
@@ -269,9 +265,7 @@ class TestRollback:
         with pytest.raises(NonFiniteError, match=r"Step 4: not finite"):
             make_trainer(train_steps=9, checkpoint_interval=1, **arguments).train()
 
-    def test_of_an_accumulated_update_only_that_one_is_left_out(
-        self, make_trainer, weights_of, rows, bad_rows, tmp_path
-    ):
+    def test_accumulated_update(self, make_trainer, weights_of, rows, bad_rows, tmp_path):
         """Batches 0 and 1 make the first update, which is bad; 2 and 0 the second, 1 and 2 the third, which is bad again."""
         trainer = make_trainer(
             data=bad_rows(20),
@@ -284,7 +278,7 @@ class TestRollback:
         trainer.train()
         np.testing.assert_allclose(weights_of(trainer), after_one_update(rows(48), np.r_[32:48, 0:16]), atol=1e-5)
 
-    def test_being_stopped_on_the_way_changes_nothing(self, make_trainer, weights_of, bad_rows, tmp_path, monkeypatch):
+    def test_stopped_on_the_way(self, make_trainer, weights_of, bad_rows, tmp_path, monkeypatch):
         """Saved after 3, as it is due, and after 4, as it is stopped there; step 5 goes back to 3."""
         arguments = {"data": bad_rows(20), "train_steps": 9, "checkpoint_interval": 3, "on_nonfinite": "rollback"}
         arguments |= {"steps_per_loop": 1, "keep_checkpoints": 1}
@@ -298,23 +292,3 @@ class TestRollback:
         rerun = make_trainer(model_dir=tmp_path / "stopped", **arguments)
         rerun.train()
         np.testing.assert_array_equal(weights_of(rerun), weights_of(whole))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"on_nonfinite": "stop"}, r"Trainer.on_nonfinite = 'stop': wanted 'halt', 'skip' or 'rollback'"),
-        ({"on_nonfinite": "rollback"}, r"'rollback' needs a model_dir"),
-        ({"max_consecutive_skips": 0}, r"Trainer.max_consecutive_skips = 0"),
-    ],
-)
-def test_wrong_arguments(make_trainer, arguments, message):
-    with pytest.raises(UsageError, match=message):
-        make_trainer(**arguments)
-
-
-def test_the_error_says_where_the_batch_is(make_trainer, bad_rows):
-    with pytest.raises(
-        NonFiniteError, match=r"It was batch 2 of epoch 0 \(counted from 0\), rows \[32, 33, .*47\] of the source"
-    ):
-        make_trainer(data=bad_rows(45), train_steps=9).train()

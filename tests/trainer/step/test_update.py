@@ -1,3 +1,5 @@
+"""An update: divide, check, clip, apply."""
+
 from types import SimpleNamespace
 
 import keras
@@ -27,54 +29,50 @@ class Weights:
         return [(-variable.numpy()).tolist() for variable in self.variables]
 
 
-def test_sums_are_divided_by_the_count():
-    weights = Weights()
-    assert weights.apply({0: [6.0, 3.0], 1: 12.0}, count=3.0)
-    assert weights.steps == [[2.0, 1.0], 4.0]
+class TestUpdate:
+    def test_divides_by_the_count(self):
+        weights = Weights()
+        assert weights.apply({0: [6.0, 3.0], 1: 12.0}, count=3.0)
+        assert weights.steps == [[2.0, 1.0], 4.0]
+
+    def test_without_examples(self):
+        weights = Weights()
+        assert weights.apply({0: [0.0, 0.0], 1: 0.0}, value=0.0, count=0.0)
+        assert weights.steps == [[0.0, 0.0], 0.0]
+
+    def test_variables_without_gradient(self):
+        weights = Weights()
+        assert weights.apply({1: 5.0})
+        assert weights.steps == [[0.0, 0.0], 5.0]
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("where", ["loss", 0, 1])
+    def test_nothing_unless_finite(self, where, bad):
+        weights = Weights(momentum=0.9)
+        assert weights.apply({0: [1.0, 1.0], 1: 1.0})
+        before = [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)]
+        gradients = {0: [1.0, bad if where == 0 else 1.0], 1: bad if where == 1 else 1.0}
+        assert not weights.apply(gradients, value=bad if where == "loss" else 1.0)
+        assert [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)] == before
+
+    def test_refuses_no_gradient(self):
+        with pytest.raises(UsageError, match="depends on no trainable variable: a, b"):
+            Weights().apply({})
 
 
-def test_without_examples_nothing_is_divided_by_zero():
-    weights = Weights()
-    assert weights.apply({0: [0.0, 0.0], 1: 0.0}, value=0.0, count=0.0)
-    assert weights.steps == [[0.0, 0.0], 0.0]
+class TestClipping:
+    def test_norm_over_all_variables(self):
+        weights = Weights(clip=1.0)
+        # (6, 0, 8) / 2 has the norm 5.
+        assert weights.apply({0: [6.0, 0.0], 1: 8.0}, count=2.0)
+        assert weights.steps == [pytest.approx([0.6, 0.0]), pytest.approx(0.8)]
 
+    def test_small_norm_stays(self):
+        weights = Weights(clip=1.0)
+        assert weights.apply({0: [0.3, 0.0], 1: 0.4})
+        assert weights.steps == [pytest.approx([0.3, 0.0]), pytest.approx(0.4)]
 
-def test_variables_without_gradient_are_left_alone():
-    weights = Weights()
-    assert weights.apply({1: 5.0})
-    assert weights.steps == [[0.0, 0.0], 5.0]
-
-
-def test_the_norm_over_all_variables_is_clipped_after_dividing():
-    weights = Weights(clip=1.0)
-    # (6, 0, 8) / 2 has the norm 5.
-    assert weights.apply({0: [6.0, 0.0], 1: 8.0}, count=2.0)
-    assert weights.steps == [pytest.approx([0.6, 0.0]), pytest.approx(0.8)]
-
-
-def test_a_small_norm_is_not_clipped():
-    weights = Weights(clip=1.0)
-    assert weights.apply({0: [0.3, 0.0], 1: 0.4})
-    assert weights.steps == [pytest.approx([0.3, 0.0]), pytest.approx(0.4)]
-
-
-def test_clipping_comes_before_the_loss_scale_is_taken_off():
-    weights = Weights(clip=1.0, loss_scale_factor=10.0)
-    assert weights.apply({0: [60.0, 0.0], 1: 80.0}, count=2.0)  # as a loss scaled by 10 gives
-    assert weights.steps == [pytest.approx([0.6, 0.0]), pytest.approx(0.8)]
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", ["loss", 0, 1])
-def test_nothing_changes_unless_all_is_finite(where, bad):
-    weights = Weights(momentum=0.9)
-    assert weights.apply({0: [1.0, 1.0], 1: 1.0})
-    before = [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)]
-    gradients = {0: [1.0, bad if where == 0 else 1.0], 1: bad if where == 1 else 1.0}
-    assert not weights.apply(gradients, value=bad if where == "loss" else 1.0)
-    assert [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)] == before
-
-
-def test_no_gradient_at_all_is_refused_with_the_variables():
-    with pytest.raises(UsageError, match="depends on no trainable variable: a, b"):
-        Weights().apply({})
+    def test_before_the_loss_scale(self):
+        weights = Weights(clip=1.0, loss_scale_factor=10.0)
+        assert weights.apply({0: [60.0, 0.0], 1: 80.0}, count=2.0)  # as a loss scaled by 10 gives
+        assert weights.steps == [pytest.approx([0.6, 0.0]), pytest.approx(0.8)]
