@@ -45,13 +45,13 @@ def matrix():
 @pytest.fixture(scope="module")
 def settings(matrix):
     """The settings by their names."""
-    return matrix("matrix.settings").SETTINGS
+    return matrix("invariance.settings").SETTINGS
 
 
 @pytest.fixture(scope="module")
 def run(matrix, mirrored_on):
     """run(setting, replicas) -> what it gives in this process; 1 is one device, without distribution."""
-    measure = matrix("matrix.measure").measure
+    measure = matrix("invariance.measure").measure
     return lambda setting, replicas: measure(setting, mirrored_on(replicas) if replicas > 1 else one_device(), STEPS)
 
 
@@ -64,7 +64,7 @@ def alone(run, settings):
 @pytest.fixture(scope="module")
 def difference(matrix):
     """The function that compares."""
-    return matrix("matrix.compare").difference
+    return matrix("invariance.compare").difference
 
 
 # --- the same everywhere ---
@@ -85,7 +85,7 @@ def test_replicas_train_as_one_device(run, alone, settings, difference, name):
 @pytest.mark.parametrize("title", BETWEEN_WORKERS)
 def test_workers_train_as_one_device(matrix, alone, settings, difference, title):
     """Real processes that are connected over the loopback interface."""
-    placements, names = matrix("matrix.placements"), BETWEEN_WORKERS[title]
+    placements, names = matrix("invariance.placements"), BETWEEN_WORKERS[title]
     placement = placements.PLACEMENTS[title]
     found = placements.results(placement, names, STEPS, limit=240)
     assert len(found) == 2
@@ -101,7 +101,7 @@ def test_workers_train_as_one_device(matrix, alone, settings, difference, title)
 
 def test_a_careless_task_is_beyond_the_tolerance(matrix, run, difference):
     """The mean of each replica's share instead of sums: wrong where 7 rows are shared by two."""
-    careless = matrix("matrix.settings").Setting(task=matrix("matrix.tasks").CarelessTask, rows=103)
+    careless = matrix("invariance.settings").Setting(task=matrix("invariance.tasks").CarelessTask, rows=103)
     found = difference(run(careless, 1), [run(careless, 2)])
     assert not found.is_within(careless)
     assert found.weights > 10 * careless.weights
@@ -110,7 +110,7 @@ def test_a_careless_task_is_beyond_the_tolerance(matrix, run, difference):
 
 def test_shares_that_are_masked_or_empty(matrix):
     """Replicas come first in a batch as they do by number; the whole data has to have what the names promise."""
-    examples = matrix("matrix.examples")
+    examples = matrix("invariance.examples")
     batches = examples.train(208)["mask"].reshape(13, 16)
     assert not batches[0, :8].any()
     assert batches[0, 8:].any()
@@ -123,7 +123,7 @@ def test_shares_that_are_masked_or_empty(matrix):
 
 def test_how_results_are_compared(matrix, difference):
     """By hand: 0.2 of 4, and 0.003 of 0.01; of the metrics 0.1 of at most 1, and 3 of 20."""
-    result, tight = matrix("matrix.measure").Result, matrix("matrix.settings").Setting()
+    result, tight = matrix("invariance.measure").Result, matrix("invariance.settings").Setting()
     reference = result({"a": np.float32([[1, -4]]), "b": np.float32([[0.01]])}, {"loss": 0.5, "steps": 20.0})
     copies = {"a": np.float32([[1, -4], [1.2, -4]]), "b": np.float32([[0.01], [0.01]])}
     assert difference(reference, [reference, result(copies, reference.metrics)]) == pytest.approx((0.05, 0))
@@ -135,11 +135,11 @@ def test_how_results_are_compared(matrix, difference):
     broken = result(reference.weights | {"a": np.float32([[1, math.nan]])}, {"loss": math.nan, "steps": 20})
     assert not difference(reference, [broken]).is_within(tight)
     for nearly in ((2e-5, 0), (0, 2e-6), (math.nan, 0), (0, math.nan)):
-        assert not matrix("matrix.compare").Difference(*nearly).is_within(tight)
+        assert not matrix("invariance.compare").Difference(*nearly).is_within(tight)
 
 
 def test_a_process_that_fails(matrix):
-    placements = matrix("matrix.placements")
+    placements = matrix("invariance.placements")
     with pytest.raises(placements.ProcessError, match=r"(?s)process 0: exit code 1.*KeyError: 'no such setting'"):
         placements.results(placements.REFERENCE, ["no such setting"], 1)
     with pytest.raises(placements.ProcessError, match="Not done within 0 seconds"):
@@ -152,11 +152,11 @@ def test_a_process_that_fails(matrix):
 @pytest.fixture(scope="module")
 def command(matrix):
     """The module of the command."""
-    return matrix("invariance")
+    return matrix("invariance.__main__")
 
 
 def test_the_exit_code_tells_of_a_cell_beyond_its_tolerance(command, matrix, monkeypatch, capsys):
-    cell = matrix("matrix.compare").Difference
+    cell = matrix("invariance.compare").Difference
     cells = {"2 replicas": {"ragged": cell(1e-6, 1e-7)}, "3 workers": {"ragged": cell(2e-5, 1e-7)}}
     monkeypatch.setattr(command, "measure", lambda names: (cells, {}))
     assert command.main(["--only", "ragged"]) == 1
@@ -175,7 +175,7 @@ def test_the_exit_code_tells_of_a_cell_beyond_its_tolerance(command, matrix, mon
 
 def test_the_page_has_every_setting_and_placement(command, matrix, settings):
     lines = [line.split("|") for line in command.PAGE.read_text().splitlines() if line.startswith("| ")]
-    assert [part.strip() for part in lines[0][3:-1]] == [*matrix("matrix.placements").PLACEMENTS]
+    assert [part.strip() for part in lines[0][3:-1]] == [*matrix("invariance.placements").PLACEMENTS]
     assert [line[1].strip() for line in lines[1:]] == [*settings] == [*NAMES], (
         "run python -m benchmarks.invariance --write"
     )

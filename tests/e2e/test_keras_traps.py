@@ -17,18 +17,18 @@ several = pytest.mark.parametrize("replicas", [2, 4])
 
 @pytest.fixture(scope="module")
 def versus(mirrored_on):
-    """versus(name) -> the module of that name in benchmarks/versus, on this process's strategies."""
+    """versus(name) -> the module of that name in benchmarks/versus_keras, on this process's strategies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
-        problem = importlib.import_module("benchmarks.versus.problem")
+        problem = importlib.import_module("benchmarks.versus_keras.problem")
         patch.setattr(problem, "strategy", mirrored_on)
-        yield lambda name: importlib.import_module(f"benchmarks.versus.{name}")
+        yield lambda name: importlib.import_module(f"benchmarks.versus_keras.{name}")
 
 
 @pytest.fixture(scope="module")
 def cases(versus):
     """The cases by their names."""
-    return {case.name: case for case in versus("cases").CASES}
+    return {case.name: case for case in versus("column").CASES}
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_wrong_number_is_not_called_right(cases, versus):
 @pytest.fixture(scope="module")
 def command(versus):
     """The module of the command."""
-    return importlib.import_module("benchmarks.versus_keras")
+    return importlib.import_module("benchmarks.versus_keras.__main__")
 
 
 def test_the_page_has_every_case(cases, command):
