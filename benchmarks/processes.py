@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from tallyloop.trainer.distribution import tf_config
-from tallyloop.trainer.launch.ports import free_ports
+from tallyloop.trainer.launch.group import free_ports
 
 
 def environments(workers: int) -> list[dict[str, str]]:
