@@ -1,10 +1,12 @@
 """`python -m tallyloop.trainer`, and the `tallyloop` command."""
 
+from __future__ import annotations
+
 import sys
 
 
 def run() -> None:
-    """Runs the command line; exits with its code."""
+    """Run the command line, and exit with its code."""
     from .launch.cli import main
 
     sys.exit(main(sys.argv))

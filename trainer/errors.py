@@ -1,21 +1,21 @@
-"""Errors of a run that are not the user's mistake in writing it."""
+"""Errors that end a run without a mistake in its flags, config or code."""
 
 
 class NonFiniteError(RuntimeError):
-    """The loss or a gradient became NaN or infinite; the weights are those before that step."""
+    """The loss or a gradient became NaN or infinite. The weights are those before that step."""
 
 
 class ClusterError(RuntimeError):
-    """A worker did not come, or was lost. Starting all of them again continues from the last checkpoint."""
+    """A worker did not come, or was lost. Restarting all of them continues from the last checkpoint."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, even after some retries; the ones before are as they were."""
+    """A checkpoint could not be written, even after some retries. The previous ones are intact."""
 
 
 class OutputError(RuntimeError):
-    """The metrics could not be written; what was trained up to then is in a checkpoint."""
+    """The metrics could not be written. What was trained until then is in a checkpoint."""
 
 
 class PreemptedError(RuntimeError):
-    """The run was asked to stop, and has saved where it is: the same command continues."""
+    """The run was asked to stop, and has saved its state: the same command continues it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tallyloop.trainer.distribution import tf_config
-from tallyloop.trainer.launch.ports import free_ports
+from tallyloop.trainer.launch.group import free_ports
 
 from .child import HALTED
 

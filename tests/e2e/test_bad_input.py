@@ -17,7 +17,7 @@ CASES = {
     "train_steps": ([PARAM + "Trainer.train_steps=0"], ["Trainer.train_steps = 0", "at least 1"]),
     "batch_size": ([PARAM + "batch_size=-4"], ["Input.global_batch_size = -4", "at least 1"]),
     "labels": ([PARAM + "mlp.num_classes=7"], ["Trainer.train_dataset", "7 classes", "mlp.num_classes"]),
-    "mode": (["--mode=evl"], ["--mode=evl", "did you mean eval"]),
+    "mode": (["--mode=evl"], ["--mode=evl", 'did you mean "eval"']),
     "flag": (["--gin_fil=digits.gin"], ["gin_fil", "gin_file"]),
     "checkpoint": (["--mode=eval", "--checkpoint=/no/ckpt-5"], ["--checkpoint=/no/ckpt-5", "no such checkpoint"]),
     "model_dir_is_a_file": (["--model_dir=taken/run"], ["--model_dir", "taken", "Choose another"]),
@@ -75,7 +75,7 @@ def test_bad_input(case, command, folder):
 def test_a_missing_required_value(command):
     done = command(PARAM + "Trainer.train_steps=3", gin_file=None)
     assert done.returncode == 2
-    assert "Trainer.task is required and nothing binds it" in done.stderr
+    assert "Trainer.task is required but not bound" in done.stderr
 
 
 # What is in the way of `import tensorflow` if it is found first.
@@ -85,7 +85,7 @@ NO_TENSORFLOW = "raise AssertionError('TensorFlow was loaded')"
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "There is no config: give --gin_file=digits.gin"),
+        ([], "No config: give --gin_file=digits.gin"),
         (["--gin_file=digits.gin"], "--model_dir is required"),
         (
             ["--gin_file=digit.gin", "--model_dir=run"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tallyloop.trainer.distribution import tf_config
-from tallyloop.trainer.launch.ports import free_ports
+from tallyloop.trainer.launch.group import free_ports
 
 PARAM = "--gin_param="
 MANY = PARAM + "Trainer.strategy=@multi_worker_mirrored()"
@@ -32,14 +32,14 @@ def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
     ("flags", "fragments"),
     [
         (["--workers=2"], ["--workers=2 needs Trainer.strategy = @multi_worker_mirrored()", "not bound"]),
-        (["--workers=2", PARAM + "Trainer.strategy=@mirrored()"], ["--workers=2 needs", "it is @mirrored()"]),
+        (["--workers=2", PARAM + "Trainer.strategy=@mirrored()"], ["--workers=2 needs", "got @mirrored()"]),
         (["--start_timeout=9"], ["--start_timeout=9.0 needs Trainer.strategy = @multi_worker_mirrored()"]),
         (["--workers=2", MANY, PARAM + "Trainer.train_step=3"], ["train_step", 'did you mean "train_steps"']),
         (["--workers=2", "--model_dir=taken/run"], ["--model_dir", "taken"]),
-        (["--workers=0"], ["--workers=0: wanted", "at least 1"]),
-        (["--workers=2", "--max_restarts=-1"], ["--max_restarts=-1: wanted", "at least 0"]),
+        (["--workers=0"], ["--workers=0: expected", "at least 1"]),
+        (["--workers=2", "--max_restarts=-1"], ["--max_restarts=-1: expected", "at least 0"]),
         (["--max_restarts=1"], ["--max_restarts=1 is for --workers"]),
-        (["--start_timeout=0"], ["--start_timeout=0.0: wanted", "greater than 0"]),
+        (["--start_timeout=0"], ["--start_timeout=0.0: expected", "greater than 0"]),
         (["--workers=2", "--dry_run"], ["--workers=2", "--dry_run needs one process"]),
         (["--workers=2", "--explain=Trainer"], ["--workers=2", "--explain needs one process"]),
         *[(["--workers=2", f"--mode={mode}"], [f"--mode={mode} needs one"]) for mode in ("predict", "export", "check")],
@@ -170,7 +170,7 @@ def test_a_group_whose_worker_was_killed_starts_again_and_ends_as_if_nothing_had
     os.kill(_worker_of(group.pid, 1), signal.SIGKILL)
     error = group.communicate(timeout=180)[1]
     assert group.returncode == 0, error
-    assert "Worker 1 was ended by SIGKILL: all 2 workers start again (restart 1 of 3)." in error
+    assert "Worker 1 was killed by SIGKILL: restarting all 2 workers (restart 1 of 3)." in error
     last, same = command.lines()[-1], trained.lines()[-1]
     assert (last["step"], last["split"], last["counts"]) == (60, "eval", same["counts"])
     assert last["metrics"] == pytest.approx(same["metrics"], rel=1e-4)

@@ -1,33 +1,56 @@
 """Reading and checking gin configs.
 
-gin lets a mistyped name, an unused macro or a value of the wrong type through in silence. `load` does not: it
-reads the files and the overrides by itself, checks them, and only then gives them to gin, which stays the
-engine.
+Gin silently accepts a mistyped name, an unused macro or a value of the wrong type. `load` does not: it reads the files and
+overrides itself, checks them, and only then hands them to gin, which injects the values.
 """
+
+from typing import TYPE_CHECKING
 
 from ...metrics.lazy import lazy_exports
 
-_EXPORTS = {
-    "Binding": ".config",
-    "Config": ".config",
-    "Unused": ".usage",
-    "as_given": ".text",
-    "check_consumed": ".usage",
-    "check_required": ".required",
-    "diff": ".text",
-    "explain": ".explanation",
-    "explain_call_error": ".call_errors",
-    "find": ".sources",
-    "latest": ".loading",
-    "list_configurables": ".listing",
-    "load": ".loading",
-    "missing_required": ".required",
-    "operative": ".text",
-    "register_keras": ".keras_names",
-    "unlocked": ".engine",
-    "unused": ".usage",
-    "without_gin_notes": ".call_errors",
-}
-__all__ = list(_EXPORTS)
+if TYPE_CHECKING:
+    from .calls import check_required, explain_call_error, without_gin_notes
+    from .config import Binding, Config
+    from .loading import load
+    from .names import register_keras
+    from .reading import find
+    from .signatures import list_configurables
+    from .text import as_given, diff, operative
+    from .usage import check_consumed, explain
 
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+__all__ = [
+    "Binding",
+    "Config",
+    "as_given",
+    "check_consumed",
+    "check_required",
+    "diff",
+    "explain",
+    "explain_call_error",
+    "find",
+    "list_configurables",
+    "load",
+    "operative",
+    "register_keras",
+    "without_gin_notes",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Binding": ".config",
+        "Config": ".config",
+        "as_given": ".text",
+        "check_consumed": ".usage",
+        "check_required": ".calls",
+        "diff": ".text",
+        "explain": ".usage",
+        "explain_call_error": ".calls",
+        "find": ".reading",
+        "list_configurables": ".signatures",
+        "load": ".loading",
+        "operative": ".text",
+        "register_keras": ".names",
+        "without_gin_notes": ".calls",
+    },
+)

@@ -1,4 +1,4 @@
-"""Compares a value with an annotation: strictly where that is clear, and not at all where it is not."""
+"""Compares a value with an annotation: strictly where the annotation is clear, and not at all where it is not."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from . import engine, names, values
+from . import engine, names
 from .signatures import Unresolved
-from .values import Macro, Ref
+from .syntax import PYTHON_NAMES, Macro, Ref, render, replace
 
 
 class Anything:
-    """Stands for a value that is known when the run is under way: it fits every annotation."""
+    """Stands for a value that is known only when the run is under way: it fits every annotation."""
 
 
 def concrete(value: Any) -> Any:
-    """Replaces references by what they mean: the registered function or class, or `Anything` when called.
+    """Replace references by what they stand for: the registered function or class, or `Anything` if called.
 
-    The value's macros have been replaced already; those that are left are constants.
+    Macros have been replaced before; what is left of them are constants.
     """
 
     def change(leaf: Any) -> Any:
@@ -34,27 +34,27 @@ def concrete(value: Any) -> Any:
             return Anything() if leaf.evaluate else engine.configurables()[leaf.selector].wrapped
         return leaf
 
-    return values.replace(value, change)
+    return replace(value, change)
 
 
-def fits(value: Any, wanted: Any) -> bool:
-    """Tells whether a concrete value may be given to a parameter annotated `wanted`."""
-    if isinstance(value, Anything) or wanted in (Any, object):
+def fits(value: Any, annotation: Any) -> bool:
+    """Return whether a concrete value can be passed to a parameter with this annotation."""
+    if isinstance(value, Anything) or annotation in (Any, object):
         return True
-    if isinstance(wanted, Unresolved | typing.TypeVar):
+    if isinstance(annotation, Unresolved | typing.TypeVar):
         return True
-    if wanted is None or wanted is types.NoneType:
+    if annotation is None or annotation is types.NoneType:
         return value is None
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return any(fits(value, choice) for choice in arguments)
+        return any(fits(value, alternative) for alternative in arguments)
     if origin is typing.Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
-    if isinstance(wanted, typing.NewType):
-        return fits(value, wanted.__supertype__)
+    if isinstance(annotation, typing.NewType):
+        return fits(value, annotation.__supertype__)
     if origin is not None and not isinstance(origin, type):
         return True  # a form of typing's that says nothing about a config value
-    return _is_a(value, origin or wanted) and _items_fit(value, arguments)
+    return _is_a(value, origin or annotation) and _items_fit(value, arguments)
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -64,14 +64,14 @@ def _is_a(value: Any, kind: Any) -> bool:
         wider = {int: int, float: int | float, complex: int | float | complex}[kind]
         return isinstance(value, wider) and not isinstance(value, bool)
     if isinstance(value, str) and issubclass(kind, os.PathLike):
-        return True  # a config cannot write a path in any other way
+        return True  # a config has no other way to write a path
     if isinstance(value, str | bytes) and kind not in (str, bytes) and issubclass(kind, collections.abc.Iterable):
-        return False  # a str is a sequence of str, and nobody means it
+        return False  # a str is a sequence of str, but nobody means that
     if typing.is_typeddict(kind):
         return isinstance(value, dict)
     try:
         return isinstance(value, kind)
-    except TypeError:  # a protocol that is not for run time
+    except TypeError:  # a protocol without @runtime_checkable
         return True
 
 
@@ -85,46 +85,64 @@ def _items_fit(value: Any, arguments: tuple[Any, ...]) -> bool:
     return True
 
 
-def admits_word(text: str, wanted: Any) -> bool:
-    """Tells whether a bare word is a string for a parameter annotated `wanted`."""
-    if isinstance(wanted, Unresolved):
-        return re.search(r"\b(str|Any|object|Path|PathLike)\b", wanted.text) is not None
-    return fits(text, wanted)
+def admits_word(text: str, annotation: Any) -> bool:
+    """Return whether a bare word is a string for a parameter with this annotation."""
+    if isinstance(annotation, Unresolved):
+        return re.search(r"\b(str|Any|object|Path|PathLike)\b", annotation.text) is not None
+    return fits(text, annotation)
 
 
-def choices(wanted: Any) -> list[str]:
-    """Returns the strings that the `Literal`s of an annotation list."""
-    arguments = typing.get_args(wanted)
-    if typing.get_origin(wanted) is typing.Literal:
+def choices(annotation: Any) -> list[str]:
+    """Return the strings in the `Literal`s of an annotation."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
         return [choice for choice in arguments if isinstance(choice, str)]
     return [choice for argument in arguments for choice in choices(argument)]
 
 
-def describe(wanted: Any) -> str:
-    """Returns an annotation in words: `int`, `str or None`, `one of 'a', 'b'`, `int or 'a'`."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted in (None, types.NoneType):
+def describe(annotation: Any) -> str:
+    """Return an annotation in words: `int`, `str or None`, `one of 'a', 'b'`, `int or 'a'`."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (None, types.NoneType):
         return "None"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(describe, arguments))
     if origin is typing.Literal:
         return ("one of " if len(arguments) > 1 else "") + ", ".join(map(repr, arguments))
-    if isinstance(wanted, list):  # the parameters of a Callable
-        return f"[{', '.join(map(describe, wanted))}]"
-    if isinstance(wanted, Unresolved):
-        return wanted.text
-    if wanted is Ellipsis:
+    if isinstance(annotation, list):  # the parameters of a Callable
+        return f"[{', '.join(map(describe, annotation))}]"
+    if isinstance(annotation, Unresolved):
+        return annotation.text
+    if annotation is Ellipsis:
         return "..."
     if arguments:
         return f"{describe(origin)}[{', '.join(map(describe, arguments))}]"
-    return getattr(wanted, "__qualname__", None) or inspect.formatannotation(wanted).replace("typing.", "")
+    return getattr(annotation, "__qualname__", None) or inspect.formatannotation(annotation).replace("typing.", "")
 
 
-def correction(value: Any, wanted: Any) -> str | None:
-    """Returns the text of the value that was probably meant, if there is one that fits."""
+def kind_of(value: Any) -> str:
+    """Return the type of a config value in words: `int`, `None`, `list[str]`, `the class itself`."""
+    if value is None:
+        return "None"
+    if isinstance(value, Ref):
+        is_class = inspect.isclass(engine.configurables()[value.selector].wrapped)
+        return f"the {'class' if is_class else 'function'} itself"
+    name = type(value).__name__
+    if not value or not isinstance(value, dict | list | tuple):
+        return name
+    parts = [value.keys(), value.values()] if isinstance(value, dict) else [value]
+    return f"{name}[{', '.join(map(_kinds, parts))}]"
+
+
+def _kinds(items: Iterable[Any]) -> str:
+    return " | ".join(dict.fromkeys("object" if isinstance(item, Ref | Macro) else kind_of(item) for item in items))
+
+
+def correction(value: Any, annotation: Any) -> str | None:
+    """Return the text of the value that was probably meant, if one of the likely ones fits."""
     for candidate in _candidates(value):
-        if fits(concrete(candidate), wanted):
-            return values.render(candidate, names.short)
+        if fits(concrete(candidate), annotation):
+            return render(candidate, names.short)
     return None
 
 
@@ -147,9 +165,8 @@ def _candidates(value: Any) -> Iterator[Any]:
 
 
 def _unquoted(text: str) -> Iterator[Any]:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        yield words[text.lower()]
+    if text.lower() in PYTHON_NAMES:
+        yield PYTHON_NAMES[text.lower()]
         return
     try:
         literal = ast.literal_eval(text)

@@ -1,52 +1,52 @@
-"""What a config may get wrong although every name in it exists."""
+"""Checks a config in which all names are known: macros, scopes, types, required values, cycles, duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import gin
 
 from . import annotations, engine, names
-from .circles import circles
 from .config import Binding, Config
-from .near import did_you_mean
 from .reading import Written
-from .scopes import entered, is_entered
-from .signatures import NOTHING, signature
-from .values import Macro, leaves, render
+from .references import cycles, entered_scopes, is_entered
+from .signatures import NO_DEFAULT, signature
+from .suggestions import did_you_mean
+from .syntax import Macro, leaves
 
 
 def problems(config: Config, written: Sequence[Written]) -> list[str]:
-    """Returns a message for each mistake.
+    """Return a message per mistake.
 
     Args:
-        config: the bindings whose names were found.
-        written: all bindings: a macro or a scope counts as used also in one whose name was not found.
+      config: the bindings in which all names are known.
+      written: all bindings: a macro or scope counts as used even if the using binding has an unknown name.
     """
     return [
         *_undefined_macros(written, _macro_names(config, written)),
         *_unused_macros(config, written),
         *_dead_scopes(config, written),
-        *(problem for b in config.effective.values() for problem in _wrong_type(b, config)),
+        *(problem for binding in config.effective.values() for problem in _wrong_type(binding, config)),
         *_left_required(config),
-        *circles(config),
+        *cycles(config),
     ]
 
 
 def duplicates(bindings: Sequence[Binding]) -> list[str]:
-    """Returns a warning for each parameter that one file binds twice: the first has no effect."""
+    """Return a warning for each parameter that one file binds twice: the first binding has no effect."""
     seen: dict[tuple, Binding] = {}
     found = []
     for binding in bindings:
-        if binding.place.line is None:
+        if binding.location.line is None:
             continue
-        first = seen.get((binding.place.reading, binding.key))
+        first = seen.get((binding.location.reading, binding.key))
         if first:
             found.append(
-                f"{binding.place}: {binding.name} is bound twice in this file: line {first.place.line} "
-                f"({first.value_text}) has no effect, line {binding.place.line} ({binding.value_text}) wins"
+                f"{binding.location}: {binding.name} is bound twice in this file: line {first.location.line} "
+                f"({first.value_text}) has no effect, line {binding.location.line} ({binding.value_text}) wins"
             )
-        seen[binding.place.reading, binding.key] = binding
+        seen[binding.location.reading, binding.key] = binding
     return found
 
 
@@ -62,24 +62,24 @@ def _undefined_macros(written: Sequence[Written], macros: Collection[str]) -> It
                 continue
             constants = engine.constants(leaf.name)
             if len(constants) > 1:
-                choices = " or ".join(sorted(constants))
-                yield f"{item.place}: %{leaf.name} may mean {choices}: write one in full"
+                candidates = " or ".join(f"%{name}" for name in sorted(constants))
+                yield f"{item.location}: %{leaf.name} is ambiguous: write {candidates}"
             elif not constants:
-                near = did_you_mean(leaf.name, macros) or f": define it, {leaf.name} = ..."
-                yield f"{item.place}: the macro %{leaf.name} is not defined{near}"
+                fix = did_you_mean(leaf.name, macros) or f": add `{leaf.name} = ...`"
+                yield f"{item.location}: the macro %{leaf.name} is not defined{fix}"
 
 
 def _unused_macros(config: Config, written: Sequence[Written]) -> Iterator[str]:
-    # A use in an overridden binding counts: the user who overrides a parameter of a bundled config cannot
-    # undefine the macro that it took.
+    # A use in an overridden binding counts: whoever overrides a parameter of a bundled config cannot remove the macro
+    # that the parameter took.
     used = {leaf.name for item in written for leaf in leaves(item.value) if isinstance(leaf, Macro)}
     for binding in config.effective.values():
         if binding.is_macro and binding.scope not in used:
-            yield f'{binding.place}: nothing uses the macro "{binding.scope}"{_meant_instead(binding, used)}'
+            yield f'{binding.location}: the macro "{binding.scope}" is never used{_meant_instead(binding, used)}'
 
 
 def _meant_instead(binding: Binding, used: Collection[str]) -> str:
-    """Guesses: a macro that is used, or a parameter whose `Name.` was forgotten."""
+    """Return a guess: another macro, or a parameter without its `Name.`."""
     macro = did_you_mean(binding.scope, used)
     if macro:
         return macro
@@ -92,52 +92,52 @@ def _meant_instead(binding: Binding, used: Collection[str]) -> str:
 
 
 def _dead_scopes(config: Config, written: Sequence[Written]) -> Iterator[str]:
-    known = entered(item.value for item in written)
+    entered = entered_scopes(item.value for item in written)
     for binding in config.effective.values():
-        if not binding.is_macro and not is_entered(binding.scope, known, config.scopes):
-            near = did_you_mean(binding.scope, {*known, *config.scopes})
+        if not binding.is_macro and not is_entered(binding.scope, entered):
+            suggestion = did_you_mean(binding.scope, entered)
             reference = f"@{names.scoped(binding.scope, binding.selector)}()"
             yield (
-                f'{binding.place}: nothing enters the scope "{binding.scope}"{near or ":"} '
+                f'{binding.location}: the scope "{binding.scope}" is never entered{suggestion or ":"} '
                 f"{binding.name} has no effect without a reference such as {reference}"
             )
 
 
 def _wrong_type(binding: Binding, config: Config) -> Iterator[str]:
     parameter = signature(engine.configurables()[binding.selector]).get(binding.param)
-    value, wanted = config.resolved(binding.value), parameter.annotation
-    if parameter.default is not NOTHING and type(parameter.default) is type(value) and parameter.default == value:
+    value, annotation = config.resolved(binding.value), parameter.annotation
+    if parameter.default is not NO_DEFAULT and type(parameter.default) is type(value) and parameter.default == value:
         return  # `x: int = None` takes None
-    if annotations.fits(annotations.concrete(value), wanted):
+    if annotations.fits(annotations.concrete(value), annotation):
         return
-    correction = annotations.correction(value, wanted)
-    advice = f": write {correction}" if correction else ""
-    source = "".join(f" (from {place})" for place in _macro_places(binding, config))
-    yield (
-        f"{binding.place}: {binding.name} wants {annotations.describe(wanted)}, got "
-        f"{render(value, names.short)}{_kind(value)}{source}{advice}"
-    )
+    macros = "".join(f", from `{macro}` ({macro.location})" for macro in _macros_of(binding, config))
+    is_wrong_word = isinstance(value, str) and annotations.choices(annotation) and not macros
+    got = "" if is_wrong_word else f", got {annotations.kind_of(value)}{macros}"
+    fix = _fix(value, annotation)
+    yield f"{binding.location}: {binding}: expected {annotations.describe(annotation)}{got}{fix}"
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, bool | None | list | tuple | dict) or not isinstance(value, int | float | str):
-        return ""
-    return f" ({type(value).__name__})"
+def _fix(value: Any, annotation: Any) -> str:
+    """Return a suggestion: the choice that a word resembles, or the same value in another type."""
+    choices = annotations.choices(annotation)
+    words = [leaf for leaf in leaves(value) if isinstance(leaf, str) and leaf not in choices]
+    suggestion = next(filter(None, (did_you_mean(word, choices) for word in words)), "")
+    correction = annotations.correction(value, annotation)
+    return suggestion or (f"; write {correction}" if correction else "")
 
 
-def _macro_places(binding: Binding, config: Config) -> Iterator[str]:
+def _macros_of(binding: Binding, config: Config) -> Iterator[Binding]:
     for leaf in leaves(binding.value):
-        macro = config.effective.get((leaf.name, engine.MACRO, "value")) if isinstance(leaf, Macro) else None
+        macro = config.macro(leaf.name) if isinstance(leaf, Macro) else None
         if macro:
-            yield f"%{leaf.name}, {macro.place}"
+            yield macro
 
 
 def _left_required(config: Config) -> Iterator[str]:
     for binding in config.effective.values():
         for leaf in leaves(binding.value):
             if isinstance(leaf, Macro) and _is_required(leaf.name):
-                name = binding.name
-                yield f"{binding.place}: {name} is required and nothing binds it: add `{name} = ...`"
+                yield f"{binding.location}: {binding.name} is required but not bound: add `{binding.name} = ...`"
 
 
 def _is_required(name: str) -> bool:

@@ -1,41 +1,31 @@
-"""Loads a config: files, overrides, checks, and then gin."""
+"""Loads a config: reads the files and overrides, checks them, and hands them to gin."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from ...metrics.errors import UsageError
 from . import checks, engine
 from .config import Binding, Config
 from .lookup import Lookup
 from .reading import Reader, read_param
-from .values import render
-
-_latest: list[Config] = []  # gin's config is one for the process, and so is what describes it
+from .syntax import render
 
 
-def load(
-    gin_files: Sequence[str] = (),
-    gin_params: Sequence[str] = (),
-    search_paths: Sequence[str] = (),
-    *,
-    scopes: Collection[str] = (),
-) -> Config:
-    """Reads and checks a config, gives it to gin in place of the one before, and locks it.
+def load(gin_files: Sequence[str] = (), gin_params: Sequence[str] = (), search_paths: Sequence[str] = ()) -> Config:
+    """Read and check a config, let it replace gin's, and lock that.
 
-    Later files win over earlier ones, and `gin_params` over all files. A config with a mistake leaves gin as
-    it was, except that the modules it imports have been imported.
+    Later files override earlier ones, and `gin_params` override all files. A config with a mistake leaves gin's as it was,
+    except that the modules it imports have been imported.
 
     Args:
-        gin_files: config files, searched in the working folder, `search_paths`, then the bundled configs. An
-            `include` is also searched beside the file that includes it, first.
-        gin_params: overrides such as `Trainer.train_steps=500`. A string needs no quotes where only a string
-            can stand.
-        search_paths: further folders with configs.
-        scopes: gin scopes that code enters, such as `eval`; references in the config need not enter them.
+      gin_files: config files, searched in the working folder, `search_paths`, then the bundled configs. An `include` is
+        searched beside the including file first.
+      gin_params: overrides such as `Trainer.train_steps=500`. A string needs no quotes where only a string is possible.
+      search_paths: further folders with configs.
 
     Raises:
-        UsageError: it lists every mistake with its file and line, or its `--gin_param`.
+      UsageError: it lists all mistakes, each with its file and line or its `--gin_param`.
     """
     reader = Reader(search_paths)
     for name in gin_files:
@@ -45,16 +35,10 @@ def load(
     bindings = lookup.bindings(written)
     warnings = (*lookup.warnings, *checks.duplicates(bindings))
     imports = tuple({statement.format(): statement for statement in reader.imports}.values())
-    config = Config(tuple(bindings), imports, warnings, tuple(scopes))
+    config = Config(tuple(bindings), imports, warnings)
     _refuse([*lookup.problems, *checks.problems(config, written)])
     engine.feed(config.imports, map(_line, config.effective.values()))
-    _latest[:] = [config]
     return config
-
-
-def latest() -> Config | None:
-    """Returns the config that was loaded last."""
-    return _latest[0] if _latest else None
 
 
 def _refuse(problems: Sequence[str]) -> None:

@@ -1,16 +1,18 @@
-"""Reads the text of a config, statement by statement, and says what is wrong with it."""
+"""The syntax of a config: its values, its statements, and errors in them."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gin import config_parser
 
 from ...metrics.errors import UsageError
-from .values import Delegate
 
 Statement = (
     config_parser.BindingStatement
@@ -21,41 +23,156 @@ Statement = (
 
 # A repeated dict key needs no entry here: gin reads dicts as Python does.
 PARSE_ERRORS = (SyntaxError, tokenize.TokenError, TypeError)
+PYTHON_NAMES = {"true": True, "false": False, "none": None}
 
-_NEVER_CLOSED = "a bracket or a quote is opened and never closed"
-PYTHON_NAMES = {"true": "True", "false": "False", "none": "None"}
+_UNCLOSED = "unclosed bracket or quote"
+_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Ref:
+    """`@scope/selector` or, if `evaluate`, `@scope/selector()`."""
+
+    scope: str
+    selector: str
+    evaluate: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Macro:
+    """`%name`: a macro or a constant."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Unparsed:
+    """The right-hand side of a `--gin_param` that is not a gin value: perhaps a string without its quotes."""
+
+    text: str
+    reason: str
+
+
+class _Delegate(config_parser.ParserDelegate):
+    """Keeps references and macros as written: their meaning is known only after all imports have run."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Ref:
+        """Called by gin's parser for `@...`."""
+        scope, _, selector = scoped_configurable_name.rpartition("/")
+        return Ref(scope, selector, evaluate)
+
+    def macro(self, macro_name: str) -> Macro:
+        """Called by gin's parser for `%...`."""
+        return Macro(macro_name)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield the values inside nested lists, tuples and dicts (keys too)."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def replace(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return the same nested structure with `change` applied to each leaf."""
+    if isinstance(value, dict):
+        return {replace(key, change): replace(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(replace(item, change) for item in value)
+    return change(value)
+
+
+def parse_value(text: str) -> Any:
+    """Parse one gin value.
+
+    Raises:
+      Exception: one of `PARSE_ERRORS`, if the text is not a value.
+    """
+    return config_parser.ConfigParser(text, _Delegate()).parse_value()
+
+
+def parse_right_hand_side(text: str) -> Any:
+    """Parse what follows the `=` of a `--gin_param`; return `Unparsed` if gin cannot."""
+    try:
+        parser = config_parser.ConfigParser(f"value = {text}\n", _Delegate())
+        statement = parser.parse_statement()
+        return statement.value if parser.parse_statement() is None else Unparsed(text, "more than one line")
+    except PARSE_ERRORS as error:
+        return Unparsed(text, reason(error))
+
+
+def render(value: Any, name: Callable[[str], str] = str) -> str:
+    """Return the text that gin parses to `value`.
+
+    Args:
+      value: what the parser returns: nested lists, tuples and dicts of literals, `Ref` and `Macro`.
+      name: gives the text of a full selector.
+    """
+    if isinstance(value, Ref):
+        scope = f"{value.scope}/" if value.scope else ""
+        return f"@{scope}{name(value.selector)}{'()' if value.evaluate else ''}"
+    if isinstance(value, Macro):
+        return f"%{value.name}"
+    if isinstance(value, Unparsed):
+        return value.text
+    if isinstance(value, float) and math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"  # `inf` is not a gin literal
+    if isinstance(value, dict | list | tuple):
+        return _render_container(value, name)
+    return repr(value)
+
+
+def _render_container(value: dict | list | tuple, name: Callable[[str], str]) -> str:
+    if isinstance(value, dict):
+        items = [f"{render(key, name)}: {render(item, name)}" for key, item in value.items()]
+    else:
+        items = [render(item, name) for item in value]
+    first, last = {dict: "{}", list: "[]", tuple: "()"}[type(value)]
+    comma = "," if isinstance(value, tuple) and len(items) == 1 else ""
+    line = first + ", ".join(items) + comma + last
+    if len(line) <= _WIDTH and "\n" not in line:
+        return line
+    body = "".join("    " + item.replace("\n", "\n    ") + ",\n" for item in items)
+    return f"{first}\n{body}{last}"
 
 
 def statements(text: str, source: str) -> Iterator[Statement]:
-    """Yields the statements of a config text.
+    """Yield the statements of a config text.
+
+    Args:
+      text: the whole config.
+      source: its name in messages.
 
     Raises:
-        UsageError: at the first syntax error: `source:line:column`, the reason, and the line.
+      UsageError: at the first syntax error: `source:line:column`, the reason, and the line.
     """
-    lines = io.StringIO(text)
     parser = None
     try:
-        parser = config_parser.ConfigParser(lines, Delegate())
+        parser = config_parser.ConfigParser(io.StringIO(text), _Delegate())
         yield from parser
     except PARSE_ERRORS as error:
         raise UsageError(_message(error, parser, text, source)) from None
 
 
 def reason(error: Exception) -> str:
-    """Returns what is wrong, in the words of a config's author."""
+    """Return what is wrong, in terms that the author of a config knows."""
     if isinstance(error, TypeError):
         return f"not a value: {error}"  # an unhashable dict key
     if isinstance(error, tokenize.TokenError):
-        return _NEVER_CLOSED
+        return _UNCLOSED
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    if text == "Unable to parse value." and _at(error) in ("'", '"'):
-        return _NEVER_CLOSED
+    if text == "Unable to parse value." and _character_at(error) in ("'", '"'):
+        return _UNCLOSED
     token = re.search(r"Failed to parse token '(.*)'", text or "", re.DOTALL)
     return _bad_token(token[1]) if token else str(text)
 
 
-def _at(error: SyntaxError) -> str:
-    """Returns the character at which gin stopped; its offset counts from 0."""
+def _character_at(error: SyntaxError) -> str:
+    """Return the character at which gin stopped; its offset counts from 0."""
     return (error.text or "")[error.offset or 0 :][:1]
 
 
@@ -74,17 +191,17 @@ def _message(error: Exception, parser: config_parser.ConfigParser | None, text: 
     line, column = _position(error, parser)
     all_lines = text.splitlines()
     shown = all_lines[line - 1].rstrip() if 0 < line <= len(all_lines) else ""
-    place = f"{source}:{line}" + (f":{column}" if column else "")
+    location = f"{source}:{line}" + (f":{column}" if column else "")
     pointer = f"\n    {' ' * (column - 1)}^" if column else ""
-    return f"{place}: {reason(error)}\n    {shown}{pointer}"
+    return f"{location}: {reason(error)}\n    {shown}{pointer}"
 
 
 def _position(error: Exception, parser: config_parser.ConfigParser | None) -> tuple[int, int | None]:
-    """Returns the line and the column, both from 1; gin counts columns from 0.
+    """Return the line and the column, both counted from 1; gin counts columns from 0.
 
-    What Python's tokenizer finds has no column: each version of Python puts it elsewhere.
+    An error of Python's tokenizer gets no column: each version of Python puts it elsewhere.
     """
-    from_tokenizer = isinstance(error, IndentationError) or reason(error) == _NEVER_CLOSED
+    from_tokenizer = isinstance(error, IndentationError) or reason(error) == _UNCLOSED
     if isinstance(error, SyntaxError) and from_tokenizer:
         return error.lineno or 1, None
     if isinstance(error, SyntaxError):

@@ -1,34 +1,29 @@
-"""Writes configs as text that `load` reads back, and compares two such texts."""
+"""Writes a config as text that `load` reads back, and compares two such texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gin import config_parser
 
 from ...metrics.errors import UsageError
-from . import engine, names, values
-from .scopes import entered, is_entered
+from . import engine, names
+from .config import Config, Key
+from .references import entered_scopes, is_entered
 from .signatures import signature
-from .syntax import statements
-from .values import Macro, leaves, render
-
-if TYPE_CHECKING:
-    from .config import Config, Key
+from .syntax import Macro, Ref, leaves, parse_value, render, replace, statements
 
 
 def as_given(config: Config) -> str:
-    """Returns the effective bindings, sorted by name, after the imports and the macros."""
-    chosen = {binding.key: binding.value for binding in config.effective.values()}
-    return _write(config, chosen)
+    """Return the effective bindings, sorted by name, after the imports and the macros."""
+    return _write(config, {binding.key: binding.value for binding in config.effective.values()})
 
 
 def operative(config: Config) -> str:
-    """Returns what the calls so far have used, defaults included.
+    """Return what the calls so far have used, defaults included.
 
-    What only code can bring about stands in a comment, so that the text loads: a scope entered neither by a
-    reference in the text nor by `config.scopes`.
+    What no reference in the text leads to, a scope that only code enters, becomes a comment, so that the text loads.
     """
     chosen: dict[Key, Any] = {}
     for (scope, selector), parameters in engine.used().items():
@@ -37,30 +32,28 @@ def operative(config: Config) -> str:
         takes = signature(engine.configurables()[selector])
         for param, value in parameters.items():
             if param in takes:
-                chosen[scope, selector, param] = _resolved_names(values.from_gin(value))
+                chosen[scope, selector, param] = _from_gin(value)
     return _write(config, chosen | _macros_in(chosen.values(), config))
 
 
-def _resolved_names(value: Any) -> Any:
+def _from_gin(value: Any) -> Any:
+    """Turn a value that gin holds into one of ours, with full selectors."""
+
     def change(leaf: Any) -> Any:
-        return values.Ref(leaf.scope, names.resolve(leaf.selector), leaf.evaluate) if _is_ref(leaf) else leaf
+        if engine.is_reference(leaf):
+            leaf = parse_value(repr(leaf))
+        return Ref(leaf.scope, names.resolve(leaf.selector), leaf.evaluate) if isinstance(leaf, Ref) else leaf
 
-    return values.replace(value, change)
-
-
-def _is_ref(leaf: Any) -> bool:
-    return isinstance(leaf, values.Ref)
+    return replace(value, change)
 
 
-def _macros_in(chosen: Iterable[Any], config: Config) -> dict[Key, Any]:
-    """Returns the macros that values need, and those that these need."""
+def _macros_in(values: Iterable[Any], config: Config) -> dict[Key, Any]:
+    """Return the macros that values use, and those that these use in turn."""
     found: dict[Key, Any] = {}
-    pending = list(chosen)
+    pending = list(values)
     while pending:
         for leaf in leaves(pending.pop()):
-            if not isinstance(leaf, Macro):
-                continue
-            binding = config.effective.get((leaf.name, engine.MACRO, "value"))
+            binding = config.macro(leaf.name) if isinstance(leaf, Macro) else None
             if binding and binding.key not in found:
                 found[binding.key] = binding.value
                 pending.append(binding.value)
@@ -68,13 +61,13 @@ def _macros_in(chosen: Iterable[Any], config: Config) -> dict[Key, Any]:
 
 
 def _write(config: Config, chosen: dict[Key, Any]) -> str:
-    known = entered(chosen.values())
+    entered = entered_scopes(chosen.values())
     macros, bindings = [], []
     for key, value in chosen.items():
         line = f"{names.key(*key)} = {render(value, names.short)}"
         if key[1] == engine.MACRO:
             macros.append((key[0].lower(), line))
-        elif is_entered(key[0], known, config.scopes):
+        elif is_entered(key[0], entered):
             bindings.append((_order(*key), line))
         else:
             bindings.append((_order(*key), "# " + line.replace("\n", "\n# ")))
@@ -92,16 +85,16 @@ def _part(title: str, lines: list[tuple[Any, str]]) -> str:
 
 
 def diff(old_text: str, new_text: str) -> list[str]:
-    """Returns what changed from one config text to another.
+    """Return what changed from one config text to another.
 
     Returns:
-        Lines such as `Trainer.train_steps: 500 -> 1000`, `Trainer.seed: added, 3` and
-        `Trainer.seed: removed, was 3`, sorted by name.
+      Lines such as `Trainer.train_steps: 500 -> 1000`, `Trainer.seed: added, 3` and `Trainer.seed: removed, was 3`, sorted
+      by name.
 
     Raises:
-        UsageError: one of the texts is not a config.
+      UsageError: one of the texts is not a config.
     """
-    old, new = _contents(old_text, "the earlier config"), _contents(new_text, "the new config")
+    old, new = _contents(old_text, "the previous config"), _contents(new_text, "the new config")
     lines = []
     for name in sorted({**old, **new}, key=str.lower):
         if name not in old:
@@ -121,15 +114,14 @@ def _contents(text: str, source: str) -> dict[str, str]:
         elif isinstance(statement, config_parser.BindingStatement):
             scope = f"{statement.scope}/" if statement.scope else ""
             param = f".{statement.arg_name}" if statement.arg_name else ""
-            found[f"{scope}{_settled(statement.selector, bool(param))}{param}"] = render(statement.value, _settled)
+            selector = _current_short(statement.selector) if param else statement.selector  # else a macro
+            found[f"{scope}{selector}{param}"] = render(statement.value, _current_short)
     return found
 
 
-def _settled(selector: str, is_configurable: bool = True) -> str:
-    """Returns today's short name: which name is short enough depends on what is registered."""
-    if not is_configurable:
-        return selector
+def _current_short(selector: str) -> str:
+    """Return today's short name: which name is short enough depends on what is registered."""
     try:
         return names.short(names.resolve(selector))
-    except UsageError:  # it was registered when the text was written, and is no more
+    except UsageError:  # it was registered when the text was written, and is not any more
         return selector

@@ -1,3 +1,6 @@
-"""What the command's exit codes mean."""
+"""The exit codes of the command, importable without anything else.
+
+`PREEMPTED` is 42, which no shell, signal or Python error produces: a scheduler can rerun the command on it alone.
+"""
 
 DONE, FAILED, WRONG_USAGE, PREEMPTED = 0, 1, 2, 42

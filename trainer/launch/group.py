@@ -1,68 +1,160 @@
-"""`--workers=N`: starts the workers on this machine, and starts all of them again when one dies.
+"""`--workers=N`: starts the workers on this machine, and restarts all of them when one fails.
 
 TensorFlow is not loaded here: the launcher only watches.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import IO, Any
 
+from ..distribution import tf_config
+from . import member
 from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
-from .worker import Worker, start_all
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 15.0
+_LONGEST_ERROR = 20  # lines
+_DRAIN_SECONDS = 5.0  # a child of the worker may keep its output open
 
 
 def run(command: Sequence[str], count: int, max_restarts: int, grace: float = _GRACE_SECONDS) -> int:
-    """Runs a group of workers to its end.
+    """Run a group of workers to its end.
 
     Args:
       command: what each worker runs, with TF_CONFIG in its environment.
-      count: how many workers.
-      max_restarts: how often the whole group is started again after the failure of one.
-      grace: seconds that the others have to end by themselves before they are killed.
+      count: the number of workers.
+      max_restarts: the number of times that the whole group is restarted after a worker has failed.
+      grace: seconds for the other workers to end by themselves before they are killed.
 
     Returns:
-      0 if all ended well; else the first exit code that was not 0, where a failure of any worker counts before "saved"
-      (42); 1 for a worker that a signal ended.
+      0 if all workers ended well; otherwise the first exit code that is not 0, where the failure of any worker takes
+      precedence over "saved" (42), and a worker that was killed by a signal counts as 1.
     """
     with _Signals() as signals:
         for restart in range(1, max_restarts + 2):
-            workers = start_all(command, count)
-            signals.watch(workers)
-            ended = _until_one_fails(workers, signals)
-            if ended is not None:
-                _wait_for_the_rest(workers, ended, signals, grace)
-                ended = _worst(workers, ended)
-            _finish(workers)
-            code = _exit_code(ended)
-            if code in (DONE, WRONG_USAGE, PREEMPTED) or signals.stopping:
+            failed = _run_once(command, count, signals, grace)
+            code = _exit_code(failed)
+            if failed is None or code in (WRONG_USAGE, PREEMPTED) or signals.stopping:
                 return code
             if restart > max_restarts:
-                _say(f"{ended.how_it_ended()}: no more restarts (--max_restarts={max_restarts}).")
+                _report(f"{failed.ending()}: no restarts left (--max_restarts={max_restarts}).")
                 return code
-            _say(f"{ended.how_it_ended()}: all {count} workers start again (restart {restart} of {max_restarts}).")
+            _report(f"{failed.ending()}: restarting all {count} workers (restart {restart} of {max_restarts}).")
     raise AssertionError("the last round returns")
+
+
+def _run_once(command: Sequence[str], count: int, signals: _Signals, grace: float) -> _Worker | None:
+    """Start all workers and wait for all to end; return the one whose exit code is the group's, or None if all is well."""
+    workers = _start_all(command, count)
+    signals.watch(workers)
+    failed = _first_failure(workers)
+    if failed is not None:
+        _wait_for_the_rest(workers, failed, signals, grace)
+        failed = _decisive(workers, failed)
+    for worker in workers:
+        worker.finish(error_is_known=workers[0].code == WRONG_USAGE)
+    return failed
+
+
+def _start_all(command: Sequence[str], count: int) -> list[_Worker]:
+    addresses = [f"localhost:{port}" for port in free_ports(count)]
+    return [_Worker(command, addresses, index) for index in range(count)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return this many ports that are free on this machine now; another process may take one before it is used."""
+    servers = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
+
+
+def _first_failure(workers: Sequence[_Worker]) -> _Worker | None:
+    """Wait for the first worker that ends with a code other than 0; return None if all end with 0."""
+    while True:
+        running = [worker for worker in workers if worker.code is None]
+        failed = [worker for worker in workers if worker.code]
+        if failed:
+            # Of several at once, one killed by a signal (a negative code) is the cause: only its loss made others fail.
+            return min(failed, key=lambda worker: worker.code or 0)
+        if not running:
+            return None
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait_for_the_rest(workers: Sequence[_Worker], failed: _Worker, signals: _Signals, grace: float) -> None:
+    """Wait until all workers have ended.
+
+    After wrong usage each of them ends by itself, and so it does after preemption, once all have saved the same checkpoint.
+    After a failure they are told to end.
+    """
+    if signals.stopping:
+        _wait(workers, lambda: False)  # they were told, and may take their time: a second Ctrl-C kills them
+        return
+    if failed.code not in (WRONG_USAGE, PREEMPTED):
+        _send(workers, signal.SIGTERM)
+    _wait(workers, _deadline(grace if failed.code != PREEMPTED else 4 * grace))
+    _send(workers, signal.SIGKILL)
+    _wait(workers, lambda: False)
+
+
+def _wait(workers: Sequence[_Worker], is_over: Callable[[], bool]) -> None:
+    while any(worker.code is None for worker in workers) and not is_over():
+        time.sleep(_POLL_SECONDS)
+
+
+def _deadline(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def _decisive(workers: Sequence[_Worker], failed: _Worker) -> _Worker:
+    """Return the worker whose code is the group's: "saved" holds only if no worker failed or was killed while saving."""
+    if failed.code != PREEMPTED:
+        return failed
+    return next((worker for worker in workers if worker.code not in (DONE, PREEMPTED)), failed)
+
+
+def _exit_code(failed: _Worker | None) -> int:
+    if failed is None or failed.code is None:
+        return DONE
+    return failed.code if failed.code > 0 else FAILED
+
+
+def _send(workers: Sequence[_Worker], number: int) -> None:
+    for worker in workers:
+        worker.send(number)
+
+
+def _report(text: str) -> None:
+    sys.stderr.write(f"{text[0].upper()}{text[1:]}\n")
+    sys.stderr.flush()
 
 
 class _Signals:
     """Forwards SIGTERM and SIGINT to all workers once; a second SIGINT kills them."""
 
-    def __init__(self):
-        self._workers: Sequence[Worker] = ()
+    def __init__(self) -> None:
+        self._workers: Sequence[_Worker] = ()
         self._received: int | None = None
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._forward)
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -71,13 +163,13 @@ class _Signals:
         """Whether the group was told to end."""
         return self._received is not None
 
-    def watch(self, workers: Sequence[Worker]) -> None:
-        """These are told from now on; of a signal that came while they were being started, at once."""
+    def watch(self, workers: Sequence[_Worker]) -> None:
+        """Forward signals to these workers from now on, including one that came while they were being started."""
         self._workers = workers
-        if self.stopping:
+        if self._received is not None:
             _send(workers, self._received)
 
-    def _forward(self, number: int, frame) -> None:
+    def _forward(self, number: int, frame: FrameType | None) -> None:
         if not self.stopping:
             self._received = number
             _send(self._workers, number)
@@ -85,68 +177,79 @@ class _Signals:
             _send(self._workers, signal.SIGKILL)
 
 
-def _until_one_fails(workers: Sequence[Worker], signals: _Signals) -> Worker | None:
-    """Returns the first worker that ends with another code than 0; None if there is none."""
-    while True:
-        running = [worker for worker in workers if worker.code is None]
-        failed = [worker for worker in workers if worker.code]
-        if failed:
-            # Of several at once, one that a signal ended is the cause: nothing else ends the others by a signal.
-            return min(failed, key=lambda worker: worker.code)
-        if not running:
-            return None
-        time.sleep(_POLL_SECONDS)
+class _Worker:
+    """A running worker process.
 
+    Worker 0 shares this process's output. The lines of the others go to stderr with a prefix.
 
-def _wait_for_the_rest(workers: Sequence[Worker], ended: Worker, signals: _Signals, grace: float) -> None:
-    """Has all workers ended when it returns.
-
-    Wrong usage ends each of them by itself, and so does preemption, after a checkpoint that all of them make. After a
-    failure they are told to end.
+    Args:
+      command: what to run.
+      addresses: the addresses of all workers of the group.
+      index: the number of this worker.
     """
-    if signals.stopping:
-        _wait(workers, lambda: False)  # they were told; how long they take is theirs, a second Ctrl-C ends it
-        return
-    if ended.code not in (WRONG_USAGE, PREEMPTED):
-        _send(workers, signal.SIGTERM)
-    _wait(workers, _after(grace if ended.code != PREEMPTED else 4 * grace))
-    _send(workers, signal.SIGKILL)
-    _wait(workers, lambda: False)
 
+    def __init__(self, command: Sequence[str], addresses: list[str], index: int):
+        self._index = index
+        variables = {"TF_CONFIG": tf_config.write(addresses, index), **member.environment(os.getpid(), index)}
+        piped = {} if index == 0 else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self._process = subprocess.Popen(
+            command,
+            env=os.environ | variables,
+            start_new_session=True,  # Ctrl-C reaches only the launcher, which forwards it once
+            stdin=subprocess.DEVNULL,
+            **piped,
+        )
+        self._error: list[str] = []
+        self._pump = threading.Thread(target=self._copy_output, args=(self._process.stdout,), daemon=True)
+        if piped:
+            self._pump.start()
 
-def _worst(workers: Sequence[Worker], ended: Worker) -> Worker:
-    """Returns whose exit code is the group's: "saved" is true only if no worker failed, or was killed, in saving."""
-    if ended.code != PREEMPTED:
-        return ended
-    return next((worker for worker in workers if worker.code not in (DONE, PREEMPTED)), ended)
+    @property
+    def code(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs."""
+        return self._process.poll()
 
+    def send(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        self._process.send_signal(number)
 
-def _after(seconds: float) -> Callable[[], bool]:
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
+    def finish(self, error_is_known: bool) -> None:
+        """Write the rest of the output of a process that has ended.
 
+        Args:
+          error_is_known: worker 0 has reported what is wrong with the command, so it is not repeated.
+        """
+        if self._pump.ident is None:
+            return
+        self._pump.join(_DRAIN_SECONDS)
+        if not (error_is_known and self.code == WRONG_USAGE):
+            self._write_error()
+        self._error = []
 
-def _wait(workers: Sequence[Worker], is_over: Callable[[], bool]) -> None:
-    while any(worker.code is None for worker in workers) and not is_over():
-        time.sleep(_POLL_SECONDS)
+    def ending(self) -> str:
+        """Return how the process ended, such as "worker 1 exited with code 1"."""
+        code = self.code or 0
+        if code < 0:
+            return f"worker {self._index} was killed by {signal.Signals(-code).name}"
+        return f"worker {self._index} exited with code {code}"
 
+    def _copy_output(self, lines: IO[bytes]) -> None:
+        """Copy the output line by line; hold back an error, which comes last, until it is clear whether worker 0 has it too."""
+        with lines:
+            for raw in lines:
+                line = raw.decode(errors="replace").rstrip("\n")
+                if len(self._error) > _LONGEST_ERROR:  # more output follows, so it was not the last message
+                    self._write_error()
+                if self._error or line.startswith("Error: "):
+                    self._error.append(line)
+                else:
+                    self._write(line)
 
-def _send(workers: Sequence[Worker], number: int) -> None:
-    for worker in workers:
-        worker.send(number)
+    def _write_error(self) -> None:
+        lines, self._error = self._error, []
+        for line in lines:
+            self._write(line)
 
-
-def _finish(workers: Sequence[Worker]) -> None:
-    for worker in workers:
-        worker.finish(said_already=workers[0].code == WRONG_USAGE)
-
-
-def _exit_code(ended: Worker | None) -> int:
-    if ended is None:
-        return DONE
-    return ended.code if ended.code > 0 else FAILED
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text[0].upper()}{text[1:]}\n")
-    sys.stderr.flush()
+    def _write(self, line: str) -> None:
+        sys.stderr.write(f"[worker {self._index}] {line}\n")  # in one call, as other threads write too
+        sys.stderr.flush()

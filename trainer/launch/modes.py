@@ -1,4 +1,4 @@
-"""What each `--mode` does with a Trainer."""
+"""What each `--mode`, and `--dry_run`, does with a Trainer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,28 +18,43 @@ from ...metrics.writers.text import eval_line
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..trainer import Trainer
-from .folders import first_write
+from .flags import Mode
+from .run_folder import first_write
 
 _POLL_SECONDS = 5.0
 
 
-def parts(mode: str) -> dict[str, bool]:
-    """Which of the Trainer's loops the mode runs, as arguments of `Trainer.prepare`."""
+def loops(mode: Mode) -> dict[str, bool]:
+    """Return which of the Trainer's loops the mode runs, as arguments of `Trainer.prepare`."""
     return {"train": mode in ("train", "train_and_eval"), "evaluate": mode in ("train_and_eval", "eval")}
 
 
-def prepare(mode: str, trainer: Trainer) -> None:
-    """Checks and traces what the mode needs, before anything is written."""
+def prepare(mode: Mode, trainer: Trainer) -> None:
+    """Check and trace what the mode needs, before anything is written.
+
+    Raises:
+      UsageError: the mode needs eval datasets, and there are none.
+    """
     if mode in ("eval", "predict") and not trainer.eval_datasets:
         raise UsageError(
-            f"--mode={mode} needs Trainer.eval_datasets, and it is empty: bind them as in "
+            f"--mode={mode} needs Trainer.eval_datasets, which is empty: bind it, as in "
             'Trainer.eval_datasets = {"test": @test/Input()}.'
         )
-    trainer.prepare(**parts(mode))
+    trainer.prepare(**loops(mode))
 
 
-def run(mode: str, trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
-    """Runs the mode."""
+def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
+    """Run a mode that writes to `model_dir`.
+
+    Args:
+      mode: any but `check`.
+      trainer: a prepared Trainer.
+      model_dir: the folder of the run.
+      checkpoint: what `eval`, `predict` and `export` restore; None for the newest one, and for `eval` all new ones.
+
+    Raises:
+      UsageError: there is no checkpoint, or the model cannot be exported.
+    """
     if mode == "train_and_eval":
         trainer.train_and_eval()
     elif mode == "train":
@@ -66,9 +82,9 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
 
 
 def _unless_deleted(trainer: Trainer, path: str) -> Mapping[str, Summary]:
-    """What the checkpoint gives; nothing if the run that writes them has deleted it meanwhile: it keeps the newest few.
+    """Return the summaries of a checkpoint; none if the training run, which keeps the newest few, has just deleted it.
 
-    With several workers that stays an error: each reads by itself, and one may have restored what another did not find.
+    With several workers a deleted checkpoint is an error: one worker may have restored what another did not find.
     """
     try:
         return trainer.summaries(path)
@@ -76,15 +92,15 @@ def _unless_deleted(trainer: Trainer, path: str) -> Mapping[str, Summary]:
         if workers.is_multi_worker(trainer.strategy) or tf.io.gfile.exists(path + ".index"):
             raise
         logging.warning(
-            "%s was deleted before it could be evaluated; the next one is waited for. A larger Trainer.keep_checkpoints "
-            "in the run that writes them gives more time.",
+            "%s was deleted before it could be evaluated; waiting for the next one. A larger Trainer.keep_checkpoints in the "
+            "training run leaves more time.",
             path,
         )
         return {}
 
 
 def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:
-    """Yields each new checkpoint, up to that of the last train step; the chief looks for it, and tells the others."""
+    """Yield each new checkpoint up to that of the last train step; the chief finds it, and tells the others."""
     found = None
     if workers.is_chief(trainer.strategy):
         if latest(folder) is None:
@@ -97,32 +113,32 @@ def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:
 
 
 def _predict(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
-    """Writes `predictions/NAME.npz` for every eval dataset; nested outputs become path-like keys."""
+    """Write `predictions/NAME.npz` per eval dataset; nested outputs get keys like paths."""
     folder = model_dir / "predictions"
     for name, dataset in trainer.eval_datasets.items():
         outputs = trainer.predict(dataset, checkpoint)
         _make(folder, model_dir)
-        np.savez(folder / f"{name}.npz", **_named(outputs))
+        np.savez(folder / f"{name}.npz", **_by_path(outputs))
         print(f"Predictions for {name}: {folder / name}.npz")
 
 
-def _named(outputs) -> dict[str, np.ndarray]:
+def _by_path(outputs: Any) -> dict[str, np.ndarray]:
     if isinstance(outputs, dict):
         return {
             "/".join(filter(None, (key, inner))): array
             for key, value in outputs.items()
-            for inner, array in (_named(value) if isinstance(value, dict) else {"": value}).items()
+            for inner, array in (_by_path(value) if isinstance(value, dict) else {"": value}).items()
         }
     return {f"output_{i}": array for i, array in enumerate(tf.nest.flatten(outputs))}
 
 
 def _export(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
-    """Writes `export/`; an export that fails on the way leaves the one before as it was."""
+    """Write `export/`; if the export fails, the previous one stays as it was."""
     _make(model_dir, model_dir)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=model_dir) as unfinished:
         try:
             trainer.export(unfinished, checkpoint)
-        except NotImplementedError as error:  # how Keras says that a class of the user's lacks `get_config`
+        except NotImplementedError as error:  # from Keras, if one of the user's classes lacks `get_config`
             raise UsageError(f"--mode=export: the model cannot be saved: {error}") from error
         shutil.copytree(unfinished, model_dir / "export", dirs_exist_ok=True)
     print(f"Exported to {model_dir / 'export'}")
@@ -131,3 +147,27 @@ def _export(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
 def _make(folder: Path, model_dir: Path) -> None:
     with first_write(model_dir):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def check(trainer: Trainer) -> bool:
+    """Print one line per number: on one replica, cut over three, the difference, the verdict. Return whether all agree."""
+    comparisons = trainer.check()
+    width = max(len(each.name) for each in comparisons)
+    print(f"{'':{width}}  {'1 replica':>14}  {'cut over 3':>14}  {'difference':>10}  verdict")
+    for each in comparisons:
+        verdict = "same" if each.same else "DIFFERENT"
+        difference = abs(each.one - each.cut)
+        print(f"{each.name:{width}}  {each.one:14.8g}  {each.cut:14.8g}  {difference:10.2g}  {verdict}")
+    hints = [each.hint for each in comparisons if not each.same]
+    print("\n" + ("\n".join(hints) if hints else "All numbers are the same however the data is cut."))
+    return not hints
+
+
+def dry_run(mode: Mode, trainer: Trainer) -> None:
+    """Run one train step and one eval step on the real input, as far as the mode has them, and print model and metrics."""
+    summaries = trainer.dry_run(**loops(mode))
+    trainer.model.summary()
+    for summary in summaries:
+        print(f"\n{summary.split} metrics:")
+        for path, value in sorted(summary.metrics.items()):
+            print(f"  {path} = {value}")

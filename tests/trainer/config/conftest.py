@@ -60,13 +60,23 @@ def fake_input(
     shuffle: bool = False,
     names: Sequence[str] = (),
     shape: tuple[int, ...] = (),
-    mode: Literal["fast", "slow"] = "fast",
     options: dict[str, float] | None = None,
     oddity: int = None,  # noqa: RUF013 (what users write)
     free=None,
     decay=0.1,
 ):
     return {"path": path, "batch": batch, "shuffle": shuffle, "free": free}
+
+
+@gin.register("tests_choices", module=MODULE)
+def fake_choices(
+    on_error: Literal["halt", "skip", "rollback"] = "halt",
+    best: Literal["max", "min"] | None = None,
+    loop: int | Literal["auto"] = "auto",
+    parts: Sequence[Literal["encoder", "decoder"]] = (),
+    level: Literal[0, 1] = 0,
+):
+    return on_error, best, loop, parts, level
 
 
 @gin.register("tests_open", module=MODULE)
@@ -106,25 +116,25 @@ def clean_gin():
 
 @pytest.fixture
 def load(tmp_path, monkeypatch) -> Callable[..., Config]:
-    """Returns `load(text, ..., params=[...])`: the texts become a.gin, b.gin, ... in the working folder."""
+    """load(text, ..., params=[...]) -> Config: the texts become a.gin, b.gin, ... in the working folder."""
     monkeypatch.chdir(tmp_path)
 
-    def write_and_load(*texts: str, params: Sequence[str] = (), **options) -> Config:
+    def write_and_load(*texts: str, params: Sequence[str] = ()) -> Config:
         names = [f"{letter}.gin" for letter, _ in zip("abcd", texts, strict=False)]
         for name, text in zip(names, texts, strict=True):
             (tmp_path / name).write_text(text)
-        return config.load(names, params, **options)
+        return config.load(names, params)
 
     return write_and_load
 
 
 @pytest.fixture
 def refused(load) -> Callable[..., str]:
-    """Returns a function that loads like `load` and returns the message of the UsageError."""
+    """refused(text, ..., params=[...]) -> the message of the UsageError that `load` raises."""
 
-    def load_and_fail(*texts: str, **options) -> str:
+    def load_and_fail(*texts: str, params: Sequence[str] = ()) -> str:
         with pytest.raises(UsageError) as caught:
-            load(*texts, **options)
+            load(*texts, params=params)
         return str(caught.value)
 
     return load_and_fail

@@ -1,7 +1,14 @@
 import gin
 import pytest
 from tallyloop.metrics.errors import UsageError
-from tallyloop.trainer.config import check_required, explain_call_error, missing_required, without_gin_notes
+from tallyloop.trainer.config import check_required, explain_call_error, without_gin_notes
+
+
+def required(loaded, name: str = "TestsTrainer") -> list[str]:
+    """The lines of the error that `check_required` raises."""
+    with pytest.raises(UsageError) as caught:
+        check_required(loaded, name)
+    return str(caught.value).split("\n")
 
 
 def failure(selector: str, **given) -> BaseException:
@@ -13,90 +20,90 @@ def failure(selector: str, **given) -> BaseException:
 
 
 MISSING_TASK = (
-    "TestsTrainer.task is required and nothing binds it: add `TestsTrainer.task = @...` (TestsTask) "
+    "TestsTrainer.task is required but not bound: add `TestsTrainer.task = @...` (TestsTask) "
     "to a --gin_file, or --gin_param='TestsTrainer.task=@...'"
 )
 
 
-def test_a_required_parameter_that_nothing_binds(load):
-    loaded = load("TestsTrainer.rate = 1\n")
-    assert missing_required(loaded, "TestsTrainer") == [MISSING_TASK]
-    with pytest.raises(UsageError) as caught:
-        check_required(loaded, "TestsTrainer")
-    assert str(caught.value) == MISSING_TASK
-    check_required(loaded, "TestsTrainer", supplied=["task"])
+class TestCheckRequired:
+    def test_a_parameter_of_the_call_itself(self, load):
+        assert required(load("TestsTrainer.rate = 1\n")) == [MISSING_TASK]
+
+    def test_a_parameter_of_what_a_binding_calls(self, load):
+        text = "one = @s/TestsTask()\nTestsTrainer.task = %one\nTestsTrainer.data = @tests_required()\n"
+        assert required(load(text)) == [
+            "tests_required.x is required but not bound where `TestsTrainer.data = @tests_required()` (a.gin:3) calls "
+            "tests_required: add `tests_required.x = ...` to a --gin_file, or --gin_param='tests_required.x=...'",
+            "TestsTask.width is required but not bound where `one = @s/TestsTask()` (a.gin:1) calls s/TestsTask: add "
+            "`TestsTask.width = ...` (int) to a --gin_file, or --gin_param='TestsTask.width=...'",
+        ]
+
+    def test_a_binding_for_the_scope_of_the_call_counts(self, load):
+        text = "TestsTrainer.task = @s/t/TestsTask()\n"
+        check_required(load(text + "s/TestsTask.width = 1\n"), "TestsTrainer")
+
+    def test_a_binding_for_another_scope_does_not_count(self, load):
+        text = "TestsTrainer.task = @s/t/TestsTask()\nTestsTrainer.data = @u/TestsTask()\nu/TestsTask.width = 1\n"
+        (message,) = required(load(text))
+        assert message.startswith(
+            "TestsTask.width is required but not bound where `TestsTrainer.task = @s/t/TestsTask()` (a.gin:1) calls "
+            "s/t/TestsTask: add"
+        )
+
+    def test_what_is_overridden_or_not_called_needs_nothing(self, load):
+        text = "TestsTrainer.task = @TestsTask()\nTestsTrainer.make = @tests_required\n"
+        check_required(load(text, params=["TestsTrainer.task=@tests_open()"]), "TestsTrainer")
 
 
-def test_a_required_parameter_of_what_a_binding_calls(load):
-    loaded = load("one = @s/TestsTask()\nTestsTrainer.task = %one\nTestsTrainer.data = @tests_required()\n")
-    assert missing_required(loaded, "TestsTrainer") == [
-        "tests_required.x is required and nothing binds it; tests_required is called for "
-        "`TestsTrainer.data = @tests_required()`, a.gin:3: add `tests_required.x = ...` to a --gin_file, "
-        "or --gin_param='tests_required.x=...'",
-        "TestsTask.width is required and nothing binds it; s/TestsTask is called for `one = @s/TestsTask()`, "
-        "a.gin:1: add `TestsTask.width = ...` (int) to a --gin_file, or --gin_param='TestsTask.width=...'",
-    ]
+class TestMissingArgument:
+    def test_of_the_call_itself(self, load):
+        loaded = load("TestsTrainer.rate = 1\n")
+        explained = explain_call_error(failure("TestsTrainer"), loaded)
+        assert isinstance(explained, UsageError)
+        assert str(explained) == MISSING_TASK
+
+    def test_of_a_call_inside(self, load):
+        loaded = load("TestsTrainer.task = @TestsTask()\n")
+        assert str(explain_call_error(failure("TestsTrainer"), loaded)).startswith(
+            "TestsTask.width is required but not bound: add `TestsTask.width = ...` (int)"
+        )
+
+    def test_that_is_gin_required(self, load):
+        loaded = load("TestsTrainer.data = @tests_required()\n")
+        assert str(explain_call_error(failure("TestsTrainer", task=None), loaded)).startswith(
+            "tests_required.x is required but not bound: add `tests_required.x = ...`"
+        )
 
 
-def test_what_is_bound_in_the_scope_of_the_call_is_not_missing(load):
-    text = "TestsTrainer.task = @s/t/TestsTask()\n"
-    check_required(load(text + "s/TestsTask.width = 1\n"), "TestsTrainer")
-    other = "TestsTrainer.data = @u/TestsTask()\nu/TestsTask.width = 1\n"
-    (message,) = missing_required(load(text + other), "TestsTrainer")
-    assert message.startswith("TestsTask.width is required and nothing binds it; s/t/TestsTask is called for")
+class TestRefusedArgument:
+    def test_by_a_function_behind_kwargs(self, load):
+        def inner(b):
+            return b
+
+        @gin.register("tests_behind", module="tests_config")
+        def behind(a, **kwargs):
+            return inner(**kwargs)
+
+        loaded = load("tests_behind.a = 1\ntests_behind.c = 1\n")
+        assert str(explain_call_error(failure("tests_behind"), loaded)) == (
+            f"a.gin:2: tests_behind does not take `c` ({inner.__qualname__}() got an unexpected keyword argument 'c'). "
+            "It takes: a"
+        )
 
 
-def test_what_is_overridden_or_not_called_is_not_missing(load):
-    text = "TestsTrainer.task = @TestsTask()\nTestsTrainer.make = @tests_required\n"
-    check_required(load(text, params=["TestsTrainer.task=@tests_open()"]), "TestsTrainer")
+class TestOtherErrors:
+    def test_a_mistake_in_code_is_not_explained(self, load):
+        loaded = load("tests_broken.x = 2\n")
+        assert explain_call_error(failure("tests_broken"), loaded) is None
+        assert explain_call_error(ValueError("something else"), loaded) is None
 
+    def test_a_usage_error_loses_what_gin_appended(self, load):
+        @gin.register("tests_usage", module="tests_config")
+        def usage():
+            raise UsageError("train_steps must be positive, got -1")
 
-def test_a_call_that_lacks_an_argument(load):
-    load("TestsTrainer.rate = 1\n")
-    explained = explain_call_error(failure("TestsTrainer"))
-    assert isinstance(explained, UsageError)
-    assert str(explained) == MISSING_TASK
-
-
-def test_a_call_inside_a_call_that_lacks_an_argument(load):
-    load("TestsTrainer.task = @TestsTask()\n")
-    assert str(explain_call_error(failure("TestsTrainer"))).startswith(
-        "TestsTask.width is required and nothing binds it: add `TestsTask.width = ...` (int)"
-    )
-
-
-def test_a_gin_required_argument(load):
-    load("TestsTrainer.data = @tests_required()\n")
-    assert str(explain_call_error(failure("TestsTrainer", task=None))).startswith(
-        "tests_required.x is required and nothing binds it: add `tests_required.x = ...`"
-    )
-
-
-def test_a_keyword_that_the_function_behind_refuses(load):
-    @gin.register("tests_behind", module="tests_config")
-    def behind(a, **kwargs):
-        return (lambda b: b)(**kwargs)
-
-    load("tests_behind.a = 1\ntests_behind.c = 1\n")
-    (lambda_name,) = {"test_a_keyword_that_the_function_behind_refuses.<locals>.behind.<locals>.<lambda>()"}
-    assert str(explain_call_error(failure("tests_behind"))) == (
-        f"a.gin:2: tests_behind does not take `c` ({lambda_name} got an unexpected keyword argument 'c'). It takes: a"
-    )
-
-
-def test_a_mistake_in_code_is_not_the_configs(load):
-    load("tests_broken.x = 2\n")
-    assert explain_call_error(failure("tests_broken")) is None
-    assert explain_call_error(ValueError("something else")) is None
-
-
-def test_a_usage_error_loses_what_gin_appended(load):
-    @gin.register("tests_usage", module="tests_config")
-    def usage():
-        raise UsageError("train_steps must be positive, got -1")
-
-    load("TestsTrainer.data = @s/tests_usage()\n")
-    error = failure("TestsTrainer", task=None)
-    assert "In call to configurable" in str(error)
-    assert str(explain_call_error(error)) == "train_steps must be positive, got -1"
-    assert without_gin_notes(str(error)) == "train_steps must be positive, got -1"
+        loaded = load("TestsTrainer.data = @s/tests_usage()\n")
+        error = failure("TestsTrainer", task=None)
+        assert "In call to configurable" in str(error)
+        assert str(explain_call_error(error, loaded)) == "train_steps must be positive, got -1"
+        assert without_gin_notes(str(error)) == "train_steps must be positive, got -1"

@@ -8,7 +8,7 @@ import sys
 import tensorflow as tf
 from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use
-from tallyloop.trainer.launch.ports import free_ports
+from tallyloop.trainer.launch.group import free_ports
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
 WORKER = """

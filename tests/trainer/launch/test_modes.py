@@ -1,7 +1,6 @@
-"""`--mode=eval` beside a run that deletes its old checkpoints."""
-
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.trainer.checkpointing.restore import UnreadableCheckpointError
@@ -9,8 +8,8 @@ from tallyloop.trainer.launch import modes
 
 
 @pytest.fixture
-def written(make_trainer, tmp_path, monkeypatch):
-    """A trained folder, of which the checkpoints of steps 2 (deleted), 4 and 6 are announced to an evaluator."""
+def trained(make_trainer, tmp_path, monkeypatch):
+    """The folder of a run that deleted the checkpoint of step 2, of which steps 2, 4 and 6 are announced to an evaluator."""
     make_trainer(model_dir=tmp_path, checkpoint_interval=2, keep_checkpoints=2).train()
     paths = [str(tmp_path / "checkpoints" / f"ckpt-{step}") for step in (2, 4, 6)]
     monkeypatch.setattr(tf.train, "checkpoints_iterator", lambda *args, **keywords: iter(paths))
@@ -18,17 +17,31 @@ def written(make_trainer, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_an_evaluator_goes_on_without_a_checkpoint_that_was_deleted(make_trainer, written, caplog):
-    modes.run("eval", make_trainer(evaluate=True), written, None)
-    assert [json.loads(line)["step"] for line in (written / "metrics.jsonl").read_text().splitlines()] == [4, 6]
-    assert "ckpt-2 was deleted before it could be evaluated" in caplog.text
+class TestEval:
+    def test_skips_a_checkpoint_that_the_run_has_deleted(self, make_trainer, trained, caplog):
+        modes.run("eval", make_trainer(evaluate=True), trained, None)
+        assert [json.loads(line)["step"] for line in (trained / "metrics.jsonl").read_text().splitlines()] == [4, 6]
+        assert "ckpt-2 was deleted before it could be evaluated" in caplog.text
+
+    def test_fails_on_one_that_is_damaged_or_was_asked_for(self, make_trainer, trained):
+        checkpoints = trained / "checkpoints"
+        trainer = make_trainer(evaluate=True)
+        with pytest.raises(UnreadableCheckpointError, match="ckpt-2 "):
+            modes.run("eval", trainer, trained, str(checkpoints / "ckpt-2"))
+        (checkpoints / "ckpt-4.data-00000-of-00001").unlink()
+        with pytest.raises(UnreadableCheckpointError, match="ckpt-4 "):
+            modes.run("eval", trainer, trained, None)
 
 
-def test_one_that_is_damaged_or_was_asked_for_is_an_error(make_trainer, written):
-    checkpoints = written / "checkpoints"
-    trainer = make_trainer(evaluate=True)
-    with pytest.raises(UnreadableCheckpointError, match="ckpt-2 "):
-        modes.run("eval", trainer, written, str(checkpoints / "ckpt-2"))
-    (checkpoints / "ckpt-4.data-00000-of-00001").unlink()
-    with pytest.raises(UnreadableCheckpointError, match="ckpt-4 "):
-        modes.run("eval", trainer, written, None)
+class TestPredictions:
+    def test_nested_outputs_get_keys_like_paths(self):
+        outputs = {"label": np.zeros(2), "parts": {"mean": np.ones(2), "inner": {"std": np.full(2, 2)}}}
+        assert {key: array[0] for key, array in modes._by_path(outputs).items()} == {
+            "label": 0,
+            "parts/mean": 1,
+            "parts/inner/std": 2,
+        }
+
+    def test_outputs_without_names_are_numbered(self):
+        assert list(modes._by_path((np.zeros(2), [np.ones(2)]))) == ["output_0", "output_1"]
+        assert list(modes._by_path(np.zeros(2))) == ["output_0"]

@@ -1,65 +1,96 @@
-"""The files that describe a run, on a disk that does not take them."""
-
 import errno
 import json
 import os
-import types
 
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
+from tallyloop.trainer.distribution import preemption
 from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedError
-from tallyloop.trainer.launch import cli
-from tallyloop.trainer.launch.folders import first_write
+from tallyloop.trainer.launch import run_folder
 
 
 @pytest.fixture
 def recorded(tmp_path, mirrored_on):
-    """recorded() -> the context in which a run is described in `tmp_path`."""
-
-    def make():
-        return cli._recorded(configs.load([], [], []), tmp_path, types.SimpleNamespace(strategy=mirrored_on(1)))
-
-    return make
+    """recorded() -> the context in which a run is recorded in `tmp_path`."""
+    return lambda: run_folder.recorded(configs.load(), tmp_path, mirrored_on(1))
 
 
 def spoil(folder, name):
-    """No file of this name can be written any more: not even by root, whom permissions do not stop."""
+    """Make it impossible to write a file of this name, even for root, whom permissions do not stop."""
     (folder / f"{name}.new").mkdir()
 
 
-def test_how_it_ended_is_noted(recorded, tmp_path):
-    with pytest.raises(PreemptedError), recorded():
-        raise PreemptedError("Stopped after step 7.")
-    assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] == "PreemptedError: Stopped after step 7."
+class TestCheck:
+    def test_leaves_nothing_behind(self, tmp_path):
+        run_folder.check(tmp_path / "a" / "run", "train")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_in_place_of_a_folder_is_refused(self, tmp_path):
+        (tmp_path / "checkpoints").write_text("a file")
+        with pytest.raises(UsageError, match=r"checkpoints is not a folder\. Move it away, or choose another folder"):
+            run_folder.check(tmp_path, "train")
+        run_folder.check(tmp_path, "predict")  # it writes no checkpoints
+
+    def test_a_folder_in_place_of_a_file_is_refused(self, tmp_path):
+        (tmp_path / "run.json").mkdir()
+        with pytest.raises(UsageError, match=r"run\.json is a folder\. Move it away, or choose another folder"):
+            run_folder.check(tmp_path, "train")
 
 
-@pytest.mark.parametrize("error", [PreemptedError("at 7"), CheckpointError("at 7"), KeyboardInterrupt(), None])
-def test_an_end_that_cannot_be_noted_is_said_and_stays_what_it_was(recorded, tmp_path, caplog, error):
-    caught = None
-    try:
+class TestFirstWrite:
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_a_full_disk_is_no_reason_for_another_folder(self, tmp_path, number):
+        with (
+            pytest.raises(OutputError, match=r"cannot be written \(.+\)\. Free some space, and run the same command"),
+            run_folder.first_write(tmp_path),
+        ):
+            raise OSError(number, os.strerror(number))
+
+
+class TestExclusive:
+    def test_does_not_create_the_folder(self, tmp_path, mirrored_on):
+        with run_folder.exclusive(tmp_path / "run", mirrored_on(1)):
+            assert not (tmp_path / "run").exists()
+
+    def test_a_stop_while_starting_ends_the_run(self, tmp_path, mirrored_on, monkeypatch):
+        monkeypatch.setattr(preemption, "requested", lambda: True)
+        with pytest.raises(PreemptedError, match=r"^Stopped while starting\.$"):
+            run_folder.exclusive(tmp_path, mirrored_on(1)).__enter__()
+
+
+class TestRecord:
+    def test_has_the_configs_and_how_the_run_ended(self, recorded, tmp_path):
         with recorded():
-            spoil(tmp_path, "run.json")
-            if error is not None:
-                raise error
-    except BaseException as its:
-        caught = its
-    assert caught is error
-    assert f"{tmp_path / 'run.json'} cannot be written (Is a directory)" in caplog.text
-    assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] is None
+            assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] is None
+        assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] == "done"
+        assert (tmp_path / "config.gin").exists()
+        assert (tmp_path / "operative_config.gin").exists()
 
+    def test_has_the_error_that_ended_the_run(self, recorded, tmp_path):
+        with pytest.raises(PreemptedError), recorded():
+            raise PreemptedError("Stopped after step 7.")
+        record = json.loads((tmp_path / "run.json").read_text())
+        assert record["exit_reason"] == "PreemptedError: Stopped after step 7."
 
-@pytest.mark.parametrize("name", ["config.gin", "operative_config.gin", "run.json"])
-def test_a_beginning_that_cannot_be_noted_is_wrong_usage(recorded, tmp_path, name):
-    spoil(tmp_path, name)
-    with pytest.raises(UsageError, match=r"--model_dir=.* cannot be written \(Is a directory\): choose another folder"):
-        recorded().__enter__()
+    @pytest.mark.parametrize("error", [PreemptedError("at 7"), CheckpointError("at 7"), KeyboardInterrupt(), None])
+    def test_a_failed_write_at_the_end_is_logged_and_hides_no_error(self, recorded, tmp_path, caplog, error):
+        caught = None
+        try:
+            with recorded():
+                spoil(tmp_path, "run.json")
+                if error is not None:
+                    raise error
+        except BaseException as its:
+            caught = its
+        assert caught is error
+        assert f"{tmp_path / 'run.json'} cannot be written (Is a directory)" in caplog.text
+        assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] is None
 
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_at_the_start_is_no_reason_for_another_folder(tmp_path, number):
-    with (
-        pytest.raises(OutputError, match=r"cannot be written \(.+\)\. Free some space, and run the same command"),
-        first_write(tmp_path),
-    ):
-        raise OSError(number, os.strerror(number))
+    @pytest.mark.parametrize("name", ["config.gin", "operative_config.gin", "run.json"])
+    def test_a_failed_write_at_the_start_is_wrong_usage(self, recorded, tmp_path, name):
+        spoil(tmp_path, name)
+        with pytest.raises(
+            UsageError, match=r"--model_dir=.* cannot be written \(Is a directory\): choose another folder"
+        ):
+            recorded().__enter__()
