@@ -8,7 +8,7 @@ import gin
 import keras
 import tensorflow as tf
 
-from ..data.feeds import share
+from ..data.feeds.replica_share import ReplicaShare
 from ..metrics.errors import UsageError
 
 _PHILOX = 1  # the generator's number in TensorFlow
@@ -75,7 +75,7 @@ class InvariantDropout(keras.layers.Layer):
 
     def _place(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The place of the first example in the global batch, and the number of examples."""
-        working = share.current()
+        working = ReplicaShare.current()
         if working is None:
             return tf.zeros([], tf.int64), tf.shape(inputs, tf.int64)[0]
         return working.first, tf.maximum(working.rows, 1)

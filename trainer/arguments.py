@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import tensorflow as tf
 
 from ..data import Input
+from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution.strategies import one_device
 from .task import Task
@@ -29,23 +29,19 @@ _REFUSED_STRATEGIES = {
 
 def positive(name: str, value: Any) -> int:
     """Returns `value` if it is a whole number > 0."""
-    if not _is_whole(value) or value < 1:
-        raise UsageError(f"Trainer.{name} = {value!r}: wanted a whole number of at least 1.")
-    return int(value)
+    return whole_number(f"Trainer.{name}", value, least=1)
 
 
 def steps_per_loop(value: Any) -> int | Literal["auto"]:
     """Returns `value` if it is "auto" or a whole number > 0."""
-    if value == "auto" or (_is_whole(value) and value >= 1):
-        return value if value == "auto" else int(value)
-    raise UsageError(f"Trainer.steps_per_loop = {value!r}: wanted 'auto', or a whole number of at least 1.")
+    if isinstance(value, str) and value == "auto":
+        return "auto"
+    return whole_number("Trainer.steps_per_loop", value, least=1, otherwise="'auto'")
 
 
 def seed(value: Any) -> int | None:
     """Returns `value` if it is None or a seed that Keras takes."""
-    if value is None or (_is_whole(value) and 0 <= value < 2**32):
-        return value if value is None else int(value)
-    raise UsageError(f"Trainer.seed = {value!r}: wanted a whole number from 0 to 4294967295, or None.")
+    return None if value is None else seed_number("Trainer.seed", value, otherwise="None")
 
 
 def keep_every(value: Any, checkpoint_interval: int) -> int | None:
@@ -150,10 +146,6 @@ def _dataset_name(name: Any) -> str:
     )
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def as_actions(actions: Any) -> list[Callable]:
     """Returns the actions; each must be callable."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
@@ -190,8 +182,7 @@ def _pattern(name: str, given: Any) -> str:
 
 def make_deterministic(wanted: Any, seed: int | None) -> None:
     """Turns TensorFlow's deterministic kernels on, if wanted."""
-    if not isinstance(wanted, bool):
-        raise UsageError(f"Trainer.deterministic = {wanted!r}: wanted True or False.")
+    wanted = true_or_false("Trainer.deterministic", wanted)
     if wanted and seed is None:
         raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
     if wanted:

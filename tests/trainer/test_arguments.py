@@ -19,7 +19,7 @@ WHOLE = [
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("value", [0, -1, 2.5, 3.0, "7", None, True])
 def test_what_is_no_positive_whole_number_is_refused_by_its_binding(name, value):
-    with pytest.raises(UsageError, match=rf"Trainer.{name} = {value!r}: wanted a whole number of at least 1"):
+    with pytest.raises(UsageError, match=rf"Trainer.{name} = {value!r}: expected a whole number of at least 1"):
         Trainer(Task(), **{name: value})
 
 

@@ -246,7 +246,7 @@ class TestInitialWeights(TwoLayers):
         ({"freeze": "encoder"}, r"Trainer.freeze = 'encoder': wanted a list"),
         ({"freeze": ["("]}, r"Trainer.freeze: '\(' is no regular expression"),
         ({"initial_weights_map": ["a"]}, r"Trainer.initial_weights_map = \['a'\]: wanted a dict"),
-        ({"deterministic": "yes"}, r"Trainer.deterministic = 'yes': wanted True or False"),
+        ({"deterministic": "yes"}, r"Trainer.deterministic = 'yes': expected True or False"),
         ({"deterministic": True, "seed": None}, r"Trainer.deterministic = True needs a seed"),
     ],
 )

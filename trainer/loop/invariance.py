@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ...data import Input
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import share_of
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.errors import UsageError
 from ...metrics.registry import MetricRegistry
@@ -125,7 +125,7 @@ class _Side:
             context = tf.distribute.get_replica_context()
             index = tf.cast(context.replica_id_in_sync_group, tf.int64)
             batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
-            share = share_of(index, context.num_replicas_in_sync, rows, examples)
+            share = ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples)
             contribution = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
             return contribution.gradients, contribution.loss
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import share_of
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator, Drained
 from .batches import SkippedExamples, named
 from .replica import carry
@@ -119,4 +119,4 @@ class EvalLoop:
         context = tf.distribute.get_replica_context()
         index = tf.cast(context.replica_id_in_sync_group, tf.int64)
         batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return self._replica_step.evaluate(batch, share_of(index, context.num_replicas_in_sync, rows, examples))
+        return self._replica_step.evaluate(batch, ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from ...data.feeds.share import Share
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 
 _SEED_NAME = "seed_generator_state"  # of the variable of any keras.random.SeedGenerator
@@ -35,7 +35,7 @@ class ForwardState:
         self.variables: list[keras.Variable] = []  # known once a step was traced
 
     @contextlib.contextmanager
-    def taken(self, share: Share, model: keras.Model) -> Iterator[_Taking]:
+    def taken(self, share: ReplicaShare, model: keras.Model) -> Iterator[_Taking]:
         """In a replica: within it, nothing of this is assigned. Call `contribution` on what it yields, at its end."""
         with _Taking(share, model) as taking:
             yield taking
@@ -43,7 +43,7 @@ class ForwardState:
         self.variables = taking.changed()
 
     @contextlib.contextmanager
-    def dropped(self, share: Share, model: keras.Model) -> Iterator[None]:
+    def dropped(self, share: ReplicaShare, model: keras.Model) -> Iterator[None]:
         """In a replica: within it, nothing of this is assigned, and it comes to nothing."""
         with _Taking(share, model):
             yield
@@ -73,7 +73,7 @@ def _wide(dtype: tf.DType) -> tf.DType:
 class _Taking(keras.StatelessScope):
     """Keras's way to run a model without assigning, which leaves inner graphs alone and gives each replica its seeds."""
 
-    def __init__(self, share: Share, model: keras.Model):
+    def __init__(self, share: ReplicaShare, model: keras.Model):
         # Keras computes a regularisation loss in such a scope from the scope's own values.
         regularized = [(v, v.value) for v in model.trainable_variables if v.regularizer is not None]
         super().__init__(regularized, collect_losses=True, initialize_variables=False)

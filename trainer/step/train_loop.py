@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import Share, share_of
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.errors import UsageError
 from .batches import Fetching, Plans, SkippedExamples, Totals, named
@@ -213,9 +213,9 @@ class TrainLoop:
         context = tf.distribute.get_replica_context()
         index = tf.cast(context.replica_id_in_sync_group, tf.int64)
         batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return self._differentiate(batch, share_of(index, context.num_replicas_in_sync, rows, examples))
+        return self._differentiate(batch, ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples))
 
-    def _contribution(self, batch: Any, share: Share) -> Contribution:
+    def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
         return self._replica_step.differentiate(batch, share, self._variables, self._scale_loss, self._forward_state)
 
 
