@@ -275,5 +275,7 @@ def test_the_length_of_the_loops_changes_no_bit(make_trainer, weights_of, jit_co
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "long"])
 def test_steps_per_loop_is_a_number_or_auto(make_trainer, value):
-    with pytest.raises(UsageError, match=r"Trainer.steps_per_loop = .*expected a whole number of at least 1, or 'auto'"):
+    with pytest.raises(
+        UsageError, match=r"Trainer.steps_per_loop = .*expected a whole number of at least 1, or 'auto'"
+    ):
         make_trainer(steps_per_loop=value)
