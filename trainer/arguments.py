@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..data import Input
+from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution.strategies import one_device
 from .settings import OnNonFinite
@@ -29,23 +30,19 @@ _REFUSED_STRATEGIES = {
 
 def positive(name: str, value: Any) -> int:
     """Return `value` if it is a whole number > 0."""
-    if not _is_whole(value) or value < 1:
-        raise UsageError(f"Trainer.{name} = {value!r}: expected a whole number of at least 1.")
-    return int(value)
+    return whole_number(f"Trainer.{name}", value, least=1)
 
 
 def steps_per_loop(value: Any) -> int | Literal["auto"]:
     """Return `value` if it is "auto" or a whole number > 0."""
-    if value == "auto" or (_is_whole(value) and value >= 1):
-        return value if value == "auto" else int(value)
-    raise UsageError(f"Trainer.steps_per_loop = {value!r}: expected 'auto', or a whole number of at least 1.")
+    if isinstance(value, str) and value == "auto":
+        return "auto"
+    return whole_number("Trainer.steps_per_loop", value, least=1, otherwise="'auto'")
 
 
 def seed(value: Any) -> int | None:
     """Return `value` if it is None or a seed that Keras takes."""
-    if value is None or (_is_whole(value) and 0 <= value < 2**32):
-        return value if value is None else int(value)
-    raise UsageError(f"Trainer.seed = {value!r}: expected a whole number from 0 to 4294967295, or None.")
+    return None if value is None else seed_number("Trainer.seed", value, otherwise="None")
 
 
 def keep_every(value: Any, checkpoint_interval: int) -> int | None:
@@ -160,10 +157,6 @@ def _dataset_name(name: Any) -> str:
     )
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def as_actions(actions: Any) -> list[Callable]:
     """Return the actions; each must be callable."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
@@ -200,8 +193,7 @@ def _pattern(name: str, given: Any) -> str:
 
 def make_deterministic(on: Any, seed: int | None) -> None:
     """Turn TensorFlow's deterministic kernels on, if asked for."""
-    if not isinstance(on, bool):
-        raise UsageError(f"Trainer.deterministic = {on!r}: expected True or False.")
+    on = true_or_false("Trainer.deterministic", on)
     if on and seed is None:
         raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
     if on:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 from absl import logging
 
-from ...data.bad_examples import reason
+from ...data.failures import reason
 from ..errors import CheckpointError
 from .folder import CheckpointFolder
 from .retention import Retention

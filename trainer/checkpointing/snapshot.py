@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+from ...data.feeds.iterators import serialize_iterator
+
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ITERATOR = "_STATE"  # what the key of an iterator's state has behind the one in the object graph
 
@@ -96,7 +98,5 @@ def _places(root: Any, graph: TrackableObjectGraph) -> Iterator[tuple[str, Any]]
 
 def _value(source: Any) -> tf.Tensor:
     if isinstance(source, tf.data.Iterator):
-        (resource,) = tf.nest.flatten(source, expand_composites=True)
-        refuse = 2  # ExternalStatePolicy.FAIL, as `tf.train.Checkpoint` has it
-        return tf.raw_ops.SerializeIterator(resource_handle=resource, external_state_policy=refuse)
+        return serialize_iterator(source)
     return tf.convert_to_tensor(source.value if isinstance(source, keras.Variable) else source)

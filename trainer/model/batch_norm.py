@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ...data.feeds import share
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..distribution.reduction import sum_over_replicas
 from .layers import layers_of
@@ -57,7 +57,7 @@ class _Moments:
 
     def _weights(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
         """Return 1 for what counts, else 0; in a shape that broadcasts to the inputs'."""
-        working = share.current()
+        working = ReplicaShare.current()
         active = tf.ones([], inputs.dtype) if working is None else tf.cast(working.rows > 0, inputs.dtype)
         if mask is None:
             return active

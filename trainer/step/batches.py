@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ...data.bad_examples import FAILURES
+from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
 
 SKIPPED_EXAMPLES = "data/skipped"  # the metric

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from ...data.feeds.share import Share
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 
 _SEED_NAME = "seed_generator_state"  # of the variable of any keras.random.SeedGenerator
@@ -36,7 +36,7 @@ class ForwardState:
         self.variables: list[keras.Variable] = []  # known once a step was traced
 
     @contextlib.contextmanager
-    def captured(self, share: Share, model: keras.Model) -> Iterator[_Capture]:
+    def captured(self, share: ReplicaShare, model: keras.Model) -> Iterator[_Capture]:
         """In a replica, capture the assignments in the context; call `contribution` on what it yields, at its end."""
         with _Capture(share, model) as capture:
             yield capture
@@ -44,7 +44,7 @@ class ForwardState:
         self.variables = capture.changed()
 
     @contextlib.contextmanager
-    def discarded(self, share: Share, model: keras.Model) -> Iterator[None]:
+    def discarded(self, share: ReplicaShare, model: keras.Model) -> Iterator[None]:
         """In a replica, discard the assignments in the context."""
         with _Capture(share, model):
             yield
@@ -74,7 +74,7 @@ def _wide(dtype: tf.DType) -> tf.DType:
 class _Capture(keras.StatelessScope):
     """Keras's way to run a model without assigning; leaves inner graphs alone, and gives each replica its seeds."""
 
-    def __init__(self, share: Share, model: keras.Model):
+    def __init__(self, share: ReplicaShare, model: keras.Model):
         # In such a scope, Keras computes a regularization loss from the scope's own values.
         regularized = [(v, v.value) for v in model.trainable_variables if v.regularizer is not None]
         super().__init__(regularized, collect_losses=True, initialize_variables=False)

@@ -9,11 +9,15 @@ import gin
 import tensorflow as tf
 
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import Share, share_of
+from ...data.feeds.replica_share import ReplicaShare
 
 
 def run_on_shards(
-    strategy: tf.distribute.Strategy, feed: Feed, part: Any, examples: tf.Tensor, work: Callable[[Any, Share], Any]
+    strategy: tf.distribute.Strategy,
+    feed: Feed,
+    part: Any,
+    examples: tf.Tensor,
+    work: Callable[[Any, ReplicaShare], Any],
 ) -> Any:
     """Run `work(batch, share)` on each replica; call it in the cross-replica context.
 
@@ -32,7 +36,7 @@ def run_on_shards(
         context = tf.distribute.get_replica_context()
         index = tf.cast(context.replica_id_in_sync_group, tf.int64)
         batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return work(batch, share_of(index, context.num_replicas_in_sync, rows, examples))
+        return work(batch, ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples))
 
     return strategy.run(_in_current_gin_scope(on_replica), args=(part, examples))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ...data.feeds.share import Share, working_on
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.finishers.finish import finisher
 from ...metrics.registry import MetricRegistry
@@ -56,15 +56,15 @@ class ReplicaStep:
         self._registry = registry
         self.accumulator = accumulator
 
-    def evaluate(self, batch: Any, share: Share) -> tf.Tensor:
+    def evaluate(self, batch: Any, share: ReplicaShare) -> tf.Tensor:
         """Return the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
-        with working_on(share), ForwardState().discarded(share, self._model):
+        with share.active(), ForwardState().discarded(share, self._model):
             return self._run(batch, share.rows > 0)[1]
 
     def differentiate(
         self,
         batch: Any,
-        share: Share,
+        share: ReplicaShare,
         variables: list,
         scale: Callable[[tf.Tensor], tf.Tensor],
         forward_state: ForwardState,
@@ -78,7 +78,7 @@ class ReplicaStep:
           scale: the optimizer's loss scaling.
           forward_state: captures what the forward pass would assign.
         """
-        with working_on(share):
+        with share.active():
             with tf.GradientTape() as tape, forward_state.captured(share, self._model) as capture:
                 loss, packed = self._run(batch, share.rows > 0)
                 objective, unscale = _objective(loss.value, share, scale)
@@ -104,7 +104,9 @@ class ReplicaStep:
         return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
 
 
-def _objective(loss: tf.Tensor, share: Share, scale: Callable) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+def _objective(
+    loss: tf.Tensor, share: ReplicaShare, scale: Callable
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Return what to differentiate, and a function that turns its gradient into the gradient of the loss.
 
     A scaled loss must be of the size of a mean, or half precision would overflow sooner with larger batches. It is divided

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import Share
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
@@ -177,7 +177,7 @@ class TrainLoop:
         self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=finite)
         return self.skips.count(step, finite, updates)
 
-    def _contribution(self, batch: Any, share: Share) -> Contribution:
+    def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
         update = self._update
         return self._replica_step.differentiate(batch, share, update.variables, update.scale_loss, self._forward_state)
 
