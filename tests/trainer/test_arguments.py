@@ -22,7 +22,7 @@ class TestNumbers:
     @pytest.mark.parametrize("name", WHOLE)
     @pytest.mark.parametrize("value", [0, -1, 2.5, 3.0, "7", None, True])
     def test_whole_and_positive(self, name, value):
-        with pytest.raises(UsageError, match=rf"Trainer.{name} = {value!r}: wanted a whole number of at least 1"):
+        with pytest.raises(UsageError, match=rf"Trainer.{name} = {value!r}: expected a whole number of at least 1"):
             Trainer(Task(), **{name: value})
 
     @pytest.mark.parametrize("value", [0, -0.5, "1", True, float("nan")])
@@ -43,18 +43,18 @@ class TestNumbers:
 class TestObjects:
     @pytest.mark.parametrize("task", [Task, None, "task"])
     def test_task(self, task):
-        with pytest.raises(UsageError, match=r"Trainer.task = .*wanted a Task"):
+        with pytest.raises(UsageError, match=r"Trainer.task = .*expected a Task"):
             Trainer(task)
 
     @pytest.mark.parametrize("dataset", [{"x": [1]}, Input, "digits"])
     def test_dataset(self, dataset):
-        with pytest.raises(UsageError, match=r"Trainer.train_dataset = .*wanted an Input"):
+        with pytest.raises(UsageError, match=r"Trainer.train_dataset = .*expected an Input"):
             Trainer(Task(), train_dataset=dataset)
-        with pytest.raises(UsageError, match=r"Trainer.eval_datasets\['test'\] = .*wanted an Input"):
+        with pytest.raises(UsageError, match=r"Trainer.eval_datasets\['test'\] = .*expected an Input"):
             Trainer(Task(), eval_datasets={"test": dataset})
 
     def test_eval_datasets(self):
-        with pytest.raises(UsageError, match=r"Trainer.eval_datasets = .*wanted a dict"):
+        with pytest.raises(UsageError, match=r"Trainer.eval_datasets = .*expected a dict"):
             Trainer(Task(), eval_datasets=Input({"x": [1]}, 1))
 
     @pytest.mark.parametrize("actions", [[print, "stop"], [3], print])
@@ -70,7 +70,7 @@ class TestObjects:
 
     @pytest.mark.parametrize("strategy", ["mirrored", lambda: None, 3])
     def test_refuses_other_strategies(self, strategy):
-        with pytest.raises(UsageError, match=r"Trainer.strategy = .*wanted a tf.distribute.Strategy"):
+        with pytest.raises(UsageError, match=r"Trainer.strategy = .*expected a tf.distribute.Strategy"):
             as_strategy(strategy)
 
     def test_refuses_a_parameter_server(self):
@@ -88,10 +88,10 @@ class TestObjects:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"freeze": "encoder"}, r"Trainer.freeze = 'encoder': wanted a list"),
+            ({"freeze": "encoder"}, r"Trainer.freeze = 'encoder': expected a list"),
             ({"freeze": ["("]}, r"Trainer.freeze: '\(' is no regular expression"),
-            ({"initial_weights_map": ["a"]}, r"Trainer.initial_weights_map = \['a'\]: wanted a dict"),
-            ({"deterministic": "yes"}, r"Trainer.deterministic = 'yes': wanted True or False"),
+            ({"initial_weights_map": ["a"]}, r"Trainer.initial_weights_map = \['a'\]: expected a dict"),
+            ({"deterministic": "yes"}, r"Trainer.deterministic = 'yes': expected True or False"),
             ({"deterministic": True, "seed": None}, r"Trainer.deterministic = True needs a seed"),
         ],
     )

@@ -45,8 +45,8 @@ class TestInitialWeights:
             trainer.prepare(evaluate=False)
         np.testing.assert_array_equal(trainer.model.layers[0].kernel.numpy(), trained[0]["net/encoder/kernel"])
         assert "2 of the model's 6 variables come from" in caplog.text
-        assert "not in it, so as initialised: other/new/kernel, other/new/bias." in caplog.text
-        assert "of another shape, so as initialised: other/head/kernel (has (4, 1), wanted (4, 2))" in caplog.text
+        assert "missing in it, so left as initialized: other/new/kernel, other/new/bias." in caplog.text
+        assert "of another shape, so left as initialized: other/head/kernel (has (4, 1), expected (4, 2))" in caplog.text
         assert "in it and not used: net/encoder_norm/" in caplog.text
 
     def test_ignored_by_a_rerun(self, encoder, make_trainer, trained, tmp_path, weights_of):
@@ -83,7 +83,7 @@ class TestInitialWeights:
         ("arguments", "message"),
         [
             ({"initial_weights_map": {"^net/": r"\2"}}, r"Trainer.initial_weights_map: '\^net/'"),
-            ({"initial_weights": "x.weights.h5"}, r"x.weights.h5.*wanted a checkpoint, or a .keras file"),
+            ({"initial_weights": "x.weights.h5"}, r"x.weights.h5.*expected a checkpoint, or a .keras file"),
         ],
     )
     def test_wrong_arguments(self, make_trainer, tmp_path, arguments, message):

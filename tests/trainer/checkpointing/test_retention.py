@@ -40,7 +40,7 @@ class TestRetention:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"best_metric": "loss"}, r"Trainer.best_mode = None: wanted 'max' or 'min'"),
+            ({"best_metric": "loss"}, r"Trainer.best_mode = None: expected 'max' or 'min'"),
             ({"best_metric": "loss", "best_mode": "most"}, r"Trainer.best_mode = 'most'"),
             ({"best_mode": "max"}, r"Trainer.best_metric = None"),
             ({"best_metric": "los", "best_mode": "max"}, r"Trainer.best_metric = 'los': no evaluation gives it.*loss"),

@@ -23,20 +23,20 @@ POD = {
 class TestPlace:
     def test_tf_config_wins(self):
         by_hand = {"TF_CONFIG": tf_config.write(["a:1", "b:2"], 0)}
-        assert environment.place({**SLURM, **POD, **by_hand}).addresses == ("a:1", "b:2")
+        assert environment.membership({**SLURM, **POD, **by_hand}).addresses == ("a:1", "b:2")
 
     @pytest.mark.parametrize("variables", [{}, {"TF_CONFIG": " "}, {**SLURM, "SLURM_STEP_NUM_TASKS": "1"}])
     def test_without_a_cluster(self, variables):
         with pytest.raises(UsageError, match=r"--workers=2, or set TF_CONFIG .*10\.0\.0\.1:2222"):
-            environment.place(variables)
+            environment.membership(variables)
 
 
 class TestSlurm:
     def test_order_of_the_node_list(self):
-        place = environment.place(SLURM)
+        place = environment.membership(SLURM)
         assert place.addresses == ("n9:8888", "n9:8889", "n10:8888", "n10:8889", "m5:8888")
         assert (place.index, place.port) == (3, 8889)
-        assert environment.place({**SLURM, "TALLYLOOP_PORT": "4000"}).addresses[3] == "n10:4001"
+        assert environment.membership({**SLURM, "TALLYLOOP_PORT": "4000"}).addresses[3] == "n10:4001"
 
     @pytest.mark.parametrize(
         ("text", "hosts"),
@@ -67,15 +67,15 @@ class TestSlurm:
     def test_variables_that_do_not_fit(self, change, fragment):
         changed = {name: value for name, value in {**SLURM, **change}.items() if value is not None}
         with pytest.raises(UsageError, match=fragment):
-            environment.place(changed)
+            environment.membership(changed)
 
 
 class TestKubernetes:
     def test_indexed_job(self):
-        place = environment.place(POD)
+        place = environment.membership(POD)
         assert place.addresses == tuple(f"digits-{i}.digits-workers:2222" for i in range(3))
         assert place.index == 1
-        assert environment.place({**POD, "TALLYLOOP_PORT": "8000"}).port == 8000
+        assert environment.membership({**POD, "TALLYLOOP_PORT": "8000"}).port == 8000
 
     @pytest.mark.parametrize(
         ("change", "fragment"),
@@ -88,4 +88,4 @@ class TestKubernetes:
     )
     def test_variables_that_do_not_fit(self, change, fragment):
         with pytest.raises(UsageError, match=fragment):
-            environment.place({**POD, **change})
+            environment.membership({**POD, **change})

@@ -44,7 +44,7 @@ class TestKubernetesJob:
         assert value("job-name") == value("name", job.partition("spec:")[0])
         assert value("completionMode") == "Indexed"
         pod = {name: variable(name) for name in (kubernetes.WORKERS, kubernetes.SERVICE)}
-        place = environment.place({**pod, kubernetes.INDEX: "2", "HOSTNAME": f"{value('job-name')}-2"})
+        place = environment.membership({**pod, kubernetes.INDEX: "2", "HOSTNAME": f"{value('job-name')}-2"})
         assert place.addresses[2] == "digits-2.digits-workers:2222"
         assert place.port == int(value("containerPort")) == int(value("port"))
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from tallyloop.trainer import ClusterError
-from tallyloop.trainer.distribution.membership import Place
+from tallyloop.trainer.distribution.membership import Membership
 from tallyloop.trainer.distribution.rendezvous import wait_for_workers
 
 
@@ -19,7 +19,7 @@ def places():
         addresses = tuple(f"localhost:{server.getsockname()[1]}" for server in servers)
         for server in servers:
             server.close()
-        return [Place(addresses, index, "TF_CONFIG") for index in range(count)]
+        return [Membership(addresses, index, "TF_CONFIG") for index in range(count)]
 
     return make
 
@@ -68,7 +68,7 @@ class TestRendezvous:
         assert second.addresses[1] not in str(error.value)
 
     def test_unknown_host(self, places):
-        place = Place((places(1)[0].addresses[0], "no-such-host.invalid:2222"), 0, "TF_CONFIG")
+        place = Membership((places(1)[0].addresses[0], "no-such-host.invalid:2222"), 0, "TF_CONFIG")
         with pytest.raises(ClusterError, match=r"worker 1 \(no-such-host.invalid:2222\)"):
             wait_for_workers(place, 0.5)
 

@@ -141,7 +141,7 @@ class TestHalt:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"on_nonfinite": "stop"}, r"Trainer.on_nonfinite = 'stop': wanted 'halt', 'skip' or 'rollback'"),
+            ({"on_nonfinite": "stop"}, r"Trainer.on_nonfinite = 'stop': expected 'halt', 'skip' or 'rollback'"),
             ({"on_nonfinite": "rollback"}, r"'rollback' needs a model_dir"),
             ({"max_consecutive_skips": 0}, r"Trainer.max_consecutive_skips = 0"),
         ],

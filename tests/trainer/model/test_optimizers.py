@@ -214,7 +214,7 @@ class TestAdopt:
         if given in (SGD, keras.optimizers.SGD):  # these make one
             assert build_optimizer(given, tf.distribute.get_strategy(), variables).built
         else:
-            with pytest.raises(UsageError, match=r"Trainer.optimizer: wanted a Keras optimizer"):
+            with pytest.raises(UsageError, match=r"Trainer.optimizer: expected a Keras optimizer"):
                 build_optimizer(given, tf.distribute.get_strategy(), variables)
 
     def test_refuses_a_built_one(self):
