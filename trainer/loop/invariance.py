@@ -118,7 +118,7 @@ class _Side:
     def gradients(self) -> dict[int, np.ndarray]:
         """Of the first train batch: position of a variable -> d(mean loss) / d(variable), without dropout."""
         registry = MetricRegistry(self._task.metrics)
-        step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry))
+        step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry.layout))
         feed, variables = self._cutting(self._train.open_train()), self._model.trainable_variables
 
         def replica(part, examples):

@@ -49,7 +49,7 @@ class Outputs:
         if summary.step > self._resumed_at:
             self._keep_error(lambda: self._writers.write(summary))
         else:  # of an evaluation that is made up for: `--mode=eval` may have written it already
-            self._keep_error(lambda: [writer.put(summary) for writer in (self._jsonl, self._tensorboard)])
+            self._keep_error(lambda: [writer.upsert(summary) for writer in (self._jsonl, self._tensorboard)])
 
     @property
     def failing(self) -> bool:

@@ -73,7 +73,7 @@ class Training:
         feed = dataset.open_train()
         whole = feed.even() if jit_compile and _is_one_cpu(strategy) else None
         self._feed = whole or feed
-        self._accumulator = Accumulator(strategy, self.registry)
+        self._accumulator = Accumulator(strategy, self.registry.layout)
         self._optimizer = optimizer
         refuse_stateful(model, self._replicas)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=jit_compile)
