@@ -1,4 +1,4 @@
-"""Writes keras_metrics.md: what becomes of each class of `keras.metrics`, found out by trying it.
+"""Write keras_metrics.md: for each class of `keras.metrics`, whether it is exact, found by running it.
 
 python docs/make_keras_metrics.py            # writes the page
 python docs/make_keras_metrics.py --check    # exit code 1 if the page is out of date
@@ -27,14 +27,14 @@ TOLERANCE = 1e-6  # relative; Keras's own result is of float32
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """How one metric is tried.
+    """How one metric is run.
 
     Attributes:
-      data: which of `DATA` it takes.
+      data: the kind of data that it takes; see `data`.
       arguments: of its constructor.
       gin: those arguments as a user binds them.
-      make: what makes the metric; the class of that name in `keras.metrics` by default.
-      note: what to say beside the treatment.
+      make: what makes the metric; by default the class of that name in `keras.metrics`.
+      note: what to write beside the result.
     """
 
     data: str
@@ -45,39 +45,39 @@ class Case:
 
 
 class LargestError(keras.metrics.Metric):
-    """Its state is a maximum."""
+    """A metric whose state is a maximum."""
 
     def __init__(self, name="largest_error", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.largest = self.add_variable((), "zeros", name="largest")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Keeps the largest."""
+        """Keep the largest error."""
         self.largest.assign(keras.ops.maximum(self.largest, keras.ops.max(keras.ops.abs(y_true - y_pred))))
 
     def result(self):
-        """Returns the largest."""
+        """Return the largest error."""
         return self.largest
 
 
 class LastError(keras.metrics.Metric):
-    """Its state is the last batch's value."""
+    """A metric whose state is the last batch's value."""
 
     def __init__(self, name="last_error", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.last = self.add_variable((), "zeros", name="last")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Forgets what was before."""
+        """Replace the state."""
         self.last.assign(keras.ops.sum(keras.ops.abs(y_true - y_pred)))
 
     def result(self):
-        """Returns the last."""
+        """Return the last value."""
         return self.last
 
 
 class MeanOfBatchMeans(keras.metrics.Metric):
-    """Sums up what was averaged already."""
+    """A metric that adds up means of batches."""
 
     def __init__(self, name="mean_of_batch_means", dtype=None):
         super().__init__(name=name, dtype=dtype)
@@ -85,17 +85,17 @@ class MeanOfBatchMeans(keras.metrics.Metric):
         self.batches = self.add_variable((), "zeros", name="batches")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds the batch's mean."""
+        """Add the batch's mean."""
         self.total.assign_add(keras.ops.mean(keras.ops.abs(y_true - y_pred)))
         self.batches.assign_add(1.0)
 
     def result(self):
-        """Returns the mean of means."""
+        """Return the mean of means."""
         return self.total / self.batches
 
 
 class TotalAndCount(keras.metrics.Metric):
-    """A sum and a count over examples: what a metric should be."""
+    """A metric with a sum and a count over examples, as it should be."""
 
     def __init__(self, name="total_and_count", dtype=None):
         super().__init__(name=name, dtype=dtype)
@@ -103,14 +103,14 @@ class TotalAndCount(keras.metrics.Metric):
         self.count = self.add_variable((), "zeros", name="count")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds the weighted errors, and the weights."""
+        """Add the weighted errors and the weights."""
         error = keras.ops.cast(keras.ops.mean(keras.ops.abs(y_true - y_pred), -1), self.dtype)
         weight = keras.ops.ones_like(error) if sample_weight is None else keras.ops.cast(sample_weight, self.dtype)
         self.total.assign_add(keras.ops.sum(error * weight))
         self.count.assign_add(keras.ops.sum(weight))
 
     def result(self):
-        """Returns the weighted mean."""
+        """Return the weighted mean."""
         return self.total / self.count
 
 
@@ -143,7 +143,7 @@ EXPORTED = {
     "MeanMetricWrapper": Case(
         "vectors",
         {"fn": keras.losses.mean_squared_error},
-        note="needs `fn`, one number an example; bind a function of your own that is `@gin.configurable`",
+        note="needs `fn`, which returns one number per example; bind a function of your own that is `@gin.configurable`",
     ),
     "MeanSquaredError": Case("vectors"),
     "MeanSquaredLogarithmicError": Case("vectors"),
@@ -181,14 +181,14 @@ CASES = {**EXPORTED, **OTHERS}
 
 
 def exported() -> list[str]:
-    """The metric classes that this Keras exports, each once, under its own name."""
+    """Return the names of the metric classes that this Keras exports, each once."""
     found = {each for _, each in inspect.getmembers(keras.metrics, inspect.isclass)}
     return sorted(each.__name__ for each in found)
 
 
 @functools.cache
 def data(kind: str) -> dict[str, np.ndarray]:
-    """y, p and w of `ROWS` examples; some weights are 0."""
+    """Return labels y, predictions p and weights w of `ROWS` examples; some weights are 0."""
     rng = np.random.default_rng(11)
     classes = rng.integers(0, 4, ROWS)
     scores = rng.uniform(0.05, 1, (ROWS, 4)) + 0.5 * np.eye(4)[classes]
@@ -210,19 +210,19 @@ def data(kind: str) -> dict[str, np.ndarray]:
 
 
 def make(name: str, **more) -> keras.metrics.Metric:
-    """The metric of a case."""
+    """Return the metric of a case."""
     case = CASES[name]
     return (case.make or getattr(keras.metrics, name))(**case.arguments, **more)
 
 
 def tallied(name: str, weighted: bool) -> KerasMetric:
-    """The metric of a case, as one that adds up."""
+    """Return the metric of a case as a metric function."""
     labels = None if CASES[name].data == "values" else "y"
     return KerasMetric(make(name), labels=labels, weights="w" if weighted else None)
 
 
 def one_pass(name: str, weighted: bool) -> np.ndarray:
-    """What Keras gives on one device for all examples at once."""
+    """Return what Keras gives on one device for all examples at once."""
     metric, values = make(name), data(CASES[name].data)
     arguments = [values["p"]] if CASES[name].data == "values" else [values["y"], values["p"]]
     metric.update_state(*arguments, sample_weight=values["w"] if weighted else None)
@@ -230,7 +230,7 @@ def one_pass(name: str, weighted: bool) -> np.ndarray:
 
 
 def pieces(kind: str) -> list[dict[str, tf.Tensor]]:
-    """The examples, cut as `PIECES` says."""
+    """Return the examples, cut as `PIECES` says."""
     ends = np.cumsum(PIECES)
     return [
         {key: tf.constant(value[end - size : end]) for key, value in data(kind).items()}
@@ -239,7 +239,7 @@ def pieces(kind: str) -> list[dict[str, tf.Tensor]]:
 
 
 def added_up(name: str, weighted: bool) -> np.ndarray:
-    """What the tallies of the pieces give."""
+    """Return what the tallies of the pieces give."""
     registry, total = MetricRegistry({"m": tallied(name, weighted)}), None
     for piece in pieces(CASES[name].data):
         total = registry.merge(total, registry.compute(piece, piece["p"]))
@@ -247,17 +247,17 @@ def added_up(name: str, weighted: bool) -> np.ndarray:
 
 
 def as_array(result: Mapping[str, Any], path: str) -> np.ndarray:
-    """The number at `path`, or the vector of the numbers below it."""
+    """Return the number at `path`, or the vector of the numbers below it."""
     below = [value for found, value in result.items() if found.startswith(path + "/")]
     return np.asarray(below or result[path], np.float64)
 
 
 @functools.cache
 def treatment(name: str) -> tuple[str, str]:
-    """("exact" or "refused", the reason).
+    """Return ("exact" or "refused", the note or reason).
 
     Raises:
-      AssertionError: neither: the number is wrong.
+      AssertionError: neither is true: the number is wrong.
     """
     try:
         for weighted in (False, True):
@@ -270,14 +270,14 @@ def treatment(name: str) -> tuple[str, str]:
 
 
 def _reason(message: str) -> str:
-    for known in ("its state is not a sum", "what it gives depends on how the examples are cut into batches"):
+    for known in ("its state is not a sum", "its result depends on how the examples are cut into batches"):
         if known in message:
             return known
     return "it takes no data: it has no `update_state`"
 
 
 def binding(name: str) -> str:
-    """How a user binds it in gin; in full, as many of these names are those of losses too."""
+    """Return how a user binds it in gin, with its full name: many losses have the same short name."""
     if treatment(name)[0] == "refused":
         return ""
     full = f"keras.metrics.{name}"
@@ -289,15 +289,7 @@ def binding(name: str) -> str:
 
 _TOP = """# Keras metrics
 
-Generated by `docs/make_keras_metrics.py` from what happens: each metric is computed by Keras in one pass over all examples,
-and by Tallyloop from pieces of unequal size, one of them empty, with and without weights.
-
-- **exact**: the pieces' tallies add up to the number of the one pass (relative difference at most 1e-6). The
-  state that `update_state` adds is the tally; `result` of the summed state is what is written.
-- **refused**: its state is no sum, so no way of adding up gives the right number. The first step says so by name,
-  before anything is trained or written.
-
-In Python, a Keras metric stands in a task's `metrics`, or in a registry:
+For users of `keras.metrics`: which metrics Tallyloop computes exactly on any number of replicas, and how to bind them.
 
 ```python
 import keras
@@ -312,8 +304,15 @@ for rows in (3, 0, 1):  # batches of any size
 print(registry.result(total))
 ```
 
-`KerasMetric` says where the data come from: `labels` (the batch's key, "y" by default), `predictions` (the outputs' key;
-None if the outputs are the predictions) and `weights` (the batch's key, or None). In gin, it is a reference:
+A task takes Keras metrics the same way, in `Task.metrics`. `KerasMetric` names the data that a metric gets:
+
+| argument | default | meaning |
+|---|---|---|
+| `labels` | `"y"` | the batch's key of `y_true`; None for a metric of values alone, such as `Mean` |
+| `predictions` | None | the outputs' key of `y_pred`; None if the outputs are the predictions |
+| `weights` | None | the batch's key of `sample_weight`; None for no weights |
+
+In gin, it is a reference:
 
 ```gin
 MyTask.metrics = {"auc": @KerasMetric()}
@@ -321,20 +320,30 @@ KerasMetric.metric = @keras.metrics.AUC()
 KerasMetric.weights = "w"
 ```
 
-Two of them need scopes, `@auc/KerasMetric()` with `auc/KerasMetric.metric = @keras.metrics.AUC()`.
+Two of them need scopes: `@auc/KerasMetric()` with `auc/KerasMetric.metric = @keras.metrics.AUC()`.
 
 Keras's errors and losses (`MeanSquaredError`, `BinaryCrossentropy`, `Hinge`, ...) average over the last axis first. Give them
-labels and predictions of shape (batch, 1), not (batch,): there the last axis is the batch, the state is a mean of it, and so
-the metric is refused.
+labels and predictions of shape (batch, 1) where you can. If both have shape (batch,), Tallyloop adds that axis itself, because
+Keras would otherwise average over the batch.
+
+## Which metrics are exact
+
+`docs/make_keras_metrics.py` generates this table by running each metric. Keras computes it in one pass over all examples;
+Tallyloop computes it from pieces of unequal size, one of them empty, with and without weights.
+
+- **exact**: the tallies of the pieces add up to the number of the one pass (relative difference at most 1e-6). The tally is
+  the state that `update_state` adds; what is written is the `result` of the summed state.
+- **refused**: the state is not a sum, so adding up cannot give the right number. The first step raises an error that names
+  the metric, before anything is trained or written.
 
 """
 
 
 def page() -> str:
-    """The page, from the live check."""
-    rows = ["| `keras.metrics` | | why, or what to know | gin |", "|---|---|---|---|"]
+    """Return the page, with the results of running each metric."""
+    rows = ["| `keras.metrics` | result | note | gin |", "|---|---|---|---|"]
     rows += [f"| `{name}` | {_cells(name)} | {binding(name)} |" for name in EXPORTED]
-    more = ["", "| others | | why |", "|---|---|---|"] + [f"| {name} | {_cells(name)} |" for name in OTHERS]
+    more = ["", "| others | result | note |", "|---|---|---|"] + [f"| {name} | {_cells(name)} |" for name in OTHERS]
     return _TOP + "\n".join([*rows, *more]) + "\n"
 
 

@@ -1,27 +1,58 @@
-"""The tally: metrics that are right however the data is cut.
+"""Metrics that are right however the data is split.
 
-Inside a replica's step, anywhere below it, `add` records a metric and `scope` prefixes its name. A
-`MetricRegistry` collects them, adds them up over replicas with one reduction, and finishes them on the host.
-Usable with the `Trainer`, which does all of this by itself, and in a loop written by hand.
+Inside a replica's step, at any depth, `add` records a metric and `scope` prefixes its name. A `MetricRegistry` collects
+the metrics, adds them up over replicas with one reduction, and finishes them on the host. The `Trainer` does this by
+itself; a hand-written loop calls the registry.
 """
+
+from typing import TYPE_CHECKING
 
 from .lazy import lazy_exports
 
-_EXPORTS = {
-    "Finisher": ".finishers.finish",
-    "KerasMetric": ".keras_metrics",
-    "MetricRegistry": ".registry",
-    "Tally": ".tally",
-    "UsageError": ".errors",
-    "add": ".recording.recorder",
-    "composite_loss": ".recording.composite",
-    "confusion_matrix": ".finishers.confusion",
-    "per_class": ".finishers.finish",
-    "percentiles": ".finishers.histograms",
-    "scope": ".recording.recorder",
-    "score_histogram": ".finishers.histograms",
-    "watch": ".recording.watching",
-}
-__all__ = list(_EXPORTS)
+if TYPE_CHECKING:
+    from .errors import UsageError
+    from .finishers.confusion import confusion_matrix
+    from .finishers.finish import per_class
+    from .finishers.finisher import Finisher
+    from .finishers.histograms import percentiles, score_histogram
+    from .keras_metrics import KerasMetric
+    from .recording.add import add, scope
+    from .recording.composite import composite_loss
+    from .recording.watching import watch
+    from .registry import MetricRegistry
+    from .tally import Tally
 
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+__all__ = [
+    "Finisher",
+    "KerasMetric",
+    "MetricRegistry",
+    "Tally",
+    "UsageError",
+    "add",
+    "composite_loss",
+    "confusion_matrix",
+    "per_class",
+    "percentiles",
+    "scope",
+    "score_histogram",
+    "watch",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Finisher": ".finishers.finisher",
+        "KerasMetric": ".keras_metrics",
+        "MetricRegistry": ".registry",
+        "Tally": ".tally",
+        "UsageError": ".errors",
+        "add": ".recording.add",
+        "composite_loss": ".recording.composite",
+        "confusion_matrix": ".finishers.confusion",
+        "per_class": ".finishers.finish",
+        "percentiles": ".finishers.histograms",
+        "scope": ".recording.add",
+        "score_histogram": ".finishers.histograms",
+        "watch": ".recording.watching",
+    },
+)

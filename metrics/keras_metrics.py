@@ -12,30 +12,31 @@ import tensorflow as tf
 
 from .device.outside_trace import outside_trace
 from .errors import UsageError
-from .finishers.finish import Finisher
+from .finishers.finisher import Finished, Finisher
 from .tally import Tally
 
-_ROWS = 6  # of the random batch that additivity is tried on
+_ROWS = 6  # of the random batch on which additivity is tried
+_PIECES = (slice(0, 2), slice(2, 3), slice(3, _ROWS))  # how that batch is cut
 _TOLERANCE = 1e-4
 
 
 @gin.register(module="tallyloop")
 class KerasMetric:
-    """A Keras metric as a metric function: `fn(batch, outputs) -> (value, count)`, exact over replicas and steps.
+    """A Keras metric as a metric function, exact over replicas and steps: `fn(batch, outputs) -> (value, count)`.
 
-    The state that `update_state` adds for a batch, from a zero state, is the tally; those sum, and `result` of the sum
-    is what one pass over all examples gives. That holds for a metric whose state is a sum over examples. Whether
-    it is one is tried out on a small random batch, when the step is traced.
+    The tally is the state that `update_state` adds for a batch to a zero state. Tallies add up, and `result` of the sum
+    is what one pass over all examples gives. This holds for every metric whose state is a sum over examples. Whether
+    it does is tested on a small random batch when the step is traced.
 
     Args:
-      metric: a Keras metric, unbuilt or built; its own state is not touched by training.
+      metric: a Keras metric, unbuilt or built; training does not touch its own state.
       labels: the batch's key of `y_true`; None for a metric of values alone, such as `keras.metrics.Mean`.
       predictions: the outputs' key of `y_pred`; None if the outputs are `y_pred`.
-      weights: the batch's key of `sample_weight`, or None.
+      weights: the batch's key of `sample_weight`; None for no weights.
 
     Raises:
-      UsageError: (when the step is traced) the metric is not additive: its state is a maximum, or depends on how
-        the data is cut into batches; or it does not take such data.
+      UsageError: `metric` is not a Keras metric. Or, when the step is traced: the metric is not additive, because its
+        state is a maximum or depends on how the data is cut into batches; or it does not take such data.
     """
 
     def __init__(
@@ -46,54 +47,56 @@ class KerasMetric:
         weights: str | None = None,
     ):
         if not isinstance(metric, keras.metrics.Metric):
-            raise UsageError(f"KerasMetric.metric = {metric!r}: wanted a Keras metric, such as @keras.metrics.AUC().")
+            raise UsageError(f"KerasMetric.metric = {metric!r}: expected a Keras metric, such as @keras.metrics.AUC().")
         self._metric = metric
         self._labels = labels
         self._predictions = predictions
         self._weights = weights
-        self._tried = False
+        self._is_tested = False
 
     def __call__(self, batch: Any, outputs: Any) -> Tally:
-        """Returns the batch's contribution to the metric's state, flat, and the number of examples."""
+        """Return the batch's contribution to the metric's state, flat float32, and the number of examples."""
         arguments = self._arguments(batch, outputs)
-        if not self._tried:
-            outside_trace(lambda: self._try_out(_random_like(arguments)))
-            self._tried = True
+        if not self._is_tested:
+            outside_trace(lambda: self._check_additive(_random_like(arguments)))
+            self._is_tested = True
         return Tally(tf.concat(_flat(self._added(arguments)), 0), tf.shape(arguments[-2], out_type=tf.int64)[0])
 
     @property
     def finisher(self) -> Finisher:
-        """Gives the metric's `result` of the summed state; one number a class, where it gives a vector."""
+        """The finisher that gives the metric's `result` of the summed state: one number per class if it is a vector."""
         return Finisher(self._metric.name, id(self._metric), self._finish)
 
     def _arguments(self, batch: Any, outputs: Any) -> list:
-        """[y_true,] y_pred, sample_weight."""
+        """Return `[y_true,] y_pred, sample_weight`."""
         predicted = outputs if self._predictions is None else outputs[self._predictions]
         values = [] if self._labels is None else [_get(batch, self._labels, self._metric)]
         values = [tf.convert_to_tensor(each) for each in (*values, predicted)]
         if all(each.shape.rank == 1 for each in values):
-            # Keras averages over the last axis, which here would be the batch; a column has the same mean.
+            # Keras averages over the last axis, which here would be the batch. A column has the same mean.
             values = [each[:, tf.newaxis] for each in values]
         return [*values, None if self._weights is None else _get(batch, self._weights, self._metric)]
 
     def _added(self, arguments: Sequence, state: Sequence | None = None) -> list[tf.Tensor]:
-        """What `update_state` adds to a state, by default to the initial one."""
+        """Return what `update_state` adds to a state, by default the initial one."""
         state = self._initial() if state is None else state
         *values, weights = arguments
         if tf.executing_eagerly() and not len(values[-1]):
-            return [tf.zeros_like(part) for part in state]  # some metrics take the largest of nothing
+            return [tf.zeros_like(part) for part in state]  # some metrics take the maximum of an empty tensor
         updated = self._metric.stateless_update_state(state, *values, sample_weight=weights)
         return [after - before for after, before in zip(updated, state, strict=True)]
 
     def _initial(self) -> list[tf.Tensor]:
         return [tf.convert_to_tensor(value) for value in self._metric.stateless_reset_state()]
 
-    def _try_out(self, arguments: Sequence) -> None:
-        """Checks on data that the state is a sum: of itself and the new, and of the pieces of a batch."""
+    def _check_additive(self, arguments: Sequence) -> None:
+        """Check on data that the state is a sum: of the old state and the new data, and of the pieces of a batch."""
         name = f"{type(self._metric).__name__} ({self._metric.name})"
         try:
             *values, weights = arguments
-            self._metric.update_state(*values, sample_weight=weights)  # some metrics are built by their first data
+            self._metric.update_state(
+                *values, sample_weight=weights
+            )  # builds the metrics that build themselves on first data
             self._metric.reset_state()
             added = self._added(arguments)
             onto = [
@@ -104,16 +107,16 @@ class KerasMetric:
             raise UsageError(f"Keras metric {name} does not take data such as {_shapes(arguments)}: {error}") from error
         if not all(_close(added, other) for other in onto):
             raise UsageError(
-                f"Keras metric {name} is refused: its state is not a sum (a maximum, perhaps, or a last value), so it cannot "
+                f"Keras metric {name} is refused: its state is not a sum (perhaps a maximum or a last value), so it cannot "
                 "be added up over replicas and steps. Use metrics.add with finish='max' or 'min', or write it as sums."
             )
         if not _close(added, [tf.add_n(parts) for parts in zip(*pieces, strict=True)]):
             raise UsageError(
-                f"Keras metric {name} is refused: what it gives depends on how the examples are cut into batches (a statistic "
-                "over the batch axis, perhaps). Write it as sums over examples, with a finish function."
+                f"Keras metric {name} is refused: its result depends on how the examples are cut into batches (perhaps a "
+                "statistic over the batch axis). Write it as sums over examples, with a finish function."
             )
 
-    def _finish(self, value: np.ndarray, count: np.ndarray) -> Any:
+    def _finish(self, value: np.ndarray, count: np.ndarray) -> Finished:
         state, start = [], 0
         for initial in self._initial():
             size = int(tf.size(initial))
@@ -123,14 +126,11 @@ class KerasMetric:
         return _as_written(self._metric.stateless_result(state))
 
 
-_PIECES = (slice(0, 2), slice(2, 3), slice(3, _ROWS))
-
-
 def _get(batch: Any, key: str, metric: keras.metrics.Metric) -> tf.Tensor:
     if not isinstance(batch, Mapping) or key not in batch:
         found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
         raise UsageError(
-            f"Keras metric {metric.name}: the batch has no {key!r}, it has {found}: see KerasMetric.labels."
+            f"Keras metric {metric.name}: expected a batch with the key {key!r}, got {found}. Set KerasMetric.labels and weights."
         )
     return batch[key]
 
@@ -140,10 +140,10 @@ def _flat(parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def _random_like(arguments: Sequence) -> list:
-    """Eager data of the shapes and dtypes of traced tensors; integers are 0 or 1, so that they are classes of any metric."""
+    """Return eager data with the shapes and dtypes of traced tensors; integers are 0 or 1, valid classes of any metric."""
     random = np.random.default_rng(0)
 
-    def make(tensor):
+    def make(tensor: tf.Tensor | None) -> tf.Tensor | None:
         if tensor is None:
             return None
         shape = [_ROWS, *[3 if size is None else size for size in tensor.shape[1:]]]
@@ -162,7 +162,7 @@ def _shapes(arguments: Sequence) -> str:
     return ", ".join(f"{a.dtype.name}{tuple(a.shape)}" for a in arguments if a is not None)
 
 
-def _as_written(result: Any) -> Any:
+def _as_written(result: Any) -> Finished:
     if isinstance(result, Mapping):
         return {name: float(each) for name, each in result.items()}
     array = np.asarray(result, np.float64)

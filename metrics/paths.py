@@ -1,4 +1,4 @@
-"""Metric names: paths of identifiers, `loss/stage_1/combined`."""
+"""Metric names: paths of identifiers, such as `loss/stage_1/combined`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ _SEPARATOR_DOT = re.compile(r"(?<=[A-Za-z0-9_-])\.(?=[A-Za-z_])")
 
 
 def normalize(name: str) -> str:
-    """Returns `name` as a path: parts of `[A-Za-z0-9_.-]+` joined by `/`.
+    """Return `name` as a path: parts of `[A-Za-z0-9_.-]+` joined by `/`.
 
     Raises:
-      UsageError: a part is empty or holds another character.
+      UsageError: `name` is not a string, or a part is empty or holds another character.
     """
     if not isinstance(name, str):
-        raise UsageError(f"A metric's name must be a string, got {name!r} ({type(name).__name__}).")
+        raise UsageError(f"Metric name {name!r}: expected a string, got {type(name).__name__}.")
     parts = _SEPARATOR_DOT.sub("/", name).split("/")
     if not all(_PART.fullmatch(part) and part.strip(".") for part in parts):
         raise UsageError(
-            f"{name!r} is no metric name: wanted letters, digits, '_', '-' and '.', "
-            "in parts joined by '/', such as 'loss/stage_1'."
+            f"Metric name {name!r}: expected letters, digits, '_', '-' and '.', in parts joined by '/', such as "
+            "'loss/stage_1'."
         )
     return "/".join(parts)
 
 
 def join(*parts: str) -> str:
-    """Joins the non-empty parts of a path."""
+    """Join the non-empty parts of a path."""
     return "/".join(part for part in parts if part)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields `(path, leaf)` of a nested dict, depth first, in its own order."""
+    """Yield `(path, leaf)` for each leaf of a nested dict, depth first, in the dict's order.
+
+    Raises:
+      UsageError: a key is not a metric name.
+    """
     for name, node in tree.items():
         path = join(prefix, normalize(name))
         if isinstance(node, Mapping):

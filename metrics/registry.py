@@ -11,23 +11,24 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from .device.inner_graph_sums import Spill
+from .device.inner_graph_sums import InnerGraphSums
 from .device.packing import Layout, layout_of, pack
+from .device.reduction import reduce_packed
 from .errors import UsageError
-from .finishers.finish import Finisher, finisher
+from .finishers.finish import finisher
+from .finishers.finisher import Finish, Finisher
 from .keras_metrics import KerasMetric
 from .paths import flatten, join, normalize
-from .recording import recorder as recording
-from .recording.recorder import Meaning, Recorder, add_tallies
-from .tally import Tally
+from .recording.recorder import Meaning, Recorder, current_recorder, recording_into
+from .tally import Tally, add_tallies
 
-MetricFn = Callable[[Any, Any], tuple]
+MetricFn = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class MetricRegistry:
-    """Registered metric functions, and the meaning of every path that was computed.
+    """The registered metric functions, and the meaning of every path that was computed.
 
-    In a loop written by hand:
+    In a hand-written loop:
 
         registry = MetricRegistry()
 
@@ -37,33 +38,36 @@ class MetricRegistry:
                 return registry.compute(batch, outputs)    # {path: Tally}
 
         per_replica = strategy.run(step, args=(batch,))
-        reduced = registry.reduce(strategy, per_replica)   # one reduction for all
+        reduced = registry.reduce(strategy, per_replica)   # one reduction for all metrics
         total = registry.merge(total, reduced)             # over batches
         registry.result(total)                             # {path: float}
 
     Args:
-      metrics: name -> `fn(batch, outputs) -> (value, count)`, or a pair of that and its finisher, or a Keras metric;
-        nested dicts become paths.
+      metrics: name -> `fn(batch, outputs) -> (value, count)`, or a pair of such a function and its finisher, or a Keras
+        metric; nested dicts become paths.
       reserved: paths that no metric may have.
+
+    Raises:
+      UsageError: a name is malformed or given twice, or a function cannot be called.
     """
 
     def __init__(self, metrics: Mapping[str, Any] | None = None, reserved: Collection[str] = ()):
         self._reserved = reserved
         self._functions: dict[str, tuple[MetricFn, Finisher]] = {}
         self._meanings: dict[str, Meaning] = {}
-        self._said: set[str] = set()
-        self._spill = Spill()
+        self._logged_empty: set[str] = set()
+        self._inner_graph_sums = InnerGraphSums()
         for path, leaf in flatten(metrics or {}):
             fn, finish = leaf if isinstance(leaf, tuple) else (leaf, None)
             self.register(path, fn, finish)
 
-    def register(self, name: str, fn: MetricFn, finish: str | Callable | None = None) -> None:
-        """Computes `fn(batch, outputs) -> (value, count)` in every step, under `name`.
+    def register(self, name: str, fn: MetricFn | keras.metrics.Metric | KerasMetric, finish: Finish = None) -> None:
+        """Compute `fn(batch, outputs) -> (value, count)` in every step, under `name`.
 
         Args:
           name: a path.
           fn: returns a pair of sums over its batch: the value, of any fixed shape, and the count. Or a Keras metric, or a
-            `KerasMetric`, which finishes itself.
+            `KerasMetric`, which brings its own finisher.
           finish: as in `metrics.add`.
 
         Raises:
@@ -75,68 +79,78 @@ class MetricRegistry:
         if isinstance(fn, KerasMetric):
             finish = fn.finisher
         if path in self._functions:
-            raise UsageError(f"Metric {path!r} is registered already: give this one another name.")
+            raise UsageError(f"Metric {path!r} is registered already. Give this one another name.")
         if not callable(fn):
-            raise UsageError(f"Metric {path!r}: wanted a function of (batch, outputs), got {fn!r}.")
+            raise UsageError(f"Metric {path!r} = {fn!r}: expected a function of (batch, outputs), or a Keras metric.")
         self._functions[path] = fn, finisher(finish)
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[Recorder]:
-        """Within it, `metrics.add` of this thread records; call `compute` before it ends.
+        """Within the block, `metrics.add` of this thread records. Call `compute` before the block ends.
 
         Raises:
-          UsageError: metrics were added, and `compute` was not called to collect them.
+          UsageError: metrics were added, but `compute` was not called to collect them.
         """
-        with recording.recording(self._spill) as recorder:
+        with recording_into(Recorder(self._inner_graph_sums)) as recorder:
             yield recorder
         if recorder.paths and not recorder.collected:
             raise UsageError(
-                f"The metrics {recorder.paths} were added but not collected: call registry.compute(batch, "
-                "outputs) inside `with registry.recording():`."
+                f"The metrics {recorder.paths} were added but not collected. Call registry.compute(batch, outputs) inside "
+                "`with registry.recording():`."
             )
 
     def compute(self, batch: Any, outputs: Any) -> dict[str, Tally]:
-        """Returns the tallies of one replica's step: the registered ones and the recorded ones.
+        """Return the tallies of one replica's step: the registered and the recorded ones.
+
+        Args:
+          batch: passed on to the metric functions.
+          outputs: likewise.
+
+        Returns:
+          `{path: Tally}` of tensors.
 
         Raises:
           UsageError: a path is reserved or has two meanings, or a function does not return a pair of sums.
         """
-        recorder = recording.current() or Recorder()
+        recorder = current_recorder() or Recorder()
         for path, (fn, finish) in self._functions.items():
             recorder.record_only(path, _as_tally(path, fn(batch, outputs)), finish)
         for path, meaning in recorder.meanings.items():
             if path in self._reserved:
-                raise UsageError(f"Metric {path!r} has the name of one that every run writes itself: give it another.")
-            self._learn(path, meaning)
+                raise UsageError(
+                    f"Metric {path!r}: every run writes a metric of this name itself. Give it another name."
+                )
+            self._check_meaning(path, meaning)
         return recorder.collect()
 
     def layout(self, tallies: Mapping[str, Tally]) -> Layout:
-        """Where each of `compute`'s tallies stands in a packed vector."""
+        """Return where each of `compute`'s tallies is in a packed vector."""
         maxima = [path for path in tallies if self._finisher(path).combine == "max"]
         return layout_of(tallies, maxima)
 
     def reduce(self, strategy: tf.distribute.Strategy, per_replica: Mapping[str, Any]) -> dict[str, Tally]:
-        """Adds the replicas' tallies up: one `ReduceOp.SUM` of one packed vector, however many there are.
+        """Add up the replicas' tallies: one `ReduceOp.SUM` of one packed vector, whatever the number of metrics.
 
         Call it in the cross-replica context, eagerly or in a `tf.function`.
+
+        Args:
+          strategy: the replicas.
+          per_replica: what `strategy.run` returned of a function that returns `compute(...)`.
 
         Returns:
           `{path: Tally}` of float64 tensors.
         """
-        layouts = []
+        layouts: list[Layout] = []
 
-        def pack_replica(tallies):
+        def pack_replica(tallies: dict[str, Tally]) -> tf.Tensor:
             layouts.append(self.layout(tallies))
-            context = tf.distribute.get_replica_context()
-            packed = pack(tallies, layouts[-1])
-            return layouts[-1].to_sum(packed, context.replica_id_in_sync_group, context.num_replicas_in_sync)
+            return pack(tallies, layouts[-1])
 
         packed = strategy.run(pack_replica, args=(dict(per_replica),))
-        total = strategy.reduce(tf.distribute.ReduceOp.SUM, packed, axis=None)
-        return layouts[0].unpack(layouts[0].from_sum(total, strategy.num_replicas_in_sync))
+        return layouts[0].unpack(reduce_packed(strategy, layouts[0], packed))
 
     def merge(self, total: Mapping[str, Tally] | None, more: Mapping[str, Tally]) -> dict[str, Tally]:
-        """Adds reduced tallies of two batches or steps up; `total` may be None or empty to start with."""
+        """Add up the tallies of two batches or steps; `total` may be None or empty to start with."""
         merged = dict(total or {})
         for path, tally in more.items():
             known = merged.get(path)
@@ -144,28 +158,30 @@ class MetricRegistry:
         return merged
 
     def result(self, reduced: Mapping[str, Tally], seconds: float | None = None) -> dict[str, float | np.ndarray]:
-        """Finishes reduced tallies on the host.
+        """Finish reduced tallies on the host.
 
         Args:
           reduced: what `reduce` or `merge` returned.
           seconds: the time that they span, for rates (`finish="per_second"`).
 
         Returns:
-          `{path: float or array}`, without the metrics that no example counted in; those are
-          logged once.
+          `{path: float or array}`. Metrics without examples are left out and logged once.
+
+        Raises:
+          UsageError: a metric is a rate and `seconds` is None.
         """
         return self.finish(reduced, seconds)[0]
 
     def finish(
         self, reduced: Mapping[str, Tally], seconds: float | None = None
     ) -> tuple[dict[str, float | np.ndarray], dict[str, float]]:
-        """Like `result`, and for each of its paths the number of examples, or the weight, behind it."""
+        """Like `result`; return also, for each path, the number of examples or the weight behind the value."""
         finished: dict[str, float | np.ndarray] = {}
         counts: dict[str, float] = {}
         for path, tally in reduced.items():
             value, count = (part if type(part) is np.float64 else np.asarray(part, np.float64) for part in tally)
             if not np.count_nonzero(count):
-                self._say_empty(path)
+                self._log_empty_once(path)
                 continue
             finish = self._finisher(path)
             if finish.per_second:
@@ -177,13 +193,13 @@ class MetricRegistry:
 
     @property
     def paths(self) -> list[str]:
-        """The paths of all metrics that were computed so far."""
+        """The paths of all metrics that were computed so far, sorted."""
         return sorted(self._meanings)
 
     def _finisher(self, path: str) -> Finisher:
         return self._meanings[path].finisher if path in self._meanings else finisher(None)
 
-    def _learn(self, path: str, meaning: Meaning) -> None:
+    def _check_meaning(self, path: str, meaning: Meaning) -> None:
         known = self._meanings.setdefault(path, meaning)
         if known != meaning:
             raise UsageError(
@@ -191,23 +207,23 @@ class MetricRegistry:
                 f"{known.shape}, and finish={meaning.finisher.name!r} with shape {meaning.shape}."
             )
 
-    def _say_empty(self, path: str) -> None:
-        if path not in self._said:
-            self._said.add(path)
+    def _log_empty_once(self, path: str) -> None:
+        if path not in self._logged_empty:
+            self._logged_empty.add(path)
             logging.warning("Metric %r: no examples counted, so no point is written.", path)
 
 
 def _as_tally(path: str, pair: Any) -> Tally:
-    """Converts what a metric function returned; here, in the replica, as a constant cannot be reduced."""
+    """Convert what a metric function returned; in the replica, because a constant cannot be reduced."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise UsageError(
-            f"Metric {path!r}: its function must return (value, count), sums over the batch, got {pair!r}."
+            f"Metric {path!r}: expected its function to return (value, count), two sums over the batch, got {pair!r}."
         )
     return Tally(*(_numeric(part) for part in pair))
 
 
 def _counts(count: np.ndarray, numbers: int) -> list[float]:
-    """One count for each number that was written: a vector of counts has one for each class that has examples."""
+    """Return one count per number that is written: of a vector of counts, those of the classes that have examples."""
     if count.ndim == 0:
         return [float(count)] * numbers
     present = count[count != 0] if count.ndim == 1 else count
@@ -218,7 +234,9 @@ def _counts(count: np.ndarray, numbers: int) -> list[float]:
 
 def _required_seconds(path: str, seconds: float | None) -> float:
     if seconds is None:
-        raise UsageError(f"Metric {path!r} is a rate: give the time it spans, registry.result(reduced, seconds=...).")
+        raise UsageError(
+            f"Metric {path!r} is a rate: expected the time that it spans. Call registry.result(reduced, seconds=...)."
+        )
     return seconds
 
 

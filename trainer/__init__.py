@@ -1,6 +1,14 @@
 """The training loop: a `Task` is what to train, a `Trainer` trains it."""
 
+from typing import TYPE_CHECKING
+
 from ..metrics.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
+    from .errors import ClusterError, NonFiniteError
+    from .task import Task
+    from .trainer import Trainer
 
 __all__ = ["ClusterError", "NonFiniteError", "Task", "Trainer", "mirrored", "multi_worker_mirrored", "one_device"]
 

@@ -29,7 +29,7 @@ from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
 from .loop.prediction import predict
 from .loop.progress import Progress
-from .loop.run_writer import CHECKPOINTS, NullStream, NullWriter, RunWriter
+from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
@@ -361,7 +361,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _loop(self, evaluation: Evaluation | None, chief: bool) -> Iterator[HostLoop]:
-        stream = sys.stdout if chief else NullStream()
+        stream = sys.stdout if chief else None
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         with contextlib.closing(console), self._writer(chief) as writer:

@@ -1,1 +1,1 @@
-"""What happens to tallies on the device: packed into one vector, accumulated, reduced once."""
+"""Tallies on the device: packed into one vector, accumulated over steps, reduced once."""

@@ -1,4 +1,4 @@
-"""Summing the values of many metrics by a few operations: one costs more than the few numbers that it adds up."""
+"""Summing the values of many metrics with a few operations: an operation costs more than the few numbers it adds up."""
 
 from __future__ import annotations
 
@@ -9,37 +9,43 @@ import tensorflow as tf
 
 from ..tally import Tally, check_weights, summed_dtype, tally
 
-_MOST_ELEMENTS = 2**12  # of a metric: to put more beside each other takes as long as to add them up
+# Of one metric. Stacking larger ones takes as long as summing them.
+_MOST_ELEMENTS = 2**12
 
 
-class Addend(NamedTuple):
-    """What a tally is the plain sum of, not summed yet."""
+class Unsummed(NamedTuple):
+    """The values and weights whose plain weighted sum is a metric's tally; see `tally`."""
 
     values: tf.Tensor
     weights: tf.Tensor | None
 
 
 class Group(NamedTuple):
-    """The tallies of some metrics, which are scalars: one vector of their values, and one of their counts."""
+    """The scalar tallies of several metrics: one vector of their values and one of their counts.
+
+    Attributes:
+      paths: the metrics.
+      sums: both vectors, in the order of `paths`.
+    """
 
     paths: tuple[str, ...]
     sums: Tally
 
 
-class Tallies(dict[str, Tally]):
-    """Path -> tally. Those of `groups` are cut out of vectors, which whoever packs them need not put together again.
+class GroupedTallies(dict[str, Tally]):
+    """Path -> tally. The tallies of `groups` are slices of vectors, so that packing need not stack them again.
 
-    What `tf.nest` makes of it is without groups, as the tensors are others.
+    `tf.nest` makes other tensors of it, and so drops the groups.
     """
 
     groups: tuple[Group, ...] = ()
 
 
-def addend(values: tf.Tensor, weights: tf.Tensor | None) -> Addend:
-    """To be summed later.
+def unsummed(values: tf.Tensor, weights: tf.Tensor | None) -> Unsummed:
+    """Return values and weights as tensors, to be summed by `grouped_sums`.
 
     Raises:
-      UsageError: it cannot be summed.
+      UsageError: they cannot be summed. The error comes here, at the line that adds the metric.
     """
     values = tf.convert_to_tensor(values)
     summed_dtype(values.dtype)
@@ -47,44 +53,44 @@ def addend(values: tf.Tensor, weights: tf.Tensor | None) -> Addend:
         weights = tf.convert_to_tensor(weights)
         summed_dtype(weights.dtype)
         check_weights(weights.shape, values.shape)
-    return Addend(values, weights)
+    return Unsummed(values, weights)
 
 
-def summed(contribution: Tally | Addend) -> Tally:
-    """Its tally, by itself."""
-    return tally(*contribution) if isinstance(contribution, Addend) else contribution
+def to_tally(contribution: Tally | Unsummed) -> Tally:
+    """Return the tally of a contribution, summed on its own."""
+    return tally(*contribution) if isinstance(contribution, Unsummed) else contribution
 
 
-def sum_together(contributions: Mapping[str, Tally | Addend]) -> Tallies:
-    """The tally of each; addends that have others of their shapes and types are summed by one operation."""
-    kinds: dict[tuple, list[str]] = {}
+def grouped_sums(contributions: Mapping[str, Tally | Unsummed]) -> GroupedTallies:
+    """Return the tally of each contribution; one operation sums all that agree in shapes and dtypes."""
+    paths_by_kind: dict[tuple, list[str]] = {}
     for path, each in contributions.items():
-        if isinstance(each, Addend) and _is_small(each):
-            kinds.setdefault(_kind(each), []).append(path)
-    groups = [_group(paths, contributions) for paths in kinds.values() if len(paths) > 1]
-    cut = {path: each for group in groups for path, each in _cut(group)}
-    tallies = Tallies({path: cut.get(path) or summed(each) for path, each in contributions.items()})
+        if isinstance(each, Unsummed) and _is_small(each):
+            paths_by_kind.setdefault(_kind(each), []).append(path)
+    groups = [_sum_group(paths, contributions) for paths in paths_by_kind.values() if len(paths) > 1]
+    grouped = {path: each for group in groups for path, each in _split(group)}
+    tallies = GroupedTallies({path: grouped.get(path) or to_tally(each) for path, each in contributions.items()})
     tallies.groups = tuple(groups)
     return tallies
 
 
-def _is_small(each: Addend) -> bool:
+def _is_small(each: Unsummed) -> bool:
     shapes = [part.shape for part in each if part is not None]
     return all(shape.is_fully_defined() for shape in shapes) and shapes[0].num_elements() <= _MOST_ELEMENTS
 
 
-def _kind(each: Addend) -> tuple:
+def _kind(each: Unsummed) -> tuple:
     return tuple((part.dtype, tuple(part.shape)) for part in each if part is not None)
 
 
-def _group(paths: list[str], addends: Mapping[str, Addend]) -> Group:
-    values = tf.stack([addends[path].values for path in paths])
+def _sum_group(paths: list[str], contributions: Mapping[str, Unsummed]) -> Group:
+    values = tf.stack([contributions[path].values for path in paths])
     weights = None
-    if addends[paths[0]].weights is not None:
-        weights = tf.stack([addends[path].weights for path in paths])
+    if contributions[paths[0]].weights is not None:
+        weights = tf.stack([contributions[path].weights for path in paths])
     return Group(tuple(paths), tally(values, weights, keep_axis=0))
 
 
-def _cut(group: Group) -> Iterable[tuple[str, Tally]]:
+def _split(group: Group) -> Iterable[tuple[str, Tally]]:
     parts = (tf.unstack(part, len(group.paths)) for part in group.sums)
     return zip(group.paths, map(Tally, *parts), strict=True)

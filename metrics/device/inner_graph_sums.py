@@ -1,4 +1,4 @@
-"""Metrics from inside constructs whose tensors cannot leave: a `tf.while_loop`, `tf.cond`, `tf.map_fn`, an RNN's cell."""
+"""Metrics from inside constructs whose tensors cannot leave: `tf.while_loop`, `tf.cond`, `tf.map_fn`, an RNN's cell."""
 
 from __future__ import annotations
 
@@ -9,46 +9,40 @@ import tensorflow as tf
 from ..tally import Tally
 from .outside_trace import outside_trace
 from .packing import DTYPE
+from .per_replica import variable_per_replica
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+Key = tuple[str, Shapes]
+"""A path and the shapes of its value and count."""
 
 
-class Spill:
-    """Variables that carry sums out of such constructs: added to inside, read and zeroed at the end of the step.
+class InnerGraphSums:
+    """Variables that carry sums out of such constructs: added to inside, read and reset at the end of the step.
 
-    A replica adds to its own copy. TensorFlow runs the reads after the constructs, as both touch the variable.
+    Each replica adds to its own copy. TensorFlow runs the reads after the constructs, because both touch the variable.
     """
 
-    def __init__(self):
-        self._variables: dict[tuple[str, Shapes], tf.Variable] = {}
+    def __init__(self) -> None:
+        self._variables: dict[Key, tf.Variable] = {}
 
-    def add(self, path: str, tally: Tally) -> tuple[str, Shapes]:
-        """Inside the construct: adds a contribution; returns what to `take` later."""
+    def add(self, path: str, tally: Tally) -> Key:
+        """Inside the construct: add a tally to the sum of `path`; return the key to `take` the sum by."""
         shapes = tuple(tally.value.shape), tuple(tally.count.shape)
         key = path, shapes
         if key not in self._variables:
-            strategy = tf.distribute.get_strategy()
-            self._variables[key] = outside_trace(lambda: _variable(strategy, sum(math.prod(s) for s in shapes)))
+            strategy, size = tf.distribute.get_strategy(), sum(map(math.prod, shapes))
+            self._variables[key] = outside_trace(
+                lambda: variable_per_replica(strategy, tf.zeros([size], DTYPE), "inner_graph_sum")
+            )
         flat = [tf.reshape(tf.cast(part, DTYPE), [-1]) for part in tally]
         self._variables[key].assign_add(tf.concat(flat, 0))
         return key
 
-    def take(self, key: tuple[str, Shapes]) -> Tally:
-        """Outside of it: the step's sum, and zero for the next step."""
-        variable, (value, count) = self._variables[key], key[1]
+    def take(self, key: Key) -> Tally:
+        """Outside of the construct: return the step's sum and reset it for the next step."""
+        variable, (value_shape, count_shape) = self._variables[key], key[1]
         sums = tf.identity(variable.read_value())
         with tf.control_dependencies([sums]):
             variable.assign(tf.zeros_like(sums))
-        cut = math.prod(value)
-        return Tally(tf.reshape(sums[:cut], value), tf.reshape(sums[cut:], count))
-
-
-def _variable(strategy: tf.distribute.Strategy, size: int) -> tf.Variable:
-    with strategy.scope():
-        return tf.Variable(
-            tf.zeros([size], DTYPE),
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.SUM,
-            name="spill",
-        )
+        cut = math.prod(value_shape)
+        return Tally(tf.reshape(sums[:cut], value_shape), tf.reshape(sums[cut:], count_shape))

@@ -1,4 +1,4 @@
-"""Making a variable in the middle of a trace."""
+"""Creating a variable in the middle of a trace."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 @tf.autograph.experimental.do_not_convert
 def outside_trace(create: Callable[[], T]) -> T:
-    """Calls `create` as if no `tf.function` was being traced, and returns what it returns.
+    """Call `create` as if no `tf.function` were being traced, and return its result.
 
-    In a thread of its own, because what is being traced is a property of the thread. `tf.init_scope` would do for
-    tensors, but a `tf.function` that sees a variable being made traces itself a second time, even there.
+    The call runs in a thread of its own, because what is being traced is a property of the thread. `tf.init_scope` would
+    do for tensors, but a `tf.function` that sees a variable being created traces itself a second time, even there.
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(create).result()

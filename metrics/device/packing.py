@@ -1,4 +1,4 @@
-"""All tallies of a step as one vector, so that they are accumulated and reduced by one operation."""
+"""All tallies of a step as one vector, so that one operation accumulates them and one reduces them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,12 +14,16 @@ import tensorflow as tf
 from ..errors import UsageError
 from ..tally import Tally
 
-# Sums of float64 are exact up to 2^53 examples; float32 stops counting at 2^24.
+# Sums in float64 are exact up to 2^53 examples; float32 stops counting at 2^24.
 DTYPE = tf.float64
 
 
 class Part(NamedTuple):
-    """One run of numbers in the vector. Sorted: maxima last, and by dtype: one cast a dtype, not two a metric."""
+    """One run of numbers in the vector.
+
+    The fields are in sorting order: maxima come last, and parts of one dtype stand together, so that packing takes one
+    cast per dtype instead of two per metric.
+    """
 
     is_max: bool
     dtype: str
@@ -29,66 +33,50 @@ class Part(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where each tally stands in the vector."""
+    """Where each tally is in the vector."""
 
     parts: tuple[Part, ...]
 
     @property
     def size(self) -> int:
-        """Length of the vector."""
+        """The length of the vector."""
         return sum(math.prod(part.shape) for part in self.parts)
 
     @property
     def maxima(self) -> int:
-        """How many numbers at the vector's end are maxima and not sums."""
+        """The number of elements at the vector's end that are maxima instead of sums."""
         return sum(math.prod(part.shape) for part in self.parts if part.is_max)
 
     def fingerprint(self) -> int:
-        """A number that tells layouts apart."""
+        """Return a number that tells layouts apart."""
         return zlib.crc32(repr(self.parts).encode())
 
     def identity(self) -> tf.Tensor:
-        """The vector of no examples: 0 for sums, -inf for maxima."""
+        """Return the vector of no examples: 0 for sums, -inf for maxima."""
         sums = tf.zeros([self.size - self.maxima], DTYPE)
         return tf.concat([sums, tf.fill([self.maxima], tf.constant(-np.inf, DTYPE))], 0) if self.maxima else sums
 
     def combine(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        """The vector of the examples of both."""
+        """Return the vector of the examples of both."""
         if not self.maxima:
             return a + b
         cut = self.size - self.maxima
         return tf.concat([a[:cut] + b[:cut], tf.maximum(a[cut:], b[cut:])], 0)
 
-    def join(self, rows: np.ndarray) -> np.ndarray:
-        """One vector of several, (n, size)."""
+    def combine_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vector of the examples of all rows, (n, size) -> (size,)."""
         cut = self.size - self.maxima
         return np.concatenate([rows[:, :cut].sum(0), rows[:, cut:].max(0)])
 
-    def to_sum(self, vector: tf.Tensor, replica: tf.Tensor, replicas: int) -> tf.Tensor:
-        """The vector as one that replicas can add up: each writes its maxima into a place of its own."""
-        if not self.maxima:
-            return vector
-        cut = self.size - self.maxima
-        mine = tf.range(replicas)[:, tf.newaxis] == tf.cast(replica, tf.int32)
-        places = tf.where(mine, vector[tf.newaxis, cut:], tf.zeros([], DTYPE))
-        return tf.concat([vector[:cut], tf.reshape(places, [-1])], 0)
-
-    def from_sum(self, total: tf.Tensor, replicas: int) -> tf.Tensor:
-        """The vector of all replicas, from the sum of what `to_sum` gave."""
-        if not self.maxima:
-            return total
-        cut = self.size - self.maxima
-        return tf.concat([total[:cut], tf.reduce_max(tf.reshape(total[cut:], [replicas, -1]), 0)], 0)
-
-    def unpack(self, vector) -> dict[str, Tally]:
-        """Cuts a vector (a NumPy array or a tensor) into `{path: Tally}`, sorted by path."""
-        fields: dict[tuple[str, str], object] = {}
+    def unpack(self, vector: Any) -> dict[str, Tally]:
+        """Split a vector (a NumPy array or a tensor) into `{path: Tally}`, sorted by path."""
+        fields: dict[tuple[str, str], Any] = {}
         start = 0
         for part in self.parts:
             stop = start + math.prod(part.shape)
             if not isinstance(vector, np.ndarray):
                 piece = tf.reshape(vector[start:stop], part.shape)
-            else:  # nearly all are scalars, and many: to slice and reshape takes several times as long as to look up
+            else:  # Most parts are scalars, and there are many: slicing and reshaping takes several times as long as indexing.
                 piece = vector[start:stop].reshape(part.shape) if part.shape else vector[start]
             fields[part.path, part.field] = piece
             start = stop
@@ -97,22 +85,21 @@ class Layout(NamedTuple):
 
 
 def layout_of(tallies: Mapping[str, Tally], maxima: Collection[str] = ()) -> Layout:
-    """Returns the layout of tallies; it depends on nothing but their paths, dtypes and shapes.
+    """Return the layout of tallies; it depends only on their paths, dtypes and shapes.
 
     Args:
       tallies: path -> tally.
       maxima: the paths whose value is a maximum.
 
     Raises:
-      UsageError: a tally's shape is not known when the step is traced.
+      UsageError: the shape of a tally is not known when the step is traced.
     """
     parts = []
     for path, contribution in tallies.items():
         for field, tensor in contribution._asdict().items():
             if not tensor.shape.is_fully_defined():
                 raise UsageError(
-                    f"Metric {path!r} has a {field} of unknown shape {tensor.shape}: a tally's sums have a fixed "
-                    "shape, so sum over the batch first."
+                    f"Metric {path!r}: expected a {field} of a fixed shape, got {tensor.shape}. Sum over the batch first."
                 )
             is_max = field == "value" and path in maxima
             parts.append(Part(is_max, tensor.dtype.name, path, field, tuple(tensor.shape)))
@@ -120,12 +107,15 @@ def layout_of(tallies: Mapping[str, Tally], maxima: Collection[str] = ()) -> Lay
 
 
 def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
-    """Returns the tallies as one float64 vector. Scalars, which nearly all are, take a few operations, however many."""
+    """Return the tallies as one float64 vector.
+
+    All scalars, which most metrics are, take a few operations together.
+    """
     scalars, places = _scalars(tallies, layout)
     pieces = []
     for kind, run in itertools.groupby(layout.parts, key=lambda part: part.dtype if part.shape else "scalars"):
         if kind == "scalars":
-            pieces.append(_picked(scalars, [places[part.path, part.field] for part in run]))
+            pieces.append(_gather(scalars, [places[part.path, part.field] for part in run]))
         else:
             flat = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in run]
             pieces.append(tf.cast(tf.concat(flat, 0), DTYPE))
@@ -133,16 +123,19 @@ def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
 
 
 def _scalars(tallies: Mapping[str, Tally], layout: Layout) -> tuple[tf.Tensor | None, dict[tuple[str, str], int]]:
-    """All scalars as one float64 vector, and where in it each (path, field) is; those of a group stay together."""
-    vectors: dict[str, list[tf.Tensor]] = {}
-    keys: dict[str, list[tuple[str, str]]] = {}
+    """Return all scalars as one float64 vector, and the index of each (path, field) in it.
+
+    The scalars of a group of `GroupedTallies` are one vector already, and go in whole.
+    """
+    vectors: dict[str, list[tf.Tensor]] = {}  # dtype -> vectors
+    keys: dict[str, list[tuple[str, str]]] = {}  # dtype -> (path, field) of each element of these vectors
     for group in getattr(tallies, "groups", ()):
         for field, sums in group.sums._asdict().items():
             vectors.setdefault(sums.dtype.name, []).append(sums)
             keys.setdefault(sums.dtype.name, []).extend((path, field) for path in group.paths)
     grouped = {key for each in keys.values() for key in each}
-    alone = (part for part in layout.parts if part.shape == () and (part.path, part.field) not in grouped)
-    for dtype, run in itertools.groupby(alone, key=lambda part: part.dtype):
+    single = (part for part in layout.parts if part.shape == () and (part.path, part.field) not in grouped)
+    for dtype, run in itertools.groupby(single, key=lambda part: part.dtype):
         names = [(part.path, part.field) for part in run]
         vectors.setdefault(dtype, []).append(tf.stack([getattr(tallies[path], field) for path, field in names]))
         keys.setdefault(dtype, []).extend(names)
@@ -152,5 +145,5 @@ def _scalars(tallies: Mapping[str, Tally], layout: Layout) -> tuple[tf.Tensor | 
     return whole, {key: i for i, key in enumerate(key for each in keys.values() for key in each)}
 
 
-def _picked(vector: tf.Tensor, places: list[int]) -> tf.Tensor:
+def _gather(vector: tf.Tensor, places: list[int]) -> tf.Tensor:
     return vector if places == list(range(vector.shape[0])) else tf.gather(vector, places)

@@ -1,4 +1,4 @@
-"""Variables of which each replica has its own value, and how they get into a checkpoint and back."""
+"""Variables with one value per replica, and how those values get into a checkpoint and back."""
 
 from __future__ import annotations
 
@@ -9,65 +9,62 @@ import tensorflow as tf
 
 
 class PerReplica:
-    """A variable whose value differs from replica to replica, and never costs communication while a step runs.
+    """A variable with one value per replica, which costs no communication while a step runs.
 
-    A checkpoint holds all the replicas' values, one a row: a rerun on as many replicas goes on exactly; on another
-    number, the first replica takes what all had.
+    A checkpoint holds the values of all replicas, one per row. A rerun on as many replicas continues exactly; on another
+    number, the first replica takes what all of them had.
 
     Args:
       strategy: the replicas.
-      initial: the value of nothing, of a fixed shape.
-      join: rows (replicas, ...) -> the value of all of them; their sum by default.
+      initial: the value before anything is added, of a fixed shape.
+      combine: rows (replicas, ...) -> the value of all of them; their sum by default.
       name: the variable's name.
+
+    Attributes:
+      value: the variable; in a replica, that replica's value.
+      rows: the values as a checkpoint holds them, (replicas, ...); current only after `before_save` or a restore.
     """
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
         initial: tf.Tensor,
-        join: Callable[[np.ndarray], np.ndarray] = lambda rows: rows.sum(0),
+        combine: Callable[[np.ndarray], np.ndarray] = lambda rows: rows.sum(0),
         name: str = "per_replica",
     ):
         self._strategy = strategy
         self._initial = initial
-        self._join = join
-        # Of unknown shape: a checkpoint may come from another number of replicas, or hold other metrics' sums.
+        self._combine = combine
+        # Of unknown shape: a checkpoint may come from another number of replicas, or hold the sums of other metrics.
         shape = tf.TensorShape(None)
         self.rows = tf.Variable(initial[tf.newaxis], trainable=False, shape=shape, name=f"{name}_rows")
-        with strategy.scope():
-            self.value = tf.Variable(
-                initial,
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.SUM,
-                name=name,
-            )
+        self.value = variable_per_replica(strategy, initial, name)
         self._gather = tf.function(self._gathered, autograph=False)
         self._assign = tf.function(self._assigned, autograph=False)
 
     def take(self) -> tf.Tensor:
-        """In a replica: its value; it starts anew from the initial one."""
+        """In a replica: return its value and reset it to the initial one."""
         value = tf.identity(self.value.read_value())
         with tf.control_dependencies([value]):
             self.value.assign(self._initial)
         return value
 
     def before_save(self) -> None:
-        """Eagerly, before a checkpoint: copies the values to `rows`, which is saved."""
+        """Eagerly, before a checkpoint: copy the values to `rows`, which is saved."""
         self.rows.assign(self._gather())
 
     def after_restore(self) -> None:
-        """Eagerly, after a restore: copies `rows` to the replicas."""
+        """Eagerly, after a restore: copy `rows` to the replicas."""
         rows = self.rows.numpy()
         if len(rows) != self._strategy.num_replicas_in_sync:
             others = [self._initial.numpy()] * (self._strategy.num_replicas_in_sync - 1)
-            rows = np.stack([self._join(rows), *others])
+            rows = np.stack([self._combine(rows), *others])
         self._assign(tf.constant(rows))
 
     def _gathered(self) -> tf.Tensor:
-        """All values, (replicas, ...): each replica writes its own row, and the rows are added up."""
+        """Return all values, (replicas, ...): each replica writes its own row, and the rows are added up."""
 
-        def place():
+        def place() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
             mine = tf.range(context.num_replicas_in_sync) == context.replica_id_in_sync_group
             mine = tf.reshape(mine, [-1, *[1] * self._initial.shape.rank])
@@ -76,7 +73,19 @@ class PerReplica:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._strategy.run(place), axis=None)
 
     def _assigned(self, rows: tf.Tensor) -> None:
-        def assign():
+        def assign() -> None:
             self.value.assign(rows[tf.distribute.get_replica_context().replica_id_in_sync_group])
 
         self._strategy.run(assign)
+
+
+def variable_per_replica(strategy: tf.distribute.Strategy, initial: tf.Tensor, name: str) -> tf.Variable:
+    """Create a variable that each replica reads and assigns on its own."""
+    with strategy.scope():
+        return tf.Variable(
+            initial,
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+            name=name,
+        )

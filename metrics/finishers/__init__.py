@@ -1,1 +1,1 @@
-"""From reduced sums to the numbers that are written."""
+"""Finishers: from reduced sums to the numbers that are written."""

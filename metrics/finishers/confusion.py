@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 
 from ..tally import Tally, summable
+from .finisher import Finished, FinishFn
 
-SCORES = ("precision", "recall", "f1")
-AVERAGES = ("", "_macro", "_micro", "_per_class")
+Score = Literal["precision", "recall", "f1"]
+Average = Literal["", "_macro", "_micro", "_per_class"]
+SCORES: tuple[Score, ...] = get_args(Score)
+AVERAGES: tuple[Average, ...] = get_args(Average)
 
 
 def confusion_matrix(
     labels: tf.Tensor, predictions: tf.Tensor, num_classes: int, weights: tf.Tensor | None = None
 ) -> Tally:
-    """Returns the sums for `metrics.add(name, confusion_matrix(...), finish=...)`.
+    """Return the sums for `metrics.add(name, confusion_matrix(...), finish=...)`.
 
-    With the finishers "confusion_matrix" (the matrix itself, as numbers and as an image), "f1", "precision", "recall" and
-    their "_macro", "_micro" and "_per_class".
+    The finishers of a confusion matrix are "confusion_matrix" (the matrix itself, as numbers and as an image), "f1",
+    "precision", "recall", and each of these three with "_macro", "_micro" or "_per_class".
 
     Args:
       labels: class numbers, any shape; those outside [0, num_classes) do not count.
       predictions: class numbers, of the shape of `labels`.
       num_classes: the size of the matrix.
-      weights: one for each label, or None.
+      weights: one per label, or None.
 
     Returns:
-      A tally: value (num_classes, num_classes), row = label, column = prediction; count = the weight of all.
+      A tally. Its value has shape (num_classes, num_classes), rows are labels and columns are predictions; its count is
+      the weight of all examples that count.
     """
     labels, predictions = (tf.reshape(tf.cast(each, tf.int64), [-1]) for each in (labels, predictions))
     inside = (labels >= 0) & (labels < num_classes) & (predictions >= 0) & (predictions < num_classes)
@@ -39,31 +43,31 @@ def confusion_matrix(
     return Tally(tf.reshape(flat, [num_classes, num_classes]), tf.reduce_sum(weights))
 
 
-def finish(score: str, average: str) -> Callable[[np.ndarray, np.ndarray], float | dict[str, float]]:
-    """Returns the finisher of a confusion matrix.
+def score_finisher(score: Score, average: Average) -> FinishFn:
+    """Return the function that computes a score from a confusion matrix.
 
     Args:
       score: "precision" = tp / predicted, "recall" = tp / labelled, "f1" = 2 tp / (predicted + labelled).
-      average: "_micro" (over all examples), "_macro" (the mean over the classes that occur as label or prediction, as
-        scikit-learn's), "_per_class", or "": of class 1 if there are two classes, else the macro average.
+      average: "_micro" over all examples; "_macro", the mean over the classes that occur as label or prediction, as in
+        scikit-learn; "_per_class"; or "", which is the score of class 1 if there are two classes, else the macro average.
     """
 
-    def of(matrix, count):
+    def finish(matrix: np.ndarray, count: np.ndarray) -> Finished:
         hits, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
         if average == "_micro":
             return float(_score(score, hits.sum(), labelled.sum(), predicted.sum()))
         scores = _score(score, hits, labelled, predicted)
-        occurs = np.flatnonzero(labelled + predicted)
+        occurring = np.flatnonzero(labelled + predicted)
         if average == "_per_class":
-            return {f"class_{i}": float(scores[i]) for i in occurs}
+            return {f"class_{i}": float(scores[i]) for i in occurring}
         if average == "" and len(matrix) == 2:
             return float(scores[1])
-        return float(scores[occurs].mean())
+        return float(scores[occurring].mean())
 
-    return of
+    return finish
 
 
-def _score(score: str, hits, labelled, predicted):
-    """0 where nothing is predicted or labelled, as scikit-learn's `zero_division=0`."""
-    below = {"precision": predicted, "recall": labelled, "f1": (predicted + labelled) / 2}[score]
-    return hits / np.where(below == 0, 1, below)
+def _score(score: Score, hits: Any, labelled: Any, predicted: Any) -> Any:
+    """Return the score; 0 where nothing is predicted or labelled, as with scikit-learn's `zero_division=0`."""
+    denominator = {"precision": predicted, "recall": labelled, "f1": (predicted + labelled) / 2}[score]
+    return hits / np.where(denominator == 0, 1, denominator)

@@ -1,8 +1,8 @@
-"""Histograms as tallies: what of a distribution can be known from sums."""
+"""Histograms as tallies: what sums can tell about a distribution."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import gin
 import numpy as np
@@ -10,31 +10,33 @@ import tensorflow as tf
 
 from ..errors import UsageError
 from ..tally import Tally, align_weights, summable
+from .finisher import Finisher
 
 
 def score_histogram(labels: tf.Tensor, scores: tf.Tensor, bins: int = 1000, weights: tf.Tensor | None = None) -> Tally:
-    """Returns the sums for `metrics.add(name, score_histogram(...), finish="auc")`.
+    """Return the sums for `metrics.add(name, score_histogram(...), finish="auc")`.
 
     Args:
       labels: 0 or 1, any shape.
       scores: probabilities in [0, 1], of the shape of `labels`; those outside count in the outermost bins.
-      bins: how many. Two scores in one bin count as tied: the AUC is off by at most half the fraction of the
-        (positive, negative) pairs that share a bin.
-      weights: one for each label, or None.
+      bins: the number of bins. Two scores in one bin count as tied: the AUC is off by at most half the fraction of the
+        (positive, negative) pairs that share a bin. The default keeps that below 0.001 for scores spread over the range.
+      weights: one per label, or None.
 
     Returns:
-      A tally: value (2, bins), the negatives' histogram and the positives'; count = the weight of all.
+      A tally. Its value has shape (2, bins), the histogram of the negatives and that of the positives; its count is the
+      weight of all labels.
     """
     labels, scores = tf.reshape(labels, [-1]), tf.reshape(scores, [-1])
     weights = tf.ones_like(labels, tf.int64) if weights is None else tf.reshape(summable(weights), [-1])
     cells = _bin(scores, 0.0, 1.0, bins) + tf.cast(summable(labels) > 0, tf.int64) * bins
-    return Tally(tf.reshape(_counts(cells, weights, 2 * bins), [2, bins]), tf.reduce_sum(weights))
+    return Tally(tf.reshape(_histogram(cells, weights, 2 * bins), [2, bins]), tf.reduce_sum(weights))
 
 
 def auc(histogram: np.ndarray) -> float:
-    """Area under the ROC curve of a `score_histogram`: P(positive above negative) + P(in one bin) / 2.
+    """Return the area under the ROC curve of a `score_histogram`: P(positive above negative) + P(in one bin) / 2.
 
-    The trapezoidal area; NaN with one class only, for which it is not defined.
+    This is the trapezoidal area. It is NaN with one class only, for which it is not defined.
     """
     negatives, positives = histogram
     below = np.cumsum(negatives) - negatives
@@ -43,30 +45,32 @@ def auc(histogram: np.ndarray) -> float:
 
 
 @gin.register(module="tallyloop")
-def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0), bins: int = 1000):
-    """A finisher: percentiles of the added values, from a histogram, as `PATH/p50`, `PATH/p90`, ...
+def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0), bins: int = 1000) -> Finisher:
+    """Return a finisher that writes percentiles of the added values: `PATH/p50`, `PATH/p90`, ...
+
+    They come from a histogram, whose sums add up over replicas and steps.
 
     Args:
-      low: where the first bin starts; values below it count in that bin.
-      high: where the last bin ends; values above it count in that bin.
+      low: the lower edge of the first bin; values below it count in that bin.
+      high: the upper edge of the last bin; values above it count in that bin.
       q: which percentiles, in [0, 100].
-      bins: how many; a percentile of values inside the range is off by at most one bin, (high - low) / bins.
+      bins: the number of bins. A percentile of values inside the range is off by at most one bin, (high - low) / bins.
 
     Raises:
       UsageError: an argument is out of its range.
     """
-    from .finish import Finisher
-
     if not low < high or bins < 1 or not all(0 <= each <= 100 for each in q):
-        raise UsageError(f"percentiles(low={low}, high={high}, q={q}, bins={bins}): wanted low < high, 0 <= q <= 100.")
+        raise UsageError(
+            f"percentiles(low={low}, high={high}, q={q}, bins={bins}): expected low < high, 0 <= q <= 100 and bins >= 1."
+        )
 
-    def histogram(values, weights):
+    def histogram(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
         values = tf.convert_to_tensor(values)
         weights = tf.ones_like(values, tf.int64) if weights is None else align_weights(summable(weights), values)
         flat = tf.reshape(weights, [-1])
-        return Tally(_counts(_bin(tf.reshape(values, [-1]), low, high, bins), flat, bins), tf.reduce_sum(flat))
+        return Tally(_histogram(_bin(tf.reshape(values, [-1]), low, high, bins), flat, bins), tf.reduce_sum(flat))
 
-    def finish(value, count):
+    def finish(value: np.ndarray, count: np.ndarray) -> Mapping[str, float]:
         edges = np.linspace(low, high, bins + 1)
         return {f"p{each:g}": _percentile(value, edges, each / 100) for each in q}
 
@@ -74,19 +78,20 @@ def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0)
 
 
 def _percentile(counts: np.ndarray, edges: np.ndarray, fraction: float) -> float:
-    """Where the cumulative count reaches `fraction` of all, linear inside its bin."""
+    """Return where the cumulative count reaches `fraction` of all, interpolated inside its bin."""
     target = fraction * counts.sum()
     cumulative = np.cumsum(counts)
-    # Past the empty bins at the start: nothing lies below the smallest value.
+    # Skips the empty bins at the start: nothing lies below the smallest value.
     i = int(np.searchsorted(cumulative, target, side="left" if target > 0 else "right").clip(0, len(counts) - 1))
     inside = (target - (cumulative[i] - counts[i])) / counts[i] if counts[i] else 0.0
     return float(edges[i] + np.clip(inside, 0, 1) * (edges[i + 1] - edges[i]))
 
 
 def _bin(values: tf.Tensor, low: float, high: float, bins: int) -> tf.Tensor:
+    """Return the bin of each value, int64."""
     scaled = (tf.cast(values, tf.float64) - low) / (high - low) * bins
     return tf.cast(tf.clip_by_value(tf.floor(scaled), 0, bins - 1), tf.int64)
 
 
-def _counts(cells: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
+def _histogram(cells: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
     return tf.math.unsorted_segment_sum(weights, cells, size)

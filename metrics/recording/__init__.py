@@ -1,1 +1,1 @@
-"""Recording a metric from anywhere inside a step."""
+"""Recording metrics from anywhere below a replica's step."""

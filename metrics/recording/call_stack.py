@@ -1,4 +1,4 @@
-"""What the Python stack tells of the call that adds a metric; looked at while tracing only."""
+"""What the Python stack tells about the call that adds a metric. It is inspected only while tracing."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _WHILE_LOOP_FILE = inspect.unwrap(tf.while_loop).__code__.co_filename
 
 
 def caller() -> str:
-    """`file:line` of the innermost frame outside this package: the line that adds the metric."""
+    """Return `file:line` of the innermost frame outside this package: the line that adds the metric."""
     frame = next((each for each in _frames() if not each.f_code.co_filename.startswith(_PACKAGE)), None)
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
 
 
 def is_repeated() -> bool:
-    """Whether this is a second execution of a call that counts already.
+    """Return whether this is a second execution of a call that counts already.
 
     Two things call a layer once more than the model does: the backward pass of `tf.recompute_grad`, and a Keras RNN
-    layer, which calls its cell on the first time step just to see what it returns.
+    layer, which calls its cell on the first time step only to see what it returns.
     """
     in_while = False
     for frame in _frames():

@@ -1,8 +1,9 @@
-"""Metrics from a functional model whose code is not touched."""
+"""Metrics of a functional model whose code stays untouched."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
@@ -10,9 +11,10 @@ import tensorflow as tf
 
 from ..errors import UsageError
 from ..paths import normalize
-from .recorder import add
+from .add import add
 
-_watched: WeakKeyDictionary = WeakKeyDictionary()  # model -> [(path, tensor)]
+# model -> [(path, tensor)]
+_watched: WeakKeyDictionary[keras.Model, list[tuple[str, keras.KerasTensor]]] = WeakKeyDictionary()
 
 
 def watch(
@@ -20,45 +22,45 @@ def watch(
     tensors: Sequence[keras.KerasTensor],
     names: Sequence[str] | None = None,
 ) -> keras.Model:
-    """Makes tensors of a built functional model metrics: each call of the model adds them.
+    """Record tensors of a built functional model as metrics in each call of the model.
 
-    The tensors are computed once, on the way to the outputs. Weights, losses, checkpoints and the saved model stay
-    what they are.
+    The tensors are computed once, on the way to the outputs. Weights, losses, checkpoints and the saved model stay as
+    they are.
 
     Args:
-      model: a functional (or sequential, built) model; it is changed in place.
-      tensors: symbolic tensors of that model: `model.get_layer("dense").output`, or what was kept while building it.
-      names: one path a tensor; None takes the names of the layers that make them.
+      model: a functional (or built sequential) model; it is changed in place.
+      tensors: symbolic tensors of that model, such as `model.get_layer("dense").output` or one kept while building it.
+      names: one path per tensor; None takes the names of the layers that make them.
 
     Returns:
       The model.
 
     Raises:
-      UsageError: a tensor is not of this model, or the numbers of names and tensors differ.
+      UsageError: a tensor does not belong to this model, or the numbers of names and tensors differ.
     """
     tensors = list(tensors)
     watched = [*_watched.get(model, ()), *zip(_paths(tensors, names), tensors, strict=True)]
     try:
         extended = keras.Model(model.input, {"outputs": model.output, "watched": [tensor for _, tensor in watched]})
     except (ValueError, AttributeError, TypeError) as error:
-        raise UsageError(f"metrics.watch: wanted tensors of the functional model {model.name!r}: {error}") from error
+        raise UsageError(f"metrics.watch: expected tensors of the functional model {model.name!r}: {error}") from error
     outputs = model.output
 
-    def call(inputs, training=None, mask=None):
+    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         found = extended(inputs, training=training, mask=mask)
         for (path, _), value in zip(watched, found["watched"], strict=True):
             add(path, value)
         return tf.nest.pack_sequence_as(outputs, tf.nest.flatten(found["outputs"]))
 
     _watched[model] = watched
-    # On the instance: Keras's own tracking, saving and building of the model go on as if nothing had happened.
+    # Set on the instance, past Keras's `__setattr__`: tracking, saving and building of the model stay as they were.
     object.__setattr__(model, "call", call)
     return model
 
 
-def _paths(tensors: list, names: Sequence[str] | None) -> list[str]:
+def _paths(tensors: list[keras.KerasTensor], names: Sequence[str] | None) -> list[str]:
     if names is None:
         names = [tensor._keras_history.operation.name for tensor in tensors]
     if len(names) != len(tensors):
-        raise UsageError(f"metrics.watch: got {len(tensors)} tensors and {len(names)} names: wanted one a tensor.")
+        raise UsageError(f"metrics.watch: expected one name per tensor, got {len(names)} for {len(tensors)} tensors.")
     return [normalize(name) for name in names]

@@ -1,9 +1,8 @@
-"""Where the numbers go: TensorBoard, a JSON Lines file and the console."""
+"""Where the numbers go: TensorBoard, a JSON Lines file and the console. Nothing here imports TensorFlow."""
 
-from .background import AsyncWriter
+from .composed import AsyncWriter, MultiWriter
 from .console import ConsoleWriter
 from .jsonl import JsonlWriter
-from .multi import MultiWriter
 from .summary import Summary, Writer
 from .tensorboard import TensorBoardWriter
 

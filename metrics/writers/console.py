@@ -1,38 +1,42 @@
 """The run as its user sees it: a progress bar on a terminal, plain lines elsewhere."""
 
+from __future__ import annotations
+
+import datetime
+import math
 import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TextIO
 
+from ..stopwatch import Speedometer
 from .bar import Bar
-from .speed import Speedometer
 from .summary import Summary, scalars
-from .text import duration, eval_line, metric_parts, number
 
 _SECONDS_BETWEEN_FRAMES = 0.2
+_MOST_METRICS = 8  # per line; the others are in TensorBoard
 
 
 class ConsoleWriter:
     """Shows the progress of a run on `stream`.
 
-    On a terminal, a bar at the bottom has the step, the loss, the speed and the time that is left, and each
-    evaluation leaves a line above it. Elsewhere, such as in a log file, each summary is a line.
+    On a terminal, a bar at the bottom shows the step, the loss, the speed and the time left, and each evaluation leaves a
+    line above it. Elsewhere, such as in a log file, each summary is one line.
 
-    It is meant for the training thread, not for an `AsyncWriter`: speed is measured when it is called.
+    Use it on the training thread, not behind an `AsyncWriter`: it measures the speed when it is called.
 
     Args:
-      stream: standard output or standard error.
-      total_steps: the step at which training ends, or None if it ends with the data.
-      global_batch_size: examples in a step, over all replicas.
-      clock: seconds, for the speed.
+      stream: standard output or standard error; None shows nothing, on workers other than the chief.
+      total_steps: the step at which training ends; None if it ends with the data.
+      global_batch_size: examples per step, over all replicas.
+      clock: returns seconds, for the speed.
       is_terminal: None asks the stream.
     """
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: TextIO | None,
         total_steps: int | None,
         global_batch_size: int,
         clock: Callable[[], float] = time.monotonic,
@@ -45,7 +49,7 @@ class ConsoleWriter:
         self._next_frame = -float("inf")
         self._loss: float | None = None
         self._speed = Speedometer(clock)
-        self._bar = Bar(stream) if _is_terminal(stream, is_terminal) else None
+        self._bar = Bar(stream) if stream is not None and _is_terminal(stream, is_terminal) else None
 
     @property
     def recent_speed(self) -> float | None:
@@ -53,88 +57,118 @@ class ConsoleWriter:
         return self._speed.steps_per_second
 
     def paused(self) -> AbstractContextManager[None]:
-        """Keeps the time of the block, such as an evaluation or a checkpoint, out of the speed."""
+        """Keep the time of the block, such as an evaluation or a checkpoint, out of the speed."""
         return self._speed.paused()
 
     def note(self, text: str) -> None:
-        """Says what keeps the run busy before its first steps, such as "compiling ..."."""
+        """Show what keeps the run busy before its first steps, such as "compiling ..."."""
         if self._bar is None:
             self._print(text)
         else:
             self._bar.show([text])
 
     def progress(self, step: int) -> None:
-        """The run has reached `step`. Cheap: it redraws the bar a few times a second at the most."""
+        """Note that the run has reached `step`. Cheap: the bar is redrawn at most a few times per second."""
         self._speed.advance(step)
         if self._bar is not None and self._clock() >= self._next_frame:
-            self._draw()
+            self._draw(self._bar, step)
 
     def write(self, summary: Summary) -> None:
-        """Shows a summary."""
+        """Show a summary."""
         if summary.split == "train":
             self._write_train(summary)
         else:
             self._print(eval_line(summary))
 
     def flush(self) -> None:
-        """Brings everything onto the stream."""
+        """Bring everything onto the stream."""
         if self._bar is not None and self._speed.step is not None:
-            self._draw()
-        self._stream.flush()
+            self._draw(self._bar, self._speed.step)
+        if self._stream is not None:
+            self._stream.flush()
 
     def close(self) -> None:
-        """Leaves the bar as it stands and gives the terminal back."""
+        """Leave the bar as it is and release the terminal."""
         self.flush()
         if self._bar is not None:
             self._bar.close()
 
     def _write_train(self, summary: Summary) -> None:
         # The numbers of one inner loop arrive after the next one was dispatched, so `progress` may be ahead.
-        if self._speed.step is None or summary.step > self._speed.step:
-            self._speed.advance(summary.step)
+        reached = summary.step if self._speed.step is None else max(summary.step, self._speed.step)
+        if reached != self._speed.step:
+            self._speed.advance(reached)
         self._loss = scalars(summary).get("loss", self._loss)
-        self._batch_size = _mean_batch(summary) or self._batch_size
+        self._batch_size = _mean_batch_size(summary) or self._batch_size
         if self._bar is None:
             step = self._step_part(summary.step)
-            self._print(" | ".join([step, *metric_parts(summary), *self._speed_parts()]))
+            self._print(" | ".join([step, *_metric_parts(summary), *self._speed_parts(reached)]))
         else:
-            self._draw()
+            self._draw(self._bar, reached)
         self._speed.lap()
 
-    def _draw(self) -> None:
-        step = self._speed.step
-        loss = [] if self._loss is None else [f"loss {number(self._loss)}"]
+    def _draw(self, bar: Bar, step: int) -> None:
+        loss = [] if self._loss is None else [f"loss {_number(self._loss)}"]
         done = step / self._total_steps if self._total_steps else None
-        self._bar.show([self._step_part(step), *loss, *self._speed_parts()], done)
+        bar.show([self._step_part(step), *loss, *self._speed_parts(step)], done)
         self._next_frame = self._clock() + _SECONDS_BETWEEN_FRAMES
 
     def _step_part(self, step: int) -> str:
         return f"step {step}" if self._total_steps is None else f"step {step}/{self._total_steps}"
 
-    def _speed_parts(self) -> list[str]:
+    def _speed_parts(self, step: int) -> list[str]:
         speed = self.recent_speed
         if speed is None:
             return []
-        parts = [f"{number(speed)} steps/s", f"{number(speed * self._batch_size)} examples/s"]
+        parts = [f"{_number(speed)} steps/s", f"{_number(speed * self._batch_size)} examples/s"]
         if self._total_steps is not None:
-            parts.append(f"ETA {duration(max(0, self._total_steps - self._speed.step) / speed)}")
+            parts.append(f"ETA {_duration(max(0, self._total_steps - step) / speed)}")
         return parts
 
     def _print(self, line: str) -> None:
-        if self._bar is None:
+        if self._bar is not None:
+            self._bar.print_above(line)
+        elif self._stream is not None:
             # One call, so that lines of other threads and processes come between lines, not inside one.
             self._stream.write(line + "\n")
             self._stream.flush()
-        else:
-            self._bar.print_above(line)
 
 
-def _mean_batch(summary: Summary) -> float | None:
-    """Examples a step, as far as the run has said it: of an epoch, the last batch may be short."""
+def eval_line(summary: Summary) -> str:
+    """Return an evaluation as one line."""
+    return " | ".join([f"eval  {summary.step}", *_metric_parts(summary)])
+
+
+def _metric_parts(summary: Summary) -> list[str]:
+    """Return the scalars of a summary as "path value", the loss first; the name of an eval set goes before the path."""
+    values = scalars(summary)
+    paths = sorted(values, key=lambda path: (path != "loss", path))
+    _, _, name = summary.split.partition("/")
+    prefix = f"{name}/" if name else ""
+    parts = [f"{prefix}{path} {_number(values[path])}" for path in paths[:_MOST_METRICS]]
+    if len(paths) > _MOST_METRICS:
+        parts.append(f"(+{len(paths) - _MOST_METRICS} more in TensorBoard)")
+    return parts
+
+
+def _mean_batch_size(summary: Summary) -> float | None:
+    """Return the examples per step that the run measured, if it did: the last batch of an epoch may be short."""
     times = summary.times
     if "throughput/examples_per_sec" not in times:
         return None
     return times["throughput/examples_per_sec"] * times["time/step_ms"] / 1000
+
+
+def _number(value: float) -> str:
+    """Return four significant digits, or a whole number with thousands separators from 10,000 to a billion."""
+    if 9999.5 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    """Return hours, minutes and seconds, such as "1:02:03", with days in front if there are any."""
+    return str(datetime.timedelta(seconds=math.ceil(seconds)))
 
 
 def _is_terminal(stream: TextIO, is_terminal: bool | None) -> bool:

@@ -1,7 +1,9 @@
 """TensorBoard's event files: appending events to a new one, and cutting old ones back to a step.
 
-An event file is a sequence of records (8 bytes length, 4 bytes checksum, the event, 4 bytes checksum).
+An event file is a sequence of records: 8 bytes length, 4 bytes checksum, the event, 4 bytes checksum.
 """
+
+from __future__ import annotations
 
 import io
 import os
@@ -17,7 +19,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from .files import replace_file
+from ..atomic_file import replace_file
 
 _TIME_IN_NAME = re.compile(r"tfevents\.(\d{10})\.")
 
@@ -25,13 +27,12 @@ _TIME_IN_NAME = re.compile(r"tfevents\.(\d{10})\.")
 class EventFile:
     """A new event file in `folder`.
 
-    Each event is in the file when `append` returns, so there is nothing to flush, and an error, such as a
-    full disk, is raised by the call that met it.
+    Each event is in the file when `append` returns, so there is nothing to flush, and the call that meets an error, such
+    as a full disk, raises it.
 
     Args:
-      folder: the TensorBoard run; made if need be.
-      restart_step: no point at or after this step that an older file of the run holds is valid any more;
-        None leaves them all valid.
+      folder: the TensorBoard run; created if need be.
+      restart_step: points from this step on in older files of the run are no longer valid; None leaves all valid.
     """
 
     def __init__(self, folder: Path, restart_step: int | None = None):
@@ -39,24 +40,34 @@ class EventFile:
         is_first = not _files(folder)
         self._path = folder / _new_name(folder)
         self.append(Event(file_version="brain.Event:2"))
-        # TensorBoard's Python reader forgets the points from the step of a START on. That serves a TensorBoard
-        # which is running during a resume and has read points that `drop_after` can no longer take from it.
-        # It takes the first START of a run for the beginning and forgets nothing.
+        # TensorBoard's Python reader forgets the points from the step of a START on. That serves a TensorBoard which is
+        # running during a resume and has read points that `drop_after` can no longer take from it. It takes the first
+        # START of a run for the beginning, and forgets nothing.
         if is_first or restart_step is not None:
             self.append(Event(step=restart_step or 0, session_log=SessionLog(status=SessionLog.START)))
 
     def append(self, event: Event) -> None:
-        """Stamps the event with the present time and appends it."""
+        """Stamp the event with the current time and append it.
+
+        Raises:
+          OSError: it cannot be written. The file may then end in half a record.
+        """
         event.wall_time = time.time()
         with self._path.open("ab") as file:
             RecordWriter(file).write(event.SerializeToString())
 
 
-def put(folder: Path, event: Event) -> bool:
-    """Puts a summary where its step belongs among the run's: in place of that of the same step, or before later ones.
+def insert(folder: Path, event: Event) -> bool:
+    """Put a summary in order among those of a run: in place of the one of the same step, or before later ones.
 
-    Returns False, and does nothing, if all that the run has is of earlier steps, so that the event can be appended.
     A file with the same summary already is left alone; another is replaced atomically.
+
+    Args:
+      folder: the TensorBoard run.
+      event: holds the summary; it takes the time of the event whose place it takes.
+
+    Returns:
+      False if all summaries of the run are of earlier steps. Nothing is written then, and the event can be appended.
     """
     for path in _files(folder):
         records = list(_records(path))
@@ -65,7 +76,7 @@ def put(folder: Path, event: Event) -> bool:
             continue
         next_event = records[at][1]
         if next_event.step > event.step or next_event.summary != event.summary:
-            event.wall_time = next_event.wall_time  # the chart over time does not go back and forth
+            event.wall_time = next_event.wall_time  # The chart over time does not go back and forth.
             after = [
                 record for record, old in records[at:] if not (_is_from(old, event.step) and old.step == event.step)
             ]
@@ -75,10 +86,12 @@ def put(folder: Path, event: Event) -> bool:
 
 
 def drop_after(path: Path, step: int) -> int:
-    """Drops the summaries past `step`, and a record torn by a kill, from an event file.
+    """Drop the summaries past `step`, and a record torn by a kill, from an event file.
 
-    Returns the number of summaries dropped. The file is replaced atomically, or left alone if there is
-    nothing to drop.
+    The file is replaced atomically, or left alone if there is nothing to drop.
+
+    Returns:
+      The number of summaries dropped.
     """
     kept, dropped = [], 0
     for record, event in _records(path):
@@ -96,7 +109,7 @@ def _is_from(event: Event, step: int) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The event files of a run, in the order in which TensorBoard reads them."""
+    """Return the event files of a run, in the order in which TensorBoard reads them."""
     return sorted(folder.glob("*tfevents*"))
 
 
@@ -107,7 +120,7 @@ def _record(event: Event) -> bytes:
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, Event]]:
-    """Yields each whole record with its event, up to the end of the file or the first broken record."""
+    """Yield each whole record with its event, up to the end of the file or the first broken record."""
     with path.open("rb") as file:
         while len(header := file.read(12)) == 12:
             length, checksum = struct.unpack("<QI", header)
@@ -124,10 +137,10 @@ def _records(path: Path) -> Iterator[tuple[bytes, Event]]:
 
 
 def _new_name(folder: Path) -> str:
-    """A name that sorts after those of all event files in the folder.
+    """Return a name that sorts after those of all event files in the folder.
 
-    TensorBoard reads a run's files in the order of their names, and a point makes it forget later steps
-    read before. Two sessions in one second, or hosts whose clocks differ, must not get the order wrong.
+    TensorBoard reads a run's files in the order of their names, and a point makes it forget later steps that it read
+    before. Two sessions within one second, or hosts whose clocks differ, must not get the order wrong.
     """
     times = [int(found[1]) for path in folder.iterdir() if (found := _TIME_IN_NAME.search(path.name))]
     stamp = max([int(time.time()), *(taken + 1 for taken in times)])

@@ -1,5 +1,7 @@
 """Summaries as lines of JSON."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -8,35 +10,37 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .files import replace_file
+from ..atomic_file import replace_file
 from .summary import Summary
 
 
 class JsonlWriter:
-    """Appends one line a summary: {"step": ..., "split": ..., "metrics": {...}, "counts": {...}}.
+    """Appends one line per summary: {"step": ..., "split": ..., "metrics": {...}, "counts": {...}}.
 
-    Numbers are written so that reading them gives the same float64; TensorBoard has them rounded to float32.
-    Arrays are nested lists. JSON has no NaN and no infinities: they are the strings "NaN", "Infinity" and
-    "-Infinity", which Python's `float` reads.
+    Reading a number back gives the same float64; TensorBoard rounds to float32. Arrays are nested lists. JSON has no NaN
+    and no infinities: they are the strings "NaN", "Infinity" and "-Infinity", which Python's `float` reads.
 
-    The file is created by the first write. It is opened for each line, so that every line is in the file
-    when `write` returns, and another process may replace the file.
+    The first write creates the file. The file is opened for each line, so that every line is in it when `write` returns,
+    and another process may replace it.
+
+    Args:
+      path: the file; its folder is created if need be.
     """
 
     def __init__(self, path: str | Path):
         self._path = Path(path)
 
     def write(self, summary: Summary) -> None:
-        """Appends a line; returns when it is in the file."""
+        """Append a line; it is in the file when this returns."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab+") as file:
             _cut_torn_line(file)
             file.write(_line(summary))
 
-    def put(self, summary: Summary) -> None:
-        """Writes a line so that there is one for its step and split: in place of another one, or appended.
+    def upsert(self, summary: Summary) -> None:
+        """Write the one line of a step and split: replace the line that is there, or append it.
 
-        Lines of later steps may stand before it. A line that is there already is left alone.
+        Lines of later steps may come before it. A line with the same content is left alone.
         """
         line, key = _line(summary), (summary.step, summary.split)
         lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
@@ -49,25 +53,28 @@ class JsonlWriter:
             self.write(summary)
 
     def truncate_after(self, step: int) -> int:
-        """Drops the lines of all splits past `step`, and unreadable ones such as a last line torn by a kill.
+        """Drop the lines of all splits past `step`, and unreadable ones such as a last line torn by a kill.
 
-        What a resume from `step` has to call first. Returns the number of lines dropped. The file is
-        replaced atomically, or left alone if there is nothing to drop.
+        A resume from `step` has to call this first. The file is replaced atomically, or left alone if there is nothing to
+        drop.
+
+        Returns:
+          The number of lines dropped.
         """
         if not self._path.exists():
             return 0
         *lines, torn = self._path.read_bytes().split(b"\n")
-        kept = [line + b"\n" for line in lines if _step(line) <= step]
+        kept = [line + b"\n" for line in lines if _key(line)[0] <= step]
         dropped = len(lines) - len(kept) + bool(torn)
         if dropped:
             replace_file(self._path, kept)
         return dropped
 
     def flush(self) -> None:
-        """Does nothing: a line is in the file when `write` returns."""
+        """Do nothing: a line is in the file when `write` returns."""
 
     def close(self) -> None:
-        """Does nothing: the file is not held open."""
+        """Do nothing: the file is not held open."""
 
 
 def _line(summary: Summary) -> bytes:
@@ -75,29 +82,24 @@ def _line(summary: Summary) -> bytes:
         "step": int(summary.step),
         "split": summary.split,
         "metrics": {
-            path: _plain(value if isinstance(value, float) else np.asarray(value).tolist())
+            path: _json_value(value if isinstance(value, float) else np.asarray(value).tolist())
             for path, value in (summary.metrics | summary.times).items()
         },
-        "counts": {path: _plain(float(count)) for path, count in summary.counts.items()},
+        "counts": {path: _json_value(float(count)) for path, count in summary.counts.items()},
     }
     return json.dumps(fields, allow_nan=False).encode() + b"\n"
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(element) for element in value]
+        return [_json_value(element) for element in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
-def _step(line: bytes) -> float:
-    """The step of a line, past every step if the line is not one of ours."""
-    return _key(line)[0]
-
-
 def _key(line: bytes) -> tuple[float, str]:
-    """The step and the split of a line."""
+    """Return the step and the split of a line; a line that is not one of ours is past every step."""
     try:
         fields = json.loads(line)
         return float(fields["step"]), str(fields["split"])
@@ -106,7 +108,7 @@ def _key(line: bytes) -> tuple[float, str]:
 
 
 def _cut_torn_line(file: BinaryIO) -> None:
-    """Cuts off the part of a line that a kill or a full disk left, lest the next line be glued to it."""
+    """Cut off the part of a line that a kill or a full disk left, lest the next line be glued to it."""
     if file.seek(0, os.SEEK_END) == 0:
         return
     file.seek(-1, os.SEEK_END)

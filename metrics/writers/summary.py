@@ -1,5 +1,7 @@
 """What a writer is given, and what a writer is."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,8 +17,8 @@ class Summary:
       split: "train", "eval", or "eval/NAME" for one of several eval sets.
       metrics: metric path -> value: a number, or an array for a metric such as a confusion matrix.
       counts: metric path -> the number of examples, or the weight, behind the value.
-      times: likewise path -> number, of the run itself: how fast it was, and where its time went. Files have them among the
-        metrics, without a count; the console and the results of an evaluation do not.
+      times: metric path -> number, of the run itself: how fast it was and where its time went. Files list them among the
+        metrics, without a count; the console and the results of an evaluation leave them out.
     """
 
     step: int
@@ -30,23 +32,23 @@ class Writer(Protocol):
     """Takes summaries and puts them somewhere. An error is raised, never swallowed."""
 
     def write(self, summary: Summary) -> None:
-        """Takes one summary."""
+        """Write one summary."""
         ...
 
     def flush(self) -> None:
-        """Returns when all that was written is where readers can see it."""
+        """Return once readers can see everything that was written."""
         ...
 
     def close(self) -> None:
-        """Flushes and lets go of everything. A closed writer is not written to again."""
+        """Flush and release everything. A closed writer must not be written to again."""
         ...
 
 
 def scalars(summary: Summary) -> dict[str, float]:
-    """The metrics that are single numbers, as Python floats, without the arrays."""
+    """Return the metrics that are single numbers, as Python floats, without the arrays."""
     return {path: float(value) for path, value in summary.metrics.items() if is_scalar(value)}
 
 
 def is_scalar(value: float | np.ndarray) -> bool:
-    """Whether it is one number."""
-    return isinstance(value, float) or np.ndim(value) == 0  # NumPy takes a microsecond, and there are many
+    """Return whether `value` is a single number."""
+    return isinstance(value, float) or np.ndim(value) == 0  # NumPy takes a microsecond, and there are many values.

@@ -1,5 +1,7 @@
 """Summaries as TensorBoard charts."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 
-from .event_files import EventFile, drop_after, put
+from .event_files import EventFile, drop_after, insert
 from .matrix_image import matrix_png
 from .summary import Summary, is_scalar, scalars
 
@@ -20,13 +22,16 @@ _SCALAR = scalar_metadata.create_summary_metadata(display_name=None, description
 
 
 class TensorBoardWriter:
-    """Writes event files below `model_dir`, one TensorBoard run a split.
+    """Writes event files below `model_dir`, one TensorBoard run per split.
 
-    The tags are the metric paths, so that a metric's train and eval curves share a chart. Values are
-    float32, as everywhere in TensorBoard. Nothing is created before the first write.
+    The tags are the metric paths, so a metric's train and eval curves share a chart. Values are float32, as everywhere in
+    TensorBoard. Nothing is created before the first write.
 
-    A matrix, such as a confusion matrix, is an image. Other arrays are not drawn: a chart holds one number a step, and a
-    histogram would lose which class a number belongs to. `metrics.jsonl` has them all.
+    A matrix, such as a confusion matrix, is written as an image. Other arrays are not drawn: a chart holds one number per
+    step, and a histogram would lose which class a number belongs to. `metrics.jsonl` has them all.
+
+    Args:
+      model_dir: the run's folder.
     """
 
     def __init__(self, model_dir: str | Path):
@@ -35,41 +40,42 @@ class TensorBoardWriter:
         self._restored_step: int | None = None
 
     def write(self, summary: Summary) -> None:
-        """Writes the scalars of a summary; returns when they are in the file."""
+        """Write the scalars and matrices of a summary; they are in the file when this returns."""
         event = _event(summary)
         if event.summary.value:
             self._append(summary.split, event)
 
-    def put(self, summary: Summary) -> None:
-        """Writes the scalars of a summary so that its split has one point a step, in order of the steps.
+    def upsert(self, summary: Summary) -> None:
+        """Write a summary so that its split has one point per step, in order of the steps.
 
-        For an evaluation of any checkpoint at any time: TensorBoard takes a step that goes back for a restart, and
-        forgets all later points. A TensorBoard that is running shows a point put among older ones when started anew.
+        This serves an evaluation of any checkpoint at any time: TensorBoard takes a step that goes back for a restart, and
+        forgets all later points. A running TensorBoard shows a point inserted among older ones once it is restarted.
         """
         event = _event(summary)
-        if event.summary.value and not put(self._model_dir / summary.split, event):
+        if event.summary.value and not insert(self._model_dir / summary.split, event):
             self._append(summary.split, event)
 
     def truncate_after(self, step: int) -> int:
-        """Takes every point past `step` off the charts: what a resume from `step` has to call first.
+        """Take every point past `step` off the charts. A resume from `step` has to call this first.
 
-        A TensorBoard started later never sees the points. One that is running already and uses its fast
-        data server (the default) drops a metric's points when the metric's first new point arrives; with
-        `--load_fast=false`, when the split's next file is opened.
+        A TensorBoard started later never sees the points. One that is already running with its fast data server (the
+        default) drops a metric's points when the metric's first new point arrives; with `--load_fast=false`, when the
+        split's next file is opened.
 
-        Returns the number of summaries dropped.
+        Returns:
+          The number of summaries dropped.
         """
-        # What follows goes into new files, which tell a running TensorBoard about the step.
+        # Later summaries go into new files, which tell a running TensorBoard about the step.
         self._files.clear()
         self._restored_step = step
         folders = [self._model_dir / split for split in ("train", "eval")]
         return sum(drop_after(path, step) for folder in folders for path in folder.rglob("*tfevents*"))
 
     def flush(self) -> None:
-        """Does nothing: a point is in its file when `write` returns."""
+        """Do nothing: a point is in its file when `write` returns."""
 
     def close(self) -> None:
-        """Does nothing: no file is held open."""
+        """Do nothing: no file is held open."""
 
     def _append(self, split: str, event: Event) -> None:
         if split not in self._files:

@@ -109,7 +109,7 @@ class Loop:
     def __init__(self, strategy):
         self.registry = MetricRegistry()
         self._strategy = strategy
-        self._accumulator = Accumulator(strategy, self.registry)
+        self._accumulator = Accumulator(strategy, self.registry.layout)
         self.step = tf.function(self._step, autograph=False)
 
     def run(self, data, cuts):
@@ -130,9 +130,9 @@ class Loop:
             return self._accumulator.pack(self.registry.compute(None, None), tf.constant(True))
 
 
-def check(found, wanted):
-    assert set(found) == set(wanted)
-    for path, (value, scale) in wanted.items():
+def check(found, expected):
+    assert set(found) == set(expected)
+    for path, (value, scale) in expected.items():
         np.testing.assert_allclose(found[path], value, rtol=RELATIVE, atol=RELATIVE * scale + 1e-12, err_msg=path)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
-from tallyloop.metrics.tally import tally
+from tallyloop.metrics.tally import add_tallies, tally
 
 
 def summed(values, weights=None, **options):
@@ -11,100 +11,109 @@ def summed(values, weights=None, **options):
     return value.numpy().tolist(), count.numpy().tolist()
 
 
-def test_without_weights_each_element_counts_one():
-    assert summed([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0]]) == (63.0, 6)
-
-
-def test_weights_of_the_full_shape():
-    # 2*3 + 0.5*8 = 10, weights 2 + 0.5 = 2.5
-    assert summed([3.0, 5.0, 8.0], [2.0, 0.0, 0.5]) == (10.0, 2.5)
-
-
-def test_one_weight_an_example_weighs_all_its_elements():
-    # (b,) against (b, t): 1*(1+2+3) + 3*(4+5+6) = 51; weights 3*1 + 3*3 = 12
-    assert summed([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [1.0, 3.0]) == (51.0, 12.0)
-
-
-def test_weights_of_two_leading_axes():
-    values = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
-    # rows 0..2 and 6..8 and 9..11 count: 3 + 21 + 30
-    assert summed(values, [[1.0, 0.0], [1.0, 1.0]]) == (54.0, 9.0)
-
-
-def test_a_square_batch_is_weighted_by_its_first_axis():
-    # NumPy would broadcast (2,) against (2, 2) from the right, and give 1*1 + 1*3 = 4 of 2
-    assert summed([[1.0, 2.0], [3.0, 4.0]], [1.0, 0.0]) == (3.0, 2.0)
-
-
-def test_a_trailing_axis_of_one_is_dropped_from_the_weights():
-    assert summed([1.0, 2.0, 4.0], [[1.0], [0.0], [1.0]]) == (5.0, 2.0)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_has_weight_zero_reaches_neither_value_nor_count(bad):
-    assert summed([1.0, bad, 4.0], [1.0, 0.0, 1.0]) == (5.0, 2.0)
-    assert summed([1.0, bad, 4.0], [True, False, True]) == (5.0, 2.0)
-
-
-def test_what_has_weight_zero_gives_no_nan_gradient():
-    values = tf.Variable([1.0, np.nan, 4.0])
-    with tf.GradientTape() as tape:
-        value = tally(values, tf.constant([2.0, 0.0, 1.0])).value
-    assert tape.gradient(value, values).numpy().tolist() == [2.0, 0.0, 1.0]
-
-
-def test_bool_and_integers_are_summed_exactly():
-    assert summed([True, False, True]) == (2, 3)
-    assert summed(np.array([200, 200], np.uint8)) == (400, 2)
-    assert summed(np.array([2**24, 1], np.int32)) == (2**24 + 1, 2)
-
-
-def test_weighted_integers_are_summed_exactly():
-    assert summed(np.array([2**24 + 1, 5], np.int32), [True, False]) == (2**24 + 1, 1)
-
-
-def test_the_count_of_a_mask_is_exact_past_two_to_the_24():
-    """64 masked images of 512 x 512 are as many."""
-    value, count = tally(tf.ones([2**24 + 1], tf.float16), tf.ones([2**24 + 1], tf.bool))
-    assert int(count) == 2**24 + 1
-    assert float(value) == pytest.approx(2**24 + 1, rel=1e-6)  # the values are floats: summed in float32
-
-
-def test_bool_values_with_weights():
-    assert summed([True, False, True], [0.5, 1.0, 2.0]) == (2.5, 3.5)
-
-
-def test_bfloat16_is_summed_in_float32():
-    # bfloat16 holds 8 bits: 256 + 1 is 256 in it, and 1,000 ones would sum to 256
-    values = tf.ones([1000], tf.bfloat16)
-    value, count = tally(values)
-    assert (value.dtype, float(value), int(count)) == (tf.float32, 1000.0, 1000)
-    assert summed(np.ones(1000, np.float16), np.ones(1000, np.float16)) == (1000.0, 1000.0)
-
-
-def test_keep_axis_gives_one_sum_a_class():
-    assert summed([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], keep_axis=-1) == ([9.0, 12.0], [3, 3])
-    weighted = summed([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1.0, 0.0, 2.0], keep_axis=-1)
-    assert weighted == ([11.0, 14.0], [3.0, 3.0])
-
-
-def test_empty_values_count_zero():
-    assert summed(np.zeros([0, 3], np.float32)) == (0.0, 0)
-
-
-@pytest.mark.parametrize("shape", [(2,), (3, 2), (3, 4, 2), (4,)])
-def test_weights_that_do_not_fit_are_refused_with_both_shapes(shape):
-    with pytest.raises(UsageError, match=r"does not fit the values' shape \(3, 4\)"):
-        tally(tf.zeros([3, 4]), tf.ones(shape))
-
-
-@pytest.mark.parametrize("values", [["a", "b"], [1j, 2j]])
-def test_what_is_not_numeric_is_refused_with_its_dtype(values):
-    with pytest.raises(UsageError, match=r"string|complex128"):
-        tally(tf.constant(values))
-
-
 def test_a_tally_is_a_tuple_that_tensorflow_carries():
     doubled = tf.nest.map_structure(lambda part: part * 2, {"loss": Tally(3.0, 4)})
     assert doubled == {"loss": Tally(6.0, 8)}
     assert isinstance(doubled["loss"], Tally)
+
+
+class TestValues:
+    def test_without_weights_each_element_counts_one(self):
+        assert summed([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0]]) == (63.0, 6)
+
+    def test_bool_and_integers_are_summed_exactly(self):
+        assert summed([True, False, True]) == (2, 3)
+        assert summed(np.array([200, 200], np.uint8)) == (400, 2)
+        assert summed(np.array([2**24, 1], np.int32)) == (2**24 + 1, 2)
+
+    def test_bfloat16_is_summed_in_float32(self):
+        # bfloat16 holds 8 bits: 256 + 1 is 256 in it, and 1,000 ones would sum to 256
+        value, count = tally(tf.ones([1000], tf.bfloat16))
+        assert (value.dtype, float(value), int(count)) == (tf.float32, 1000.0, 1000)
+        assert summed(np.ones(1000, np.float16), np.ones(1000, np.float16)) == (1000.0, 1000.0)
+
+    def test_float64_stays_float64(self):
+        assert summed(np.array([1.0, 1e-12])) == (1.0 + 1e-12, 2)
+
+    def test_empty_values_count_zero(self):
+        assert summed(np.zeros([0, 3], np.float32)) == (0.0, 0)
+
+    def test_keep_axis_gives_one_sum_per_class(self):
+        values = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+        assert summed(values, keep_axis=-1) == ([9.0, 12.0], [3, 3])
+        assert summed(values, [1.0, 0.0, 2.0], keep_axis=-1) == ([11.0, 14.0], [3.0, 3.0])
+        assert summed(values, keep_axis=0) == ([3.0, 7.0, 11.0], [2, 2, 2])
+
+    @pytest.mark.parametrize("values", [["a", "b"], [1j, 2j]])
+    def test_refuses_what_is_not_numeric(self, values):
+        with pytest.raises(UsageError, match=r"expected numbers or bools, got dtype (string|complex128)"):
+            tally(tf.constant(values))
+
+
+class TestWeights:
+    def test_of_the_full_shape(self):
+        # 2*3 + 0.5*8 = 10, weights 2 + 0.5 = 2.5
+        assert summed([3.0, 5.0, 8.0], [2.0, 0.0, 0.5]) == (10.0, 2.5)
+
+    def test_one_per_example_weights_all_its_elements(self):
+        # (b,) against (b, t): 1*(1+2+3) + 3*(4+5+6) = 51; weights 3*1 + 3*3 = 12
+        assert summed([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [1.0, 3.0]) == (51.0, 12.0)
+
+    def test_of_two_leading_axes(self):
+        values = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
+        # rows 0..2 and 6..8 and 9..11 count: 3 + 21 + 30
+        assert summed(values, [[1.0, 0.0], [1.0, 1.0]]) == (54.0, 9.0)
+
+    def test_a_square_batch_is_weighted_by_its_first_axis(self):
+        # NumPy would broadcast (2,) against (2, 2) from the right, and give 1*1 + 1*3 = 4 of 2
+        assert summed([[1.0, 2.0], [3.0, 4.0]], [1.0, 0.0]) == (3.0, 2.0)
+
+    def test_a_trailing_axis_of_one_is_dropped(self):
+        assert summed([1.0, 2.0, 4.0], [[1.0], [0.0], [1.0]]) == (5.0, 2.0)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_zero_hides_a_non_finite_value(self, bad):
+        assert summed([1.0, bad, 4.0], [1.0, 0.0, 1.0]) == (5.0, 2.0)
+        assert summed([1.0, bad, 4.0], [True, False, True]) == (5.0, 2.0)
+
+    def test_zero_gives_a_zero_gradient_instead_of_nan(self):
+        values = tf.Variable([1.0, np.nan, 4.0])
+        with tf.GradientTape() as tape:
+            value = tally(values, tf.constant([2.0, 0.0, 1.0])).value
+        assert tape.gradient(value, values).numpy().tolist() == [2.0, 0.0, 1.0]
+
+    def test_masked_integers_are_summed_exactly(self):
+        assert summed(np.array([2**24 + 1, 5], np.int32), [True, False]) == (2**24 + 1, 1)
+
+    def test_of_bool_values(self):
+        assert summed([True, False, True], [0.5, 1.0, 2.0]) == (2.5, 3.5)
+
+    def test_the_count_of_a_mask_is_exact_past_two_to_the_24(self):
+        """64 masked images of 512 x 512 are as many."""
+        value, count = tally(tf.ones([2**24 + 1], tf.float16), tf.ones([2**24 + 1], tf.bool))
+        assert int(count) == 2**24 + 1
+        assert float(value) == pytest.approx(2**24 + 1, rel=1e-6)  # the values are floats: summed in float32
+
+    @pytest.mark.parametrize("shape", [(2,), (3, 2), (3, 4, 2), (4,)])
+    def test_refuses_a_shape_that_does_not_fit(self, shape):
+        with pytest.raises(UsageError, match=r"does not fit the values' shape \(3, 4\)"):
+            tally(tf.zeros([3, 4]), tf.ones(shape))
+
+
+class TestAddTallies:
+    def test_sums_add_up(self):
+        assert add_tallies(Tally(1.5, 2), Tally(2.0, 3)) == Tally(3.5, 5)
+
+    def test_the_larger_maximum_stays_and_the_counts_add_up(self):
+        assert add_tallies(Tally([1.0, 7.0], 2), Tally([4.0, 3.0], 3), "max").value.numpy().tolist() == [4.0, 7.0]
+        assert int(add_tallies(Tally([1.0], 2), Tally([4.0], 3), "max").count) == 5
+
+    def test_different_dtypes_meet_in_float64(self):
+        total = add_tallies(
+            Tally(tf.constant(2**24, tf.int64), tf.constant(2**24, tf.int64)), Tally(tf.constant(1.0), tf.constant(1.0))
+        )
+        assert (total.value.dtype, int(total.value), int(total.count)) == (tf.float64, 2**24 + 1, 2**24 + 1)
+
+    def test_equal_dtypes_stay(self):
+        total = add_tallies(Tally(tf.constant(1), tf.constant(1.0)), Tally(tf.constant(2), tf.constant(1.0)))
+        assert (total.value.dtype, total.count.dtype) == (tf.int32, tf.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import tensorflow as tf
 from absl import logging
 
+from ...metrics.atomic_file import replace_file
 from ...metrics.errors import UsageError
 from .folder import CheckpointFolder
 
@@ -145,8 +145,5 @@ class Retention:
 
 def _replace(folder: CheckpointFolder, text: str) -> None:
     path = folder.path / RECORD
-    if path.exists() and path.read_text() == text:
-        return
-    temporary = folder.path / f".{RECORD}"
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    if not path.exists() or path.read_text() != text:
+        replace_file(path, [text.encode()])

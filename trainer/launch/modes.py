@@ -14,7 +14,7 @@ from absl import logging
 
 from ...metrics.errors import UsageError
 from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter
-from ...metrics.writers.text import eval_line
+from ...metrics.writers.console import eval_line
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..trainer import Trainer
@@ -76,7 +76,7 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
     for path in [checkpoint] if checkpoint else _follow(trainer, model_dir / "checkpoints"):
         for summary in (trainer.summaries(path) if checkpoint else _unless_deleted(trainer, path)).values():
             for writer in writers:
-                writer.put(summary)  # training, or this command before, may have evaluated the step already
+                writer.upsert(summary)  # training, or this command before, may have evaluated the step already
             if chief:
                 print(eval_line(summary), flush=True)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from ...metrics.atomic_file import replace_file
 from ...metrics.errors import UsageError
 from .. import config as configs
 from ..distribution import preemption
@@ -175,8 +176,8 @@ class RunRecord:
           OSError: a file cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        _replace(self._folder / "config.gin", configs.as_given(self._config))
-        _replace(self._folder / "operative_config.gin", configs.operative(self._config))
+        replace_file(self._folder / "config.gin", [configs.as_given(self._config).encode()])
+        replace_file(self._folder / "operative_config.gin", [configs.operative(self._config).encode()])
         self._record = _start_record()
         self._write()
 
@@ -195,7 +196,7 @@ class RunRecord:
         return self._folder / "run.json"
 
     def _write(self) -> None:
-        _replace(self._path, json.dumps(self._record, indent=2) + "\n")
+        replace_file(self._path, [json.dumps(self._record, indent=2).encode() + b"\n"])
 
 
 def _start_record() -> dict[str, Any]:
@@ -226,10 +227,3 @@ def _git_revision() -> str | None:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write the whole file or none of it."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -49,7 +49,7 @@ class Evaluation:
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
-            accumulator = Accumulator(strategy, self._registries[name])
+            accumulator = Accumulator(strategy, self._registries[name].layout)
             self._loops[name] = EvalLoop(
                 replica_step=ReplicaStep(model, task.eval_step, self._registries[name], accumulator),
                 strategy=strategy,

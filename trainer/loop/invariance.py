@@ -121,7 +121,7 @@ class _Side:
     def gradients(self) -> dict[int, np.ndarray]:
         """Return d(mean loss) / d(variable) of the first train batch, by position of the variable, without dropout."""
         registry = MetricRegistry(self._task.metrics)
-        step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry))
+        step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry.layout))
         feed, variables = self._cutting(self._train.open_train()), self._model.trainable_variables
 
         def contribution(batch, share):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +59,7 @@ class RunWriter:
         if summary.step > self._resumed_at:
             self._keep_error(lambda: self._writers.write(summary))
         else:  # of an evaluation that was still due: `--mode=eval` may have written it already
-            self._keep_error(lambda: [writer.put(summary) for writer in (self._jsonl, self._tensorboard)])
+            self._keep_error(lambda: [writer.upsert(summary) for writer in (self._jsonl, self._tensorboard)])
 
     def failing(self) -> bool:
         """Return whether a metric could not be written: save now, and the error will be raised.
@@ -127,11 +126,3 @@ class NullWriter(contextlib.AbstractContextManager):
 
     def settle(self) -> None:
         """Do nothing."""
-
-
-class NullStream(io.StringIO):
-    """A stream that drops what is written to it: the console of the workers that aren't the chief."""
-
-    def write(self, text: str) -> int:
-        """Drop `text`."""
-        return len(text)

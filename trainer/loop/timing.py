@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from absl import logging
 
-from ...metrics.writers.speed import Stopwatch
+from ...metrics.stopwatch import Stopwatch
 from ..step.batches import Fetched
 
 # The metrics that every run writes about itself; the last one with its evaluations.

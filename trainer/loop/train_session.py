@@ -66,7 +66,7 @@ class TrainSession:
         self.feed = whole or feed
         self._model = model
         self._optimizer = optimizer
-        self._sums = MetricSums(Accumulator(strategy, self.registry), progress)
+        self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
         self.loop = TrainLoop(
             replica_step=ReplicaStep(model, task.train_step, self.registry, self._sums.accumulator),
             update=Update(optimizer, model, settings.clip_global_norm, in_xla_loop=whole is not None),

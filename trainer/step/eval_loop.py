@@ -90,9 +90,9 @@ class EvalLoop:
 
         def body(i, _, sums):
             packed, more = batch(plan, i)
-            return i + 1, more, self._accumulator.join(sums, packed)
+            return i + 1, more, self._accumulator.combine(sums, packed)
 
-        start = [tf.constant(0, tf.int64), tf.constant(True), self._accumulator.nothing()]
+        start = [tf.constant(0, tf.int64), tf.constant(True), self._accumulator.identity()]
         _, more, sums = tf.while_loop(
             lambda i, more, _: more & (i < num_steps), body, start, parallel_iterations=self._in_flight
         )

@@ -58,247 +58,213 @@ def frames(stream):
     return [line for line in drawn if line]
 
 
-def test_plain_train_line(plain, stream, clock):
-    run_to(plain, clock, 100, 5)  # compilation, before the first speed
-    run_to(plain, clock, 500, 2)  # 400 steps in 2 s
-    plain.write(train(500, accuracy=0.93412, loss=0.23149))
-    assert lines(stream) == [
-        "step 500/2000 | loss 0.2315 | accuracy 0.9341 | 200 steps/s | 12,800 examples/s | ETA 0:00:08"
-    ]
+class TestPlainLines:
+    def test_of_training(self, plain, stream, clock):
+        run_to(plain, clock, 100, 5)  # compilation, before the first speed
+        run_to(plain, clock, 500, 2)  # 400 steps in 2 s
+        plain.write(train(500, accuracy=0.93412, loss=0.23149))
+        assert lines(stream) == [
+            "step 500/2000 | loss 0.2315 | accuracy 0.9341 | 200 steps/s | 12,800 examples/s | ETA 0:00:08"
+        ]
 
+    def test_of_evaluations(self, plain, stream):
+        plain.write(Summary(500, "eval/test", {"loss": 0.31, "accuracy": 0.9}, {}))
+        plain.write(Summary(500, "eval", {"loss": 0.31}, {}))
+        assert lines(stream) == ["eval  500 | test/loss 0.31 | test/accuracy 0.9", "eval  500 | loss 0.31"]
 
-def test_examples_are_those_that_there_were(plain, stream, clock):
-    """Batches of 48 on the average, where 64 are asked for: 10 ms a step, 4800 examples a second."""
-    run_to(plain, clock, 100, 5)
-    run_to(plain, clock, 500, 2)
-    times = {"time/step_ms": 10.0, "throughput/examples_per_sec": 4800.0}
-    plain.write(Summary(500, "train", {"loss": 1.0}, {}, times=times))
-    run_to(plain, clock, 900, 2)
-    plain.write(train(900, loss=1.0))  # which says nothing of it
-    assert [line.split(" | ")[3] for line in lines(stream)] == ["9600 examples/s"] * 2
+    def test_the_first_claims_no_speed(self, plain, stream):
+        plain.write(train(100, loss=1.0))
+        assert lines(stream) == ["step 100/2000 | loss 1"]
 
+    def test_without_an_end_have_no_eta(self, stream, clock):
+        writer = ConsoleWriter(stream, None, 10, clock, is_terminal=False)
+        writer.write(train(100, loss=1.0))
+        clock.now += 50
+        writer.write(train(200, loss=0.5))
+        assert lines(stream)[1] == "step 200 | loss 0.5 | 2 steps/s | 20 examples/s"
 
-def test_plain_first_line_claims_no_speed(plain, stream):
-    plain.write(train(100, loss=1.0))
-    assert lines(stream) == ["step 100/2000 | loss 1"]
+    def test_have_eight_metrics_at_most_and_no_arrays(self, plain, stream):
+        metrics = dict.fromkeys("kjihgfedcb", 1.0) | {"loss": 2.0, "matrix": np.eye(2)}
+        plain.write(train(1, **metrics))
+        shown = " | ".join(f"{name} 1" for name in "bcdefgh")
+        assert lines(stream) == [f"step 1/2000 | loss 2 | {shown} | (+3 more in TensorBoard)"]
 
-
-def test_plain_without_an_end_has_no_eta(stream, clock):
-    writer = ConsoleWriter(stream, None, 10, clock, is_terminal=False)
-    writer.write(train(100, loss=1.0))
-    clock.now += 50
-    writer.write(train(200, loss=0.5))
-    assert lines(stream)[1] == "step 200 | loss 0.5 | 2 steps/s | 20 examples/s"
-
-
-def test_plain_eval_lines(plain, stream):
-    plain.write(Summary(500, "eval/test", {"loss": 0.31, "accuracy": 0.9}, {}))
-    plain.write(Summary(500, "eval", {"loss": 0.31}, {}))
-    assert lines(stream) == ["eval  500 | test/loss 0.31 | test/accuracy 0.9", "eval  500 | loss 0.31"]
-
-
-def test_plain_line_has_eight_metrics_at_most_and_no_arrays(plain, stream):
-    metrics = dict.fromkeys("kjihgfedcb", 1.0) | {"loss": 2.0, "matrix": np.eye(2)}
-    plain.write(train(1, **metrics))
-    shown = " | ".join(f"{name} 1" for name in "bcdefgh")
-    assert lines(stream) == [f"step 1/2000 | loss 2 | {shown} | (+3 more in TensorBoard)"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.000123456, "0.0001235"),
-        (1.5e-7, "1.5e-07"),
-        (812.04, "812"),
-        (9999.4, "9999"),
-        (9999.6, "10,000"),
-        (-51968.4, "-51,968"),
-        (3.25e12, "3.25e+12"),
-        (float("nan"), "nan"),
-        (float("-inf"), "-inf"),
-    ],
-)
-def test_numbers(plain, stream, value, text):
-    plain.write(train(1, x=value))
-    assert lines(stream) == [f"step 1/2000 | x {text}"]
-
-
-def test_pauses_do_not_count_and_may_nest(plain, clock):
-    run_to(plain, clock, 100, 0)
-    clock.now += 1
-    with plain.paused():
-        clock.now += 30
-        with plain.paused():
-            clock.now += 30
-        run_to(plain, clock, 150, 0)  # the watch stands still
-        clock.now += 30
-    assert plain.recent_speed == 50.0
-    run_to(plain, clock, 200, 1)
-    assert plain.recent_speed == 50.0
-
-
-def test_a_pause_ends_with_an_error_too(plain, clock):
-    run_to(plain, clock, 100, 0)
-
-    def failing_evaluation():
-        with plain.paused():
-            clock.now += 30
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        failing_evaluation()
-    run_to(plain, clock, 200, 4)
-    assert plain.recent_speed == 25.0
-
-
-def test_speed_is_that_of_the_interval_since_the_last_train_summary(plain, clock):
-    assert plain.recent_speed is None
-    run_to(plain, clock, 100, 10)
-    run_to(plain, clock, 200, 10)
-    plain.write(train(200, loss=1.0))
-    assert plain.recent_speed == 10.0
-    run_to(plain, clock, 300, 1)
-    assert plain.recent_speed == 100.0
-
-
-def test_a_summary_that_comes_after_later_progress(plain, stream, clock):
-    run_to(plain, clock, 100, 1)
-    run_to(plain, clock, 200, 1)
-    run_to(plain, clock, 300, 1)
-    plain.write(train(200, loss=1.0))  # read after the next loop was dispatched
-    run_to(plain, clock, 400, 4)
-    assert lines(stream) == ["step 200/2000 | loss 1 | 100 steps/s | 6400 examples/s | ETA 0:00:17"]
-    assert plain.recent_speed == 25.0
-
-
-def test_a_step_reported_twice_is_not_a_standstill(plain, clock):
-    run_to(plain, clock, 100, 1)
-    run_to(plain, clock, 200, 1)
-    plain.write(train(200, loss=1.0))
-    run_to(plain, clock, 200, 1)
-    assert plain.recent_speed == 100.0
-    run_to(plain, clock, 300, 1)  # the 100 steps took 2 s
-    assert plain.recent_speed == 50.0
-
-
-def test_a_rollback_starts_a_new_interval(plain, clock):
-    run_to(plain, clock, 100, 1)
-    run_to(plain, clock, 200, 1)
-    run_to(plain, clock, 50, 7)
-    run_to(plain, clock, 150, 4)
-    assert plain.recent_speed == 25.0
-
-
-def test_eta_has_hours_and_never_goes_below_zero(plain, stream, clock):
-    run_to(plain, clock, 0, 0)
-    run_to(plain, clock, 1, 5)
-    plain.write(train(1, loss=1.0))  # 1999 steps of 5 s: 9995 s
-    run_to(plain, clock, 2001, 2000)
-    plain.write(train(2001, loss=1.0))
-    assert [line.rpartition(" | ")[2] for line in lines(stream)] == ["ETA 2:46:35", "ETA 0:00:00"]
-
-
-def test_plain_note_and_progress(plain, stream, clock):
-    plain.note("compiling ...")
-    run_to(plain, clock, 100, 1)
-    assert lines(stream) == ["compiling ..."]
-
-
-def test_plain_never_imports_rich():
-    code = (
-        "import io, sys; from tallyloop.metrics.writers import ConsoleWriter; "
-        "ConsoleWriter(io.StringIO(), 10, 1).progress(1); assert 'rich' not in sys.modules"
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (0.000123456, "0.0001235"),
+            (1.5e-7, "1.5e-07"),
+            (812.04, "812"),
+            (9999.4, "9999"),
+            (9999.6, "10,000"),
+            (-51968.4, "-51,968"),
+            (3.25e12, "3.25e+12"),
+            (float("nan"), "nan"),
+            (float("-inf"), "-inf"),
+        ],
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    def test_numbers(self, plain, stream, value, text):
+        plain.write(train(1, x=value))
+        assert lines(stream) == [f"step 1/2000 | x {text}"]
+
+    def test_eta_has_hours_and_never_goes_below_zero(self, plain, stream, clock):
+        run_to(plain, clock, 0, 0)
+        run_to(plain, clock, 1, 5)
+        plain.write(train(1, loss=1.0))  # 1999 steps of 5 s: 9995 s
+        run_to(plain, clock, 2001, 2000)
+        plain.write(train(2001, loss=1.0))
+        assert [line.rpartition(" | ")[2] for line in lines(stream)] == ["ETA 2:46:35", "ETA 0:00:00"]
+
+    def test_note_and_progress(self, plain, stream, clock):
+        plain.note("compiling ...")
+        run_to(plain, clock, 100, 1)
+        assert lines(stream) == ["compiling ..."]
+
+    def test_never_import_rich(self):
+        code = (
+            "import io, sys; from tallyloop.metrics.writers import ConsoleWriter; "
+            "ConsoleWriter(io.StringIO(), 10, 1).progress(1); assert 'rich' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(("term", "fancy"), [("xterm-256color", True), ("dumb", False)])
-def test_the_stream_and_term_decide(stream, clock, monkeypatch, term, fancy):
-    monkeypatch.setattr(stream, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", term)
-    writer = ConsoleWriter(stream, 2000, 64, clock)
-    writer.progress(100)
-    writer.close()
-    assert ("step 100/2000" in stream.getvalue()) == fancy
+class TestSpeed:
+    def test_examples_are_those_that_the_run_measured(self, plain, stream, clock):
+        """Batches of 48 on the average, where 64 are asked for: 10 ms a step, 4800 examples a second."""
+        run_to(plain, clock, 100, 5)
+        run_to(plain, clock, 500, 2)
+        times = {"time/step_ms": 10.0, "throughput/examples_per_sec": 4800.0}
+        plain.write(Summary(500, "train", {"loss": 1.0}, {}, times=times))
+        run_to(plain, clock, 900, 2)
+        plain.write(train(900, loss=1.0))  # which says nothing of it
+        assert [line.split(" | ")[3] for line in lines(stream)] == ["9600 examples/s"] * 2
+
+    def test_a_summary_that_comes_after_later_progress(self, plain, stream, clock):
+        run_to(plain, clock, 100, 1)
+        run_to(plain, clock, 200, 1)
+        run_to(plain, clock, 300, 1)
+        plain.write(train(200, loss=1.0))  # read after the next loop was dispatched
+        run_to(plain, clock, 400, 4)
+        assert lines(stream) == ["step 200/2000 | loss 1 | 100 steps/s | 6400 examples/s | ETA 0:00:17"]
+        assert plain.recent_speed == 25.0
+
+    def test_is_that_since_the_last_train_summary(self, plain, clock):
+        assert plain.recent_speed is None
+        run_to(plain, clock, 100, 10)
+        run_to(plain, clock, 200, 10)
+        plain.write(train(200, loss=1.0))
+        assert plain.recent_speed == 10.0
+        run_to(plain, clock, 300, 1)
+        assert plain.recent_speed == 100.0
+
+    def test_pauses_do_not_count(self, plain, clock):
+        run_to(plain, clock, 100, 0)
+
+        def failing_evaluation():
+            with plain.paused():
+                clock.now += 30
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            failing_evaluation()
+        run_to(plain, clock, 200, 4)
+        assert plain.recent_speed == 25.0
 
 
-def test_terminal_bar_has_all_the_numbers(terminal, stream, clock):
-    run_to(terminal, clock, 100, 5)
-    run_to(terminal, clock, 500, 2)
-    terminal.write(train(500, loss=0.23149))
-    # 119 columns less 71 of numbers and their gaps, less the bar's own gap of 2: 46, a quarter of it filled.
-    assert frames(stream)[-1] == (
-        f"step 500/2000  {'━' * 12}{'╌' * 34}  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"
+class TestWithoutAStream:
+    """As on the workers that are not the chief."""
+
+    def test_measures_the_speed_and_shows_nothing(self, clock, capsys):
+        writer = ConsoleWriter(None, 2000, 64, clock)
+        writer.note("compiling ...")
+        run_to(writer, clock, 100, 1)
+        run_to(writer, clock, 200, 1)
+        writer.write(train(200, loss=1.0))
+        writer.write(Summary(200, "eval", {"loss": 1.0}, {}))
+        writer.close()
+        assert writer.recent_speed == 100.0
+        assert capsys.readouterr() == ("", "")
+
+
+class TestTerminal:
+    @pytest.mark.parametrize(("term", "fancy"), [("xterm-256color", True), ("dumb", False)])
+    def test_the_stream_and_term_decide(self, stream, clock, monkeypatch, term, fancy):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+        monkeypatch.setenv("TERM", term)
+        writer = ConsoleWriter(stream, 2000, 64, clock)
+        writer.progress(100)
+        writer.close()
+        assert ("step 100/2000" in stream.getvalue()) == fancy
+
+    def test_bar_has_all_the_numbers(self, terminal, stream, clock):
+        run_to(terminal, clock, 100, 5)
+        run_to(terminal, clock, 500, 2)
+        terminal.write(train(500, loss=0.23149))
+        # 119 columns less 71 of numbers and their gaps, less the bar's own gap of 2: 46, a quarter of it filled.
+        assert frames(stream)[-1] == (
+            f"step 500/2000  {'━' * 12}{'╌' * 34}  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"
+        )
+
+    def test_progress_moves_the_bar_between_summaries(self, terminal, stream, clock):
+        run_to(terminal, clock, 100, 1)
+        terminal.write(train(100, loss=0.5))
+        run_to(terminal, clock, 300, 1)
+        assert frames(stream)[-1].startswith("step 300/2000  ━")
+        assert frames(stream)[-1].endswith("╌  loss 0.5  200 steps/s  12,800 examples/s  ETA 0:00:09")
+
+    def test_is_redrawn_a_few_times_per_second_and_at_the_end(self, terminal, stream, clock):
+        for step in range(1, 1001):  # 1000 steps in 1 s: a frame every 0.2 s
+            run_to(terminal, clock, step, 0.001)
+        assert 4 <= len(frames(stream)) <= 6
+        terminal.close()
+        assert frames(stream)[-1].startswith("step 1000/2000")
+
+    def test_an_evaluation_leaves_a_line_above_the_bar(self, terminal, stream, clock):
+        run_to(terminal, clock, 100, 1)
+        terminal.write(Summary(100, "eval/test", {"loss": 0.31, "[red]x": 1.0}, {}))
+        assert frames(stream)[-2] == "eval  100 | test/loss 0.31 | test/[red]x 1"
+        assert frames(stream)[-1].startswith("step 100/2000")
+
+    def test_note_stays_until_the_first_step(self, terminal, stream, clock):
+        terminal.note("compiling ...")
+        assert frames(stream) == ["compiling ..."]
+        run_to(terminal, clock, 100, 1)
+        assert frames(stream)[-1].startswith("step 100/2000")
+        assert "compiling" not in frames(stream)[-1]
+
+    @pytest.mark.parametrize(
+        ("columns", "frame"),
+        [
+            (84, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
+            (83, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
+            (72, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
+            (71, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s"),
+            (40, "step 500/2000  loss 0.2315  200 steps/s"),
+            (12, "step 500/2…"),
+        ],
     )
+    def test_narrow(self, stream, clock, monkeypatch, columns, frame):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        writer = ConsoleWriter(stream, 2000, 64, clock, is_terminal=True)
+        run_to(writer, clock, 100, 5)
+        run_to(writer, clock, 500, 2)
+        writer.write(train(500, loss=0.23149))
+        writer.close()
+        assert frames(stream)[-1].rstrip() == frame
 
+    def test_without_an_end_has_no_bar(self, stream, clock, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "100")
+        writer = ConsoleWriter(stream, None, 10, clock, is_terminal=True)
+        run_to(writer, clock, 100, 1)
+        run_to(writer, clock, 200, 50)
+        writer.close()
+        assert frames(stream)[-1].rstrip() == "step 200  2 steps/s  20 examples/s"
 
-def test_terminal_progress_moves_the_bar_between_summaries(terminal, stream, clock):
-    run_to(terminal, clock, 100, 1)
-    terminal.write(train(100, loss=0.5))
-    run_to(terminal, clock, 300, 1)
-    assert frames(stream)[-1].startswith("step 300/2000  ━")
-    assert frames(stream)[-1].endswith("╌  loss 0.5  200 steps/s  12,800 examples/s  ETA 0:00:09")
+    def test_a_kill_does_not_leave_the_cursor_hidden(self, terminal, stream):
+        terminal.progress(100)
+        assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
 
-
-def test_terminal_is_redrawn_a_few_times_a_second_and_at_the_end(terminal, stream, clock):
-    for step in range(1, 1001):  # 1000 steps in 1 s: a frame every 0.2 s
-        run_to(terminal, clock, step, 0.001)
-    assert 4 <= len(frames(stream)) <= 6
-    terminal.close()
-    assert frames(stream)[-1].startswith("step 1000/2000")
-
-
-def test_terminal_eval_leaves_a_line_above_the_bar(terminal, stream, clock):
-    run_to(terminal, clock, 100, 1)
-    terminal.write(Summary(100, "eval/test", {"loss": 0.31, "[red]x": 1.0}, {}))
-    assert frames(stream)[-2] == "eval  100 | test/loss 0.31 | test/[red]x 1"
-    assert frames(stream)[-1].startswith("step 100/2000")
-
-
-def test_terminal_note_stands_until_the_first_step(terminal, stream, clock):
-    terminal.note("compiling ...")
-    assert frames(stream) == ["compiling ..."]
-    run_to(terminal, clock, 100, 1)
-    assert frames(stream)[-1].startswith("step 100/2000")
-    assert "compiling" not in frames(stream)[-1]
-
-
-@pytest.mark.parametrize(
-    ("columns", "frame"),
-    [
-        (84, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-        (83, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-        (72, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-        (71, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s"),
-        (40, "step 500/2000  loss 0.2315  200 steps/s"),
-        (12, "step 500/2…"),
-    ],
-)
-def test_terminal_narrow(stream, clock, monkeypatch, columns, frame):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    writer = ConsoleWriter(stream, 2000, 64, clock, is_terminal=True)
-    run_to(writer, clock, 100, 5)
-    run_to(writer, clock, 500, 2)
-    writer.write(train(500, loss=0.23149))
-    writer.close()
-    assert frames(stream)[-1].rstrip() == frame
-
-
-def test_terminal_without_an_end_has_no_bar(stream, clock, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    writer = ConsoleWriter(stream, None, 10, clock, is_terminal=True)
-    run_to(writer, clock, 100, 1)
-    run_to(writer, clock, 200, 50)
-    writer.close()
-    assert frames(stream)[-1].rstrip() == "step 200  2 steps/s  20 examples/s"
-
-
-def test_terminal_cursor_is_not_left_hidden_by_a_kill(terminal, stream):
-    terminal.progress(100)
-    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
-
-
-def test_terminal_leaves_a_redirected_stdout_alone(terminal, capsys):
-    terminal.progress(100)
-    print("a result")
-    assert capsys.readouterr().out == "a result\n"
+    def test_leaves_a_redirected_stdout_alone(self, terminal, capsys):
+        terminal.progress(100)
+        print("a result")
+        assert capsys.readouterr().out == "a result\n"

@@ -65,77 +65,6 @@ def killed_run(tmp_path):
     return tmp_path
 
 
-def test_nothing_is_created_before_the_first_write(tmp_path):
-    TensorBoardWriter(tmp_path / "run").close()
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
-def test_a_scalar_reads_back_as_float32_under_its_path(tmp_path, reader):
-    TensorBoardWriter(tmp_path).write(summary(7, 0.1, tag="loss/stage_1/combined"))
-    assert read(tmp_path / "train", "loss/stage_1/combined", reader) == [(7, float(np.float32(0.1)))]
-
-
-def test_the_scalars_dashboard_finds_it(tmp_path):
-    TensorBoardWriter(tmp_path).write(summary(7, 0.1))
-    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
-    assert list(accumulator.PluginTagToContent("scalars")) == ["loss"]
-
-
-def test_each_split_is_a_run_and_shares_the_tags(tmp_path):
-    writer = TensorBoardWriter(tmp_path)
-    for value, split in enumerate(["train", "eval", "eval/test"]):
-        writer.write(summary(3, float(value), split))
-    assert [read(tmp_path / split) for split in ("train", "eval", "eval/test")] == [
-        [(3, 0.0)],
-        [(3, 1.0)],
-        [(3, 2.0)],
-    ]
-
-
-def test_vectors_are_left_out_and_numpy_scalars_are_not(tmp_path):
-    metrics = {"vector": np.ones(3), "a": np.float32(0.5), "b": np.array(2)}
-    TensorBoardWriter(tmp_path).write(Summary(1, "train", metrics, {}))
-    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
-    assert sorted(accumulator.Tags()["tensors"]) == ["a", "b"]
-    assert points(accumulator, "a") == [(1, 0.5)]
-
-
-def test_a_summary_of_vectors_only_writes_no_file(tmp_path):
-    TensorBoardWriter(tmp_path).write(Summary(1, "train", {"vector": np.ones(3)}, {}))
-    assert not list(tmp_path.iterdir())
-
-
-def test_beyond_float32_is_infinite(tmp_path, recwarn):
-    TensorBoardWriter(tmp_path).write(summary(1, 1e300))
-    assert read(tmp_path / "train") == [(1, float("inf"))]
-    assert not recwarn.list
-
-
-def test_a_point_can_be_read_as_soon_as_write_returns(tmp_path):
-    writer = TensorBoardWriter(tmp_path)
-    writer.write(summary(1, 1.0))
-    accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
-    writer.write(summary(2, 2.0))
-    assert points(accumulator.Reload()) == [(1, 1.0), (2, 2.0)]
-
-
-@pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
-def test_after_a_resume_the_new_points_replace_the_old(killed_run, reader):
-    writer = TensorBoardWriter(killed_run)
-    assert writer.truncate_after(30) == 3  # train 40 and 50, eval 40
-    writer.write(summary(40, 40.0))
-    writer.write(summary(50, 50.0))
-    assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3), (40, 40), (50, 50)]
-
-
-@pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
-def test_after_a_resume_old_points_are_gone_before_new_ones_are_written(killed_run, reader):
-    TensorBoardWriter(killed_run).truncate_after(30)
-    assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3)]
-    assert read(killed_run / "eval/test", reader=reader) == [(20, 2)]
-
-
 @pytest.fixture
 def evaluated_run(tmp_path):
     """A finished run with an evaluation at 500, 1000, 1500 and 2000."""
@@ -152,135 +81,190 @@ def read_multiplexed(model_dir, run):
     return points(multiplexer.GetAccumulator(run))
 
 
-@pytest.mark.parametrize(
-    ("step", "value", "expected"),
-    [
-        (1000, 10.0, [(500, 5), (1000, 10), (1500, 15), (2000, 20)]),  # as it was
-        (1000, 11.0, [(500, 5), (1000, 11), (1500, 15), (2000, 20)]),
-        (2000, 21.0, [(500, 5), (1000, 10), (1500, 15), (2000, 21)]),
-        (700, 7.0, [(500, 5), (700, 7), (1000, 10), (1500, 15), (2000, 20)]),
-        (2500, 25.0, [(500, 5), (1000, 10), (1500, 15), (2000, 20), (2500, 25)]),
-    ],
-)
-def test_a_later_evaluation_of_any_step_makes_one_point(evaluated_run, step, value, expected):
-    for _ in range(2):
-        TensorBoardWriter(evaluated_run).put(summary(step, value, split="eval"))
-    assert read_multiplexed(evaluated_run, "eval") == expected
-    assert read_with_data_server(evaluated_run, "eval") == expected
+class TestWrite:
+    def test_creates_nothing_before(self, tmp_path):
+        TensorBoardWriter(tmp_path / "run").close()
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
+    def test_a_scalar_reads_back_as_float32_under_its_path(self, tmp_path, reader):
+        TensorBoardWriter(tmp_path).write(summary(7, 0.1, tag="loss/stage_1/combined"))
+        assert read(tmp_path / "train", "loss/stage_1/combined", reader) == [(7, float(np.float32(0.1)))]
+
+    def test_the_scalars_dashboard_finds_it(self, tmp_path):
+        TensorBoardWriter(tmp_path).write(summary(7, 0.1))
+        accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+        assert list(accumulator.PluginTagToContent("scalars")) == ["loss"]
+
+    def test_each_split_is_a_run_and_shares_the_tags(self, tmp_path):
+        writer = TensorBoardWriter(tmp_path)
+        for value, split in enumerate(["train", "eval", "eval/test"]):
+            writer.write(summary(3, float(value), split))
+        assert [read(tmp_path / split) for split in ("train", "eval", "eval/test")] == [
+            [(3, 0.0)],
+            [(3, 1.0)],
+            [(3, 2.0)],
+        ]
+
+    def test_leaves_out_vectors_but_not_numpy_scalars(self, tmp_path):
+        metrics = {"vector": np.ones(3), "a": np.float32(0.5), "b": np.array(2)}
+        TensorBoardWriter(tmp_path).write(Summary(1, "train", metrics, {}))
+        accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+        assert sorted(accumulator.Tags()["tensors"]) == ["a", "b"]
+        assert points(accumulator, "a") == [(1, 0.5)]
+
+    def test_a_summary_of_vectors_only_writes_no_file(self, tmp_path):
+        TensorBoardWriter(tmp_path).write(Summary(1, "train", {"vector": np.ones(3)}, {}))
+        assert not list(tmp_path.iterdir())
+
+    def test_beyond_float32_is_infinite(self, tmp_path, recwarn):
+        TensorBoardWriter(tmp_path).write(summary(1, 1e300))
+        assert read(tmp_path / "train") == [(1, float("inf"))]
+        assert not recwarn.list
+
+    def test_a_point_can_be_read_on_return(self, tmp_path):
+        writer = TensorBoardWriter(tmp_path)
+        writer.write(summary(1, 1.0))
+        accumulator = PluginEventAccumulator(str(tmp_path / "train")).Reload()
+        writer.write(summary(2, 2.0))
+        assert points(accumulator.Reload()) == [(1, 1.0), (2, 2.0)]
+
+    def test_needs_no_tensorflow(self):
+        code = "import sys, tallyloop.metrics.writers; assert 'tensorflow' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_point_that_is_there_already_touches_no_file(evaluated_run):
-    (file,) = (evaluated_run / "eval").iterdir()
-    before = file.stat()
-    TensorBoardWriter(evaluated_run).put(summary(1500, 15.0, split="eval"))
-    assert [path.name for path in (evaluated_run / "eval").iterdir()] == [file.name]
-    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+class TestTruncateAfter:
+    @pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
+    def test_new_points_replace_the_old(self, killed_run, reader):
+        writer = TensorBoardWriter(killed_run)
+        assert writer.truncate_after(30) == 3  # train 40 and 50, eval 40
+        writer.write(summary(40, 40.0))
+        writer.write(summary(50, 50.0))
+        assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3), (40, 40), (50, 50)]
 
-
-def test_a_new_file_of_a_run_that_was_not_cut_back_keeps_the_points(evaluated_run):
-    TensorBoardWriter(evaluated_run).write(summary(1000, 10.0, split="eval"))
-    assert [step for step, _ in read_multiplexed(evaluated_run, "eval")] == [500, 1000, 1500, 2000, 1000]
-
-
-def test_a_point_between_goes_into_the_file_of_the_next(killed_run):
-    writer = TensorBoardWriter(killed_run)
-    writer.truncate_after(30)
-    writer.write(summary(40, 40.0, split="eval/test"))
-    TensorBoardWriter(killed_run).put(summary(30, 30.0, split="eval/test"))
-    TensorBoardWriter(killed_run).put(summary(10, 10.0, split="eval/test"))
-    assert read_multiplexed(killed_run, "eval/test") == [(10, 10), (20, 2), (30, 30), (40, 40)]
-
-
-def test_after_a_resume_the_data_server_agrees(killed_run):
-    writer = TensorBoardWriter(killed_run)
-    writer.truncate_after(30)
-    writer.write(summary(35, 35.0, tag="other"))  # no new loss yet
-    assert read_with_data_server(killed_run) == [(10, 1), (20, 2), (30, 3)]
-
-
-def test_a_running_tensorboard_forgets_at_the_first_new_point(killed_run):
-    live = PluginEventAccumulator(str(killed_run / "train"), size_guidance=ALL_POINTS).Reload()
-    writer = TensorBoardWriter(killed_run)
-    writer.truncate_after(30)
-    writer.write(summary(45, 45.0, tag="other"))
-    assert points(live.Reload()) == [(10, 1), (20, 2), (30, 3)]
-
-
-def test_a_rollback_within_a_session_truncates_its_own_points(killed_run):
-    writer = TensorBoardWriter(killed_run)
-    writer.truncate_after(50)
-    writer.write(summary(60, 6.0))
-    live = PluginEventAccumulator(str(killed_run / "train"), size_guidance=ALL_POINTS).Reload()
-    assert writer.truncate_after(20) == 5  # train 30 to 60, eval 40
-    writer.write(summary(30, 30.0))
-    assert read(killed_run / "train") == points(live.Reload()) == [(10, 1), (20, 2), (30, 30)]
-
-
-def test_files_of_one_second_and_of_a_wrong_clock_are_read_in_the_order_written(tmp_path, monkeypatch):
-    for step, clock in [(10, 1700000900.0), (20, 1700000900.5), (30, 1700000000.0)]:
-        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-        TensorBoardWriter(tmp_path).write(summary(step, step / 10))
-    names = sorted(path.name for path in (tmp_path / "train").iterdir())
-    stamps = [int(re.search(r"tfevents\.(\d+)", name)[1]) for name in names]
-    assert stamps == [1700000900, 1700000901, 1700000902]
-    assert read(tmp_path / "train") == [(10, 1), (20, 2), (30, 3)]
-
-
-@pytest.mark.parametrize("lost", [2, 5, 60])  # of the checksum, the event, and the header before it
-def test_a_record_torn_by_a_kill_is_cut_off(killed_run, lost):
-    (file,) = (killed_run / "train").iterdir()
-    torn = file.read_bytes()[:-lost]
-    file.write_bytes(torn)
-    TensorBoardWriter(killed_run).truncate_after(100)
-    assert len(file.read_bytes()) < len(torn)
-    assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 3), (40, 4)]
-
-
-def test_zeros_left_by_a_power_cut_are_cut_off(killed_run):
-    (file,) = (killed_run / "train").iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(whole + b"\0" * 100)
-    assert TensorBoardWriter(killed_run).truncate_after(100) == 0
-    assert file.read_bytes() == whole
-
-
-def test_truncation_leaves_alone_what_it_need_not_touch(killed_run):
-    stranger = killed_run / "events.out.tfevents.1.stranger"
-    stranger.write_bytes(b"not ours")
-    (file,) = (killed_run / "train").iterdir()
-    before = file.stat()
-    assert TensorBoardWriter(killed_run).truncate_after(50) == 0
-    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert stranger.read_bytes() == b"not ours"
-
-
-def test_a_failed_truncation_leaves_the_files_as_they_were(killed_run, monkeypatch):
-    def full_disk(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    @pytest.mark.parametrize("reader", [EventAccumulator, PluginEventAccumulator])
+    def test_old_points_are_gone_before_new_ones_are_written(self, killed_run, reader):
         TensorBoardWriter(killed_run).truncate_after(30)
-    assert [step for step, _ in read(killed_run / "train")] == [10, 20, 30, 40, 50]
-    assert not list(killed_run.rglob("*.tmp"))
+        assert read(killed_run / "train", reader=reader) == [(10, 1), (20, 2), (30, 3)]
+        assert read(killed_run / "eval/test", reader=reader) == [(20, 2)]
 
+    def test_the_data_server_agrees(self, killed_run):
+        writer = TensorBoardWriter(killed_run)
+        writer.truncate_after(30)
+        writer.write(summary(35, 35.0, tag="other"))  # no new loss yet
+        assert read_with_data_server(killed_run) == [(10, 1), (20, 2), (30, 3)]
 
-def test_after_a_full_disk_the_points_are_readable_again(tmp_path, monkeypatch):
-    writer = TensorBoardWriter(tmp_path)
-    writer.write(summary(10, 1.0))
+    def test_a_running_tensorboard_forgets_at_the_first_new_point(self, killed_run):
+        live = PluginEventAccumulator(str(killed_run / "train"), size_guidance=ALL_POINTS).Reload()
+        writer = TensorBoardWriter(killed_run)
+        writer.truncate_after(30)
+        writer.write(summary(45, 45.0, tag="other"))
+        assert points(live.Reload()) == [(10, 1), (20, 2), (30, 3)]
 
-    def half_a_record(self, data):
-        self._writer.write(b"\x10\0\0\0")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def test_a_rollback_truncates_the_points_of_its_own_session(self, killed_run):
+        writer = TensorBoardWriter(killed_run)
+        writer.truncate_after(50)
+        writer.write(summary(60, 6.0))
+        live = PluginEventAccumulator(str(killed_run / "train"), size_guidance=ALL_POINTS).Reload()
+        assert writer.truncate_after(20) == 5  # train 30 to 60, eval 40
+        writer.write(summary(30, 30.0))
+        assert read(killed_run / "train") == points(live.Reload()) == [(10, 1), (20, 2), (30, 30)]
 
-    with monkeypatch.context() as patch:
-        patch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", half_a_record)
+    def test_leaves_alone_what_it_need_not_touch(self, killed_run):
+        stranger = killed_run / "events.out.tfevents.1.stranger"
+        stranger.write_bytes(b"not ours")
+        (file,) = (killed_run / "train").iterdir()
+        before = file.stat()
+        assert TensorBoardWriter(killed_run).truncate_after(50) == 0
+        assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert stranger.read_bytes() == b"not ours"
+
+    def test_a_failure_leaves_the_files_as_they_were(self, killed_run, monkeypatch):
+        def full_disk(descriptor):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full_disk)
         with pytest.raises(OSError, match="No space left"):
-            writer.write(summary(20, 2.0))
-    writer.write(summary(30, 3.0))
-    assert read(tmp_path / "train") == [(10, 1), (30, 3)]
+            TensorBoardWriter(killed_run).truncate_after(30)
+        assert [step for step, _ in read(killed_run / "train")] == [10, 20, 30, 40, 50]
+        assert not list(killed_run.rglob("*.tmp"))
 
 
-def test_writing_needs_no_tensorflow():
-    code = "import sys, tallyloop.metrics.writers; assert 'tensorflow' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+class TestUpsert:
+    @pytest.mark.parametrize(
+        ("step", "value", "expected"),
+        [
+            (1000, 10.0, [(500, 5), (1000, 10), (1500, 15), (2000, 20)]),  # as it was
+            (1000, 11.0, [(500, 5), (1000, 11), (1500, 15), (2000, 20)]),
+            (2000, 21.0, [(500, 5), (1000, 10), (1500, 15), (2000, 21)]),
+            (700, 7.0, [(500, 5), (700, 7), (1000, 10), (1500, 15), (2000, 20)]),
+            (2500, 25.0, [(500, 5), (1000, 10), (1500, 15), (2000, 20), (2500, 25)]),
+        ],
+    )
+    def test_a_later_evaluation_of_any_step_makes_one_point(self, evaluated_run, step, value, expected):
+        for _ in range(2):
+            TensorBoardWriter(evaluated_run).upsert(summary(step, value, split="eval"))
+        assert read_multiplexed(evaluated_run, "eval") == expected
+        assert read_with_data_server(evaluated_run, "eval") == expected
+
+    def test_an_equal_point_touches_no_file(self, evaluated_run):
+        (file,) = (evaluated_run / "eval").iterdir()
+        before = file.stat()
+        TensorBoardWriter(evaluated_run).upsert(summary(1500, 15.0, split="eval"))
+        assert [path.name for path in (evaluated_run / "eval").iterdir()] == [file.name]
+        assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+    def test_a_new_file_of_a_run_that_was_not_cut_back_keeps_the_points(self, evaluated_run):
+        TensorBoardWriter(evaluated_run).write(summary(1000, 10.0, split="eval"))
+        assert [step for step, _ in read_multiplexed(evaluated_run, "eval")] == [500, 1000, 1500, 2000, 1000]
+
+    def test_a_point_between_goes_into_the_file_of_the_next(self, killed_run):
+        writer = TensorBoardWriter(killed_run)
+        writer.truncate_after(30)
+        writer.write(summary(40, 40.0, split="eval/test"))
+        TensorBoardWriter(killed_run).upsert(summary(30, 30.0, split="eval/test"))
+        TensorBoardWriter(killed_run).upsert(summary(10, 10.0, split="eval/test"))
+        assert read_multiplexed(killed_run, "eval/test") == [(10, 10), (20, 2), (30, 30), (40, 40)]
+
+
+class TestDamage:
+    def test_files_of_one_second_and_of_a_wrong_clock_are_read_in_order(self, tmp_path, monkeypatch):
+        for step, clock in [(10, 1700000900.0), (20, 1700000900.5), (30, 1700000000.0)]:
+            monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+            TensorBoardWriter(tmp_path).write(summary(step, step / 10))
+        names = sorted(path.name for path in (tmp_path / "train").iterdir())
+        stamps = [int(re.search(r"tfevents\.(\d+)", name)[1]) for name in names]
+        assert stamps == [1700000900, 1700000901, 1700000902]
+        assert read(tmp_path / "train") == [(10, 1), (20, 2), (30, 3)]
+
+    @pytest.mark.parametrize("lost", [2, 5, 60])  # of the checksum, the event, and the header before it
+    def test_a_record_torn_by_a_kill_is_cut_off(self, killed_run, lost):
+        (file,) = (killed_run / "train").iterdir()
+        torn = file.read_bytes()[:-lost]
+        file.write_bytes(torn)
+        TensorBoardWriter(killed_run).truncate_after(100)
+        assert len(file.read_bytes()) < len(torn)
+        assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 3), (40, 4)]
+
+    def test_zeros_left_by_a_power_cut_are_cut_off(self, killed_run):
+        (file,) = (killed_run / "train").iterdir()
+        whole = file.read_bytes()
+        file.write_bytes(whole + b"\0" * 100)
+        assert TensorBoardWriter(killed_run).truncate_after(100) == 0
+        assert file.read_bytes() == whole
+
+    def test_after_a_full_disk_points_are_readable_again(self, tmp_path, monkeypatch):
+        writer = TensorBoardWriter(tmp_path)
+        writer.write(summary(10, 1.0))
+
+        def half_a_record(self, data):
+            self._writer.write(b"\x10\0\0\0")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", half_a_record)
+            with pytest.raises(OSError, match="No space left"):
+                writer.write(summary(20, 2.0))
+        writer.write(summary(30, 3.0))
+        assert read(tmp_path / "train") == [(10, 1), (30, 3)]

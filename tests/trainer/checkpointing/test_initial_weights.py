@@ -46,7 +46,9 @@ class TestInitialWeights:
         np.testing.assert_array_equal(trainer.model.layers[0].kernel.numpy(), trained[0]["net/encoder/kernel"])
         assert "2 of the model's 6 variables come from" in caplog.text
         assert "missing in it, so left as initialized: other/new/kernel, other/new/bias." in caplog.text
-        assert "of another shape, so left as initialized: other/head/kernel (has (4, 1), expected (4, 2))" in caplog.text
+        assert (
+            "of another shape, so left as initialized: other/head/kernel (has (4, 1), expected (4, 2))" in caplog.text
+        )
         assert "in it and not used: net/encoder_norm/" in caplog.text
 
     def test_ignored_by_a_rerun(self, encoder, make_trainer, trained, tmp_path, weights_of):

@@ -1,11 +1,17 @@
-"""How fast a run is."""
+"""The time that has passed and the speed of a run, without the pauses."""
+
+from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 
 
 class Stopwatch:
-    """Seconds that have passed, less those inside `paused()`. Pauses may nest."""
+    """Seconds that have passed, less those inside `paused()`. Pauses may nest.
+
+    Args:
+      clock: returns seconds, from an arbitrary origin.
+    """
 
     def __init__(self, clock: Callable[[], float]):
         self._clock = clock
@@ -13,13 +19,13 @@ class Stopwatch:
         self._paused_at: float | None = None
 
     def elapsed(self) -> float:
-        """Seconds on the clock without the pauses, from an arbitrary origin."""
+        """Return the seconds on the clock without the pauses, from an arbitrary origin."""
         now = self._clock() if self._paused_at is None else self._paused_at
         return now - self._paused_seconds
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops the watch for the block."""
+        """Stop the watch for the duration of the block."""
         if self._paused_at is not None:
             yield
             return
@@ -32,13 +38,17 @@ class Stopwatch:
 
 
 class Speedometer:
-    """Steps per second over the present interval, which runs from the last `lap` to the last `advance`.
+    """Steps per second over the current interval, which runs from the last `lap` to the last `advance`.
 
-    The first `advance` only starts the first interval: what came before it was mostly compilation.
+    The first `advance` only starts the first interval: the time before it was mostly compilation.
+
+    Args:
+      clock: returns seconds, from an arbitrary origin.
 
     Attributes:
-      step: the last step reached, or None before the first `advance`.
+      step: the last step reached; None before the first `advance`.
       steps_per_second: None until it is known.
+      paused: context manager that keeps the time of its block out of the speed.
     """
 
     def __init__(self, clock: Callable[[], float]):
@@ -50,7 +60,7 @@ class Speedometer:
         self.paused = self._stopwatch.paused
 
     def advance(self, step: int) -> None:
-        """The run has reached `step`. A step back, as after a rollback, starts a new interval."""
+        """Note that the run has reached `step`. A step back, as after a rollback, starts a new interval."""
         self._latest = (step, self._stopwatch.elapsed())
         if self.step is None or step < self.step:
             self.lap()
@@ -60,5 +70,5 @@ class Speedometer:
             self.steps_per_second = steps / seconds
 
     def lap(self) -> None:
-        """Starts a new interval at the step reached last."""
+        """Start a new interval at the step reached last."""
         self._start = self._latest

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.metrics import Tally, UsageError
+from tallyloop.metrics.device.packing import layout_of, pack
+
+TALLIES = {
+    "z": Tally(tf.constant(1.5), tf.constant(2, tf.int64)),
+    "matrix": Tally(tf.reshape(tf.range(6.0), [2, 3]), tf.constant(7.0)),
+    "a/vector": Tally(tf.constant([8, 9], tf.int64), tf.constant([10, 11], tf.int64)),
+    "half": Tally(tf.constant(0.25, tf.bfloat16), tf.constant(1, tf.int32)),
+    "none": Tally(tf.zeros([0, 4]), tf.constant(3.0)),
+}
+
+
+class TestPack:
+    def test_unpack_gives_every_number_back(self):
+        layout = layout_of(TALLIES)
+        vector = pack(TALLIES, layout)
+        assert vector.dtype == tf.float64
+        assert vector.shape == [layout.size] == [2 + 7 + 4 + 2 + 1]
+        for unpacked in (layout.unpack(vector.numpy()), layout.unpack(vector)):
+            assert list(unpacked) == sorted(TALLIES)
+            for path, tally in TALLIES.items():
+                for got, expected in zip(unpacked[path], tally, strict=True):
+                    np.testing.assert_array_equal(np.asarray(got), expected.numpy().astype(float))
+                    assert np.asarray(got).shape == tuple(expected.shape)
+
+    def test_the_order_of_recording_does_not_matter(self):
+        backwards, layout = dict(reversed(TALLIES.items())), layout_of(TALLIES)
+        assert layout_of(backwards) == layout
+        np.testing.assert_array_equal(pack(backwards, layout), pack(TALLIES, layout))
+
+    @pytest.mark.parametrize("count", [2**24 + 1, 2**31 + 1, 2**53 - 1])
+    def test_integers_stay_exact(self, count):
+        tallies = {"m": Tally(tf.constant(count, tf.int64), tf.constant(count, tf.int64))}
+        layout = layout_of(tallies)
+        unpacked = layout.unpack(pack(tallies, layout).numpy())["m"]
+        assert (int(unpacked.value), int(unpacked.count)) == (count, count)
+
+    def test_no_tallies_are_an_empty_vector(self):
+        vector = pack({}, layout_of({}))
+        assert vector.shape == [0]
+        assert layout_of({}).unpack(vector.numpy()) == {}
+
+
+class TestLayout:
+    def test_maxima_come_last(self):
+        layout = layout_of(TALLIES, maxima=["a/vector", "z"])
+        assert layout.maxima == 3
+        vector = pack(TALLIES, layout).numpy()
+        assert sorted(vector[-3:]) == [1.5, 8.0, 9.0]
+        assert layout.unpack(vector)["z"] == Tally(1.5, 2.0)
+
+    def test_the_identity_changes_nothing(self):
+        layout = layout_of(TALLIES, maxima=["z"])
+        vector = pack(TALLIES, layout)
+        np.testing.assert_array_equal(layout.combine(vector, layout.identity()), vector)
+        assert layout.unpack(layout.identity().numpy())["z"] == Tally(-np.inf, 0.0)
+
+    @pytest.mark.parametrize("maxima", [(), ("z",)])
+    def test_combine_adds_sums_and_keeps_the_larger_maximum(self, maxima):
+        layout = layout_of(TALLIES, maxima)
+        vector = pack(TALLIES, layout)
+        both = layout.unpack(layout.combine(vector, 3 * vector).numpy())
+        assert both["z"] == Tally(4.5 if maxima else 6.0, 8.0)
+        assert both["a/vector"].value.tolist() == [32.0, 36.0]
+        rows = np.stack([vector, 3 * vector, layout.identity()])
+        np.testing.assert_array_equal(layout.combine_rows(rows), layout.combine(vector, 3 * vector))
+
+    def test_the_fingerprint_tells_paths_shapes_dtypes_and_maxima_apart(self):
+        first = {"a": Tally(tf.zeros([2]), tf.constant(1.0))}
+        others = [
+            {"b": first["a"]},
+            {"a": Tally(tf.zeros([3]), tf.constant(1.0))},
+            {"a": Tally(tf.zeros([2], tf.float64), tf.constant(1.0))},
+        ]
+        found = [layout_of(each).fingerprint() for each in (first, *others)] + [layout_of(first, ["a"]).fingerprint()]
+        assert len(set(found)) == len(found)
+        assert layout_of(dict(first)).fingerprint() == found[0]
+
+    def test_refuses_an_unknown_shape(self):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
+        def step(values):
+            layout_of({"a/values": Tally(values, tf.size(values))})
+
+        with pytest.raises(UsageError, match=r"'a/values': expected a value of a fixed shape, got \(None,\)"):
+            step(tf.ones([3]))

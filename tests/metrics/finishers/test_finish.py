@@ -1,0 +1,189 @@
+import math
+import typing
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop import metrics
+from tallyloop.metrics import MetricRegistry, UsageError
+from tallyloop.metrics.finishers.finish import FINISHERS
+from tallyloop.metrics.finishers.finisher import FinishName
+
+X = np.array([[1.0, -2.0, 4.0], [0.5, 8.0, -1.0], [3.0, 3.0, 2.0], [9.0, 0.0, 1.0]])
+MASK = np.array([1.0, 0.0, 1.0, 2.0])
+SIMPLE = ("mean", "sum", "exp", "sqrt", "std", "min", "max")
+
+
+def rows(*values):
+    return np.array(values, np.float32)
+
+
+def test_the_names_that_type_checkers_know_are_those_there_are():
+    assert sorted(typing.get_args(FinishName)) == sorted(FINISHERS)
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(record_eagerly):
+    with pytest.raises(UsageError, match=r"finish = 'median': expected one of .*exp.*mean.*per_class.*sqrt.*std.*sum"):
+        record_eagerly(lambda: metrics.add("m", 1.0, finish="median"))
+
+
+class TestSums:
+    def test_mean_is_the_default(self, finished):
+        assert finished(X) == finished(X, finish="mean") == {"m": pytest.approx(X.mean(), rel=1e-7)}
+        assert finished(X, MASK) == {"m": pytest.approx(np.average(X.mean(1), weights=MASK), rel=1e-7)}
+
+    def test_sum(self, finished):
+        assert finished(X, finish="sum") == {"m": pytest.approx(28.5)}
+        assert finished(X, MASK, finish="sum") == {"m": pytest.approx((MASK[:, None] * X).sum())}
+
+    def test_exp_and_sqrt_are_of_the_mean(self, finished):
+        assert finished(X, finish="exp") == {"m": pytest.approx(np.exp(28.5 / 12), rel=1e-7)}
+        assert finished(X**2, finish="sqrt") == {"m": pytest.approx(np.sqrt(np.mean(X**2)), rel=1e-6)}
+
+    @pytest.mark.parametrize(("bad", "expected"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+    def test_a_non_finite_value_is_shown_as_it_is(self, finished, bad, expected):
+        found = finished(np.array([1.0, bad]))
+        assert {name: str(value) for name, value in found.items()} == {"m": expected}
+
+
+class TestStd:
+    def test_is_that_of_the_population(self, finished):
+        assert finished(X, finish="std") == {"m": pytest.approx(np.std(X), rel=1e-7)}
+        weights = np.repeat(MASK[:, None], 3, 1)
+        mean = np.average(X, weights=weights)
+        expected = np.sqrt(np.average((X - mean) ** 2, weights=weights))
+        assert finished(X, MASK, finish="std") == {"m": pytest.approx(expected, rel=1e-7)}
+
+    def test_far_from_zero_does_not_cancel(self, finished):
+        values = np.array([10_000.0, 10_001.0, 10_002.0, 10_003.0], np.float32)
+        assert finished(values, finish="std") == {"m": pytest.approx(np.sqrt(1.25), rel=1e-6)}
+        assert finished(np.full(4, 4097.3, np.float32), finish="std") == {"m": pytest.approx(0.0, abs=1e-4)}
+
+
+class TestMinAndMax:
+    @staticmethod
+    def step(piece):
+        metrics.add("min", piece, finish="min")
+        metrics.add("max", piece, finish="max")
+
+    def test_with_an_empty_replica(self, evaluate):
+        assert evaluate(self.step, [rows(-3, -1), rows()]) == {"min": -3, "max": -1}
+        assert evaluate(self.step, [rows(), rows(4, 9)]) == {"min": 4, "max": 9}
+
+    def test_without_any_example(self, evaluate):
+        assert evaluate(self.step, [rows(), rows()]) == {}
+
+    def test_weights_select_and_do_not_scale(self, finished):
+        values, weights = np.array([[5.0], [1.0], [9.0], [2.0]]), np.array([0.5, 3.0, 0.0, 2.0])
+        assert finished(values, weights, finish="max") == {"m": 5.0}
+        assert finished(values, weights, finish="min") == {"m": 1.0}
+
+
+class TestPerClass:
+    VECTOR = np.array([[1, 0, 1, 0], [1, 1, 0, 0]], np.float32)
+
+    def test_is_one_mean_per_index_of_the_last_axis(self, finished):
+        means = np.average(X, axis=0, weights=MASK)
+        expected = {f"m/class_{i}": pytest.approx(means[i], rel=1e-7) for i in range(3)}
+        assert finished(X, MASK, finish="per_class") == expected
+
+    def test_leaves_out_a_class_without_examples(self, finished):
+        weights = np.array([[1.0, 0.0, 2.0]] * 4)
+        expected = {"m/class_0": pytest.approx(13.5 / 4), "m/class_2": pytest.approx(1.5)}
+        assert finished(X, weights, finish="per_class") == expected
+
+    def test_on_two_replicas(self, evaluate):
+        def step(piece):
+            metrics.add("masked", piece["x"], weights=piece["w"], finish="per_class")
+            metrics.add("all", piece["x"], finish="per_class")
+
+        weights = np.array([[1, 1, 1, 0], [1, 1, 1, 0]], np.float32)
+        found = evaluate(step, [{"x": self.VECTOR[:1], "w": weights[:1]}, {"x": self.VECTOR[1:], "w": weights[1:]}])
+        masked = {"masked/class_0": 1, "masked/class_1": 0.5, "masked/class_2": 0.5}  # none of class 3
+        assert found == {**masked, "all/class_0": 1, "all/class_1": 0.5, "all/class_2": 0.5, "all/class_3": 0}
+
+    def test_names_come_from_gin(self, evaluate):
+        with gin.unlock_config():
+            gin.parse_config("per_class.names = ['cat', 'dog', 'emu', 'fly']")
+        try:
+            finish = gin.get_configurable("per_class")()
+            found = evaluate(lambda p: metrics.add("recall", p, finish=finish), [self.VECTOR])
+        finally:
+            gin.clear_config()
+        assert found == {"recall/cat": 1, "recall/dog": 0.5, "recall/emu": 0.5, "recall/fly": 0}
+
+    def test_refuses_too_few_names(self, evaluate):
+        finish = metrics.per_class(["cat"])
+        with pytest.raises(UsageError, match=r"per_class.names = \['cat'\]: expected .* 4 classes, got 1"):
+            evaluate(lambda p: metrics.add("recall", p, finish=finish), [self.VECTOR])
+
+    def test_the_same_names_are_the_same_meaning_and_others_are_not(self):
+        registry = MetricRegistry()
+        with registry.recording():
+            for names in ("abcd", "abcd"):
+                metrics.add("m", self.VECTOR, finish=metrics.per_class(list(names)))
+            with pytest.raises(UsageError, match="'m' has two meanings"):
+                metrics.add("m", self.VECTOR, finish=metrics.per_class(list("abce")))
+            assert registry.result(registry.compute(None, None)) == {"m/a": 1, "m/b": 0.5, "m/c": 0.5, "m/d": 0}
+
+
+class TestUserFunctions:
+    def test_takes_value_and_count(self, finished):
+        assert finished(X, finish=lambda value, count: value**2 + count) == {"m": pytest.approx(28.5**2 + 12)}
+
+    def test_may_return_several_numbers(self, finished):
+        def both(value, count):
+            return {"total": value, "by.count": count}
+
+        assert finished(X, finish=both) == {"m/total": pytest.approx(28.5), "m/by/count": 12.0}
+
+
+class TestMasks:
+    def test_no_finisher_lets_a_masked_nan_through(self):
+        values, mask = tf.constant([[1.0, np.nan], [3.0, np.nan]]), tf.constant([[1.0, 0.0], [1.0, 0.0]])
+        registry = MetricRegistry()
+        with registry.recording():
+            for finish in SIMPLE:
+                metrics.add(finish, values, weights=mask, finish=finish)
+            found = registry.result(registry.compute(None, None))
+        assert found == pytest.approx(
+            {"mean": 2, "sum": 4, "exp": math.exp(2), "sqrt": math.sqrt(2), "std": 1, "min": 1, "max": 3}
+        )
+
+    def test_std_of_masked_rows(self, finished):
+        values = np.where(MASK[:, None] == 0, np.nan, X)
+        assert finished(values, MASK, finish="std") == finished(X, MASK, finish="std")
+
+    def test_token_metrics_count_unmasked_tokens_only(self, evaluate):
+        """On three replicas, the third of which is fully masked."""
+        nan = float("nan")
+        nll = np.array([[1, 2, nan], [3, nan, nan], [nan, nan, nan], [nan, nan, nan]], np.float32)
+        mask = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+        hits = np.array([[1, 0, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]], bool)
+
+        def step(p):
+            metrics.add("perplexity", p["nll"], weights=p["mask"], finish="exp")
+            metrics.add("accuracy", p["hits"], weights=p["mask"])
+
+        cuts = [slice(0, 1), slice(1, 2), slice(2, 4)]
+        found = evaluate(step, [{"nll": nll[cut], "mask": mask[cut], "hits": hits[cut]} for cut in cuts])
+        assert found == {"perplexity": pytest.approx(math.exp(6 / 3)), "accuracy": pytest.approx(2 / 3)}
+
+
+def test_all_of_them_on_numbers_checked_by_hand(evaluate):
+    """1, 2 and 6 on three replicas, one of them empty."""
+
+    def step(p):
+        for finish in SIMPLE:
+            metrics.add(finish, p, finish=finish)
+        metrics.add("own", p, finish=lambda value, count: {"value": float(value), "count": float(count)})
+        metrics.add("p", p, finish=metrics.percentiles(0, 10, (50,), 10))
+
+    found = evaluate(step, [rows(1, 2), rows(), rows(6)])
+    assert found == pytest.approx(
+        {
+            "mean": 3, "sum": 9, "exp": math.exp(3), "sqrt": math.sqrt(3), "std": math.sqrt(14 / 3), "min": 1, "max": 6,
+            "own/value": 9, "own/count": 3, "p/p50": 2.5,
+        }
+    )  # fmt: skip
