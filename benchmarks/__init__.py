@@ -1,1 +1,1 @@
-"""Side-by-side measurements; each is one command, run from the project's folder."""
+"""Side-by-side measurements. Each is one command, run from the project's folder: `python -m benchmarks.NAME`."""

@@ -1,8 +1,8 @@
-"""Evaluation beside Keras's `evaluate`, and beside a loop that is written by hand.
+"""How fast `Trainer.evaluate` is, beside Keras's `evaluate` and beside a handwritten loop.
 
 python -m benchmarks.eval_throughput             # prints the table
 python -m benchmarks.eval_throughput --rounds 5
-python -m benchmarks.eval_throughput --write     # writes docs/eval_throughput.md too
+python -m benchmarks.eval_throughput --write     # also writes docs/eval_throughput.md
 
 The exit code is 1 if a goal is missed.
 """
@@ -21,44 +21,43 @@ import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.trainer import Trainer
 
-from benchmarks import goals
-from benchmarks.goals import Command, Measured, Row
-from benchmarks.overhead.problem import CLASSES, NAMES, Digits, build_model, losses_of, sums
-from benchmarks.paired import Calls
+from .harness.command import Command, Goal, Measured, Row, figures
+from .harness.paired import Calls
+from .harness.problem import CLASSES, NAMES, Digits, build_model, losses_of, sums
 
 EXAMPLES, BATCH = 100_000, 256
 PER_EXECUTION = 50  # batches
 
 ROWS = (
-    Row("1 replica", "Keras evaluate / Trainer", "keras", "trainer", (">=", 8)),
-    Row("1 replica", "Keras evaluate, 50 steps an execution / Trainer", "keras 50", "trainer", (">=", 4)),
-    Row("1 replica", "Trainer / a packed loop by hand", "trainer", "by hand", ("<=", 1.2)),
-    Row("1 replica", "an evaluation by Trainer", "trainer", unit="ms", digits=0),
+    Row("1 replica", "Keras evaluate / Trainer", "keras", "trainer", Goal(">=", 8)),
+    Row("1 replica", "Keras evaluate, 50 steps per execution / Trainer", "keras 50", "trainer", Goal(">=", 4)),
+    Row("1 replica", "Trainer / the handwritten packed loop", "trainer", "by hand", Goal("<=", 1.2)),
+    Row("1 replica", "an evaluation with Trainer", "trainer", unit="ms", digits=0),
 )
 ABOUT = f"""
-Evaluation of {EXAMPLES:,} examples of 64 floats in batches of {BATCH}, with {len(NAMES)} metrics: the loss, the accuracy, the
-recall of each of the ten classes and four more. The model is an MLP 64-128-10.
+Each evaluation covers {EXAMPLES:,} examples of 64 floats in batches of {BATCH}, with {len(NAMES)} metrics: the loss, the
+accuracy, the recall of each of the ten classes and four more. The model is an MLP 64-128-10.
 
 - **Trainer** is `Trainer.evaluate()` on arrays.
-- **Keras** is `Model.evaluate(x, y)`, as it is and compiled with `steps_per_execution={PER_EXECUTION}`; each metric works out
-  what it needs and no more.
-- **The packed loop by hand** is one `tf.function` with `tf.range` over slices of the arrays, which adds up one vector of all
+- **Keras** is `Model.evaluate(x, y)`, with its default settings and compiled with `steps_per_execution={PER_EXECUTION}`; each
+  metric computes only what it needs.
+- **The handwritten packed loop** is one `tf.function` with `tf.range` over slices of the arrays, which adds up one vector of all
   sums and counts.
 
-All take turns in one process, and a figure is the median of the ratios of the rounds. Before that, all must have given the
-same {len(NAMES)} numbers.
+All of them first have to give the same {len(NAMES)} numbers. Then they take turns in one process, and a figure is the median of
+the rounds' ratios.
 """
 
 
 class Recall(keras.metrics.Mean):
-    """The share of one class's examples that are classified right."""
+    """The fraction of one class's examples that are classified correctly."""
 
     def __init__(self, digit: int):
         super().__init__(f"recall/{digit}")
         self._digit = digit
 
     def update_state(self, labels, logits, sample_weight=None):
-        """Weights away the examples of other classes."""
+        """Give the examples of other classes the weight 0."""
         super().update_state(accuracy(labels, logits), sample_weight=tf.equal(_flat(labels), self._digit))
 
 
@@ -67,40 +66,40 @@ def _flat(labels: tf.Tensor) -> tf.Tensor:
 
 
 def accuracy(labels, logits):
-    """1 for each example that is classified right."""
+    """Return 1 for each example that is classified correctly, else 0."""
     return tf.cast(tf.equal(tf.argmax(logits, -1), _flat(labels)), tf.float32)
 
 
 def confidence(labels, logits):
-    """The largest probability."""
+    """Return the largest probability of each example."""
     return tf.reduce_max(tf.nn.softmax(logits), -1)
 
 
 def entropy(labels, logits):
-    """Of the prediction."""
+    """Return the entropy of each prediction."""
     logs = tf.nn.log_softmax(logits)
     return -tf.reduce_sum(tf.exp(logs) * logs, -1)
 
 
 def probability(labels, logits):
-    """Of the right class."""
+    """Return the probability of the correct class."""
     return tf.gather(tf.nn.softmax(logits), _flat(labels), batch_dims=1)
 
 
 def brier(labels, logits):
-    """The Brier score."""
+    """Return the Brier score of each example."""
     squares = tf.reduce_sum(tf.nn.softmax(logits) ** 2, -1)
     return squares - 2 * probability(labels, logits) + 1
 
 
 def examples(count: int) -> dict[str, np.ndarray]:
-    """x (count, 64), y (count,)."""
+    """Return random examples: `x` float32 (count, 64), `y` int64 (count,)."""
     chance = np.random.default_rng(0)
     return {"x": chance.random((count, 64), np.float32), "y": chance.integers(0, CLASSES, count)}
 
 
 def by_keras(arrays: dict[str, np.ndarray], weights: list, steps: int) -> Callable[[], dict[str, float]]:
-    """`Model.evaluate`."""
+    """Return an evaluation with `Model.evaluate`, `steps` batches per execution."""
     model = build_model()
     model.set_weights(weights)
     own = [accuracy, confidence, entropy, probability, brier]
@@ -113,7 +112,7 @@ def by_keras(arrays: dict[str, np.ndarray], weights: list, steps: int) -> Callab
 
 
 def by_hand(arrays: dict[str, np.ndarray], weights: list) -> Callable[[], dict[str, float]]:
-    """All sums and counts in one vector."""
+    """Return an evaluation with all sums and counts in one vector."""
     model = build_model()
     model.set_weights(weights)
     loop = _packed_loop(model, *(tf.constant(array) for array in arrays.values()))
@@ -145,7 +144,7 @@ def _tally(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
 
 
 def contestants(count: int) -> dict[str, Callable[[], dict[str, float]]]:
-    """Name -> an evaluation of so many examples, whose results are those of all the others."""
+    """Return the evaluations of `count` examples by name; all of them give the same metrics."""
     arrays = examples(count)
     trainer = Trainer(task=Digits(), eval_datasets={"test": Input(arrays, BATCH)})
     weights = trainer.model.get_weights()
@@ -158,7 +157,7 @@ def contestants(count: int) -> dict[str, Callable[[], dict[str, float]]]:
 
 
 def check_same(evaluations: dict[str, Callable[[], dict[str, float]]]) -> None:
-    """That they all give the same."""
+    """Check that all evaluations give the same metrics, within 1e-3."""
     exact = evaluations["by hand"]()
     for name, evaluate in evaluations.items():
         found = evaluate()
@@ -169,18 +168,28 @@ def check_same(evaluations: dict[str, Callable[[], dict[str, float]]]) -> None:
 
 
 def measure(rows: Sequence[Row], rounds: int) -> Measured:
-    """All rows are of one group."""
+    """Check the evaluations against each other, then time them."""
     evaluations = contestants(EXAMPLES)
     check_same(evaluations)
     timed = {name: Calls(evaluate, 1) for name, evaluate in evaluations.items()}
-    return Measured(goals.figures(rows, lambda _: timed, rounds))
+    return Measured(figures(rows, lambda _: timed, rounds))
 
 
-COMMAND = Command("eval_throughput", "Evaluation", ABOUT, ROWS, measure, 20, "rounds of an evaluation each")
+COMMAND = Command(
+    name="eval_throughput",
+    title="Evaluation",
+    reader="users who evaluate often or on much data",
+    shows="how fast `Trainer.evaluate` is beside Keras's `evaluate` and beside a handwritten loop",
+    about=ABOUT,
+    rows=ROWS,
+    measure=measure,
+    rounds=20,
+    a_round="rounds of one evaluation each",
+)
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; return its exit code."""
     return COMMAND.run(arguments)
 
 

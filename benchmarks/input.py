@@ -1,8 +1,8 @@
-"""`Input` over arrays, beside the fastest pipelines of tf.data alone; and how long it takes to come to a far step.
+"""How fast `Input` reads arrays, beside the fastest pipelines of `tf.data` alone, and how fast it jumps to a distant step.
 
 python -m benchmarks.input                   # prints the table
 python -m benchmarks.input --only seek
-python -m benchmarks.input --write           # writes docs/input.md too
+python -m benchmarks.input --write           # also writes docs/input.md
 
 The exit code is 1 if a goal is missed.
 """
@@ -20,54 +20,54 @@ import numpy as np
 import tensorflow as tf
 from tallyloop.data import Input
 
-from benchmarks import goals
-from benchmarks.goals import Command, Measured, Row
-from benchmarks.paired import Calls, Contestant
+from .harness.command import Command, Goal, Measured, Row, figures
+from .harness.paired import Calls, Contestant
 
 LOOP = 100  # steps
 SMALL, LARGE, SEEK = "64 floats, batch 64", "784 floats, batch 256", "seek"
-SHAPES = {SMALL: (100_000, 64, 64, 20), LARGE: (20_000, 784, 256, 10)}  # examples, features, batch; loops of a lap
+SHAPES = {SMALL: (100_000, 64, 64, 20), LARGE: (20_000, 784, 256, 10)}  # examples, features, batch, loops per lap
 FAR = 10**6  # steps
-# Batches that tf.data makes ahead. With AUTOTUNE it has hundreds of them after a while, nearly half a lap, and makes them
-# while it is the others' turn.
+# Batches that tf.data prepares in advance. With AUTOTUNE it soon holds hundreds of them, nearly half a lap, and prepares them
+# while the others are being timed.
 AHEAD = 8
-_FASTER = (">=", 0.95)
+_FASTER = Goal(">=", 0.95)
 
 ROWS = (
     *(
         row
         for shape in SHAPES
         for row in (
-            Row(shape, "Input / tf.data with one permutation an epoch, examples/s", "epochs", "input", _FASTER),
+            Row(shape, "Input / tf.data with one permutation per epoch, examples/s", "epochs", "input", _FASTER),
             Row(shape, "Input / tf.data that shuffles indices one by one, examples/s", "shuffle", "input", _FASTER),
             Row(shape, "a batch of Input", "input", unit="us", digits=0),
         )
     ),
-    Row(SEEK, "the first batch from step 1,000,000 on", "far", goal=("<=", 10), unit="ms"),
-    Row(SEEK, "the first batch from step 0 on", "near", unit="ms"),
+    Row(SEEK, "the first batch at step 1,000,000", "far", goal=Goal("<=", 10), unit="ms"),
+    Row(SEEK, "the first batch at step 0", "near", unit="ms"),
 )
 ABOUT = f"""
-Batches of shuffled rows of arrays in memory, read in a loop of {LOOP} steps in the graph which does nothing but read them.
+Batches of shuffled rows are read from arrays in memory, in graph loops of {LOOP} steps that do nothing else.
 
-- **Input** draws an epoch's order from (seed, epoch) in the graph, and gathers a batch by one operation.
-- **tf.data with one permutation an epoch** is `Dataset.counter()` mapped to a permutation of the rows, cut into batches of
-  indices, then one vectorised `tf.gather` a batch, and `prefetch({AHEAD})`: few, as what is made ahead is not timed.
+- **Input** draws each epoch's order from (seed, epoch) in the graph, and gathers a batch with one operation.
+- **tf.data with one permutation per epoch** is `Dataset.counter()` mapped to a permutation of the rows, cut into batches of
+  indices, then one vectorised `tf.gather` per batch and `prefetch({AHEAD})`, which is short because prefetched batches are
+  not timed.
 - **tf.data that shuffles indices one by one** is `range(n).shuffle(n).repeat().batch(b)`, then the same.
 
-Both gather a batch at a time, as pipelines of single examples are many times as slow. A figure is a ratio of examples per
-second: the median of the rounds. **seek** is from `Feed.seek` to a batch in hand, at a step that is another in each round,
-in a graph that is traced already, for the first of the two shapes.
+Both pipelines gather whole batches, because pipelines of single examples are many times slower. A figure is a ratio of examples
+per second, the median over the rounds. **seek** runs from `Feed.seek` to a batch in hand, at a different step in each round, in a
+graph that is already traced, for the first of the two shapes.
 """
 
 
 def arrays(count: int, features: int) -> dict[str, np.ndarray]:
-    """x (count, features), y (count,)."""
+    """Return random rows: `x` float32 (count, features), `y` int64 (count,)."""
     chance = np.random.default_rng(0)
     return {"x": chance.random((count, features), np.float32), "y": chance.integers(0, 10, count)}
 
 
 def by_input(rows: dict[str, np.ndarray], batch: int, loops: int) -> Callable[[], None]:
-    """Goes on from lap to lap."""
+    """Return a function that reads `loops` loops with `Input`; each call continues where the last one ended."""
     feed = Input(rows, batch, shuffle=True, drop_remainder=True).open_train()
     counter = itertools.count(0, LOOP)
 
@@ -83,7 +83,7 @@ def by_input(rows: dict[str, np.ndarray], batch: int, loops: int) -> Callable[[]
 
 
 def by_tf_data(rows: dict[str, np.ndarray], order: tf.data.Dataset, batch: int, loops: int) -> Callable[[], None]:
-    """Gathers the batches of indices that `order` gives."""
+    """Return a function that reads `loops` loops with tf.data, which gathers the batches of indices in `order`."""
     tensors = {name: tf.constant(array) for name, array in rows.items()}
     gathered = order.map(lambda indices: {name: tf.gather(tensor, indices) for name, tensor in tensors.items()})
     iterator = iter(gathered.prefetch(AHEAD))
@@ -99,7 +99,7 @@ def by_tf_data(rows: dict[str, np.ndarray], order: tf.data.Dataset, batch: int, 
 
 
 def permutations(count: int, batch: int) -> tf.data.Dataset:
-    """Batches of indices, from one permutation an epoch."""
+    """Return batches of indices, from one permutation per epoch."""
     full = count // batch * batch
 
     def one_epoch(_):
@@ -110,12 +110,12 @@ def permutations(count: int, batch: int) -> tf.data.Dataset:
 
 
 def shuffled(count: int, batch: int) -> tf.data.Dataset:
-    """Batches of indices that are shuffled one by one."""
+    """Return batches of indices that are shuffled one by one."""
     return tf.data.Dataset.range(count).shuffle(count).repeat().batch(batch, drop_remainder=True)
 
 
 def _touch(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Needs the batch, and does next to nothing with it."""
+    """Use the batch as little as possible, but keep the graph from dropping it."""
     return batch["x"][-1, -1] + tf.cast(batch["y"][-1], tf.float32)
 
 
@@ -128,7 +128,7 @@ def _repeated(call: Callable[[], tf.Tensor], loops: int) -> Callable[[], None]:
 
 
 def first_batch(steps: Sequence[int]) -> Callable[[], None]:
-    """The first batch at the next of the steps."""
+    """Return a function that reads the first batch at the next of the steps."""
     count, features, batch, _ = SHAPES[SMALL]
     feed = Input(arrays(count, features), batch, shuffle=True).open_train()
     remaining = itertools.cycle(steps)
@@ -147,7 +147,7 @@ def first_batch(steps: Sequence[int]) -> Callable[[], None]:
 
 
 def contestants(group: str) -> dict[str, Contestant]:
-    """Those of a group."""
+    """Return the contestants of a group."""
     if group == SEEK:
         epochs = range(0, 10**7, 5000)  # more than an epoch apart
         return {
@@ -164,15 +164,25 @@ def contestants(group: str) -> dict[str, Contestant]:
 
 
 def measure(rows: Sequence[Row], rounds: int) -> Measured:
-    """Group after group."""
-    return Measured(goals.figures(rows, contestants, rounds))
+    """Measure the rows, group by group."""
+    return Measured(figures(rows, contestants, rounds))
 
 
-COMMAND = Command("input", "Reading arrays", ABOUT, ROWS, measure, 40, f"rounds of some loops of {LOOP} steps each")
+COMMAND = Command(
+    name="input",
+    title="Reading arrays",
+    reader="users whose data fits in memory",
+    shows="how fast `Input` reads batches beside pipelines of `tf.data` alone, and how fast it jumps to a distant step",
+    about=ABOUT,
+    rows=ROWS,
+    measure=measure,
+    rounds=40,
+    a_round=f"rounds of some loops of {LOOP} steps each",
+)
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; return its exit code."""
     return COMMAND.run(arguments)
 
 

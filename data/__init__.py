@@ -1,4 +1,4 @@
-"""Where the examples come from, and how they are cut into batches."""
+"""Sources of examples, and the feeds that cut them into global batches."""
 
 from .feeds.feed import Feed
 from .input import Input

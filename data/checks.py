@@ -1,64 +1,97 @@
-"""Checks of what a user passed or bound, each raising `UsageError` with the binding's name."""
+"""Validators of what a user passed or bound; each raises `UsageError` with the name of the binding."""
+
+from __future__ import annotations
 
 import numbers
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..metrics.errors import UsageError
 
-# The random generators that a seed reaches (NumPy's legacy one) take 32 bits; a longer seed would be cut.
-SEED_LIMIT = 2**32
+# NumPy's legacy generator, one of those that a seed reaches, takes 32 bits; a longer seed would be truncated.
+LARGEST_SEED = 2**32 - 1
+
+_Choice = TypeVar("_Choice", bound=str)
 
 
-def whole_number(name: str, value: Any, least: int, below: int | None = None) -> int:
-    """`value` as an int, refused unless it is a whole number of [least, below)."""
-    is_int = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_int or value < least or (below is not None and value >= below):
-        wanted = f"an integer of at least {least}" + (f" and below {below}" if below is not None else "")
-        raise UsageError(f"{name} = {value!r}: want {wanted}; change {name}")
-    return operator.index(value)
+def whole_number(name: str, value: Any, *, least: int, most: int | None = None, otherwise: str = "") -> int:
+    """Return `value` as an int if it is a whole number in the range.
+
+    Args:
+      name: the binding, as the user writes it: "Input.seed".
+      value: what was bound. Python's and NumPy's integers pass; bools and floats, even 2.0, do not.
+      least: the smallest number allowed.
+      most: the largest number allowed; None for no limit.
+      otherwise: what else the caller accepts, for the message: "None".
+
+    Raises:
+      UsageError: `value` is not a whole number, or out of range.
+    """
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and value >= least and (most is None or value <= most):
+        return operator.index(value)
+    allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise UsageError(
+        f"{name} = {value!r}: expected a whole number {allowed}" + (f", or {otherwise}" if otherwise else "")
+    )
 
 
-def seed_number(name: str, value: Any) -> int:
-    """`value` as a seed, refused unless it fits 32 bits."""
-    return whole_number(name, value, least=0, below=SEED_LIMIT)
+def seed_number(name: str, value: Any, *, otherwise: str = "") -> int:
+    """Return `value` as an int if it is a seed of 32 bits; see `whole_number`."""
+    return whole_number(name, value, least=0, most=LARGEST_SEED, otherwise=otherwise)
 
 
 def true_or_false(name: str, value: Any) -> bool:
-    """`value` as a bool, refused when it is anything else: the string "False" is true to Python."""
-    if not isinstance(value, bool | np.bool_):
-        raise UsageError(f"{name} = {value!r}: want True or False; change {name}")
-    return bool(value)
+    """Return `value` as a bool if it is one; the string "False" is not, though Python takes it as true."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise UsageError(f"{name} = {value!r}: expected True or False")
+
+
+def one_of(name: str, value: Any, choices: tuple[_Choice, ...]) -> _Choice:
+    """Return `value` if it is one of the words in `choices`, of which there are at least two."""
+    if isinstance(value, str) and value in choices:
+        return value
+    *others, last = map(repr, choices)
+    raise UsageError(f"{name} = {value!r}: expected {', '.join(others)} or {last}")
 
 
 def equal_length_arrays(origin: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The values of `arrays` as NumPy arrays of one length of at least 1; `origin` says whose they are."""
+    """Return the values of `arrays` as NumPy arrays, if all have the same length of at least 1.
+
+    Args:
+      origin: where the arrays come from; the subject of the message.
+      arrays: name -> what `np.asarray` takes, one row per example.
+
+    Raises:
+      UsageError: there are no arrays, lengths differ or are 0, or a value is not an array of numbers, booleans or strings.
+    """
     if not arrays:
-        raise UsageError(f"{origin} has no arrays: want a dict such as {{'x': images, 'y': labels}}")
+        raise UsageError(f"{origin} has no arrays: expected a dict such as {{'x': images, 'y': labels}}")
     converted = {key: _array(origin, key, value) for key, value in arrays.items()}
     lengths = {key: len(array) for key, array in converted.items()}
     if len(set(lengths.values())) > 1:
-        raise UsageError(f"{origin} has arrays of different lengths {lengths}: want one length for all")
+        raise UsageError(f"{origin} has arrays of different lengths {lengths}: expected the same length for all")
     if 0 in lengths.values():
-        raise UsageError(f"{origin} has no examples (lengths {lengths}): want at least one")
+        raise UsageError(f"{origin} has no examples (lengths {lengths}): expected at least one")
     return converted
 
 
 def _array(origin: str, key: Any, value: Any) -> np.ndarray:
     if not isinstance(key, str):
-        raise UsageError(f"{origin} has the key {key!r} of type {type(key).__name__}: want strings")
+        raise UsageError(f"{origin}: expected strings as keys, got {key!r} of type {type(key).__name__}")
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:  # a ragged list of lists, for one
-        raise UsageError(f"{origin}: the value of {key!r} makes no array ({error})") from error
+    except (ValueError, TypeError) as error:  # such as a ragged list of lists
+        raise UsageError(f"{origin}: {key!r} cannot be converted to an array ({error})") from error
     if array.dtype.hasobject:
         raise UsageError(
-            f"{origin}: {key!r} has dtype object, which holds Python objects: want numbers, booleans or "
+            f"{origin}: {key!r} has dtype object, which holds Python objects: expected numbers, booleans or "
             f"strings; convert it, as with np.asarray({key}, dtype='float32')"
         )
     if array.ndim == 0:
-        raise UsageError(f"{origin}: {key!r} is a single value: want an array with one row an example")
+        raise UsageError(f"{origin}: {key!r} is a single value: expected an array with one row per example")
     return array

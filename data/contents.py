@@ -1,4 +1,6 @@
-"""Reading a source: what it returns, checked, and in memory where that was asked for."""
+"""Reading a source: its arrays as checked tensors, its dataset, or all of it into memory."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,38 +10,51 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
-from .bad_examples import FAILURES, check_some_good, counted
+from .bad_examples import check_some_good, skip_bad, with_fix
 from .checks import equal_length_arrays
-from .elements import check_batchable, refuse_endless, refuse_fewer
-from .feeds.feed import Nest
+from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
+from .failures import FAILURES
 from .feeds.pipelines import mapped_examples
-from .naming import name_first_bad, with_fix
+from .naming import name_first_bad
 
 _ORIGIN = "the source of Input"
 
 
 def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset:
-    """What `source` returns, or is: arrays as tensors in host memory, or a dataset of examples."""
+    """Return what `source` returns, or is: arrays as tensors in host memory, or a dataset of single examples.
+
+    Raises:
+      UsageError: it is neither, or it cannot be cut into batches.
+    """
     found = source() if callable(source) else source
     if isinstance(found, tf.data.Dataset):
         check_batchable(found, _ORIGIN)
         return found
     if not isinstance(found, Mapping):
         raise UsageError(
-            f"{_ORIGIN} gave a {type(found).__name__}: want a dict of equal-length arrays or an unbatched "
-            "tf.data.Dataset; change Input.source"
+            f"{_ORIGIN}: expected a dict of equal-length arrays or an unbatched tf.data.Dataset, got a "
+            f"{type(found).__name__}; change Input.source"
         )
     arrays = equal_length_arrays(_ORIGIN, found)
     return {key: _host_tensor(key, array) for key, array in arrays.items()}
 
 
 def read_whole(examples: tf.data.Dataset | Nest, map_fn: Callable | None, skip: bool = False) -> Nest:
-    """All examples after `map_fn`, stacked: a nest of tensors in host memory; with `skip`, without the bad ones."""
+    """Return all examples after `map_fn`, stacked: a nest of tensors in host memory.
+
+    Args:
+      examples: a dataset of single examples, or a nest of tensors with one row per example.
+      map_fn: applied to each example, or None.
+      skip: leave bad examples out, and log their number.
+
+    Raises:
+      UsageError: the dataset never ends, has no examples, or a bad one; or the examples differ in shape.
+    """
     mapped = mapped_examples(examples, map_fn)
     refuse_endless(mapped, "Input.cache = True keeps the whole source in memory")
     if skip:
         check_some_good(mapped, least=1)
-        return _stacked_without_bad(counted(mapped))
+        return _stacked_without_bad(skip_bad(mapped))
     try:
         return _stacked(mapped)
     except (UsageError, *FAILURES) as error:
@@ -51,7 +66,7 @@ def read_whole(examples: tf.data.Dataset | Nest, map_fn: Callable | None, skip: 
 def _stacked_without_bad(examples: tf.data.Dataset) -> Nest:
     lost, stacked = _stacked(examples)
     if bad := int(tf.reduce_sum(lost)):
-        logging.warning("Input.cache = True: %d bad examples were left out of the %d kept in memory.", bad, len(lost))
+        logging.warning("Input.cache = True: skipped %d bad examples; %d are kept in memory.", bad, len(lost))
     return stacked
 
 
@@ -63,7 +78,7 @@ def _stacked(mapped: tf.data.Dataset) -> Nest:
             return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *chunks)
         except tf.errors.InvalidArgumentError as error:
             raise UsageError(
-                f"Input.cache = True: the examples do not stack ({error.message}); pad them to one shape in "
+                f"Input.cache = True: the examples do not stack ({error.message}); pad them to the same shape in "
                 "the source or in Input.map_fn"
             ) from error
 
@@ -74,5 +89,5 @@ def _host_tensor(key: str, array: np.ndarray) -> tf.Tensor:
             return tf.convert_to_tensor(array)
         except (ValueError, TypeError) as error:
             raise UsageError(
-                f"{_ORIGIN}: {key!r} has dtype {array.dtype}, which TensorFlow does not know; convert it"
+                f"{_ORIGIN}: {key!r} has dtype {array.dtype}, which TensorFlow does not support; convert it"
             ) from error

@@ -1,19 +1,26 @@
-"""Naming the first bad example of a source: its file, its index and what it raises."""
+"""Naming the first bad example of a source: its file or source, its index, and what it raises."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from .bad_examples import first_bad, reason
-from .feeds.feed import Nest
+from .bad_examples import first_bad
+from .elements import Nest
+from .failures import reason
 from .feeds.pipelines import MappedRows, mapped_examples
 from .sources.records import Records
 
 
 def name_first_bad(examples: tf.data.Dataset | Nest, map_fn: Callable | None) -> str | None:
-    """Names the first example of the source that cannot be read or mapped; None if none was found.
+    """Return the place and reason of the first example that cannot be read or mapped; None if none was found.
 
-    It is the first of the source, which in a shuffled pass need not be the one that was met.
+    It is the first in the order of the source, so in a shuffled pass it may not be the one that ended the run.
+
+    Args:
+      examples: a dataset of single examples, or a nest of tensors with one row per example.
+      map_fn: the map function, or None to read only.
     """
     if isinstance(examples, Records):
         return _name_record(examples, map_fn)
@@ -22,16 +29,11 @@ def name_first_bad(examples: tf.data.Dataset | Nest, map_fn: Callable | None) ->
 
 
 def name_row(rows: MappedRows, first_step: int) -> str | None:
-    """Names the first row from a step on for which the map function raises; None if there is none within an epoch."""
+    """Return the place and reason of the first row that cannot be mapped, within an epoch from a step on; None if none."""
     found = rows.first_bad(first_step)
     if found is None:
         return None
-    return f"Input.map_fn, example {found[0]} of the source (counted from 0): {reason(found[1])}"
-
-
-def with_fix(place: str) -> str:
-    """A sentence with what can be done."""
-    return f'{place}. Mend or remove it, or leave such examples out with Input.on_error = "skip"'
+    return f"Input.map_fn, example {found.index} of the source (counted from 0): {reason(found.error)}"
 
 
 def _name_record(records: Records, map_fn: Callable | None) -> str | None:

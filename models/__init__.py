@@ -1,10 +1,10 @@
-"""The bundled tasks and models: what a user copies to start."""
+"""The bundled tasks and models, to be used or copied."""
 
 from .autoencoder import AutoencoderTask, two_stage_autoencoder
 from .classifier import ClassifierTask, top_k_accuracy
 from .cnn import cnn
 from .dropout import InvariantDropout
-from .mlp import mlp  # imported here, not lazily: the submodule of this name would stand before the function
+from .mlp import mlp  # not imported lazily: the submodule of the same name would hide the function
 
 __all__ = [
     "AutoencoderTask",

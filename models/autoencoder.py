@@ -1,8 +1,9 @@
-"""A two-stage sparse autoencoder: a loss of several parts, and metrics from inside layers."""
+"""A two-stage sparse autoencoder, as an example of a loss with several parts and of metrics from inside layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import gin
 import keras
@@ -14,23 +15,28 @@ from ..trainer.task import Task
 
 @keras.saving.register_keras_serializable(package="tallyloop")
 class Stage(keras.layers.Layer):
-    """A dense layer that shows what its units do: `NAME/activation` and `NAME/active` (the fraction above 0)."""
+    """A dense layer with metrics of its units: `NAME/activation`, their mean, and `NAME/active`, the fraction above 0.
 
-    def __init__(self, units: int, activation: str = "relu", **kwargs):
+    Args:
+      units: the number of units.
+      activation: the Keras name of their activation.
+    """
+
+    def __init__(self, units: int, activation: str = "relu", **kwargs: Any):
         super().__init__(**kwargs)
         self.dense = keras.layers.Dense(units, activation=activation, dtype=self.dtype_policy)
 
-    def get_config(self):
-        """Returns what `keras.models.load_model` makes the layer from."""
+    def get_config(self) -> dict[str, Any]:
+        """Return what `keras.models.load_model` makes the layer from."""
         activation = keras.activations.serialize(self.dense.activation)
         return {**super().get_config(), "units": self.dense.units, "activation": activation}
 
-    def build(self, input_shape):
-        """Builds the dense layer."""
+    def build(self, input_shape: tuple) -> None:
+        """Build the dense layer."""
         self.dense.build(input_shape)
 
-    def call(self, inputs):
-        """Returns the activations, shape (batch, units)."""
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the activations, shape (batch, units)."""
         outputs = self.dense(inputs)
         with metrics.scope(self.name):
             metrics.add("activation", outputs)
@@ -40,9 +46,9 @@ class Stage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tallyloop")
 class TwoStageAutoencoder(keras.Model):
-    """Encodes in two stages and decodes in two; returns `(reconstruction, code)`."""
+    """A model that encodes in two stages and decodes in two; see `two_stage_autoencoder`."""
 
-    def __init__(self, width: int, code: int, features: int, name: str = "autoencoder", **kwargs):
+    def __init__(self, width: int, code: int, features: int, name: str = "autoencoder", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self._sizes = {"width": width, "code": code, "features": features}
         self.stage_1 = Stage(width, name="stage_1")
@@ -51,23 +57,23 @@ class TwoStageAutoencoder(keras.Model):
             [keras.layers.Dense(width, activation="relu"), keras.layers.Dense(features)], name="decoder"
         )
 
-    def get_config(self):
-        """Returns what `keras.models.load_model` makes the model from."""
+    def get_config(self) -> dict[str, Any]:
+        """Return what `keras.models.load_model` makes the model from."""
         return {**super().get_config(), **self._sizes}
 
-    def call(self, inputs):
-        """Returns the reconstruction (batch, features) and the code (batch, code)."""
+    def call(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the reconstruction (batch, features) and the code (batch, code)."""
         code = self.stage_2(self.stage_1(inputs))
         return self.decoder(code), code
 
 
 @gin.register(module="tallyloop")
 def two_stage_autoencoder(width: int = 128, code: int = 32, features: int = 64) -> keras.Model:
-    """Returns the autoencoder.
+    """Return a model from examples (batch, features) to `(reconstruction, code)`.
 
     Args:
-      width: units of the first stage, and of the decoder's.
-      code: units of the second stage: the size of the code.
+      width: the units of the first stage, and of the decoder's.
+      code: the units of the second stage, which are the size of the code.
       features: the size of an example.
     """
     return TwoStageAutoencoder(width, code, features)
@@ -77,12 +83,13 @@ def two_stage_autoencoder(width: int = 128, code: int = 32, features: int = 64) 
 class AutoencoderTask(Task):
     """Squared reconstruction error plus an L1 penalty that keeps the code sparse.
 
-    Shown as `loss/reconstruction`, `loss/sparsity` (as they are) and `loss/total` (weighted).
+    The metrics `loss/reconstruction` and `loss/sparsity` are the parts without their weights, `loss/total` is the
+    weighted sum.
 
     Args:
       model: a function that returns a model from examples of shape (batch, features) to `(reconstruction, code)`.
       sparsity: the weight of the penalty.
-      features: the batch's key of the examples.
+      features: the key of the examples in the batch.
     """
 
     def __init__(
@@ -96,11 +103,11 @@ class AutoencoderTask(Task):
         self._features = features
 
     def build_model(self) -> keras.Model:
-        """Returns what the `model` function makes."""
+        """Return what the `model` function makes."""
         return self._make_model()
 
     def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
-        """Returns the weighted sum of both parts for each example, shape (batch,)."""
+        """Return the weighted sum of both parts, shape (batch,): one loss per example."""
         inputs = batch[self._features]
         reconstruction, code = model(inputs, training=training)
         parts = {
@@ -110,6 +117,6 @@ class AutoencoderTask(Task):
         return metrics.composite_loss(parts, weights={"sparsity": self._sparsity})
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns each example's `code` and `reconstruction`."""
+        """Return each example's `code` (batch, code) and `reconstruction` (batch, features)."""
         reconstruction, code = model(batch[self._features], training=False)
         return {"code": code, "reconstruction": reconstruction}

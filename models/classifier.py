@@ -1,4 +1,4 @@
-"""Classification of examples into one of several classes."""
+"""Classification of each example as one of several classes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ class ClassifierTask(Task):
     """Cross-entropy on integer labels, with `accuracy`.
 
     Args:
-      model: a function that returns a model from examples to logits of shape (batch, classes); in a config, a
-        reference without parentheses, so that the model is made under the strategy: `@mlp`.
-      features: the batch's key of the examples.
-      labels: the batch's key of the labels, integers in [0, classes).
-      metrics: name -> `fn(batch, logits) -> (value, count)`.
+      model: a function that returns a model from examples to logits of shape (batch, classes). In a config, a
+        reference without parentheses, `@mlp`, so that the model is made under the strategy.
+      features: the key of the examples in the batch.
+      labels: the key of the labels in the batch, integers in [0, classes).
+      metrics: name -> `fn(batch, logits) -> (value, count)`; see `Task.metrics`.
+
+    Raises:
+      UsageError: `model` is a model, or cannot be called.
     """
 
     def __init__(
@@ -37,8 +40,8 @@ class ClassifierTask(Task):
     ):
         if isinstance(model, keras.Model) or not callable(model):
             raise UsageError(
-                f"ClassifierTask.model = {model!r}: wanted a function that makes the model, so that the Trainer can "
-                "make it on all devices: write @mlp, not @mlp()."
+                f"ClassifierTask.model = {model!r}: expected a function that makes the model, so that the Trainer can "
+                "make it on all devices; write @mlp, not @mlp()"
             )
         self._make_model = model
         self._features = features
@@ -46,30 +49,34 @@ class ClassifierTask(Task):
         self.metrics = metrics or {}
 
     def build_model(self) -> keras.Model:
-        """Returns what the `model` function makes."""
+        """Return what the `model` function makes."""
         return self._make_model()
 
-    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tuple:
-        """Returns the cross-entropy of each example, and the logits."""
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the cross-entropy, shape (batch,), and the logits, shape (batch, classes).
+
+        Raises:
+          UsageError: the batch lacks a key, or a part of it has the wrong type or shape.
+        """
         labels = tf.cast(self._labels_of(batch, "The batch"), tf.int64)
         logits = self._logits(model, self._of(batch, self._features), training)
         tally_metrics.add("accuracy", tf.argmax(logits, -1) == labels)
         return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True), logits
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns each example's `label` (int64) and its `probabilities` (classes,)."""
+        """Return each example's `label`, int64 (batch,), and `probabilities` (batch, classes)."""
         probabilities = tf.nn.softmax(self._logits(model, self._of(batch, self._features), training=False))
         return {"label": tf.argmax(probabilities, -1), "probabilities": probabilities}
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
-        """Checks that every label is a class of the model."""
+        """Refuse labels that are not classes of the model; `where` names the dataset."""
         labels, features = self._labels_of(arrays, where), self._of(arrays, self._features, where)
         classes = self._classes(model, features, where)
         if labels.min() < 0 or labels.max() >= classes:
             wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
             raise UsageError(
-                f"{where}: label {labels[wrong]} of example {wrong} is out of range: the model has {classes} classes, "
-                f"so wanted 0 to {classes - 1}. Raise the number of classes (mlp.num_classes) or mend the labels."
+                f"{where}: expected labels from 0 to {classes - 1}, as the model has {classes} classes, got {labels[wrong]} "
+                f"for example {wrong}; raise the number of classes (mlp.num_classes) or fix the labels"
             )
 
     def _classes(self, model: keras.Model, features: np.ndarray, where: str) -> int:
@@ -78,8 +85,8 @@ class ClassifierTask(Task):
             return model.compute_output_spec(keras.KerasTensor((1, *features.shape[1:]), dtype=dtype)).shape[-1]
         except ValueError as error:
             raise UsageError(
-                f"{where}: the model does not take the features {self._features!r}, {dtype} of shape {features.shape}: "
-                f"{error}"
+                f"{where}: the model does not accept the features {self._features!r}, {dtype} of shape "
+                f"{features.shape}: {error}"
             ) from error
 
     def _logits(self, model: keras.Model, features: tf.Tensor, training: bool) -> tf.Tensor:
@@ -89,23 +96,24 @@ class ClassifierTask(Task):
             if getattr(features, "dtype", None) != tf.string:
                 raise
             raise UsageError(
-                f"The batch's features {self._features!r} are strings, which the model does not take: give numbers, or "
-                "a model that begins with a layer such as keras.layers.StringLookup."
+                f"The batch: expected features {self._features!r} that the model accepts, got strings; use numbers, or a "
+                "model that begins with a layer such as keras.layers.StringLookup"
             ) from error
         if logits.shape.rank != 2:
             raise UsageError(
-                f"ClassifierTask.model gives outputs of shape {tuple(logits.shape)}: wanted logits, (batch, classes)."
+                f"ClassifierTask.model: expected logits of shape (batch, classes), got outputs of shape "
+                f"{tuple(logits.shape)}"
             )
         return logits
 
     def _labels_of(self, batch: Mapping[str, Any], where: str) -> Any:
-        """The labels; only their type is looked at, so that it works while a step is traced."""
+        """Return the labels; only their type is checked, so that it works while a step is traced."""
         labels = self._of(batch, self._labels, where)
         dtype = tf.as_dtype(labels.dtype)
         if len(labels.shape) != 1 or not dtype.is_integer:
             raise UsageError(
-                f"{where}: the labels {self._labels!r} must be integers of shape (n,), got {dtype.name} of shape "
-                f"{tuple(labels.shape)}: convert them in Input.map_fn or in the source, or set ClassifierTask.labels."
+                f"{where}: expected integers of shape (n,) as labels {self._labels!r}, got {dtype.name} of shape "
+                f"{tuple(labels.shape)}; convert them in Input.map_fn or in the source, or set ClassifierTask.labels"
             )
         return labels
 
@@ -113,13 +121,22 @@ class ClassifierTask(Task):
         if not isinstance(batch, Mapping) or key not in batch:
             found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise UsageError(
-                f"{where} has no {key!r}, it has {found}: set ClassifierTask.features and ClassifierTask.labels."
+                f"{where}: expected the key {key!r}, got {found}; set ClassifierTask.features and ClassifierTask.labels"
             )
         return batch[key]
 
 
 @gin.register(module="tallyloop")
-def top_k_accuracy(batch: Mapping[str, tf.Tensor], outputs: tf.Tensor, k: int = 3, labels: str = "y") -> tuple:
-    """How often the label is among the `k` largest logits, as a metric function: (hits, examples)."""
+def top_k_accuracy(
+    batch: Mapping[str, tf.Tensor], outputs: tf.Tensor, k: int = 3, labels: str = "y"
+) -> tuple[Any, Any]:
+    """Return how many labels are among the `k` largest logits, and of how many: a metric function for `Task.metrics`.
+
+    Args:
+      batch: the batch, with integer labels of shape (batch,).
+      outputs: the logits, shape (batch, classes).
+      k: how many classes count as a hit.
+      labels: the key of the labels in the batch.
+    """
     hits = tf.math.in_top_k(batch[labels], outputs, k)
     return tf.math.count_nonzero(hits), tf.size(hits, out_type=tf.int64)

@@ -14,14 +14,14 @@ from .dropout import InvariantDropout
 def cnn(
     filters: Sequence[int] = (32, 64), num_classes: int = 10, dropout: float = 0.25, synchronized: bool = True
 ) -> keras.Model:
-    """Returns a model from images (batch, height, width, channels) to logits of shape (batch, num_classes).
+    """Return a model from images (batch, height, width, channels) to logits of shape (batch, num_classes).
 
     Args:
-      filters: of each 3 x 3 convolution; each is followed by BatchNormalization, ReLU, and pooling by 2.
+      filters: the filters of each 3 x 3 convolution, which is followed by BatchNormalization, ReLU, and pooling by 2.
       num_classes: the number of logits.
-      dropout: the fraction of the last features that is dropped in training.
-      synchronized: BatchNormalization takes its statistics over the global batch, so that the model trains to the same
-        weights on any number of replicas; else over each replica's share, without communication.
+      dropout: the fraction of the last features dropped in training; see `InvariantDropout`.
+      synchronized: BatchNormalization computes its statistics over the global batch, so that the model trains to the
+        same weights on any number of replicas. False computes them over each replica's share, without communication.
     """
     layers: list[keras.Layer] = []
     for count in filters:

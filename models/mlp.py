@@ -14,13 +14,13 @@ from .dropout import InvariantDropout
 def mlp(
     hidden: Sequence[int] = (128,), num_classes: int = 10, activation: str = "relu", dropout: float = 0.0
 ) -> keras.Model:
-    """Returns a model from examples of any shape, flattened, to logits of shape (batch, num_classes).
+    """Return a model from examples of any shape, flattened, to logits of shape (batch, num_classes).
 
     Args:
       hidden: the widths of the hidden layers.
       num_classes: the number of logits.
-      activation: of the hidden layers, by its Keras name.
-      dropout: the fraction of each hidden layer that is dropped in training, the same on any number of replicas.
+      activation: the Keras name of the hidden layers' activation.
+      dropout: the fraction of each hidden layer's outputs dropped in training; see `InvariantDropout`.
     """
     layers: list[keras.Layer] = [keras.layers.Flatten()]
     for width in hidden:

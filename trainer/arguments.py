@@ -1,18 +1,19 @@
-"""Checks of the Trainer's arguments, at construction."""
+"""Checks of the Trainer's arguments at construction; each raises a `UsageError` that names the argument."""
 
 from __future__ import annotations
 
-import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from ..data import Input
+from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution.strategies import one_device
+from .settings import OnNonFinite
 from .task import Task
 
 # What cannot keep the promise that the result does not depend on the devices.
@@ -28,54 +29,50 @@ _REFUSED_STRATEGIES = {
 
 
 def positive(name: str, value: Any) -> int:
-    """Returns `value` if it is a whole number > 0."""
-    if not _is_whole(value) or value < 1:
-        raise UsageError(f"Trainer.{name} = {value!r}: wanted a whole number of at least 1.")
-    return int(value)
+    """Return `value` if it is a whole number > 0."""
+    return whole_number(f"Trainer.{name}", value, least=1)
 
 
 def steps_per_loop(value: Any) -> int | Literal["auto"]:
-    """Returns `value` if it is "auto" or a whole number > 0."""
-    if value == "auto" or (_is_whole(value) and value >= 1):
-        return value if value == "auto" else int(value)
-    raise UsageError(f"Trainer.steps_per_loop = {value!r}: wanted 'auto', or a whole number of at least 1.")
+    """Return `value` if it is "auto" or a whole number > 0."""
+    if isinstance(value, str) and value == "auto":
+        return "auto"
+    return whole_number("Trainer.steps_per_loop", value, least=1, otherwise="'auto'")
 
 
 def seed(value: Any) -> int | None:
-    """Returns `value` if it is None or a seed that Keras takes."""
-    if value is None or (_is_whole(value) and 0 <= value < 2**32):
-        return value if value is None else int(value)
-    raise UsageError(f"Trainer.seed = {value!r}: wanted a whole number from 0 to 4294967295, or None.")
+    """Return `value` if it is None or a seed that Keras takes."""
+    return None if value is None else seed_number("Trainer.seed", value, otherwise="None")
 
 
 def keep_every(value: Any, checkpoint_interval: int) -> int | None:
-    """Checks that there are checkpoints at the multiples of `value`."""
+    """Check that there are checkpoints at the multiples of `value`."""
     if value is None:
         return None
     if positive("keep_every", value) % checkpoint_interval:
         raise UsageError(
-            f"Trainer.keep_every = {value}: checkpoints are made every {checkpoint_interval} steps, so wanted a multiple of "
+            f"Trainer.keep_every = {value}: checkpoints are written every {checkpoint_interval} steps, so expected a multiple of "
             "that, or another Trainer.checkpoint_interval."
         )
     return value
 
 
 def positive_or_none(name: str, value: Any) -> float | None:
-    """Returns `value` if it is None or a number > 0."""
-    if value is None or (isinstance(value, numbers.Real) and not isinstance(value, bool) and value > 0):
+    """Return `value` if it is None or a number > 0."""
+    if value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool) and value > 0):
         return value if value is None else float(value)
-    raise UsageError(f"Trainer.{name} = {value!r}: wanted a number greater than 0, or None.")
+    raise UsageError(f"Trainer.{name} = {value!r}: expected a number greater than 0, or None.")
 
 
 def as_task(task: Any) -> Task:
-    """Returns `task` if it is one."""
+    """Return `task` if it is one."""
     if isinstance(task, Task):
         return task
-    raise UsageError(f"Trainer.task = {task!r}: wanted a Task, such as @ClassifierTask() (mind the parentheses).")
+    raise UsageError(f"Trainer.task = {task!r}: expected a Task, such as @ClassifierTask() (mind the parentheses).")
 
 
 def as_strategy(strategy: Any) -> tf.distribute.Strategy:
-    """Returns the strategy, made if it is a factory; one device if None."""
+    """Return the strategy, made if it is a factory; one device if None."""
     made = (strategy or one_device)() if strategy is None or callable(strategy) else strategy
     for refused, reason in _REFUSED_STRATEGIES.items():
         if isinstance(made, refused):
@@ -84,18 +81,28 @@ def as_strategy(strategy: Any) -> tf.distribute.Strategy:
             )
     if isinstance(made, tf.distribute.Strategy):
         return made
-    raise UsageError(f"Trainer.strategy = {made!r}: wanted a tf.distribute.Strategy, such as @mirrored().")
+    raise UsageError(f"Trainer.strategy = {made!r}: expected a tf.distribute.Strategy, such as @mirrored().")
 
 
 def as_input(name: str, dataset: Any) -> Input:
-    """Returns `dataset` if it is an Input."""
+    """Return `dataset` if it is an Input."""
     if isinstance(dataset, Input):
         return dataset
-    raise UsageError(f"Trainer.{name} = {dataset!r}: wanted an Input, such as @train/Input() (mind the parentheses).")
+    raise UsageError(f"Trainer.{name} = {dataset!r}: expected an Input, such as @train/Input() (mind the parentheses).")
+
+
+T = TypeVar("T")
+
+
+def needed_to_train(name: str, value: T | None) -> T:
+    """Return `value` if something is bound to it."""
+    if value is None:
+        raise UsageError(f"Trainer.{name} is needed to train, and nothing is bound to it.")
+    return value
 
 
 def enough_examples(where: str, dataset: Input, replicas: int) -> None:
-    """Checks that a full batch has an example for each replica."""
+    """Check that a full batch has an example for each replica."""
     size = dataset.global_batch_size
     if size < replicas:
         raise UsageError(
@@ -105,78 +112,74 @@ def enough_examples(where: str, dataset: Input, replicas: int) -> None:
 
 
 def as_inputs(datasets: Any) -> dict[str, Input]:
-    """Returns the eval datasets by name."""
+    """Return the eval datasets by name."""
     if datasets is None:
         return {}
     if not isinstance(datasets, Mapping):
-        raise UsageError(f'Trainer.eval_datasets = {datasets!r}: wanted a dict, such as {{"test": @test/Input()}}.')
+        raise UsageError(f'Trainer.eval_datasets = {datasets!r}: expected a dict, such as {{"test": @test/Input()}}.')
     return {_dataset_name(name): as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
 
 
-def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, str | None]:
-    """Returns the metric and the mode of the best checkpoint; both or none."""
+def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, Literal["max", "min"] | None]:
+    """Return the metric and the mode of the best checkpoint; both or none."""
     if metric is None and mode is None:
         return None, None
     if not isinstance(metric, str):
         raise UsageError(
-            f"Trainer.best_metric = {metric!r} with best_mode = {mode!r}: wanted a metric, such as 'accuracy'."
+            f"Trainer.best_metric = {metric!r} with best_mode = {mode!r}: expected a metric, such as 'accuracy'."
         )
     if mode not in ("max", "min"):
         raise UsageError(
-            f"Trainer.best_mode = {mode!r}: wanted 'max' or 'min', whether more or less of {metric!r} is better: it is not "
-            "guessed."
+            f"Trainer.best_mode = {mode!r}: expected 'max' or 'min': it is not guessed whether more or less of {metric!r} is "
+            "better."
         )
     if not datasets:
         raise UsageError(f"Trainer.best_metric = {metric!r} needs Trainer.eval_datasets, which is empty.")
     return metric, mode
 
 
-def on_nonfinite(value: Any, model_dir: Any) -> str:
-    """Returns what to do at a step that is not finite."""
+def on_nonfinite(value: Any, model_dir: Any) -> OnNonFinite:
+    """Return what to do at a step that isn't finite."""
     if value not in ("halt", "skip", "rollback"):
-        raise UsageError(f"Trainer.on_nonfinite = {value!r}: wanted 'halt', 'skip' or 'rollback'.")
+        raise UsageError(f"Trainer.on_nonfinite = {value!r}: expected 'halt', 'skip' or 'rollback'.")
     if value == "rollback" and model_dir is None:
         raise UsageError("Trainer.on_nonfinite = 'rollback' needs a model_dir, whose checkpoints it goes back to.")
     return value
 
 
 def _dataset_name(name: Any) -> str:
-    """A name becomes a folder below the run's."""
+    """Check a dataset's name, which becomes a folder in the run folder."""
     if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
         return name
     raise UsageError(
-        f"Trainer.eval_datasets: {name!r} is no name of a dataset: wanted letters, digits, '_', '-' and '.', as it names "
+        f"Trainer.eval_datasets: {name!r} isn't a valid name: expected letters, digits, '_', '-' and '.', as it names "
         "the folder eval/NAME."
     )
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def as_actions(actions: Any) -> list[Callable]:
-    """Returns the actions; each must be callable."""
+    """Return the actions; each must be callable."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
-        raise UsageError(f"Trainer.actions = {actions!r}: wanted a list of functions of (trainer, summary).")
+        raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary).")
     for action in actions:
         if not callable(action):
-            raise UsageError(f"Trainer.actions: wanted functions of (trainer, summary), got {action!r}.")
+            raise UsageError(f"Trainer.actions: expected functions of (trainer, summary), got {action!r}.")
     return list(actions)
 
 
 def patterns(name: str, given: Any) -> list[str]:
-    """Returns a list of regular expressions."""
+    """Return a list of regular expressions."""
     if isinstance(given, str) or not isinstance(given, Sequence):
-        raise UsageError(f"Trainer.{name} = {given!r}: wanted a list of regular expressions, such as ['encoder'].")
+        raise UsageError(f"Trainer.{name} = {given!r}: expected a list of regular expressions, such as ['encoder'].")
     return [_pattern(name, each) for each in given]
 
 
 def replacements(name: str, given: Any) -> dict[str, str]:
-    """Returns a dict of regular expression -> replacement."""
+    """Return a dict of regular expression -> replacement."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
-        raise UsageError(f"Trainer.{name} = {given!r}: wanted a dict of names, such as {{'^backbone/': 'encoder/'}}.")
+        raise UsageError(f"Trainer.{name} = {given!r}: expected a dict of names, such as {{'^backbone/': 'encoder/'}}.")
     return {_pattern(name, key): value for key, value in given.items()}
 
 
@@ -184,15 +187,14 @@ def _pattern(name: str, given: Any) -> str:
     try:
         re.compile(given)
     except (re.error, TypeError) as error:
-        raise UsageError(f"Trainer.{name}: {given!r} is no regular expression ({error}).") from error
+        raise UsageError(f"Trainer.{name}: {given!r} isn't a regular expression ({error}).") from error
     return given
 
 
-def make_deterministic(wanted: Any, seed: int | None) -> None:
-    """Turns TensorFlow's deterministic kernels on, if wanted."""
-    if not isinstance(wanted, bool):
-        raise UsageError(f"Trainer.deterministic = {wanted!r}: wanted True or False.")
-    if wanted and seed is None:
+def make_deterministic(on: Any, seed: int | None) -> None:
+    """Turn TensorFlow's deterministic kernels on, if asked for."""
+    on = true_or_false("Trainer.deterministic", on)
+    if on and seed is None:
         raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
-    if wanted:
+    if on:
         tf.config.experimental.enable_op_determinism()

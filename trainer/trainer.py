@@ -13,38 +13,37 @@ from typing import Any, Literal
 import gin
 import keras
 import tensorflow as tf
-from absl import logging
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from ..metrics.writers import Summary
+from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
-from .checkpointing import restore as checkpoints
 from .checkpointing.folder import CheckpointFolder
-from .checkpointing.initial_weights import load_weights
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
-from .loop import folder_lock as lock
+from .loop import folder_lock
 from .loop.evaluation import Evaluation
-from .loop.folder_lock import check_writable
+from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
-from .loop.prediction import first_batch, predict
+from .loop.model_weights import InitialWeights, ModelWeights
+from .loop.non_finite import Rollbacks, describe, non_finite_error
+from .loop.prediction import predict
 from .loop.progress import Progress
-from .loop.rollbacks import Rollbacks
-from .loop.run import Run
-from .loop.run_writer import CHECKPOINTS, Nowhere, Outputs
+from .loop.run_writer import CHECKPOINTS, NullStream, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
-from .loop.training import Training
+from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
-from .model.building import build_model, noted
+from .model.building import build_model, traced_on
 from .model.layers import freeze
-from .model.optimizers import adopt
+from .model.optimizers import build_optimizer
+from .settings import OnNonFinite, UpdateSettings
+from .step.batches import first_batch
 from .task import Task
 
 
 @gin.register(module="tallyloop")
 class Trainer:
-    """Trains and evaluates a task: the loop, in one screen.
+    """Trains and evaluates a task. The loop, in one screen:
 
         restore the newest checkpoint, if there is one
         until train_steps:
@@ -54,44 +53,44 @@ class Trainer:
             every checkpoint_interval:  save
         and all three at the end
 
-    Everything is built at the first use, so constructing one is cheap and writes nothing.
+    Everything is built at first use, so constructing a Trainer is cheap and writes nothing.
 
     Args:
       task: the model and its loss.
-      optimizer: a Keras optimizer, unbuilt, made anywhere; or a function that makes one. Only training needs it.
+      optimizer: a Keras optimizer, unbuilt, made anywhere; or a function that makes one. Needed only to train.
       strategy: a `tf.distribute.Strategy`, or a function that makes one; None is `one_device()`.
-      train_dataset: what to train on.
-      eval_datasets: name -> what to evaluate on.
-      train_steps: how many steps, one global batch each, in all; a rerun continues up to it.
+      train_dataset: the data to train on.
+      eval_datasets: name -> the data to evaluate on.
+      train_steps: the total number of steps, one global batch each; a rerun continues up to it.
       steps_per_loop: the most steps that run in the graph without returning to Python; an interval that ends earlier cuts a
-        loop short. "auto" begins with one step, and finds how many it takes to make the cost of returning vanish, but
-        returns about once a second to see whether the run is to stop. The results do not depend on it.
-      summary_interval: steps between two points of a train metric: the mean over those steps.
+        loop short. "auto" begins with one step, and finds how many it takes for the cost of returning to vanish, but
+        returns about once a second to see whether the run should stop. The results don't depend on it.
+      summary_interval: steps between two points of a train metric, each the mean over those steps.
       eval_interval: steps between evaluations.
       checkpoint_interval: steps between checkpoints.
       keep_checkpoints: how many of the newest checkpoints to keep.
-      keep_every: keep the checkpoints at multiples of so many steps for good, a multiple of `checkpoint_interval`; None keeps
+      keep_every: keep the checkpoints at multiples of so many steps forever; a multiple of `checkpoint_interval`. None keeps
         none.
-      best_metric: an eval metric, as NAME, or DATASET/NAME with several datasets. The checkpoint where it was best is saved
-        at once and kept, and `checkpoints/best.json` names it. None looks for no best.
+      best_metric: an eval metric, as NAME, or as DATASET/NAME with several datasets. The checkpoint where it was best is
+        saved at once and kept, and `checkpoints/best.json` names it. None tracks no best.
       best_mode: "max" or "min": which value of `best_metric` is better; it is never guessed.
-      seed: of the weights and of dropout; None draws one.
-      deterministic: use TensorFlow's deterministic kernels only, so that a run on a GPU repeats bit for bit; slower. It
+      seed: the seed of the weights and of dropout; None draws one.
+      deterministic: use only TensorFlow's deterministic kernels, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
-      jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, else forward and backward.
-      gradient_accumulation: how many steps make one update: sums over their examples, divided by their count.
+      jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, otherwise forward and backward.
+      gradient_accumulation: steps per update: the sums over their examples, divided by their count.
       clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
-      initial_weights: a checkpoint, or a .keras file, that a new run takes its first weights from, where names and shapes
-        agree. What was and was not loaded is logged. A run that continues does not look at it.
+      initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
+        agree. What was and was not loaded is logged. A run that continues ignores it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
       on_nonfinite: what to do when the loss or a gradient is NaN or infinite, always before the update. "halt" stops the run
-        and names the step; "skip" leaves the update out and counts it as the metric `skipped`; "rollback" goes back to the
-        weights and the optimizer of the last checkpoint, and goes on with the batch after the bad one.
-      max_consecutive_skips: so many updates in a row may be skipped, or rolled back, before the run stops: more are no
-        accident of the data.
+        and names the step; "skip" skips the update and counts it as the metric `skipped`; "rollback" goes back to the
+        weights and the optimizer of the last checkpoint, and continues with the batch after the bad one.
+      max_consecutive_skips: the number of updates in a row that may be skipped, or rolled back, before the run stops: more
+        than 10 are not an accident of the data.
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker.
-      model_dir: where the run writes, and what a rerun continues; None writes nothing.
+      model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
       UsageError: an argument is wrong; the message names it.
@@ -112,7 +111,7 @@ class Trainer:
         keep_checkpoints: int = 3,
         keep_every: int | None = None,
         best_metric: str | None = None,
-        best_mode: str | None = None,
+        best_mode: Literal["max", "min"] | None = None,
         seed: int | None = 0,
         deterministic: bool = False,
         jit_compile: bool = False,
@@ -121,7 +120,7 @@ class Trainer:
         freeze: Sequence[str] = (),
         initial_weights: str | Path | None = None,
         initial_weights_map: Mapping[str, str] | None = None,
-        on_nonfinite: str = "halt",
+        on_nonfinite: OnNonFinite = "halt",
         max_consecutive_skips: int = 10,
         actions: Sequence[Callable[[Any, Summary], None]] = (),
         model_dir: str | Path | None = None,
@@ -144,20 +143,22 @@ class Trainer:
             Best(*arguments.best(best_metric, best_mode, self._eval_datasets)),
         )
         self._seed = arguments.seed(seed)
-        self._jit_compile = jit_compile
         arguments.make_deterministic(deterministic, self._seed)
-        self._accumulation = arguments.positive("gradient_accumulation", gradient_accumulation)
-        self._clip_global_norm = arguments.positive_or_none("clip_global_norm", clip_global_norm)
+        self._settings = UpdateSettings(
+            gradient_accumulation=arguments.positive("gradient_accumulation", gradient_accumulation),
+            clip_global_norm=arguments.positive_or_none("clip_global_norm", clip_global_norm),
+            on_nonfinite=arguments.on_nonfinite(on_nonfinite, model_dir),
+            max_consecutive_skips=arguments.positive("max_consecutive_skips", max_consecutive_skips),
+            jit_compile=jit_compile,
+        )
         self._freeze = arguments.patterns("freeze", freeze)
-        self._initial_weights = initial_weights
-        self._initial_weights_map = arguments.replacements("initial_weights_map", initial_weights_map)
-        self._on_nonfinite = arguments.on_nonfinite(on_nonfinite, model_dir)
-        self._max_skips = arguments.positive("max_consecutive_skips", max_consecutive_skips)
+        self._initial = InitialWeights(
+            initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
+        )
         self._actions = arguments.as_actions(actions)
         self._model_dir = None if model_dir is None else Path(model_dir)
-        self._loaded: str | None = None  # "model": weights alone, to evaluate; "all": what training continues from
         if self._model_dir is not None:
-            check_writable(self._model_dir)
+            folder_lock.check_writable(self._model_dir)
 
     @cached_property
     def strategy(self) -> tf.distribute.Strategy:
@@ -176,8 +177,8 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """The train steps done."""
-        return int(self._step.numpy())
+        """The number of train steps done."""
+        return self._progress.step
 
     @property
     def train_steps(self) -> int:
@@ -186,14 +187,14 @@ class Trainer:
 
     @property
     def eval_datasets(self) -> Mapping[str, Input]:
-        """Name -> what is evaluated."""
+        """Name -> the data to evaluate on."""
         return self._eval_datasets
 
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
-        """Trains up to `train_steps`, evaluating on the way and at the end.
+        """Train up to `train_steps`, evaluating on the way and at the end.
 
         Returns:
-          What the last evaluation gave, as `evaluate`; empty if there was nothing left to do.
+          The result of the last evaluation, as from `evaluate`; empty if there was nothing left to do.
 
         Raises:
           UsageError: an argument, the data or a checkpoint does not fit; nothing has been written then.
@@ -202,38 +203,43 @@ class Trainer:
         return self._fit(self._evaluation)
 
     def train(self) -> None:
-        """Trains up to `train_steps` without evaluating. Raises what `train_and_eval` does."""
+        """Train up to `train_steps` without evaluating. Raises what `train_and_eval` does."""
         self._fit(None)
 
     def evaluate(self, checkpoint: str | None = None) -> dict[str, dict[str, Any]]:
-        """Evaluates on every eval dataset, each example once.
+        """Evaluate on every eval dataset, each example once.
 
         Args:
-          checkpoint: whose weights to take; None takes those of the last step, trained here or restored.
+          checkpoint: the path of the checkpoint to evaluate; None takes the weights of the last step, trained here or restored.
 
         Returns:
           Dataset name -> metric path -> value.
+
+        Raises:
+          UsageError: there is no eval dataset, or the checkpoint does not fit.
         """
         return {name: dict(summary.metrics) for name, summary in self.summaries(checkpoint).items()}
 
     def summaries(self, checkpoint: str | None = None) -> dict[str, Summary]:
-        """Like `evaluate`, with the step, the counts and the time it took; what the writers take."""
+        """Evaluate like `evaluate`; returns the step, the counts and the time, too: what the writers take."""
         if not self._eval_datasets:
-            raise UsageError('Trainer.eval_datasets is empty: bind what to evaluate, {"test": @test/Input()}.')
-        with self._weights_of(checkpoint):
+            raise UsageError('Trainer.eval_datasets is empty: bind the data to evaluate on, {"test": @test/Input()}.')
+        with self._weights.of(checkpoint):
             return self._evaluation.run(self.step)
 
     def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
-        """Returns `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
-        with self._weights_of(checkpoint):
+        """Return `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
+        with self._weights.of(checkpoint), self._averaged.in_use():
             return predict(self._task, self.model, dataset.open_eval())
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
-        """Writes the model by `Task.export`; returns the folder, `model_dir/export` by default."""
-        if folder is None and self._model_dir is None:
-            raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
-        target = Path(folder) if folder is not None else self._model_dir / "export"
-        with self._weights_of(checkpoint):
+        """Write the model with `Task.export`; returns the folder, `model_dir/export` by default."""
+        if folder is None:
+            if self._model_dir is None:
+                raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
+            folder = self._model_dir / "export"
+        target = Path(folder)
+        with self._weights.of(checkpoint), self._averaged.in_use():
             if workers.is_chief(self.strategy):
                 target.mkdir(parents=True, exist_ok=True)
                 self._task.export(self.model, target)
@@ -241,78 +247,75 @@ class Trainer:
         return target
 
     def prepare(self, train: bool = True, evaluate: bool = True) -> None:
-        """Builds, traces and restores everything, and writes nothing: mistakes show here, before the first step."""
+        """Build, trace and restore everything, and write nothing: mistakes show here, before the first step.
+
+        Raises:
+          UsageError: an argument, the data or a checkpoint does not fit.
+        """
         if tf.distribute.has_strategy():
-            raise UsageError(
-                "Call the Trainer outside of any `with strategy.scope():`; it enters its own where needed."
-            )
+            raise UsageError("Call the Trainer outside any `with strategy.scope():`; it enters its own where needed.")
         if train:
-            with noted("Trainer.train_dataset"):
-                self._training.trace()
+            with traced_on("Trainer.train_dataset"):
+                self._session.trace()
         if evaluate:
             self._evaluation.trace()
             self._retention.best.check_name(self._evaluation.paths)
         if train:
-            self._resume()
+            self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
-        """Runs one train step, and one eval step of each dataset, on the real data; writes nothing.
+        """Run one train step, and one eval step per dataset, on the real data; writes nothing.
 
         Raises:
-          NonFiniteError: the loss or a gradient is not finite.
+          NonFiniteError: the loss or a gradient isn't finite.
         """
         self.prepare(train, evaluate)
         summaries = []
         if train:
             started = time.monotonic()
-            if not self._training.loop.run(self.step, 1):
-                raise self._training.non_finite_error(self._training.not_finite())
-            summaries.append(self._training.summarize(self.step, time.monotonic() - started))
+            if not self._session.loop.run(self.step, 1):
+                raise non_finite_error(self._session, describe(self._session, self._settings), self._settings)
+            summaries.append(self._session.summarize(self.step, time.monotonic() - started))
         return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
 
     def check(self) -> list[Comparison]:
-        """Compares metrics and gradient of the task on one replica with those on three uneven ones.
+        """Compare the task's metrics and gradient on one replica with those on three uneven ones.
 
-        Needs three (virtual) CPU devices. Returns one comparison a number; see `invariance.compare`.
+        Needs three (virtual) CPU devices. Returns one comparison per number; see `invariance.compare`.
         """
-        with self._weights_of(None):
+        with self._weights.of(None), self._averaged.in_use():
             return compare(self._task, self.model, self._train_dataset, self._eval_datasets)
 
     @property
     def traces(self) -> dict[str, int]:
         """How often each compiled loop was traced: "train", and "eval/NAME"."""
         loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
-        return {"train": self._training.loop.traces, **loops} if self._train_dataset else loops
+        return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
 
     @cached_property
-    def _step(self) -> tf.Variable:
-        return tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+    def _progress(self) -> Progress:
+        return Progress(self._retention.best)
 
     @cached_property
-    def _training(self) -> Training:
-        for name, value in (("train_dataset", self._train_dataset), ("optimizer", self._optimizer)):
-            if value is None:
-                raise UsageError(f"Trainer.{name} is needed to train, and nothing is bound to it.")
-        arguments.enough_examples("Trainer.train_dataset", self._train_dataset, self.strategy.num_replicas_in_sync)
-        self._check_data("Trainer.train_dataset", self._train_dataset)
-        return Training(
+    def _session(self) -> TrainSession:
+        dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
+        arguments.needed_to_train("optimizer", self._optimizer)
+        arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
+        self._check_data("Trainer.train_dataset", dataset)
+        return TrainSession(
             task=self._task,
             model=self.model,
             optimizer=self._built_optimizer,
             strategy=self.strategy,
-            dataset=self._train_dataset,
-            step=self._step,
-            progress=Progress(self._retention.best),
-            accumulation=self._accumulation,
-            allowed_skips=self._max_skips if self._on_nonfinite == "skip" else 0,
-            clip_global_norm=self._clip_global_norm,
-            jit_compile=self._jit_compile,
+            dataset=dataset,
+            progress=self._progress,
+            settings=self._settings,
             longest_loop=self._loop_length.longest,
         )
 
     @cached_property
     def _built_optimizer(self) -> keras.optimizers.Optimizer:
-        return adopt(self._optimizer, self.strategy, self.model.trainable_variables)
+        return build_optimizer(self._optimizer, self.strategy, self.model.trainable_variables)
 
     @cached_property
     def _averaged(self) -> AveragedWeights:
@@ -323,112 +326,57 @@ class Trainer:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
         feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
-        return Evaluation(self._task, self.model, self.strategy, feeds)
+        return Evaluation(self._task, self.model, self.strategy, feeds, self._averaged)
+
+    @cached_property
+    def _weights(self) -> ModelWeights:
+        return ModelWeights(
+            task=self._task,
+            model=self.model,
+            progress=self._progress,
+            averaged=self._averaged,
+            strategy=self.strategy,
+            model_dir=self._model_dir,
+            initial=self._initial,
+        )
 
     def _check_data(self, where: str, dataset: Input) -> None:
         arrays = dataset.arrays
-        data = first_batch(dataset) if arrays is None else arrays
+        data = first_batch(dataset.open_train()) if arrays is None else arrays
         self._task.check_data(self.model, data, where)
         if arrays is None and self._seed is not None:
             workers.check_same(self.strategy, where, data)
 
-    def _resume(self) -> None:
-        """Continues from the newest checkpoint, unless that or training has happened already."""
-        if self._loaded != "all" and self._checkpoint_folder is not None:
-            folder = CheckpointFolder(self._checkpoint_folder)
-            if lock.is_held(self._model_dir):
-                folder.recover()
-            workers.wait_for_all(self.strategy)
-            self._training.restore_newest(folder)
-            self._check_same_step()
-        self._load_initial_weights()
-        self._loaded = "all"
-
-    def _load_initial_weights(self) -> None:
-        """Loads them into a run that is at its start, and only then."""
-        if self._loaded is None and self.step == 0 and self._initial_weights is not None:
-            load_weights(self.model, self._initial_weights, self._initial_weights_map)
-
-    def _check_same_step(self) -> None:
-        """Workers that do not share their storage would restore different checkpoints, or none."""
-        steps = workers.exchange(self.strategy, str(self.step))
-        differing = [f"worker {i} at step {step}" for i, step in enumerate(steps) if step != steps[0]]
-        if differing:
-            raise UsageError(
-                f"The workers continue from different checkpoints: the chief at step {steps[0]}, {', '.join(differing)}. "
-                f"{self._model_dir} must be on storage that all workers share."
-            )
-
-    @contextlib.contextmanager
-    def _weights_of(self, checkpoint: str | None) -> Iterator[None]:
-        """Within it, the weights and the step are those of a checkpoint: the given one, or, in a trainer that has not
-        trained or loaded yet, the newest. A trainer that has trained gets its own back afterwards. Where the optimizer
-        keeps averages of the weights, these are used."""
-        if checkpoint is None and self._loaded is None and self._checkpoint_folder is not None:
-            checkpoint = checkpoints.latest(self._checkpoint_folder)
-        kept = self._evaluated_variables if checkpoint and self._loaded == "all" else []
-        values = [variable.numpy() for variable in kept]
-        if checkpoint is not None:
-            state = checkpoints.model_state(self._task, self.model, self._step, self._averaged.optimizer)
-            checkpoints.restore(state, str(checkpoint))
-            if self._averaged.optimizer is None and checkpoints.has_averages(str(checkpoint)):
-                logging.warning(
-                    "%s has averages of the weights, and they are not used: Trainer.optimizer is none with use_ema=True.",
-                    checkpoint,
-                )
-        else:
-            self._load_initial_weights()
-        self._loaded = self._loaded or "model"
-        try:
-            with self._averaged.in_use():
-                yield
-        finally:
-            for variable, value in zip(kept, values, strict=True):
-                variable.assign(value)
-
-    @property
-    def _evaluated_variables(self) -> list:
-        optimizer = self._averaged.optimizer
-        owned = checkpoints.owned_variables(self._task)
-        return [*self.model.variables, *owned, self._step, *(optimizer.variables if optimizer else ())]
-
-    @property
-    def _checkpoint_folder(self) -> Path | None:
-        return None if self._model_dir is None else self._model_dir / CHECKPOINTS
-
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
         chief = workers.is_chief(self.strategy)
-        locks = self._model_dir is not None and chief
         with contextlib.ExitStack() as stack:
-            if locks and self._model_dir.exists():  # before a checkpoint is read
-                stack.enter_context(lock.held(self._model_dir))
+            if self._model_dir is not None and chief and self._model_dir.exists():  # before a checkpoint is read
+                stack.enter_context(folder_lock.locked(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
-            if locks:  # makes a new folder, once nothing can be wrong any more
-                stack.enter_context(lock.held(self._model_dir))
-            evaluated = stack.enter_context(self._run(evaluation, chief)).to_the_end()
+            if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
+                stack.enter_context(folder_lock.locked(self._model_dir))
+            evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
-    def _run(self, evaluation: Evaluation | None, chief: bool) -> Run:
-        writes = self._model_dir is not None and chief
-        return Run(
-            trainer=self,
-            training=self._training,
-            evaluation=evaluation,
-            averaged=self._averaged,
-            schedule=self._schedule,
-            loop_length=self._loop_length,
-            saves=self._model_dir is not None,
-            outputs=Outputs(self._model_dir, self._training.state(), self._retention) if writes else None,
-            stream=sys.stdout if chief else Nowhere(),
-            agree=partial(workers.any_of, self.strategy),
-            is_alone=not workers.is_multi_worker(self.strategy),
-            rollbacks=Rollbacks(
-                self.strategy,
-                CheckpointFolder(self._checkpoint_folder) if self._model_dir else None,
-                self._max_skips if self._on_nonfinite == "rollback" else 0,
-                self._accumulation,
-            ),
-            global_batch_size=self._train_dataset.global_batch_size,
-            actions=self._actions,
-        )
+    @contextlib.contextmanager
+    def _loop(self, evaluation: Evaluation | None, chief: bool) -> Iterator[HostLoop]:
+        stream = sys.stdout if chief else NullStream()
+        console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
+        folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
+        with contextlib.closing(console), self._writer(chief) as writer:
+            yield HostLoop(
+                session=self._session,
+                evaluation=evaluation,
+                schedule=self._schedule,
+                loop_length=self._loop_length,
+                rollbacks=Rollbacks(self.strategy, folder, self._settings),
+                writer=writer,
+                console=console,
+                actions=[partial(action, self) for action in self._actions],
+            )
+
+    def _writer(self, chief: bool) -> RunWriter | NullWriter:
+        if self._model_dir is None or not chief:
+            return NullWriter(saves=self._model_dir is not None)
+        return RunWriter(self._model_dir, self._session.state, self._retention)

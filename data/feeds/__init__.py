@@ -1,1 +1,1 @@
-"""Batches for the compiled loops: the order of the examples, and each replica's shard."""
+"""Feeds: the global batches of a source, in the order of training or of an evaluation."""

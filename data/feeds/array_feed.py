@@ -1,20 +1,27 @@
-"""The feed of arrays in memory: any step is reached at once, and no state is kept."""
+"""The feeds of arrays in memory: they reach any step at once, and keep no state."""
+
+from __future__ import annotations
 
 import tensorflow as tf
 
-from .feed import Feed, Nest, cut
+from ..elements import Nest
+from .feed import Feed, cut
 from .order import Order
 
-_ROWS_NAMED = 64  # of a batch that is described
+_ROWS_NAMED = 64  # the most rows in a description of a batch
 _STEPS_PLANNED, _ROWS_PLANNED = 1024, 2**15  # at once, at most
-_FOR_EVER = 2**62  # steps
+_UNLIMITED = 2**62  # steps
 
 
 class ArrayFeed(Feed):
-    """Batches of rows of `tensors`, a nest of tensors of one length, in the order of `order`.
+    """Batches of the rows of `tensors` in a given order.
 
-    What the replicas share is the numbers of a batch's rows; each replica gathers only its own rows. The
-    tensors are captured by the traced function, not copied into it, and stay in the host's memory.
+    The replicas share the row numbers of a batch; each replica gathers only its own rows. The traced function captures
+    the tensors without copying them, and they stay in host memory.
+
+    Args:
+      tensors: a nest of tensors of the same length.
+      order: the order of their rows.
     """
 
     def __init__(self, tensors: Nest, order: Order):
@@ -26,13 +33,13 @@ class ArrayFeed(Feed):
         self.element_spec = tf.nest.map_structure(self._spec, tensors)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """(rows int64 [num_steps, B], sizes int64 [num_steps]), without the sizes if all are B; see `Order.plan`."""
+        """Return (rows int64 [num_steps, B], sizes int64 [num_steps]), without the sizes if all are B; see `Order.plan`."""
         with tf.device("CPU:0"):
             plan = self._order.plan(first_step, num_steps)
             return plan[:1] if self._order.endless and self.full_batch else plan
 
-    def fetch(self, plan: tuple[tf.Tensor, ...], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(the row numbers of the batch, int64 [n]; n). Past the end n is 0, and the rows are any."""
+    def fetch(self, plan: tuple[tf.Tensor, ...], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+        """Return (the row numbers of the batch, int64 [n]; n). Past the end, n is 0 and the rows are arbitrary."""
         rows, *sizes = plan
         with tf.device("CPU:0"):
             rows = tf.gather(rows, i)  # one operation, where rows[i] is four
@@ -40,25 +47,25 @@ class ArrayFeed(Feed):
             return (rows if self.full_batch else rows[: tf.maximum(size, 1)]), size
 
     def steps_to_plan(self, longest: int) -> int:
-        """So many that a plan costs little a step, and takes little memory."""
+        """Return a number of steps for which planning takes little time per step, and little memory."""
         return max(longest, min(_STEPS_PLANNED, _ROWS_PLANNED // self._order.batch_size))
 
     def even(self) -> Feed:
-        """The same batches for a loop that is compiled whole."""
+        """Return the same batches for a loop that is compiled as a whole."""
         return EvenArrayFeed(self._tensors, self._order)
 
     def seek(self, step: int) -> None:
-        """Nothing: `plan` is given the step."""
+        """Do nothing: `plan` is given the step."""
 
     def rewind(self) -> None:
-        """Nothing: a pass is the plan of steps [0, batches_per_epoch)."""
+        """Do nothing: a pass is the plan of steps [0, batches_per_epoch)."""
 
     def describe(self, step: int) -> str:
-        """The epoch, the batch, and the rows of the arrays."""
+        """Return the epoch, the batch, and the rows of the arrays."""
         rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
         found = rows[0, : int(sizes[0])].numpy().tolist()
         more = f" and {len(found) - _ROWS_NAMED} more" if len(found) > _ROWS_NAMED else ""
-        return f"{self._order.describe(step)}, rows {found[:_ROWS_NAMED]}{more} of the source"
+        return f"{super().describe(step)}, rows {found[:_ROWS_NAMED]}{more} of the source"
 
     def _examples(self, share: tf.Tensor) -> Nest:
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)
@@ -68,71 +75,71 @@ class ArrayFeed(Feed):
 
 
 class EvenArrayFeed(ArrayFeed):
-    """For a loop that XLA compiles, fetching included: it must know the size of a batch.
+    """Batches for a loop that XLA compiles, fetching included: XLA must know the size of a batch.
 
-    So all batches of a plan are of one size, and a loop is cut into `spans`.
+    So all batches of a plan have the same size, and a loop is divided into `spans`.
     """
 
     def spans(self, step: int, num_steps: int) -> list[int]:
-        """Cuts the steps before and after each short batch."""
+        """Return spans that begin and end at each short batch."""
         end, found = step + num_steps, []
         while step < end:
-            found.append(min(self._to_other_size(step), end - step))
+            found.append(min(self._steps_of_this_size(step), end - step))
             step += found[-1]
         return found
 
     def kind(self, step: int) -> bool:
-        """Whether the batch is short: XLA compiles for sizes."""
+        """Return whether the batch is short: XLA compiles for sizes."""
         return self._is_short(step)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
-        """(rows int64 [num_steps, batch size],)."""
+        """Return (rows int64 [num_steps, batch size],)."""
         return super().plan(first_step, num_steps)[:1]
 
     def narrowed(self, plan: tuple[tf.Tensor], step: int) -> tuple[tf.Tensor]:
-        """The plan with as many rows as the batch of `step` has."""
+        """Return the plan with as many rows as the batch of `step` has."""
         order = self._order
         short = order.num_examples - (order.batches_per_epoch - 1) * order.batch_size
         return (plan[0][:, :short],) if self._is_short(step) else plan
 
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(the row numbers of the batch, int64 [n]; n)."""
-        # Not plan[0][i]: of a slice XLA wants to know the place, and would compile anew for each.
+        """Return (the row numbers of the batch, int64 [n]; n)."""
+        # Not plan[0][i]: XLA needs the position of a slice as a constant, and would compile again for each.
         return tf.gather(plan[0], i), tf.shape(plan[0], tf.int64)[1]
 
-    def _to_other_size(self, step: int) -> int:
-        """How many steps from this one on have batches of its size."""
+    def _steps_of_this_size(self, step: int) -> int:
+        """Return how many steps from this one on have batches of the same size."""
         if self.full_batch:
-            return _FOR_EVER
+            return _UNLIMITED
         return 1 if self._is_short(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
 
     def _is_short(self, step: int) -> bool:
-        last = step % self._order.batches_per_epoch == self._order.batches_per_epoch - 1
-        return last and not self.full_batch
+        last = self._order.batches_per_epoch - 1
+        return not self.full_batch and step % self._order.batches_per_epoch == last
 
 
 class SlicedFeed(ArrayFeed):
-    """For the order of the arrays: a batch is a slice of them. There is nothing to plan, and nothing to gather."""
+    """Batches in the order of the arrays: slices of them. There is nothing to plan, and nothing to gather."""
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
-        """(the first step,)."""
+        """Return (the first step,)."""
         return (tf.identity(first_step),)
 
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """((the first row of the batch, how many follow it at least), n)."""
+        """Return ((the first row of the batch, how many rows follow it at least), n)."""
         with tf.device("CPU:0"):
             start, size = self._order.cut(plan[0] + i)
             return (start, tf.maximum(size, 1)), size
 
     def steps_to_plan(self, longest: int) -> int:
-        """Any number: they cost nothing."""
-        return _FOR_EVER
+        """Return a number without limit: a plan is the same for any number of steps."""
+        return _UNLIMITED
 
     def whole(self, part: tuple[tf.Tensor, tf.Tensor]) -> Nest:
-        """All examples of the batch."""
+        """Return all examples of the batch."""
         return self.take(part, tf.zeros([], tf.int64), self.full_batch or part[1])
 
     def take(self, part: tuple[tf.Tensor, tf.Tensor], begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
-        """Examples [begin, begin + size) of the batch."""
+        """Return examples [begin, begin + size) of the batch."""
         with tf.device("CPU:0"):
             return tf.nest.map_structure(lambda tensor: cut(tensor, part[0] + begin, size), self._tensors)

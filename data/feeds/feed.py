@@ -1,4 +1,6 @@
-"""What the compiled loop asks of its data, whatever the source."""
+"""The interface between the compiled loop and its data, whatever the source."""
+
+from __future__ import annotations
 
 import abc
 from collections.abc import Hashable
@@ -7,30 +9,29 @@ from typing import Any
 import tensorflow as tf
 
 from ...metrics.errors import DataError
-
-Nest = Any  # of tensors
+from ..elements import Nest
 
 
 class Feed(abc.ABC):
-    """The batches of one training run, or of one evaluation pass after the other.
+    """The global batches of one training run, or of repeated evaluation passes.
 
-    A loop over steps [first, first + k) does, in the cross-replica context of any `tf.distribute` strategy:
+    A loop over steps [first, first + k) calls, in the cross-replica context of any `tf.distribute` strategy:
 
         plan = feed.plan(first, k)                  # once
         part, n = feed.fetch(plan, i)               # for each i of [0, k), in order
         batch, rows = feed.shard(part, n, replica, replicas)    # in each replica
 
-    All three build graph operations only, so one trace serves the whole run: nothing of `seek` and `rewind`
-    changes what was traced. Nothing depends on the number of replicas or workers; every worker makes the same
-    calls and takes its replicas' shards.
+    All three build graph operations only, so one trace serves the whole run: `seek` and `rewind` change nothing that
+    was traced. Nothing depends on the number of replicas or workers: every worker makes the same calls and takes
+    the shards of its own replicas.
 
     Attributes:
-      element_spec: a nest of `tf.TensorSpec`, the global batch; its first dimension is None, or the batch
-        size when the remainder is dropped.
-      num_examples: the examples of an epoch, or None for a stream.
-      batches_per_epoch: the steps of an epoch, or None for a stream.
-      full_batch: the batch size where no batch is short, else None.
-      waits: whether a batch may not be there yet when it is fetched. Arrays are gathered as a part of the step.
+      element_spec: a nest of `tf.TensorSpec`, the global batch. Its first dimension is None, or the batch size if the
+        remainder is dropped.
+      num_examples: the examples per epoch; None for a stream.
+      batches_per_epoch: the steps per epoch; None for a stream.
+      full_batch: the batch size if no batch is short, else None.
+      waits: whether `fetch` may have to wait for a batch. Arrays never do: they are gathered as part of the step.
     """
 
     element_spec: Nest
@@ -41,48 +42,60 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> Nest:
-        """What `fetch` needs to know of these steps (int64 scalars; steps count from 0). For XLA only where it is `even`."""
+        """Return what `fetch` needs to know about these steps.
+
+        Args:
+          first_step: int64 scalar; steps count from 0.
+          num_steps: int64 scalar, or an int. XLA compiles it only for an int, and for a feed that is `even`.
+        """
 
     @abc.abstractmethod
     def fetch(self, plan: Nest, i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
-        """What the replicas have in common of the batch at place `i` (int64 scalar) of the plan.
+        """Return what the replicas share of the batch at position `i` (int64 scalar) of the plan.
 
-        Returns `part`, to be given to `shard`, and `n`, an int64 scalar: the examples of the global batch.
-        n = 0 says that an evaluation has ended. The part then holds one example that means nothing (a full
-        batch of them when the remainder is dropped), so that a replica which runs on it all the same does
-        not run on an empty batch; `shard` gives it rows = 0.
+        Returns:
+          `part`, to be passed to `shard`, and `n`, an int64 scalar: the number of examples in the global batch.
+          n = 0 means that an evaluation has ended. `part` then holds one meaningless example (a full batch of them if
+          the remainder is dropped), so that a replica that runs nevertheless does not run on an empty batch;
+          `shard` gives it rows = 0.
 
         Raises:
           tf.errors.OutOfRangeError: a training stream gave a pass without an example, at run time.
         """
 
     def steps_to_plan(self, longest: int) -> int:
-        """How many steps are best planned at once, where a loop has up to `longest` of them."""
+        """Return the number of steps best planned at once, where a loop has up to `longest`."""
         return longest
 
-    def even(self) -> "Feed | None":
-        """The same feed for a loop that XLA compiles whole; None if it cannot be compiled."""
+    def even(self) -> Feed | None:
+        """Return the same feed for a loop that XLA compiles as a whole; None if it cannot be compiled."""
         return None
 
     def spans(self, step: int, num_steps: int) -> list[int]:
-        """How many steps each call of the loop has to run, so that it runs `num_steps` from `step` on in all."""
+        """Return the number of steps of each call of the compiled loop; from `step` on they add up to `num_steps`."""
         return [num_steps]
 
     def kind(self, step: int) -> Hashable:
-        """Steps of one kind run by what was compiled for the first of them."""
+        """Return the kind of a step: what was compiled for one step runs all others of its kind."""
         return None
 
     def narrowed(self, plan: Nest, step: int) -> Nest:
-        """The plan as a span that begins at `step` needs it; eagerly."""
+        """Return the plan in the shape that a span starting at `step` needs; eagerly."""
         return plan
 
     def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
-        """Replica `index`'s share of the batch: examples [n * index // count, n * (index + 1) // count).
+        """Return a replica's share of the batch: examples [n * index // count, n * (index + 1) // count).
 
-        Returns `batch`, a nest like `element_spec`, and `rows`, an int64 scalar: how many of its examples
-        count. An empty share borrows one example of the global batch, with rows = 0, because many kernels
-        make NaN of an empty batch. Where no batch is short and `count` is an int that divides it, the
-        shapes are static.
+        Args:
+          part: the global batch, from `fetch`.
+          n: int64 scalar, the number of its examples.
+          index: the number of the replica.
+          count: how many replicas there are.
+
+        Returns:
+          `batch`, a nest like `element_spec`, and `rows`, an int64 scalar: how many of its examples count. An empty
+          share borrows one example of the global batch, with rows = 0, because many kernels turn an empty batch into
+          NaN. If no batch is short and `count` is an int that divides it, the shapes are static.
         """
         if isinstance(count, int) and count == 1:
             return self.whole(part), n
@@ -93,12 +106,12 @@ class Feed(abc.ABC):
             return self.take(part, begin, self._share_size(rows, count)), rows
 
     def whole(self, part: Nest) -> Nest:
-        """All examples of the batch."""
+        """Return all examples of the batch."""
         with tf.device("CPU:0"):
             return self._examples(part)
 
     def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
-        """Examples [begin, begin + size) of the batch, which must be in it; size is at least 1."""
+        """Return examples [begin, begin + size) of the batch; they must be in it, and size is at least 1."""
         with tf.device("CPU:0"):
             return self._examples(tf.nest.map_structure(lambda tensor: cut(tensor, begin, size), part))
 
@@ -108,35 +121,37 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def rewind(self) -> None:
-        """Start an evaluation pass anew, outside the graph."""
+        """Start an evaluation pass again, outside the graph."""
 
-    @abc.abstractmethod
     def describe(self, step: int) -> str:
-        """Where in the data the batch of a step of training is, so that it can be looked at. Steps count from 0."""
+        """Return where in the data the batch of a step of training is: "batch 3 of epoch 1 (counted from 0)"."""
+        if self.batches_per_epoch is None:
+            return f"batch {step} of the stream (counted from 0)"
+        return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
 
     def skipped(self, part: Nest) -> tf.Tensor | None:
-        """How many bad examples were left out beside those of a fetched batch; None for a feed that leaves none out.
+        """Return the number of bad examples skipped next to those of a fetched batch; None if the feed skips none.
 
-        An int64 scalar, of the global batch: in the cross-replica context it is to be added up once a step, not once a
-        replica or worker. Over a pass these add up to the number of its bad examples, but for those beside a batch that
+        An int64 scalar for the global batch: add it up once per step in the cross-replica context, not once per replica
+        or worker. Over a pass it adds up to the number of bad examples, except those next to a batch that
         `Input.drop_remainder` drops, which are dropped with it.
         """
         return None
 
     def data_error(self, error: Exception, step: int) -> DataError | None:
-        """What to raise instead of an error of the compiled loop; None if the error is not one of the data.
+        """Return what to raise in place of an error of the compiled loop; None if the data did not cause it.
 
-        Reads the examples again, up to the first that raises, to tell which it is; this may take as long as it took
-        to come there.
+        This reads the examples again, up to the first that raises, to find out which it is. It may take as long as
+        it took to get there.
 
         Args:
           error: what the loop raised.
-          step: the steps that were done when the loop was called, from which on an example was bad; 0 in an evaluation.
+          step: the number of steps done when the loop was called; an example from there on was bad. 0 in an evaluation.
         """
         return None
 
     def checkpoint_items(self) -> dict[str, Any]:
-        """What has to be in a `tf.train.Checkpoint` for the feed to go on where it was, by name."""
+        """Return what a `tf.train.Checkpoint` must hold for the feed to continue where it was, by name."""
         return {}
 
     def _examples(self, share: Nest) -> Nest:
@@ -149,8 +164,8 @@ class Feed(abc.ABC):
 
 
 def cut(tensor: tf.Tensor, begin: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-    """Rows [begin, begin + size)."""
+    """Return rows [begin, begin + size) of a tensor, with the static shape of a row."""
     inner = tensor.shape.rank - 1
     rows = tf.slice(tensor, tf.stack([begin] + [tf.zeros([], tf.int64)] * inner), [size] + [-1] * inner)
-    rows.set_shape([size if isinstance(size, int) else None, *tensor.shape[1:]])  # not found out by itself
+    rows.set_shape([size if isinstance(size, int) else None, *tensor.shape[1:]])  # TensorFlow does not infer it
     return rows

@@ -1,4 +1,6 @@
-"""Which rows of the arrays each step sees: a pure function of the step's number."""
+"""The rows of the arrays that each step sees: a pure function of the step's number."""
+
+from __future__ import annotations
 
 import dataclasses
 
@@ -9,12 +11,17 @@ from .permutation import permuted
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """The cutting of `num_examples` rows into batches, epoch after epoch.
+    """The division of `num_examples` rows into batches, epoch after epoch.
 
-    An epoch has every row once, in ceil(num_examples / batch_size) batches of which the last may be short;
-    with `drop_remainder` it has the floor of that, all full. With `shuffle`, epoch e is in the order of a
-    pseudo-random permutation of (seed, e), else in the order of the arrays. Without `endless` there is
-    nothing after the first epoch.
+    An epoch has every row once, in ceil(num_examples / batch_size) batches, of which the last may be short.
+
+    Attributes:
+      num_examples: the number of rows.
+      batch_size: the rows per batch.
+      shuffle: epoch e is in the order of a pseudo-random permutation of (seed, e), else in the order of the arrays.
+      seed: in [0, 2**32).
+      drop_remainder: leave out the short batch of an epoch.
+      endless: epochs follow each other forever, else there is nothing after the first.
     """
 
     num_examples: int
@@ -26,32 +33,35 @@ class Order:
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of steps that one epoch takes."""
+        """The number of steps per epoch."""
         if self.drop_remainder:
             return self.num_examples // self.batch_size
         return -(-self.num_examples // self.batch_size)
 
     @property
     def full_batch(self) -> int | None:
-        """The batch size where no batch is short."""
+        """The batch size if no batch is short, else None."""
         return self.batch_size if self.drop_remainder or self.num_examples % self.batch_size == 0 else None
 
-    def describe(self, step: int) -> str:
-        """Such as "batch 3 of epoch 1", both counted from 0."""
-        return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
-
     def cut(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Where in its epoch the batch of each step begins, and its size: 0 past the end. All int64, of one shape."""
+        """Return the first row of each step's batch in its epoch, and the batch's size, 0 past the end.
+
+        `steps` and both results are int64, of the same shape.
+        """
         starts = steps % self.batches_per_epoch * self.batch_size
         sizes = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_examples - starts)
         return starts, sizes if self.endless else tf.where(steps < self.batches_per_epoch, sizes, 0)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The rows of `num_steps` steps from `first_step` on (both int64 scalars; steps count from 0).
+        """Return the rows of a range of steps.
 
-        Returns `rows`, int64 [num_steps, batch_size], and `sizes`, int64 [num_steps]: how many of a step's
-        rows are real, 0 past the end. The others are valid row numbers that mean nothing. At least one step.
-        With an int for `num_steps` the shapes are static, and XLA can compile it.
+        Args:
+          first_step: int64 scalar; steps count from 0.
+          num_steps: int64 scalar, at least 1. With an int the shapes are static, and XLA can compile it.
+
+        Returns:
+          `rows`, int64 [num_steps, batch_size], and `sizes`, int64 [num_steps]: how many of a step's rows are real, 0
+          past the end. The others are valid row numbers without a meaning.
         """
         num_epochs = (num_steps - 1) // self.batches_per_epoch + 2
         num_steps = tf.convert_to_tensor(num_steps, tf.int64)

@@ -1,31 +1,33 @@
-"""A pseudo-random permutation whose elements are computed one by one, each in O(1)."""
+"""A pseudo-random permutation that computes each element on its own, in O(1)."""
+
+from __future__ import annotations
 
 import math
 
 import tensorflow as tf
 
-# After four rounds neighbours stay neighbours half as often again as by chance; after six, no more often.
+# After four rounds, neighbours stay neighbours half again as often as by chance; after six, no more often.
 _ROUNDS = 6
-_NARROW = 2**30  # so many rows are numbered in 32 bits, which takes less time; the grid has some cells more
+_NARROW = 2**30  # up to this size, rows are numbered in 32 bits, which is faster; the grid has slightly more cells
 
 
 def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tensor, size: int, seed: int) -> tf.Tensor:
-    """Where the permutation of (seed, epoch) sends each position.
+    """Return where the permutation of (seed, epoch) sends each position.
 
-    A Feistel network on the grid of `rows x columns >= size` cells, whose round functions are tables of
+    A Feistel network on a grid of `rows x columns >= size` cells, whose round functions are tables of
     random numbers drawn from (seed, epoch). A position that lands on a cell past the end is sent on until it
-    lands inside ("cycle walking"), which keeps the map one to one; few do, as the grid has less than a row too
-    many. See Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
+    lands inside ("cycle walking"), which keeps the map one to one. Few positions do, because the grid has less than one
+    row more than it needs. See Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
 
-    `tf.random.experimental.index_shuffle` would do the same, but it walks in a domain of at least 2^16 cells,
-    which costs 10 microseconds an index for 64 examples, takes no vector of seeds (its padding of them is
-    wrong in TensorFlow 2.21), and its four rounds leave whole runs of consecutive numbers together.
+    `tf.random.experimental.index_shuffle` is no substitute: it walks in a domain of at least 2^16 cells,
+    which costs 10 microseconds per index for 64 examples; it takes no vector of seeds (TensorFlow 2.21 pads them
+    wrongly); and its four rounds leave whole runs of consecutive numbers together.
 
     Args:
       positions: int64 [k], each in [0, size).
-      epochs: int64 [k], not decreasing; one permutation for each value.
-      num_epochs: at least how many there are from the first to the last; an int for XLA.
-      size: how many elements are permuted.
+      epochs: int64 [k], not decreasing; each value has a permutation of its own.
+      num_epochs: at least the number of epochs from the first to the last; an int for XLA.
+      size: the number of elements that are permuted.
       seed: in [0, 2**32).
 
     Returns:
@@ -44,18 +46,18 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tenso
         return cells, cells >= size
 
     cells = tf.cast(positions, dtype)
-    # The first walk too is in the loop: the network is most of what is traced and optimized before the first step.
+    # The first walk is inside the loop too: the network is most of what is traced and optimized before the first step.
     found, _ = tf.while_loop(lambda _, goes_on: tf.reduce_any(goes_on), walk, (cells, cells >= 0))
     return tf.cast(found, tf.int64)
 
 
 def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int, dtype: tf.DType) -> list[tf.Tensor]:
-    """One table a round, flat over (epoch, cell of the side that the round reads)."""
+    """Return one table per round, flat over (epoch, cell of the side that the round reads)."""
     sides = tf.constant([rows, columns] * (_ROUNDS // 2), tf.int64)[:, tf.newaxis]
 
     def draw(epoch: tf.Tensor) -> tf.Tensor:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        # Of so long a number, the remainder is as good as uniform.
+        # The remainder of a 63-bit number is as good as uniform.
         bits = tf.random.stateless_uniform(
             [_ROUNDS, columns], key, minval=0, maxval=tf.int64.max, dtype=tf.int64, alg="philox"
         )
@@ -74,5 +76,5 @@ def _shuffle_once(cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], 
 
 
 def _wrapped(sums: tf.Tensor, size: int) -> tf.Tensor:
-    """`sums % size` of numbers below 2 * size; ten times as fast, as 64-bit division is slow."""
+    """Return `sums % size` of numbers below 2 * size; ten times faster, as 64-bit division is slow."""
     return tf.where(sums >= size, sums - size, sums)

@@ -1,6 +1,9 @@
 """The feed of a `tf.data` pipeline."""
 
+from __future__ import annotations
+
 import atexit
+import dataclasses
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -8,37 +11,56 @@ from typing import Any
 import tensorflow as tf
 
 from ...metrics.errors import DataError
-from ..bad_examples import message, reason
-from ..naming import with_fix
-from .feed import Feed, Nest
+from ..bad_examples import with_fix
+from ..elements import Nest, zeros_like_spec
+from ..failures import message, reason
+from .feed import Feed
+from .iterators import restart_iterator
 
 _NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
 _ALL_BAD = "all examples of a global batch are bad"
-_open_feeds: "weakref.WeakSet[StreamFeed]" = weakref.WeakSet()
+_open_feeds: weakref.WeakSet[StreamFeed] = weakref.WeakSet()
 
 
 @atexit.register
 def _stop_reading() -> None:
-    """Or a process whose source is a Python generator would never end: TensorFlow waits for it, and it for the interpreter."""
+    """Stop all feeds, or a process whose source is a Python generator never ends.
+
+    TensorFlow waits for the generator, and the generator for the interpreter.
+    """
     for feed in list(_open_feeds):
         feed.stop()
+
+
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """What is known of the batches of a stream.
+
+    Attributes:
+      full_batch: the batch size if no batch is short, else None.
+      num_examples: the examples per epoch, if known.
+      batches_per_epoch: the steps per epoch, if known.
+    """
+
+    full_batch: int | None
+    num_examples: int | None = None
+    batches_per_epoch: int | None = None
 
 
 class StreamFeed(Feed):
     """The batches of a `tf.data.Dataset`, one after the other.
 
-    There is one iterator resource for the feed's whole life. `seek` and `rewind` put it at the start of
-    another dataset of the same types instead of making a new one, so the functions that captured it are not
-    traced again, and a `tf.train.Checkpoint` that holds it stays valid.
+    One iterator resource serves the feed's whole life. `seek` and `rewind` put it at the start of another dataset of
+    the same types instead of making a new one. So the functions that captured it are not traced again, and a
+    `tf.train.Checkpoint` that holds it remains valid.
 
     Args:
-      build: makes the dataset of global batches from a given step on.
-      endless: a training stream, whose end would be an error; else `fetch` says n = 0 past the end.
-      seeks: `seek` rebuilds the dataset; else its place is the iterator's state, a checkpoint item.
-      full_batch: the batch size where no batch is short, else None.
-      num_examples, batches_per_epoch: where they are known.
-      counts: the elements are not batches but `(lost, batch)`: how many bad examples were left out beside them.
-      find_bad: step -> what names the first bad example from there on, for `data_error`.
+      build: step -> the dataset of global batches from that step on.
+      batching: what is known of the batches.
+      endless: a training stream, whose end would be an error; else `fetch` returns n = 0 past the end.
+      seeks: `seek` rebuilds the dataset; else the place is the iterator's state, an item of the checkpoint.
+      counts: the elements are `(lost, batch)`, with the number of bad examples skipped next to the batch.
+      find_bad: step -> the place and reason of the first bad example from there on, for `data_error`.
     """
 
     waits = True
@@ -46,21 +68,16 @@ class StreamFeed(Feed):
     def __init__(
         self,
         build: Callable[[int], tf.data.Dataset],
+        batching: Batching,
         *,
         endless: bool,
         seeks: bool,
-        full_batch: int | None,
-        num_examples: int | None = None,
-        batches_per_epoch: int | None = None,
         counts: bool = False,
         find_bad: Callable[[int], str | None] = lambda step: None,
     ):
         self._build = build
         self._endless = endless
         self._seeks = seeks
-        self.full_batch = full_batch
-        self.num_examples = num_examples
-        self.batches_per_epoch = batches_per_epoch
         self._counts = counts
         self._find_bad = find_bad
         self._from_start = build(0)
@@ -68,13 +85,16 @@ class StreamFeed(Feed):
         self._spec = self._from_start.element_spec
         _open_feeds.add(self)
         self.element_spec = self._spec[1] if counts else self._spec
+        self.full_batch = batching.full_batch
+        self.num_examples = batching.num_examples
+        self.batches_per_epoch = batching.batches_per_epoch
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[()]:
-        """Nothing: a stream's batches come in the order in which they are fetched."""
+        """Return nothing: the batches of a stream come in the order in which they are fetched."""
         return ()
 
     def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
-        """(the next global batch, its number of examples)."""
+        """Return (the next global batch, its number of examples)."""
         with tf.device("CPU:0"):
             if self._endless:
                 part = self._iterator.get_next()
@@ -84,40 +104,34 @@ class StreamFeed(Feed):
             return self._fetch_or_end()
 
     def seek(self, step: int) -> None:
-        """Rebuild the pipeline at `step`, or leave it to the iterator's restored state."""
+        """Rebuild the pipeline at `step`, or leave the place to the iterator's restored state."""
         if self._seeks:
-            self._restart(self._build(step))
+            restart_iterator(self._iterator, self._build(step))
 
     def rewind(self) -> None:
         """Start the dataset from its beginning."""
-        self._restart(self._from_start)
+        restart_iterator(self._iterator, self._from_start)
 
     def stop(self) -> None:
-        """End the reading in the background; returns when no code of the source runs any more."""
-        self._restart(self._from_start.take(0))
-
-    def describe(self, step: int) -> str:
-        """The number of the batch since the start, and in its epoch where that is known."""
-        if self.batches_per_epoch is None:
-            return f"batch {step} of the stream (counted from 0)"
-        return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
+        """Stop reading in the background, and wait until no code of the source runs any more."""
+        restart_iterator(self._iterator, self._from_start.take(0))
 
     def whole(self, part: Nest) -> Nest:
-        """All examples of the batch."""
+        """Return all examples of the batch."""
         return self._batch(part)
 
     def take(self, part: Nest, begin: tf.Tensor, size: int | tf.Tensor) -> Nest:
-        """Examples [begin, begin + size) of the batch."""
+        """Return examples [begin, begin + size) of the batch."""
         return super().take(self._batch(part), begin, size)
 
     def skipped(self, part: Nest) -> tf.Tensor | None:
-        """How many examples were left out beside those of the batch, where they are counted."""
+        """Return how many examples were skipped next to those of the batch, if they are counted."""
         return part[0] if self._counts else None
 
     def data_error(self, error: Exception, step: int) -> DataError | None:
-        """The error with the place of the first bad example, if the iterator raised it."""
+        """Return the error with the place of the first bad example, if the iterator raised it."""
         if _ALL_BAD in message(error):
-            return DataError(f'{_ALL_BAD} ({self._find_bad(step)}); Input.on_error = "skip" cannot go on from there')
+            return DataError(f'{_ALL_BAD} ({self._find_bad(step)}); Input.on_error = "skip" cannot continue from there')
         if not (isinstance(error, UnicodeDecodeError) or "IteratorGetNext" in message(error)) or isinstance(
             error, _NOT_OF_DATA
         ):
@@ -126,7 +140,7 @@ class StreamFeed(Feed):
         return DataError(with_fix(found))
 
     def checkpoint_items(self) -> dict[str, Any]:
-        """The iterator of a training feed, unless `seek` alone finds the place again."""
+        """Return the iterator of a training feed, unless `seek` alone finds the place again."""
         return {"iterator": self._iterator} if self._endless and not self._seeks else {}
 
     def _fetch_or_end(self) -> tuple[Nest, tf.Tensor]:
@@ -137,25 +151,14 @@ class StreamFeed(Feed):
             return part, self._length(part)
 
         def end() -> tuple[Nest, tf.Tensor]:
-            return tf.nest.map_structure(_zeros, self._spec), tf.zeros([], tf.int64)
+            part = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=1), self._spec)
+            return part, tf.zeros([], tf.int64)
 
         part, n = tf.cond(following.has_value(), batch_and_size, end)
-        return tf.nest.map_structure(_shaped, part, self._spec), n
+        return tf.nest.map_structure(lambda tensor, spec: tf.ensure_shape(tensor, spec.shape), part, self._spec), n
 
     def _length(self, part: Nest) -> tf.Tensor:
         return tf.shape(tf.nest.flatten(self._batch(part))[0], out_type=tf.int64)[0]
 
     def _batch(self, part: Nest) -> Nest:
         return part[1] if self._counts else part
-
-    def _restart(self, dataset: tf.data.Dataset) -> None:
-        (resource,) = tf.nest.flatten(self._iterator, expand_composites=True)
-        tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(dataset), iterator=resource)
-
-
-def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
-    return tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
-
-
-def _shaped(tensor: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-    return tf.ensure_shape(tensor, spec.shape)

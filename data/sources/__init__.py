@@ -1,1 +1,1 @@
-"""Bundled sources of examples."""
+"""Sources of examples that can be bound as `Input.source`: digits, npz, idx and tfrecord."""

@@ -1,39 +1,43 @@
 """The source `digits`: scikit-learn's handwritten digits, for examples and tests without a download."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
 
 import gin
 import numpy as np
 
 from ...metrics.errors import UsageError
-from ..checks import seed_number, true_or_false
+from ..checks import one_of, seed_number, true_or_false
 
-_SPLITS = ("train", "test", "all")
+Split = Literal["train", "test", "all"]
 
 
 @gin.register(module="tallyloop")
-def digits(split: str = "train", test_fraction: float = 0.2, seed: int = 0, flat: bool = True) -> dict[str, np.ndarray]:
-    """The 1,797 digits of 8 x 8 pixels that scikit-learn ships, with a stratified split into two parts.
+def digits(
+    split: Split = "train", test_fraction: float = 0.2, seed: int = 0, flat: bool = True
+) -> dict[str, np.ndarray]:
+    """Return the 1,797 digits of 8 x 8 pixels that scikit-learn ships, or one part of a stratified split of them.
 
     Args:
-      split: "train", "test" or "all". The first two have no example in common and are all of it together.
-      test_fraction: the part of each class that is "test", rounded, at least one example on each side.
-      seed: of the choice of the test examples, in [0, 2**32). The choice depends on nothing else, as it is
-        made with NumPy's legacy generator, whose numbers are frozen.
+      split: "train", "test" or "all". The first two have no example in common, and together are "all".
+      test_fraction: the fraction of each class that is "test", between 0 and 1; rounded, with at least one example on
+        each side.
+      seed: the seed of the split, in [0, 2**32). The split depends on nothing else: NumPy's legacy generator, which
+        makes it, never changes.
       flat: `x` has shape (n, 64), else (n, 8, 8, 1).
 
     Returns:
       `x`, float32 in [0, 1], and `y`, int64 (n,), in scikit-learn's order.
 
     Raises:
-      UsageError: an argument is not as above, or scikit-learn is not installed.
+      UsageError: an argument is not as described, or scikit-learn is not installed.
     """
-    if split not in _SPLITS:
-        raise UsageError(f"digits.split = {split!r}: want one of {_SPLITS}; change digits.split")
-    rest = (64,) if true_or_false("digits.flat", flat) else (8, 8, 1)
+    part = one_of("digits.split", split, get_args(Split))
+    shape = (64,) if true_or_false("digits.flat", flat) else (8, 8, 1)
     pixels, labels = _load()
-    rows = _rows(labels, split, _fraction(test_fraction), seed_number("digits.seed", seed))
-    x = (pixels[rows] / 16).astype(np.float32).reshape(-1, *rest)  # the pixels are counts from 0 to 16
+    rows = _rows(labels, part, _fraction(test_fraction), seed_number("digits.seed", seed))
+    x = (pixels[rows] / 16).astype(np.float32).reshape(-1, *shape)  # the pixels are counts from 0 to 16
     return {"x": x, "y": labels[rows].astype(np.int64)}
 
 
@@ -50,14 +54,12 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
 
 def _fraction(value: Any) -> float:
     if not isinstance(value, int | float) or not 0 < value < 1:
-        raise UsageError(
-            f"digits.test_fraction = {value!r}: want a number between 0 and 1; change digits.test_fraction"
-        )
+        raise UsageError(f"digits.test_fraction = {value!r}: expected a number between 0 and 1")
     return float(value)
 
 
 def _rows(labels: np.ndarray, split: str, test_fraction: float, seed: int) -> np.ndarray:
-    """The row numbers of the split, ascending."""
+    """Return the row numbers of the split, ascending."""
     generator = np.random.RandomState(seed)
     in_test = np.zeros(len(labels), bool)
     for label in np.unique(labels):

@@ -1,4 +1,6 @@
-"""The source `idx`: images and labels as MNIST has them."""
+"""The source `idx`: images and labels in MNIST's format."""
+
+from __future__ import annotations
 
 import os
 
@@ -17,29 +19,29 @@ def idx(
     scale: bool = True,
     flat: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Images and labels from two IDX files, gzipped or not, such as those of MNIST and Fashion-MNIST.
+    """Return images and labels from two IDX files, gzipped or not, such as those of MNIST and Fashion-MNIST.
 
     Args:
       images: the file of the images, (n, height, width) or with more dimensions.
       labels: the file of the labels, n whole numbers.
-      scale: divide by 255, which brings unsigned bytes to [0, 1]; images of another type need False.
-      flat: `x` has shape (n, pixels). By default images of two dimensions get a third for the channel,
-        (n, height, width, 1), as convolutions want it.
+      scale: divide by 255, which brings unsigned bytes to [0, 1]; bind False for images of another type.
+      flat: `x` has shape (n, pixels). By default images of two dimensions get a third one for the channel,
+        (n, height, width, 1), which convolutions need.
 
     Returns:
       `x`, float32, and `y`, int64 (n,).
 
     Raises:
-      UsageError: a file cannot be read or is not what its header says, they do not belong together, or
-        `scale` does not fit the images.
+      UsageError: a file cannot be read or does not match its header, the two have different lengths, or `scale` does not
+        fit the images.
     """
     scale, flat = true_or_false("idx.scale", scale), true_or_false("idx.flat", flat)
     pixels = _images(images, scale)
     classes = _labels(labels)
     if len(pixels) != len(classes):
         raise UsageError(
-            f"idx: {os.fspath(images)!r} has {len(pixels)} images and {os.fspath(labels)!r} has "
-            f"{len(classes)} labels: want as many; check that idx.images and idx.labels belong together"
+            f"idx: expected one label per image, got {len(pixels)} images in {os.fspath(images)!r} and "
+            f"{len(classes)} labels in {os.fspath(labels)!r}; check that idx.images and idx.labels belong together"
         )
     arrays = {"x": _shaped(pixels, flat), "y": classes}
     return equal_length_arrays(f"idx: {os.fspath(images)!r}", arrays)
@@ -49,12 +51,12 @@ def _images(path: str | os.PathLike[str], scale: bool) -> np.ndarray:
     stored = read_idx(path, "idx.images")
     if stored.ndim < 2:
         raise UsageError(
-            f"idx: {os.fspath(path)!r} has one dimension: want images; are idx.images and idx.labels swapped?"
+            f"idx: {os.fspath(path)!r} has one dimension: expected images; are idx.images and idx.labels swapped?"
         )
     if scale and stored.dtype != np.uint8:
         raise UsageError(
-            f"idx.scale = True divides unsigned bytes by 255, but {os.fspath(path)!r} holds {stored.dtype}: "
-            "bind idx.scale = False, and scale in Input.map_fn"
+            f"idx.scale = True: expected unsigned bytes, which it divides by 255, got {stored.dtype} in "
+            f"{os.fspath(path)!r}; bind idx.scale = False, and scale in Input.map_fn"
         )
     pixels = stored.astype(np.float32)
     return pixels / np.float32(255) if scale else pixels
@@ -64,8 +66,8 @@ def _labels(path: str | os.PathLike[str]) -> np.ndarray:
     stored = read_idx(path, "idx.labels")
     if stored.ndim != 1 or stored.dtype.kind == "f":
         raise UsageError(
-            f"idx: {os.fspath(path)!r} has {stored.dtype} of shape {stored.shape}: want one whole number an "
-            "example; are idx.images and idx.labels swapped?"
+            f"idx: {os.fspath(path)!r}: expected one whole number per example, got {stored.dtype} of shape "
+            f"{stored.shape}; are idx.images and idx.labels swapped?"
         )
     return stored.astype(np.int64)
 

@@ -1,9 +1,12 @@
 """The source `npz`: arrays from a NumPy archive."""
 
+from __future__ import annotations
+
 import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 import gin
 import numpy as np
@@ -11,24 +14,24 @@ import numpy as np
 from ...metrics.errors import UsageError
 from ..checks import equal_length_arrays
 
-# What NumPy and zipfile raise on a damaged archive, found by damaging one at every byte.
+# What NumPy and zipfile raise for a damaged archive, found by damaging one at every byte.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError)
 
 
 @gin.register(module="tallyloop")
 def npz(path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, as `np.savez` writes it; pickled objects are never loaded.
+    """Return the arrays of an .npz file, as `np.savez` writes it; pickled objects are never loaded.
 
     Args:
       path: the file.
-      keys: the arrays to take, all by default. A dict renames: `{"x": "x_train", "y": "y_train"}` gives the
+      keys: the arrays to take; None takes all. A dict renames: `{"x": "x_train", "y": "y_train"}` gives the
         file's `x_train` as `x`.
 
     Returns:
-      The arrays as they were stored, of one length.
+      The arrays as they are stored, all of the same length.
 
     Raises:
-      UsageError: the file is absent, no NumPy archive, or damaged; a key is missing; an array holds Python
+      UsageError: the file is missing, damaged, or not a NumPy archive; a key is missing; an array holds Python
         objects; the lengths differ or are 0.
     """
     origin = f"npz: {os.fspath(path)!r}"
@@ -40,11 +43,10 @@ def npz(path: str | os.PathLike[str], keys: Sequence[str] | Mapping[str, str] | 
     return equal_length_arrays(origin, arrays)
 
 
-def _read(origin: str, file, keys: Sequence[str] | Mapping[str, str] | None) -> dict[str, np.ndarray]:
+def _read(origin: str, file: BinaryIO, keys: Sequence[str] | Mapping[str, str] | None) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(file):
         raise UsageError(
-            f"{origin} is no .npz archive, or only the beginning of one: want a file written by np.savez; "
-            "write or copy it again"
+            f"{origin} isn't a complete .npz archive: expected a file written by np.savez; write or copy it again"
         )
     file.seek(0)
     try:
@@ -58,14 +60,14 @@ def _read(origin: str, file, keys: Sequence[str] | Mapping[str, str] | None) -> 
 
 
 def _names(origin: str, keys: Sequence[str] | Mapping[str, str] | None, stored: list[str]) -> Mapping[str, str]:
-    """name in the batch -> name in the file."""
+    """Return name in the batch -> name in the file."""
     if isinstance(keys, str):
-        raise UsageError(f"npz.keys = {keys!r}: want a list of names; write npz.keys = [{keys!r}]")
-    wanted = {key: key for key in (stored if keys is None else keys)} if not isinstance(keys, Mapping) else keys
-    missing = sorted(set(wanted.values()) - set(stored))
+        raise UsageError(f"npz.keys = {keys!r}: expected a list of names; write npz.keys = [{keys!r}]")
+    names = keys if isinstance(keys, Mapping) else {key: key for key in (stored if keys is None else keys)}
+    missing = sorted(set(names.values()) - set(stored))
     if missing:
-        raise UsageError(f"{origin} has no array {missing}: it has {sorted(stored)}; change npz.keys")
-    return wanted
+        raise UsageError(f"{origin} has no array {missing}: expected some of {sorted(stored)}; change npz.keys")
+    return names
 
 
 def _member(origin: str, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
@@ -75,9 +77,9 @@ def _member(origin: str, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray
         if "allow_pickle" not in str(error):
             raise
         raise UsageError(
-            f"{origin}: {name!r} holds pickled Python objects, which could run any code when loaded: want "
+            f"{origin}: {name!r} holds pickled Python objects, which could run any code when loaded: expected "
             "numbers, booleans or strings; save it with such a dtype"
         ) from error
     if not isinstance(array, np.ndarray):
-        raise UsageError(f"{origin}: {name!r} is not an array: want what np.savez writes; write it again")
+        raise UsageError(f"{origin}: {name!r} isn't an array: expected what np.savez writes; write it again")
     return array

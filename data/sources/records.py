@@ -1,4 +1,6 @@
-"""The records of TFRecord files, parsed: a dataset that knows its files."""
+"""The parsed records of TFRecord files: a dataset that knows its files."""
+
+from __future__ import annotations
 
 import dataclasses
 import re
@@ -7,15 +9,21 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from ..feeds.feed import Nest
+from ..elements import Nest
 
-_FRAME = 16  # the bytes of a record beside its content: its length and two checksums
-_ENDS_EARLY = "the file ends early, is no TFRecord file of this compression, or is several gzip files in one"
+_FRAME = 16  # the bytes of a record around its content: its length and two checksums
+_ENDS_EARLY = "the file ends early, isn't a TFRecord file of this compression, or is several gzip files in one"
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordFile:
-    """A file of records, and how many bytes it has (modulo `modulus`), unpacked; they tell whether it is whole."""
+    """A file of records, with the size that tells whether all of it was read.
+
+    Attributes:
+      path: where it is.
+      size: the number of bytes, unpacked, modulo `modulus`.
+      modulus: 2**32 for gzip, which stores no more of the size; else larger than any file.
+    """
 
     path: str
     size: int
@@ -25,11 +33,11 @@ class RecordFile:
 class Records(tf.data.Dataset):
     """The examples in `files`, one file after the other; a stream whose place a checkpoint can hold.
 
-    Reading past a corrupt record raises `tf.errors.DataLossError` once and goes on with the next file, as the length of
-    a record is the only way to the next.
+    Reading past a corrupt record raises `tf.errors.DataLossError` once and continues with the next file, because the
+    length of a record is the only way to the next.
 
     Args:
-      files: where they are.
+      files: the files, in order.
       compression: "" or "GZIP".
       features: name -> what to parse.
     """
@@ -47,7 +55,7 @@ class Records(tf.data.Dataset):
         return self._examples.element_spec
 
     def of(self, files: list[RecordFile]) -> tf.data.Dataset:
-        """The examples in some of the files."""
+        """Return the examples in some of the files."""
         described = (
             [file.path for file in files],
             [_exactly(file.path) for file in files],
@@ -60,20 +68,20 @@ class Records(tf.data.Dataset):
         return [self._examples]
 
     def _raw(self, path: tf.Tensor, pattern: tf.Tensor, size: tf.Tensor, modulus: tf.Tensor) -> tf.data.Dataset:
-        """The records of one file, and an error at its end if that is not the end that it should have.
+        """Return the records of one file, followed by an error if the file does not end where it should.
 
         TensorFlow takes a file that ends inside the length of a record for one that ends before it, and a damaged gzip
-        header for an empty file: a part of the data would be missing in silence.
+        header for an empty file: part of the data would be missing silently.
         """
-        gone = tf.debugging.Assert(tf.size(tf.io.matching_files(pattern)) == 1, ["the file is gone:", path])
-        with tf.control_dependencies([gone]):  # or else TensorFlow would try to open it, and fail, for ever
+        present = tf.debugging.Assert(tf.size(tf.io.matching_files(pattern)) == 1, ["the file is gone:", path])
+        with tf.control_dependencies([present]):  # otherwise TensorFlow would try to open it, and fail, forever
             records = tf.data.TFRecordDataset(tf.identity(path), self._compression)
         ended = records.map(lambda record: (record, False)).concatenate(tf.data.Dataset.from_tensors(("", True)))
 
         def check(state: Nest, element: Nest) -> tuple[Nest, Nest]:
             (read, following), (number, (record, is_end)) = state, element
-            is_corrupt = number > following  # its error has been raised
-            told = tf.cond(is_corrupt, lambda: _tell(path, following), lambda: tf.constant(True))
+            is_corrupt = number > following  # its error has been raised already
+            told = tf.cond(is_corrupt, lambda: _tell_corrupt(path, following), lambda: tf.constant(True))
             whole = tf.logical_not(is_end) | is_corrupt | (read % modulus == size)
             short = tf.debugging.Assert(whole, [_ENDS_EARLY])
             with tf.control_dependencies([told, short]):
@@ -87,17 +95,17 @@ class Records(tf.data.Dataset):
         return tf.io.parse_single_example(record, self._features)
 
 
-def _tell(path: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    said = tf.print(
+def _tell_corrupt(path: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    told = tf.print(
         tf.strings.format(
             "Warning: tfrecord: record {} of {} is corrupt: the rest of the file is lost.", (index, path)
         ),
         output_stream=sys.stderr,
     )
-    with tf.control_dependencies([said]):
+    with tf.control_dependencies([told]):
         return tf.constant(True)
 
 
 def _exactly(path: str) -> str:
-    """A pattern that matches this path alone."""
+    """Return a pattern that matches this path alone."""
     return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)

@@ -1,6 +1,13 @@
+"""What the tests of the feeds and sources share: ways to read a feed, numbered rows, and bad ones."""
+
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import logging
+from tallyloop.data.failures import FAILURES
+from tallyloop.metrics.errors import UsageError
 
 
 def _int64(value):
@@ -11,7 +18,11 @@ def _as_numpy(nest):
     return tf.nest.map_structure(lambda tensor: tensor.numpy(), nest)
 
 
-@pytest.fixture
+def _fetch(feed, step=0):
+    return feed.fetch(feed.plan(_int64(step), _int64(1)), _int64(0))
+
+
+@pytest.fixture(scope="session")
 def read():
     """read(feed, first_step, num_steps) -> the global batches, as NumPy nests."""
 
@@ -23,25 +34,31 @@ def read():
     return batches
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def read_labels(read):
+    """read_labels(feed, first_step, num_steps) -> the `y` of each global batch, as lists."""
+    return lambda feed, first_step, num_steps: [batch["y"].tolist() for batch in read(feed, first_step, num_steps)]
+
+
+@pytest.fixture(scope="session")
 def read_shards():
     """read_shards(feed, step, count) -> (n, [(batch, rows) of each replica])."""
 
     def shards(feed, step, count):
-        part, n = feed.fetch(feed.plan(_int64(step), _int64(1)), _int64(0))
+        part, n = _fetch(feed, step)
         return int(n), [_as_numpy(feed.shard(part, n, index, count)) for index in range(count)]
 
     return shards
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def read_to_end():
     """read_to_end(feed) -> the batches of an evaluation stream up to its end."""
 
     def batches(feed):
         found = []
         while len(found) < 1000:
-            part, n = feed.fetch(feed.plan(_int64(0), _int64(1)), _int64(0))
+            part, n = _fetch(feed)
             if n == 0:
                 return found
             found.append(_as_numpy(feed.shard(part, n, 0, 1)[0]))
@@ -50,7 +67,40 @@ def read_to_end():
     return batches
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def read_skipping():
+    """read_skipping(feed, steps) -> (the `y` of each batch, the number skipped next to each), up to the end of a pass."""
+
+    def batches(feed, steps):
+        labels, skipped = [], []
+        for _ in range(steps):
+            part, n = _fetch(feed)
+            if n == 0:
+                break
+            labels.append(feed.shard(part, n, 0, 1)[0]["y"].numpy().tolist())
+            skipped.append(int(feed.skipped(part)))
+        return labels, skipped
+
+    return batches
+
+
+@pytest.fixture(scope="session")
+def data_error():
+    """data_error(feed, step=0) -> what a feed of a stream makes of the error that reading it raises."""
+
+    def error_of(feed, step=0):
+        compiled = tf.function(lambda: feed.fetch((), _int64(0))[1])
+        for _ in range(20):
+            try:
+                compiled()
+            except FAILURES as error:
+                return feed.data_error(error, step)
+        raise AssertionError("nothing was raised")
+
+    return error_of
+
+
+@pytest.fixture(scope="session")
 def numbered():
     """numbered(n) -> arrays whose row i is {"x": [i, i + 0.5], "y": i}."""
 
@@ -59,3 +109,41 @@ def numbered():
         return {"x": np.stack([rows, rows + 0.5], 1).astype(np.float32), "y": rows}
 
     return arrays
+
+
+@pytest.fixture(scope="session")
+def stream_of():
+    """stream_of(arrays) -> the dataset of their rows."""
+    return tf.data.Dataset.from_tensor_slices
+
+
+@pytest.fixture(scope="session")
+def bad():
+    """The numbers of the rows that `raising` refuses."""
+    return (0, 3, 4, 11, 22)
+
+
+@pytest.fixture(scope="session")
+def raising(bad):
+    """A map function of `numbered` rows that raises for the bad ones, and doubles x."""
+
+    def double(example):
+        is_bad = tf.reduce_any(example["y"] == tf.constant(bad, tf.int64))
+        with tf.control_dependencies([tf.debugging.Assert(~is_bad, ["a bad one:", example["y"]])]):
+            return {"x": example["x"] * 2, "y": tf.identity(example["y"])}
+
+    return double
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The warnings logged so far."""
+    logged = []
+    monkeypatch.setattr(logging, "warning", lambda message, *args: logged.append(message % args))
+    return logged
+
+
+@pytest.fixture(scope="session")
+def refused():
+    """refused(message, error=UsageError) -> a context that expects an error with exactly these words in its message."""
+    return lambda message, error=UsageError: pytest.raises(error, match=re.escape(message))

@@ -11,12 +11,57 @@ import pytest
 from tallyloop.trainer.loop.timing import TIMES
 
 
+class Programs:
+    """Runs Python programs with the imports of the fork server."""
+
+    def __init__(self, folder: Path):
+        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        self._server = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("fork_server.py")],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._server.stdout.readline() == "ready\n"
+
+    def run(self, arguments, cwd: Path, **variables):
+        """Run `python *arguments` in that folder, like subprocess.run."""
+        environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | variables
+        for path in (self._stdout, self._stderr):
+            path.write_text("")
+        request = {
+            "argv": [str(argument) for argument in arguments],
+            "cwd": str(cwd),
+            "environ": environment,
+            "stdout": str(self._stdout),
+            "stderr": str(self._stderr),
+        }
+        print(json.dumps(request), file=self._server.stdin, flush=True)
+        code = int(self._server.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, self._stdout.read_text(), self._stderr.read_text())
+
+    def close(self):
+        """End the server; what it runs has ended."""
+        self._server.communicate()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    programs = Programs(tmp_path_factory.mktemp("programs"))
+    yield programs
+    programs.close()
+
+
 class Command:
     """The real command, in a process of its own, in a folder that is not the project's."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, programs: Programs):
         self.folder = folder
         self.model_dir = folder / "run"
+        self._programs = programs
 
     def __call__(self, *arguments, gin_file="digits.gin", model_dir=None):
         given = [f"--gin_file={gin_file}"] if gin_file else []
@@ -24,6 +69,11 @@ class Command:
         return self.raw(*given, *arguments)
 
     def raw(self, *arguments, **variables):
+        """Run it with these arguments and environment variables, TensorFlow loaded already."""
+        return self._programs.run(["-m", "tallyloop.trainer", *arguments], self.folder, **variables)
+
+    def started(self, *arguments, **variables):
+        """Run it from the start of the interpreter on."""
         environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | variables
         return subprocess.run(
             [sys.executable, "-m", "tallyloop.trainer", *arguments],
@@ -52,14 +102,14 @@ class Command:
 
 
 @pytest.fixture
-def command(tmp_path):
-    return Command(tmp_path)
+def command(tmp_path, programs):
+    return Command(tmp_path, programs)
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, programs):
     """A finished run of 60 steps on the digits, with all kinds of events on the way."""
-    command = Command(tmp_path_factory.mktemp("trained"))
+    command = Command(tmp_path_factory.mktemp("trained"), programs)
     command.done = command.ok(
         *("--gin_param=" + binding for binding in SHORT),
     )

@@ -25,8 +25,14 @@ CASES = {
     "npz_absent": (["--gin_file=npz.gin", PARAM + "npz.path=absent.npz"], ["absent.npz", "npz.path"]),
     "npz_truncated": (["--gin_file=npz.gin", PARAM + "npz.path=torn.npz"], ["torn.npz"]),
     "idx_is_text": (["--gin_file=idx.gin", PARAM + "idx.images=taken", PARAM + "idx.labels=taken"], ["taken"]),
-    "labels_are_floats": (["--gin_file=npz.gin", PARAM + "npz.path=floats.npz"], ["'y' must be integers", "float64"]),
-    "features_are_strings": (["--gin_file=npz.gin", PARAM + "npz.path=strings.npz"], ["'x' are strings", "numbers"]),
+    "labels_are_floats": (
+        ["--gin_file=npz.gin", PARAM + "npz.path=floats.npz"],
+        ["labels 'y', got float64"],
+    ),
+    "features_are_strings": (
+        ["--gin_file=npz.gin", PARAM + "npz.path=strings.npz"],
+        ["features 'x'", "got strings", "numbers"],
+    ),
     "eval_of_another_width": (
         ["--gin_file=npz.gin", PARAM + "train/Input.source=@digits", PARAM + "npz.path=narrow.npz"],
         ["Trainer.eval_datasets['test']", "(None, 64)", "(1, 32)"],

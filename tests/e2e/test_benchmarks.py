@@ -1,4 +1,4 @@
-"""The commands of the tables with goals: their arithmetic, the table, the page and the exit code; never a timing."""
+"""The benchmarks: their arithmetic, tables, pages and exit codes, and their child processes; never a timing."""
 
 import contextlib
 import importlib
@@ -13,7 +13,18 @@ import pytest
 import tensorflow as tf
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("eval_throughput", "startup", "checkpoint_stall", "input", "memory", "scaling")
+COMMANDS = {
+    "step_overhead": "step_overhead.__main__",
+    "eval_throughput": "eval_throughput",
+    "startup": "startup.__main__",
+    "checkpoint_stall": "checkpoint_stall.__main__",
+    "input": "input",
+    "memory": "memory.__main__",
+    "scaling": "scaling.__main__",
+}
+everywhere = pytest.mark.parametrize("name", COMMANDS)
+TIMES = {"a": [2.0, 9.0, 4.0], "b": [1.0, 3.0, 4.0]}  # seconds per step
+COUNTS = {"size": "large", "metrics": 16, "parameters": 1000, "step": [4000, 8], "summary": [256]}
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +35,40 @@ def benchmark():
         yield lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
+@pytest.fixture(scope="module")
+def harness(benchmark):
+    """The module of the rows, the goals and the commands."""
+    return benchmark("harness.command")
+
+
+@pytest.fixture(scope="module")
+def paired(benchmark):
+    """The module of the paired timing."""
+    return benchmark("harness.paired")
+
+
 @pytest.fixture
-def command(benchmark, monkeypatch, tmp_path):
+def command(harness, monkeypatch, tmp_path):
     """command(figures, more="") -> a command whose rows have these figures, and whose page is in tmp_path."""
-    goals = benchmark("goals")
-    monkeypatch.setattr(goals, "DOCS", tmp_path)
+    monkeypatch.setattr(harness, "DOCS", tmp_path)
     asked = []
 
     def make(figures, more=""):
         def measure(rows, rounds):
             asked.append(rounds)
-            return goals.Measured({row: figures[row] for row in rows}, more)
+            return harness.Measured({row: figures[row] for row in rows}, more)
 
-        return goals.Command("fast", "It is fast", "\nTwo things. In turn.\n", list(figures), measure, 7, "laps")
+        return harness.Command(
+            name="fast",
+            title="It is fast",
+            reader="testers",
+            shows="how fast it is",
+            about="\nTwo things, in turn.\n",
+            rows=list(figures),
+            measure=measure,
+            rounds=7,
+            a_round="laps",
+        )
 
     make.asked = asked
     return make
@@ -48,338 +80,446 @@ def rows_of(text):
     return {line[1]: line[2:] for line in lines}
 
 
-# --- figures ---
+class TestFigure:
+    def test_ratio_is_the_median_of_the_rounds(self, harness):
+        assert harness.figure(harness.Row("g", "t", "a", "b"), TIMES) == 2.0  # of 2, 3, 1; the medians give 4 / 3
 
-TIMES = {"a": [2.0, 9.0, 4.0], "b": [1.0, 3.0, 4.0]}
+    def test_unit_makes_a_difference_or_a_time(self, harness):
+        assert harness.figure(harness.Row("g", "t", "a", "b", unit="ms"), TIMES) == 1000.0  # of 1, 6 and 0 seconds
+        assert harness.figure(harness.Row("g", "t", "a", unit="us"), TIMES) == 4e6
 
+    def test_absent_contestant_has_none(self, harness):
+        assert harness.figure(harness.Row("g", "t", "a", "jax"), TIMES) is None
+        assert harness.figure(harness.Row("g", "t", "jax", unit="ms"), TIMES) is None
 
-def test_a_ratio_is_the_median_of_the_rounds(benchmark):
-    goals = benchmark("goals")
-    assert goals.figure(goals.Row("g", "t", "a", "b"), TIMES) == 2.0  # of 2, 3 and 1; of the medians it were 4 / 3
+    def test_groups_have_their_own_contestants(self, harness, paired):
+        rows = [harness.Row(group, "t", "a", "a") for group in ("one", "two", "one")]
+        made = []
 
+        def contestants(group):
+            made.append(group)
+            return {"a": paired.Calls(lambda: None, 1)}
 
-def test_a_unit_of_time_makes_a_difference_or_a_time(benchmark):
-    goals = benchmark("goals")
-    assert goals.figure(goals.Row("g", "t", "a", "b", unit="ms"), TIMES) == 1000.0  # of 1, 6 and 0 seconds
-    assert goals.figure(goals.Row("g", "t", "a", unit="us"), TIMES) == 4e6
+        assert harness.figures(rows, contestants, 2) == {rows[0]: 1.0, rows[1]: 1.0}
+        assert made == ["one", "two"]
 
+    def test_only_needed_contestants_run(self, harness, paired):
+        """Some contestants take minutes."""
+        ran = []
 
-def test_what_did_not_run_has_no_figure(benchmark):
-    goals = benchmark("goals")
-    assert goals.figure(goals.Row("g", "t", "a", "jax"), TIMES) is None
-    assert goals.figure(goals.Row("g", "t", "jax", unit="ms"), TIMES) is None
+        def contestant(name):
+            def run(halt):
+                ran.append(name)
+                while True:
+                    halt()
 
+            return paired.Gated(run, 1)
 
-def test_each_group_has_its_own_contestants(benchmark):
-    goals, paired = benchmark("goals"), benchmark("paired")
-    rows = [goals.Row(group, "t", "a", "a") for group in ("one", "two", "one")]
-    made = []
+        made = {name: contestant(name) for name in "abc"}
+        harness.figures([harness.Row("g", "t", "a", "b")], lambda group: made, 1)
+        assert ran == ["a", "b"]
+        assert not made["c"]._thread.is_alive()
 
-    def contestants(group):
-        made.append(group)
-        return {"a": paired.Calls(lambda: None, 1)}
+    def test_output_of_contestants_is_hidden(self, harness, paired, capsys):
+        """Each of a `Gated` pair may replace and restore `sys.stdout`, in any order; later output is shown."""
 
-    assert goals.figures(rows, contestants, 2) == {rows[0]: 1.0, rows[1]: 1.0}
-    assert made == ["one", "two"]
-
-
-def test_only_what_the_rows_need_runs(benchmark):
-    """Some contestants take minutes."""
-    goals, paired = benchmark("goals"), benchmark("paired")
-    ran = []
-
-    def contestant(name):
         def run(halt):
-            ran.append(name)
-            while True:
-                halt()
+            print("not shown")
+            with contextlib.redirect_stdout(io.StringIO()):
+                while True:
+                    halt()
 
-        return paired.Gated(run, 1)
+        stdout = sys.stdout
+        harness.timed("two", {name: paired.Gated(run, 1) for name in "ab"}, 2)
+        assert sys.stdout is stdout
+        assert capsys.readouterr().out == ""
 
-    made = {name: contestant(name) for name in "abc"}
-    goals.figures([goals.Row("g", "t", "a", "b")], lambda group: made, 1)
-    assert ran == ["a", "b"]
-    assert not made["c"]._thread.is_alive()
-
-
-def test_what_contestants_print_is_not_shown_and_later_text_is(benchmark, capsys):
-    """Each of a `Gated` pair may replace and restore `sys.stdout`, in any order."""
-    goals, paired = benchmark("goals"), benchmark("paired")
-
-    def run(halt):
-        print("not shown")
-        with contextlib.redirect_stdout(io.StringIO()):
-            while True:
-                halt()
-
-    stdout = sys.stdout
-    goals.timed("two", {name: paired.Gated(run, 1) for name in "ab"}, 2)
-    assert sys.stdout is stdout
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(("sign", "good", "bad"), [("<=", 2.0, 2.1), (">=", 2.0, 1.9), ("==", 2, 3)])
-def test_missed(benchmark, sign, good, bad):
-    goals = benchmark("goals")
-    row = goals.Row("g", "t", goal=(sign, 2))
-    assert not goals.missed(row, good)
-    assert goals.missed(row, bad)
-    assert not goals.missed(row, None)
-    assert not goals.missed(row._replace(goal=None), bad)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(2.5, "2.5 s"), (0.0421, "42.1 ms"), (0.000155, "155 us"), (1e-8, "0.01 us")]
-)
-def test_durations(benchmark, seconds, text):
-    assert benchmark("goals").duration(seconds) == text
-
-
-# --- the command ---
-
-
-def test_the_exit_code_tells_of_a_missed_goal(benchmark, command, capsys):
-    row = benchmark("goals").Row
-    good, bad = row("g", "good", goal=("<=", 1.2)), row("g", "bad", goal=(">=", 3))
-    other, absent = row("g", "some", unit="us", digits=0), row("h", "absent", goal=("<=", 1))
-    figures = {good: 1.0, bad: 2.996, other: 154.7, absent: None}
-    assert command(figures).run([]) == 1
-    rows = rows_of(capsys.readouterr().out)
-    assert rows["good"] == ["1.00", "<= 1.2", ""]
-    assert rows["bad"] == ["3.00", ">= 3", "✗"]
-    assert rows["some"] == ["155 us", "reported", ""]
-    assert rows["absent"] == ["not installed", "<= 1", ""]
-    assert command(figures).run(["--only", "good"]) == 0
-    assert list(rows_of(capsys.readouterr().out)) == ["what", "good"]
-
-
-def test_only_what_is_not_there(benchmark, command, capsys):
-    assert command({benchmark("goals").Row("g", "good"): 1.0}).run(["--only", "god"]) == 2
-    assert "'god'" in capsys.readouterr().err
-
-
-def test_the_rounds_are_passed_on(benchmark, command):
-    made = command({benchmark("goals").Row("g", "t"): 1.0})
-    made.run([])
-    made.run(["--rounds", "3"])
-    assert command.asked == [7, 3]
-
-
-def test_the_page(benchmark, command, tmp_path, capsys):
-    made = command({benchmark("goals").Row("g", "t", goal=("<=", 1)): 0.5}, more="## More")
-    assert made.run(["--rounds", "3"]) == 0
-    assert not made.page.exists()
-    assert made.run(["--write", "--rounds", "3", "--only", "g t"]) == 0
-    text = (tmp_path / "fast.md").read_text()
-    assert text.startswith(
-        "# It is fast\n\nTwo things. In turn.\n\n```bash\npython -m benchmarks.fast --rounds 3 --only 'g t'\n```\n"
+    @pytest.mark.parametrize(
+        ("seconds", "text"), [(2.5, "2.5 s"), (0.0421, "42.1 ms"), (0.000155, "155 us"), (1e-8, "0.01 us")]
     )
-    assert rows_of(text)["t"] == ["0.50", "<= 1", ""]
-    assert "\n\n## More\n\n3 rounds, measured on " in text
-    assert re.search(r"\d+ cores, .*Python 3\..*tensorflow \d.*keras \d.*tallyloop \d", text)
+    def test_durations(self, benchmark, seconds, text):
+        assert benchmark("harness.report").duration(seconds) == text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_all_commands(benchmark, monkeypatch, capsys, name):
-    """Each with all its goals met, and then with all missed."""
-    module = benchmark(name)
-    made = module.COMMAND
-    assert made.name == name
-    assert len(set(made.rows)) == len(made.rows)
-
-    def figure(row, met):
-        sign, limit = row.goal or ("<=", 0)
-        return limit if met else limit + (-1 if sign == ">=" else 1)
-
-    has_goals = any(row.goal for row in made.rows)
-    for met in (True, False):
-        figures = benchmark("goals").Measured({row: figure(row, met) for row in made.rows})
-        monkeypatch.setattr(module, "COMMAND", made._replace(measure=lambda *_, figures=figures: figures))
-        assert module.main([]) == (1 if has_goals and not met else 0)
-    assert ("✗" in capsys.readouterr().out) == has_goals
+class TestGoal:
+    @pytest.mark.parametrize(("sign", "good", "bad"), [("<=", 2.0, 2.1), (">=", 2.0, 1.9), ("==", 2, 3)])
+    def test_missed(self, harness, sign, good, bad):
+        row = harness.Row("g", "t", goal=harness.Goal(sign, 2))
+        assert not harness.missed(row, good)
+        assert harness.missed(row, bad)
+        assert not harness.missed(row, None)
+        assert not harness.missed(row._replace(goal=None), bad)
 
 
-def test_help(benchmark, capsys):
-    for name in COMMANDS:
+class TestMedianInterval:
+    """Of n values, k is the largest number with 2 P(fewer than k below the median) <= 5%; the interval is k to n + 1 - k."""
+
+    @pytest.mark.parametrize(
+        ("n", "low", "high"), [(6, 1, 6), (8, 1, 8), (9, 2, 8), (12, 3, 10), (20, 6, 15), (60, 22, 39)]
+    )
+    def test_95_percent(self, paired, n, low, high):
+        values = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+        assert paired.median_interval(list(values)) == (low, high)
+
+    def test_too_few_values_give_their_range(self, paired):
+        assert paired.median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
+        assert paired.median_interval([5.0]) == (5.0, 5.0)
+
+    def test_lower_confidence_is_narrower(self, paired):
+        """Of 20 values, P(at most 6 below the median) = 0.0577, so 7 to 14 has a confidence of 88.5%."""
+        assert paired.median_interval([float(i) for i in range(1, 21)], confidence=0.88) == (7.0, 14.0)
+
+
+class TestCommand:
+    def test_exit_code_tells_of_a_missed_goal(self, harness, command, capsys):
+        row, goal = harness.Row, harness.Goal
+        good, bad = row("g", "good", goal=goal("<=", 1.2)), row("g", "bad", goal=goal(">=", 3))
+        other, absent = row("g", "some", unit="us", digits=0), row("h", "absent", goal=goal("<=", 1))
+        figures = {good: 1.0, bad: 2.996, other: 154.7, absent: None}
+        assert command(figures).run([]) == 1
+        rows = rows_of(capsys.readouterr().out)
+        assert rows["good"] == ["1.00", "<= 1.2", ""]
+        assert rows["bad"] == ["3.00", ">= 3", "✗"]
+        assert rows["some"] == ["155 us", "reported", ""]
+        assert rows["absent"] == ["not installed", "<= 1", ""]
+        assert command(figures).run(["--only", "good"]) == 0
+        assert list(rows_of(capsys.readouterr().out)) == ["what", "good"]
+
+    def test_only_without_a_match_lists_the_rows(self, harness, command, capsys):
+        assert command({harness.Row("g", "good"): 1.0}).run(["--only", "god"]) == 2
+        assert "--only = 'god': expected a part of a row's name, one of\n  g good\n" in capsys.readouterr().err
+
+    def test_rounds_are_passed_on(self, harness, command):
+        made = command({harness.Row("g", "t"): 1.0})
+        made.run([])
+        made.run(["--rounds", "3"])
+        assert command.asked == [7, 3]
+
+    def test_page(self, harness, command, tmp_path, capsys):
+        made = command({harness.Row("g", "t", goal=harness.Goal("<=", 1)): 0.5}, more="## More")
+        assert made.run(["--rounds", "3"]) == 0
+        assert not made.page.exists()
+        assert made.run(["--write", "--rounds", "3", "--only", "g t"]) == 0
+        text = (tmp_path / "fast.md").read_text()
+        assert text.startswith(
+            "# It is fast\n\nFor testers: how fast it is.\n\nTwo things, in turn.\n\n"
+            "```bash\npython -m benchmarks.fast --rounds 3 --only 'g t'\n```\n"
+        )
+        assert rows_of(text)["t"] == ["0.50", "<= 1", ""]
+        assert "\n\n## More\n\n3 rounds, measured on " in text
+        assert re.search(r"\d+ cores, .*Python 3\..*tensorflow \d.*keras \d.*tallyloop \d", text)
+
+    @everywhere
+    def test_goals_met_and_missed(self, benchmark, harness, monkeypatch, capsys, name):
+        """Each command with all its goals met, and then with all missed."""
+        module = benchmark(COMMANDS[name])
+        made = module.COMMAND
+        assert made.name == name
+        assert len(set(made.rows)) == len(made.rows)
+
+        def figure(row, met):
+            sign, limit = row.goal or ("<=", 0)
+            return limit if met else limit + (-1 if sign == ">=" else 1)
+
+        has_goals = any(row.goal for row in made.rows)
+        for met in (True, False):
+            figures = harness.Measured({row: figure(row, met) for row in made.rows})
+            monkeypatch.setattr(module, "COMMAND", made._replace(measure=lambda *_, figures=figures: figures))
+            assert module.main([]) == (1 if has_goals and not met else 0)
+        assert ("✗" in capsys.readouterr().out) == has_goals
+
+    @everywhere
+    def test_help(self, benchmark, capsys, name):
         with pytest.raises(SystemExit):
-            benchmark(name).main(["--help"])
+            benchmark(COMMANDS[name]).main(["--help"])
         assert f"python -m benchmarks.{name}" in capsys.readouterr().out
 
 
-# --- what each works out by itself ---
+def prose(text):
+    """The lines of a page without tables, errors, figures and the machine."""
+    text = re.sub(r"\nErrors:\n\n(\d+\. .*\n)+", "", text)
+    lines = [line for line in text.splitlines() if line and not line.startswith("|") and "tensorflow 2" not in line]
+    return [re.sub(r"[-+.e\d]*\d[-+.e\d]*", "#", line) for line in lines]
 
 
-def test_evaluations_by_keras_and_by_hand_are_right(benchmark):
-    """Against NumPy; 300 examples, so that the last batch is short."""
-    module = benchmark("eval_throughput")
-    arrays = module.examples(300)
-    model = benchmark("overhead.problem").build_model()
-    logits = model(arrays["x"]).numpy().astype("float64")
-    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    right, hits = probabilities[range(300), arrays["y"]], logits.argmax(-1) == arrays["y"]
-    exact = {
-        "loss": -np.log(right).mean(),
-        "accuracy": hits.mean(),
-        "confidence": probabilities.max(-1).mean(),
-        "entropy": -(probabilities * np.log(probabilities)).sum(-1).mean(),
-        "probability": right.mean(),
-        "brier": ((probabilities - np.eye(10)[arrays["y"]]) ** 2).sum(-1).mean(),
-        **{f"recall/{digit}": hits[arrays["y"] == digit].mean() for digit in range(10)},
-    }
-    weights = model.get_weights()
-    assert module.by_hand(arrays, weights)() == pytest.approx(exact, abs=1e-5)
-    assert module.by_keras(arrays, weights, 1)() == pytest.approx(exact, abs=1e-5)
+class TestPages:
+    """The figures on the pages are of older measurements; the prose is that of the command."""
+
+    @everywhere
+    def test_prose_and_rows_of_a_command(self, benchmark, name):
+        """A row may be missing where a package was not installed."""
+        made = benchmark(COMMANDS[name]).COMMAND
+        text = made.page.read_text()
+        top = made.page_with("", f"python -m benchmarks.{name}", 1).partition("\n```\n")[0]
+        assert text.startswith(top), f"run python -m benchmarks.{name} --write"
+        titles = {row.title for row in made.rows}
+        assert {title for title in rows_of(text.partition("\n## ")[0]) if title != "what"} <= titles
+
+    def test_prose_of_invariance(self, benchmark):
+        module = benchmark("invariance.__main__")
+        same = module.Difference(0.0, 0.0)
+        made = module.page({"1 replica": {"plain": same}}, {"plain": same, "bfloat16": same}, 1)
+        assert prose(module.PAGE.read_text()) == prose(made)
+
+    def test_prose_of_versus_keras(self, benchmark):
+        module = benchmark("versus_keras.__main__")
+        assert prose(module.PAGE.read_text()) == prose(module.page({n: [] for n in module.REPLICAS}, 1))
+
+    def test_prose_of_survival(self, benchmark):
+        module = benchmark("survival.__main__")
+        results = {name: module.Result() for name in module.SETTINGS}
+        results["two_workers"].victims.update({"the launcher": 1, "worker 0": 1, "worker 1": 1})
+        line = "python -m benchmarks.survival --kills 100 --jobs 2"
+        assert prose(module.PAGE.read_text()) == prose(module.page(results, line, 60, module.PAUSE))
 
 
-def test_evaluations_that_differ_are_no_contest(benchmark):
-    module = benchmark("eval_throughput")
-    results = dict.fromkeys(module.NAMES, 0.5)
-    module.check_same({"by hand": lambda: results, "keras": lambda: results})
-    with pytest.raises(AssertionError, match=r"keras differs: \{'loss'"):
-        module.check_same({"by hand": lambda: results, "keras": lambda: results | {"loss": 0.6}})
+class TestEvalThroughput:
+    def test_evaluations_by_keras_and_by_hand_are_right(self, benchmark):
+        """Against NumPy; 300 examples, so that the last batch is short."""
+        module = benchmark("eval_throughput")
+        arrays = module.examples(300)
+        model = benchmark("harness.problem").build_model()
+        logits = model(arrays["x"]).numpy().astype("float64")
+        probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        right, hits = probabilities[range(300), arrays["y"]], logits.argmax(-1) == arrays["y"]
+        exact = {
+            "loss": -np.log(right).mean(),
+            "accuracy": hits.mean(),
+            "confidence": probabilities.max(-1).mean(),
+            "entropy": -(probabilities * np.log(probabilities)).sum(-1).mean(),
+            "probability": right.mean(),
+            "brier": ((probabilities - np.eye(10)[arrays["y"]]) ** 2).sum(-1).mean(),
+            **{f"recall/{digit}": hits[arrays["y"] == digit].mean() for digit in range(10)},
+        }
+        weights = model.get_weights()
+        assert module.by_hand(arrays, weights)() == pytest.approx(exact, abs=1e-5)
+        assert module.by_keras(arrays, weights, 1)() == pytest.approx(exact, abs=1e-5)
+
+    def test_different_results_are_refused(self, benchmark):
+        module = benchmark("eval_throughput")
+        results = dict.fromkeys(module.NAMES, 0.5)
+        module.check_same({"by hand": lambda: results, "keras": lambda: results})
+        with pytest.raises(AssertionError, match=r"keras differs: \{'loss'"):
+            module.check_same({"by hand": lambda: results, "keras": lambda: results | {"loss": 0.6}})
 
 
-def test_what_a_save_costs(benchmark):
-    module = benchmark("checkpoint_stall")
-    times = {"with": [5.1, 9.0, 5.2], "without": [5.0, 5.0, 5.0], "synchronous": [1.0, 1.0, 2.0]}
-    assert module.lost(times) == pytest.approx(0.1)  # of 0.1, 4 and 0.1
-    found = module.in_states({"state": 200, "before": 300, "without": 900, "with": 1050})
-    assert found == {module.EXTRA: 0.75, module.WITH: 3.75, module.WITHOUT: 3.0}
+class TestCheckpointStall:
+    def test_figures(self, benchmark):
+        module = benchmark("checkpoint_stall.__main__")
+        times = {"with": [5.1, 9.0, 5.2], "without": [5.0, 5.0, 5.0], "synchronous": [1.0, 1.0, 2.0]}
+        assert module.lost(times) == pytest.approx(0.1)  # of 0.1, 4 and 0.1
+        found = module.in_states({"state": 200, "before": 300, "without": 900, "with": 1050})
+        assert found == {module.EXTRA: 0.75, module.WITH: 3.75, module.WITHOUT: 3.0}
+
+    def test_model_has_50_million_parameters(self, benchmark):
+        w = benchmark("checkpoint_stall.large").WIDTH
+        parameters = 1025 * w + 2 * (w + 1) * w + (w + 1) * 10
+        assert parameters == pytest.approx(50e6, rel=0.01)
 
 
-def test_the_model_that_is_saved_is_of_50_million_parameters(benchmark):
-    large = benchmark("children.large")
-    w = large.WIDTH
-    parameters = 1025 * w + 2 * (w + 1) * w + (w + 1) * 10
-    assert parameters == pytest.approx(50e6, rel=0.01)
+class TestMemory:
+    def test_figures(self, benchmark):
+        module = benchmark("memory.__main__")
+        sizes = [(100, 101), (100, 150), (200, 204)]
+        found = module.figures_of("2 replicas", [{"10000": 10**6 * a, "100000": 10**6 * b} for a, b in sizes])
+        assert {row.title: figure for row, figure in found.items()} == {module.GROWTH: 1.02, module.SIZE: 150}
+        assert {row.group for row in found} == {"2 replicas"}
+
+    def test_resident_memory(self, benchmark):
+        child = benchmark("harness.child")
+        before = child.resident_memory()
+        assert before > 10**8  # TensorFlow is loaded
+        child.reset_peak_memory()
+        block = np.ones(10**7)
+        assert child.peak_memory() - before == pytest.approx(block.nbytes, rel=0.2)
+        del block
+        child.reset_peak_memory()
+        assert child.peak_memory() - before < 4e7
 
 
-def test_growth(benchmark):
-    module = benchmark("memory")
-    sizes = [(100, 101), (100, 150), (200, 204)]
-    found = module.figures_of("2 replicas", [{"10000": 10**6 * a, "100000": 10**6 * b} for a, b in sizes])
-    assert {row.title: figure for row, figure in found.items()} == {module.GROWTH: 1.02, module.SIZE: 150}
-    assert {row.group for row in found} == {"2 replicas"}
+class TestInput:
+    @pytest.mark.parametrize("make", ["permutations", "shuffled"])
+    def test_pipelines_read_each_row_once_per_epoch(self, benchmark, make):
+        batches = [batch.numpy() for batch in getattr(benchmark("input"), make)(12, 4).take(6)]
+        for epoch in (batches[:3], batches[3:]):
+            assert sorted(np.concatenate(epoch)) == list(range(12))
+        assert not np.array_equal(batches[:3], batches[3:])
 
 
-def test_resident_memory(benchmark):
-    resident = benchmark("children.resident")
-    before = resident.now()
-    assert before > 10**8  # TensorFlow is loaded
-    resident.reset_peak()
-    block = np.ones(10**7)
-    assert resident.peak() - before == pytest.approx(block.nbytes, rel=0.2)
-    del block
-    resident.reset_peak()
-    assert resident.peak() - before < 4e7
+class TestStartup:
+    def test_traces(self, benchmark):
+        module = benchmark("startup.__main__")
+        rows = [row for row in module.ROWS if row.group == module.TRACES]
+        assert [*module.traced(rows, {"train": 1, "eval/test": 2}).values()] == [1, 2]
 
 
-@pytest.mark.parametrize("make", ["permutations", "shuffled"])
-def test_the_pipelines_that_input_is_compared_with_see_each_row_once_an_epoch(benchmark, make):
-    batches = [batch.numpy() for batch in getattr(benchmark("input"), make)(12, 4).take(6)]
-    for epoch in (batches[:3], batches[3:]):
-        assert sorted(np.concatenate(epoch)) == list(range(12))
-    assert not np.array_equal(batches[:3], batches[3:])
+class TestScaling:
+    def test_sums_over_devices_are_counted_in_functions_too(self, benchmark):
+        """Two in a loop, of 12 and 8 bytes, one of them in a branch; the sum on a single device is none."""
+
+        def on(device, shape):
+            with tf.device(f"/cpu:{device}"):
+                return tf.random.uniform(shape)
+
+        @tf.function
+        def function(flag):
+            for _ in tf.range(3):
+                tf.print(tf.add_n([on(0, [3]), on(1, [3]), on(2, [3])]))
+                if flag:
+                    tf.print(tf.add_n([on(0, [2]), on(1, [2])]))
+                tf.print(tf.add_n([on(1, [7]), on(1, [7])]))
+
+        graph = function.get_concrete_function(tf.TensorSpec([], tf.bool)).graph
+        assert sorted(benchmark("scaling.counts").reductions(graph)) == [8, 12]
+
+    def test_graphs_of_a_training(self, benchmark, mirrored_on):
+        """On two replicas: a float32 for each of the 9,610 parameters, and a loss and its count; one reduction per summary."""
+        found = benchmark("scaling.counts").count("small", 16, mirrored_on(2))
+        assert found["parameters"] == 64 * 128 + 128 + 128 * 10 + 10
+        assert sum(found["step"]) == 4 * found["parameters"] + 8
+        assert found["summary"] == [16 * 16]
+
+    def test_projection_to_a_thousand_replicas(self, benchmark):
+        """125 workers: a ring of 124 messages there and back for each of two reductions."""
+        projection = benchmark("scaling.projection")
+        (count,) = projection.counted({"counts": [COUNTS]})
+        load = projection.load(count, 1000, {"plan": 1e-7, "stream": 2e-6})
+        assert load.sent == pytest.approx(2 * 124 / 125 * 4008)
+        assert load.messages == 2 * 2 * 124
+        assert load.reducing == pytest.approx(load.sent / 12.5e9 + 496 * 20e-6)
+        assert load.drawing == pytest.approx(64_000 * 1e-7)
+        assert load.reading == pytest.approx(64_000 * 2e-6)
+        alone = projection.load(count, 8, {"plan": 0.0, "stream": 0.0})
+        assert (alone.sent, alone.messages, alone.reducing) == (0, 0, 0)
+
+    def test_largest_cost_comes_first(self, benchmark):
+        projection = benchmark("scaling.projection")
+        (count,) = projection.counted({"counts": [COUNTS]})
+        streams = projection.what_breaks(count, {"plan": 1e-7, "stream": 2e-6})
+        assert "1. **Streams.**" in streams
+        assert "3. **Row numbers.**" in streams
+        assert "1. **The ring's messages.**" in projection.what_breaks(count, {"plan": 1e-9, "stream": 1e-9})
+
+    def test_sections(self, benchmark):
+        projection = benchmark("scaling.projection")
+        found = projection.counted({"counts": [COUNTS, COUNTS | {"size": "small", "metrics": 1, "step": []}]})
+        text = projection.sections({"1 replica": found, "2 workers": found}, {"plan": 1e-7, "stream": 2e-6})
+        table = [line for line in text.splitlines() if line.startswith("| 2 workers")]
+        expected = ["2 workers", "1,000", "16", "2", "4,008", "1", "256"]
+        assert [cell.strip() for cell in table[0].split("|")[1:-1]] == expected
+        assert "## To a thousand replicas" in text
+        assert "{" not in text
 
 
-def test_traces(benchmark):
-    module = benchmark("startup")
-    rows = [row for row in module.ROWS if row.group == module.TRACES]
-    assert [*module.traced(rows, {"train": 1, "eval/test": 2}).values()] == [1, 2]
+class TestAgainst:
+    """`python -m benchmarks.step_overhead --against CHECKOUT`."""
+
+    @pytest.fixture
+    def against(self, benchmark):
+        """The module that compares two checkouts."""
+        return benchmark("step_overhead.against")
+
+    def test_packages_are_laid_out_as_installed(self, against, tmp_path):
+        for name in ("trainer", "metrics"):
+            (tmp_path / "checkout" / "src" / name).mkdir(parents=True)
+        (tmp_path / "checkout" / "pyproject.toml").write_text(
+            '[tool.setuptools.package-dir]\n"tallyloop.trainer" = "src/trainer"\n"tallyloop.metrics" = "src/metrics"\n'
+        )
+        made = against.installed(tmp_path / "checkout", tmp_path / "links")
+        assert (made / "tallyloop" / "trainer").resolve() == (tmp_path / "checkout" / "src" / "trainer").resolve()
+        assert (made / "tallyloop" / "metrics").resolve() == (tmp_path / "checkout" / "src" / "metrics").resolve()
+        assert not (made / "tallyloop" / "data").exists()
+
+    def test_other_folder_is_refused(self, against, tmp_path):
+        with pytest.raises(ValueError, match=r"--against = .*: expected a checkout of Tallyloop"):
+            against.installed(tmp_path, tmp_path / "links")
+
+    def test_table(self, against):
+        fast, slow = against.ROWS[:2]
+        rows = rows_of(
+            against.table({fast: [0.9, 1.0, 1.02, 1.03, 2.0], slow: [1.0, 1.031, 1.04]}).replace(" 2 ", " two ")
+        )
+        assert rows["this checkout / the other"] == ["1.031", "1.000 to 1.040", "<= 1.03", "✗"]
+        text = against.table({fast: [0.9, 1.0, 1.02, 1.03, 2.0]})
+        assert rows_of(text)["this checkout / the other"] == ["1.020", "0.900 to 2.000", "<= 1.03", ""]
+
+    def test_exit_code_and_rows(self, benchmark, against, monkeypatch, capsys):
+        """3% slower is as good as equal, 4% is not; `--only` chooses rows; there is no page."""
+        main, asked = benchmark("step_overhead.__main__").main, []
+
+        def ratios(slower):
+            def measured(variant, roots, rounds):
+                asked.append((variant, rounds))
+                return [slower] * rounds
+
+            return measured
+
+        monkeypatch.setattr(against, "_ratios", ratios(1.03))
+        assert main(["--against", str(ROOT), "--only", "jit", "--rounds", "4"]) == 0
+        assert asked == [("1 replica, jit_compile", 4)]
+        monkeypatch.setattr(against, "_ratios", ratios(1.04))
+        assert main(["--against", str(ROOT)]) == 1
+        assert [variant for variant, _ in asked[1:]] == ["1 replica", "2 replicas", "1 replica, jit_compile"]
+        assert main(["--against", str(ROOT), "--only", "jot"]) == 2
+        with pytest.raises(SystemExit):
+            main(["--against", str(ROOT), "--write"])
+        assert "leave out --write" in capsys.readouterr().err
+
+    @pytest.mark.slow
+    def test_checkout_against_itself(self, benchmark, capsys):
+        """Real children, a few rounds; how fast they are is not judged."""
+        main = benchmark("step_overhead.__main__").main
+        assert main(["--against", str(ROOT), "--only", "2 replicas", "--rounds", "2"]) in (0, 1)
+        ratio = float(rows_of(capsys.readouterr().out)["this checkout / the other"][0])
+        assert 0.2 < ratio < 5
+
+    @pytest.mark.slow
+    def test_child_refuses_another_installation(self, benchmark, tmp_path):
+        processes = benchmark("harness.processes")
+        line = processes.command("step_overhead.training", tmp_path, "1 replica", tmp_path / "run")
+        with pytest.raises(RuntimeError, match=rf"exit code 1: [\s\S]*not in {re.escape(str(tmp_path))}"):
+            processes.LapProcesses(line, [{}], 1)
 
 
-# --- counted in graphs ---
+class TestProcesses:
+    @pytest.fixture
+    def line(self, tmp_path):
+        """The command line of a child that answers, or runs lap by lap if it has an argument."""
+        script = tmp_path / "child.py"
+        script.write_text(
+            "import sys\n"
+            f"sys.path.insert(0, {str(ROOT)!r})\n"
+            "from benchmarks.harness import child\n"
+            "def run(halt):\n"
+            "    while True:\n"
+            "        print('a line of its own')\n"
+            "        halt()\n"
+            "child.run_in_laps(run) if len(sys.argv) > 1 else child.answer({'x': 1})\n"
+        )
+        return [sys.executable, str(script)]
 
+    @pytest.fixture
+    def processes(self, benchmark):
+        """The module that starts them."""
+        return benchmark("harness.processes")
 
-def test_sums_over_devices_are_counted_in_the_functions_too(benchmark):
-    """Two in a loop, of 12 and 8 bytes, one of them in a branch; one on a single device, which is none."""
+    def test_child_answers(self, processes, line):
+        child = processes.Child(line, {})
+        assert json.loads(child.read(lambda text: text.startswith("{"))) == {"x": 1}
+        child.wait()
+        child.close()
 
-    def on(device, shape):
-        with tf.device(f"/cpu:{device}"):
-            return tf.random.uniform(shape)
+    def test_child_runs_laps(self, processes, line):
+        timed = processes.LapProcesses([*line, "timed"], [{}], steps=2)
+        assert timed.lap() > 0
+        assert timed.lap() > 0
+        timed.close()
 
-    @tf.function
-    def function(flag):
-        for _ in tf.range(3):
-            tf.print(tf.add_n([on(0, [3]), on(1, [3]), on(2, [3])]))
-            if flag:
-                tf.print(tf.add_n([on(0, [2]), on(1, [2])]))
-            tf.print(tf.add_n([on(1, [7]), on(1, [7])]))
+    def test_whole_process_is_a_lap(self, processes, line):
+        whole = processes.WholeProcess(lambda: line, lambda text: text.startswith("{"))
+        assert whole.lap() > 0
+        whole.close()
 
-    graph = function.get_concrete_function(tf.TensorSpec([], tf.bool)).graph
-    assert sorted(benchmark("children.counts").reductions(graph)) == [8, 12]
-
-
-COUNTS = {"size": "large", "metrics": 16, "parameters": 1000, "step": [4000, 8], "summary": [256]}
-
-
-def test_a_thousand_replicas(benchmark):
-    """125 workers: a ring of 124 steps there and back for each of two reductions."""
-    counts = benchmark("scaling_counts")
-    (count,) = counts.counted({"counts": [COUNTS]})
-    load = counts.load(count, 1000, {"plan": 1e-7, "stream": 2e-6})
-    assert load.sent == pytest.approx(2 * 124 / 125 * 4008)
-    assert load.messages == 2 * 2 * 124
-    assert load.reducing == pytest.approx(load.sent / 12.5e9 + 496 * 20e-6)
-    assert load.drawing == pytest.approx(64_000 * 1e-7)
-    assert load.reading == pytest.approx(64_000 * 2e-6)
-    alone = counts.load(count, 8, {"plan": 0.0, "stream": 0.0})
-    assert (alone.sent, alone.messages, alone.reducing) == (0, 0, 0)
-
-
-def test_what_breaks_first_is_named_first(benchmark):
-    counts = benchmark("scaling_counts")
-    (count,) = counts.counted({"counts": [COUNTS]})
-    streams = counts.what_breaks(count, {"plan": 1e-7, "stream": 2e-6})
-    assert "1. **Streams.**" in streams
-    assert "3. **Row numbers.**" in streams
-    assert "1. **The ring's messages.**" in counts.what_breaks(count, {"plan": 1e-9, "stream": 1e-9})
-
-
-def test_the_sections_of_the_counts(benchmark):
-    module = benchmark("scaling_counts")
-    found = module.counted({"counts": [COUNTS, COUNTS | {"size": "small", "metrics": 1, "step": []}]})
-    text = module.sections({"1 replica": found, "2 workers": found}, {"plan": 1e-7, "stream": 2e-6})
-    table = [line for line in text.splitlines() if line.startswith("| 2 workers")]
-    assert [cell.strip() for cell in table[0].split("|")[1:-1]] == [
-        "2 workers",
-        "1,000",
-        "16",
-        "2",
-        "4,008",
-        "1",
-        "256",
-    ]
-    assert "## To a thousand replicas" in text
-    assert "{" not in text
-
-
-# --- processes ---
-
-
-def test_a_child_is_asked_timed_and_told_of(benchmark, tmp_path):
-    talking = benchmark("children.talking")
-    script = tmp_path / "child.py"
-    script.write_text(
-        "import sys\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from benchmarks.children import talking\n"
-        "def run(halt):\n"
-        "    while True:\n"
-        "        print('a line of its own')\n"
-        "        halt()\n"
-        "talking.halts(run) if len(sys.argv) > 1 else talking.answer({'x': 1})\n"
-    )
-    line = [sys.executable, str(script)]
-    child = talking.Child(line, {})
-    assert json.loads(child.read(lambda text: text.startswith("{"))) == {"x": 1}
-    child.end()
-    child.close()
-    timed = talking.Workers([*line, "timed"], [{}], steps=2)
-    assert timed.lap() > 0
-    assert timed.lap() > 0
-    timed.close()
-    whole = talking.Whole(lambda: line, lambda text: text.startswith("{"))
-    assert whole.lap() > 0
-    with pytest.raises(RuntimeError, match=r"exit code 1: [\s\S]*ZeroDivisionError"):
-        talking.Whole(lambda: [sys.executable, "-c", "1 / 0"]).lap()
+    def test_failure_shows_the_end_of_its_output(self, processes):
+        with pytest.raises(RuntimeError, match=r"exit code 1: [\s\S]*ZeroDivisionError"):
+            processes.WholeProcess(lambda: [sys.executable, "-c", "1 / 0"]).lap()

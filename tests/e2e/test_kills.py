@@ -14,10 +14,10 @@ KILLS = 5  # in each of two settings
 
 @pytest.fixture(scope="module")
 def survival():
-    """survival(name) -> the module of that name in benchmarks/; "" is the command."""
+    """survival(name) -> the module of that name in benchmarks/survival; without a name, the command."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
-        yield lambda name="": importlib.import_module(f"benchmarks.survival{name and '_'}{name}")
+        yield lambda name="__main__": importlib.import_module(f"benchmarks.survival.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,10 @@ def test_what_differs_is_named(survival, survived, tmp_path):
     next((run / "eval").glob("*tfevents*")).unlink()
     found = compare.differences(run, control)
     for start in (
-        "metrics.jsonl: eval of step 400 is there more than once",
+        "metrics.jsonl: eval of step 400 occurs more than once",
         "metrics.jsonl: train of step 10 is in one only",
         "metrics.jsonl: eval of step 400 differs",
-        "checkpoints/best.json: {}, and in the control",
+        "checkpoints/best.json: expected that of the control",
         "checkpoints/.unfinished is in one only",
         "TensorBoard: loss of eval differs",
     ):
@@ -139,7 +139,7 @@ def test_the_exit_code_tells_of_a_difference(survival, monkeypatch, capsys):
     assert rows["equal to the control"] == ["✓", "✗", "✗"]
     bad.differences.clear()
     assert survival().main([]) == 0
-    assert "4 kills, 2 runs: every one came out equal to its control." in capsys.readouterr().out
+    assert "4 kills, 2 runs: each equals its control." in capsys.readouterr().out
 
 
 def test_the_page_is_that_of_a_hundred_kills_and_all_are_equal(survival):

@@ -62,7 +62,7 @@ def test_sigterm_while_tensorflow_is_loaded_is_no_death(command):
 
 def test_a_second_run_is_refused_before_it_builds_anything(command):
     (command.folder / "telling.py").write_text(TELLS)
-    with lock.held(command.model_dir):
+    with lock.locked(command.model_dir):
         done = command("--import_module=telling", "--gin_param=Trainer.task=@Telling()")
     assert done.returncode == 2
     assert f"in use by another run (pid {os.getpid()} on " in done.stderr

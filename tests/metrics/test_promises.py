@@ -667,9 +667,9 @@ def test_sixteen_more_metrics_add_no_reduction_to_the_train_loop_and_the_drain_h
             train_dataset=Input({"x": np.ones([8, 1], np.float32), "y": np.ones([8, 1], np.float32)}, 4),
         )
         trainer.prepare(evaluate=False)
-        training = trainer._training
+        training = trainer._session
         found[extra] = _reductions(training.loop.graph)
-        assert _reductions(training._accumulator._drain.get_concrete_function().graph) == {
+        assert _reductions(training._sums.accumulator._drain.get_concrete_function().graph) == {
             "AddN": 1
         }  # how two CPUs are summed
     assert found[0] == found[16]

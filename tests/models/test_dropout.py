@@ -1,5 +1,7 @@
 """InvariantDropout: the masks of a run do not depend on the number of replicas."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tallyloop.trainer import Task, Trainer
 
 
 class Dropped(Task):
-    """Drops from 7 numbers a row; the metric `kept` is the rows' masks, (23, 7)."""
+    """Drops from 7 numbers per row; the metric `kept` is the rows' masks, (23, 7)."""
 
     metrics = {"kept": (lambda batch, kept: (tf.transpose(tf.one_hot(batch["row"], 23)) @ kept, 1.0), "sum")}  # noqa: RUF012
 
@@ -29,6 +31,7 @@ class Dropped(Task):
 def masks(mirrored_on):
     """masks(replicas) -> (the kept values of each step, the final weights)."""
 
+    @functools.cache
     def run(replicas, jit_compile=False):
         x = np.random.default_rng(0).normal(size=(23, 7)).astype(np.float32)
         seen = []
@@ -48,44 +51,46 @@ def masks(mirrored_on):
     return run
 
 
-@pytest.mark.parametrize(("replicas", "jit_compile"), [(2, False), (4, False), (2, True), (4, True)])
-def test_the_same_on_any_number_of_replicas(masks, replicas, jit_compile):
-    kept, weights = masks(replicas, jit_compile)
-    kept_by_one, weights_of_one = masks(1, jit_compile)  # XLA draws other numbers than TensorFlow
-    np.testing.assert_array_equal(kept, kept_by_one)
-    for mine, its in zip(weights, weights_of_one, strict=True):
-        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+class TestInARun:
+    @pytest.mark.parametrize(
+        ("replicas", "jit_compile"),
+        [(2, False), (4, False), (2, True), pytest.param(4, True, marks=pytest.mark.slow)],
+    )
+    def test_masks_and_weights_do_not_depend_on_the_replicas(self, masks, replicas, jit_compile):
+        kept, weights = masks(replicas, jit_compile)
+        kept_by_one, weights_of_one = masks(1, jit_compile)  # XLA draws other numbers than TensorFlow
+        np.testing.assert_array_equal(kept, kept_by_one)
+        for mine, its in zip(weights, weights_of_one, strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+
+    def test_masks_are_random_and_scaled(self, masks):
+        kept, _ = masks(1)
+        assert set(np.unique(kept)) == {0.0, np.float32(1 / 0.6)}
+        assert 0.5 < (kept > 0).mean() < 0.7  # 322 draws of 0.6: a standard deviation is 0.027
+        assert not np.array_equal(kept[0], kept[1])
+        assert len({row.tobytes() for row in kept.reshape(-1, 7)}) > 30  # of 46
 
 
-def test_masks_are_random_and_scaled(masks):
-    kept, _ = masks(1)
-    assert set(np.unique(kept)) == {0.0, np.float32(1 / 0.6)}
-    assert 0.5 < (kept > 0).mean() < 0.7  # 322 draws of 0.6: a standard deviation is 0.027
-    assert not np.array_equal(kept[0], kept[1])
-    assert len({row.tobytes() for row in kept.reshape(-1, 7)}) > 30  # of 46
+class TestLayer:
+    def test_keeps_one_minus_the_rate(self):
+        kept = InvariantDropout(0.3, seed=1)(tf.ones([100, 10, 101]), training=True).numpy()
+        assert (kept > 0).mean() == pytest.approx(0.7, abs=0.006)  # 4 standard deviations
+        assert kept.mean() == pytest.approx(1.0, abs=0.01)
 
+    def test_draws_a_new_mask_per_call_in_training_only(self):
+        layer, x = InvariantDropout(0.5, seed=1), tf.ones([4, 3])
+        np.testing.assert_array_equal(layer(x, training=False), x)
+        assert not np.array_equal(layer(x, training=True), layer(x, training=True))
 
-def test_the_fraction_kept_is_one_minus_the_rate():
-    kept = InvariantDropout(0.3, seed=1)(tf.ones([100, 10, 101]), training=True).numpy()
-    assert (kept > 0).mean() == pytest.approx(0.7, abs=0.006)  # 4 standard deviations
-    assert kept.mean() == pytest.approx(1.0, abs=0.01)
+    def test_loads_from_a_file(self, tmp_path):
+        keras.Sequential([keras.Input((3,)), InvariantDropout(0.5, seed=9)]).save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert (loaded.layers[0].rate, loaded.layers[0].seed) == (0.5, 9)
 
+    def test_keeps_half_precision(self):
+        assert InvariantDropout(0.5, dtype="mixed_bfloat16")(tf.ones([4, 3]), training=True).dtype == tf.bfloat16
 
-def test_it_is_a_layer_like_others(tmp_path):
-    layer = InvariantDropout(0.5, seed=1)
-    x = tf.ones([4, 3])
-    np.testing.assert_array_equal(layer(x, training=False), x)
-    first, second = layer(x, training=True), layer(x, training=True)
-    assert not np.array_equal(first, second)
-    model = keras.Sequential([keras.Input((3,)), InvariantDropout(0.5, seed=9)])
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert (loaded.layers[0].rate, loaded.layers[0].seed) == (0.5, 9)
-    half = InvariantDropout(0.5, dtype="mixed_bfloat16")(tf.ones([4, 3]), training=True)
-    assert half.dtype == tf.bfloat16
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.0, 2])
-def test_a_wrong_rate(rate):
-    with pytest.raises(UsageError, match=r"InvariantDropout.rate"):
-        InvariantDropout(rate)
+    @pytest.mark.parametrize("rate", [-0.1, 1.0, 2])
+    def test_refuses_a_rate_out_of_range(self, rate):
+        with pytest.raises(UsageError, match=rf"InvariantDropout.rate = {rate}: expected a number of at least 0"):
+            InvariantDropout(rate)

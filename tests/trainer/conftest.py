@@ -1,4 +1,4 @@
-"""Small tasks, and a maker of Trainers on 1, 2 or 4 replicas."""
+"""Small tasks, a maker of Trainers on 1, 2 or 4 replicas, and what their results are compared with."""
 
 import keras
 import numpy as np
@@ -60,3 +60,89 @@ def weights_of():
         return np.concatenate([v.numpy().ravel() for v in trainer.model.trainable_variables]).astype(np.float64)
 
     return flat
+
+
+@pytest.fixture(scope="session")
+def copies_of():
+    """copies_of(variable) -> the values of its copies, one per replica."""
+    return lambda variable: [copy.numpy() for copy in getattr(variable.value, "values", [variable.value])]
+
+
+@pytest.fixture(scope="session")
+def assert_same_weights():
+    """assert_same_weights(trainer, other): bit for bit, whether trained or not."""
+
+    def compare(one, other):
+        for a, b in zip(one.model.weights, other.model.weights, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def gradient_of():
+    """gradient_of(w, batch) -> d/dw of the mean of (x w + b - y)^2; w is (w_1, w_2, w_3, b)."""
+
+    def gradient(w, batch):
+        x = np.concatenate([batch["x"], np.ones([len(batch["x"]), 1])], 1).astype(np.float64)
+        return 2 * (x @ w - batch["y"]) @ x / len(x)
+
+    return gradient
+
+
+@pytest.fixture(scope="session")
+def layered():
+    """layered(*layers) -> a task: least squares on the layers that these functions make, and one unit."""
+
+    class Layered(Regression):
+        def __init__(self, *layers):
+            self.layers = layers
+
+        def build_model(self):
+            return keras.Sequential([keras.Input((3,)), *(make() for make in self.layers), keras.layers.Dense(1)])
+
+    return Layered
+
+
+@pytest.fixture
+def encoder():
+    """A task whose model has an encoder, with BatchNormalization, and a head."""
+
+    class Encoder(Regression):
+        def build_model(self):
+            return keras.Sequential(
+                [
+                    keras.Input((3,)),
+                    keras.layers.Dense(4, name="encoder", activation="tanh"),
+                    keras.layers.BatchNormalization(name="encoder_norm"),
+                    keras.layers.Dense(1, name="head"),
+                ],
+                name="net",
+            )
+
+    return Encoder()
+
+
+@pytest.fixture(scope="session")
+def run(make_trainer):
+    """run(folder, steps, ...) -> a Trainer that has trained by Adam and evaluated, with a checkpoint every 4 steps."""
+
+    def train(folder, steps=12, **arguments):
+        defaults = {
+            "optimizer": lambda: keras.optimizers.Adam(0.05),
+            "evaluate": True,
+            "checkpoint_interval": 4,
+            "eval_interval": 4,
+        }
+        trainer = make_trainer(train_steps=steps, model_dir=folder, **{**defaults, **arguments})
+        trainer.train_and_eval()
+        return trainer
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def whole(run, tmp_path_factory):
+    """(the Trainer, its folder) of `run` over 12 steps, never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder), folder

@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: what is in it, what is complete, and what is deleted."""
+"""The folder of a run's checkpoints: which are complete, which are damaged, and how they come and go."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from pathlib import Path
 import tensorflow as tf
 
 _INDEX, _DATA, _SUMS = ".index", ".data-00000-of-00001", ".sha256.json"
-_IN_ORDER = (_DATA, _SUMS, _INDEX)  # of their appearance: what has an index is complete
+_IN_ORDER = (_DATA, _SUMS, _INDEX)  # the order in which they appear: a checkpoint with an index is complete
 _UNFINISHED, _DELETED = ".unfinished", ".deleted"
 
 
 class CheckpointFolder:
-    """Checkpoints named `ckpt-STEP`. None is seen before it is complete.
+    """Checkpoints named `ckpt-STEP`, none of which is visible before it is complete.
 
-    A checkpoint is written into a folder of its own, brought to the disk, and then moved, its index last. With it goes a
-    file of checksums. `checkpoint`, which `tf.train.latest_checkpoint` reads, is replaced after that. What a kill left half
-    moved or half deleted is brought to its end by `recover`.
+    A checkpoint is written into a folder of its own, synced to disk, and then moved, its index last, together with a file of
+    checksums. After that, the file `checkpoint`, which `tf.train.latest_checkpoint` reads, is replaced. `recover` finishes
+    what a kill left half moved or half deleted.
 
     Args:
-      path: made at the first checkpoint.
+      path: the folder; made at the first checkpoint.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def prefix(self, step: int) -> Path:
-        """Where the checkpoint of a step is: the path without the endings of its files."""
+        """Return the path of the checkpoint of a step, without the suffixes of its files."""
         return self.path / f"ckpt-{step}"
 
     def steps(self) -> list[int]:
-        """The steps of the complete checkpoints, in order."""
+        """Return the steps of the complete checkpoints, in order."""
         found = (re.fullmatch(rf"ckpt-(\d+){re.escape(_INDEX)}", path.name) for path in self.path.glob("ckpt-*"))
         return sorted(int(match[1]) for match in found if match)
 
     def announced(self) -> list[int]:
-        """The steps that the file `checkpoint` lists, in order; some of their files may be gone."""
+        """Return the steps that the file `checkpoint` lists, in order; some of their files may be missing."""
         return sorted(self._listed())
 
     def _listed(self) -> list[int]:
-        """The same as they are listed: the newest last."""
+        """Return the same in the order of the list: the newest last."""
         try:
             state = tf.train.get_checkpoint_state(str(self.path))
-        except ValueError:  # damaged; what there is can be seen from the files
+        except ValueError:  # damaged; the files themselves show what exists
             return []
         names = [Path(name).name for name in state.all_model_checkpoint_paths] if state else []
         return [int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)", name))]
 
     def add(self, step: int, write: Callable[[Path], None]) -> None:
-        """Adds the checkpoint whose files `write(prefix)` writes.
+        """Add the checkpoint whose files `write(prefix)` writes.
 
         Raises:
-          OSError, tf.errors.OpError: it could not be written; what was there before is as it was.
+          OSError, tf.errors.OpError: it could not be written; the existing checkpoints are unchanged.
         """
         scratch = self.scratch()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -71,10 +71,10 @@ class CheckpointFolder:
         self._announce(step)
 
     def recover(self) -> None:
-        """Ends what a kill interrupted. Call it before the run's first restore, where no other process writes.
+        """Finish what a kill interrupted. Call it before the run's first restore, while no other process writes.
 
-        A checkpoint that was complete, and half moved into place, is moved; else what was written of it is dropped. A
-        removal is ended if it had begun, or else is not, as the checkpoint may be needed now.
+        A complete checkpoint that was half moved into place is moved; an incomplete one is dropped. A removal that had begun
+        is finished; one that had not is cancelled, as the checkpoint may be needed now.
         """
         for sums in self.scratch().glob(f"ckpt-*{_SUMS}"):
             self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(_SUMS)))
@@ -90,23 +90,19 @@ class CheckpointFolder:
                 self._remove(step)
 
     def scratch(self) -> Path:
-        """The folder of a checkpoint that is being written; one that is left over was killed."""
+        """Return the folder of the checkpoint being written; a leftover one belongs to a killed process."""
         return self.path / _UNFINISHED
 
     def keep_only(self, steps: Iterable[int], newest: int) -> None:
-        """Deletes the other checkpoints, and announces `newest` as the newest."""
+        """Delete the other checkpoints, and announce `newest` as the newest."""
         kept = set(steps)
         for step in self.steps():
             if step not in kept:
                 self._remove(step)
         self._announce(newest)
 
-    def damage(self, step: int) -> str | None:
-        """Says which file of the checkpoint is not what was written; see `damage`."""
-        return damage(self.prefix(step))
-
     def _move(self, step: int) -> None:
-        """Moves a complete checkpoint into place, where one of the same step may be; that has no index from the first on."""
+        """Move a complete checkpoint into place. One of the same step that is there loses its index first."""
         made = self.scratch() / self.prefix(step).name
         if _with_ending(made, _INDEX).exists():
             _with_ending(self.prefix(step), _INDEX).unlink(missing_ok=True)
@@ -117,22 +113,22 @@ class CheckpointFolder:
         shutil.rmtree(self.scratch())
 
     def _recover_move(self, step: int) -> None:
-        """Ends a move, if all the files are whole, wherever they are."""
+        """Finish a move if all files are intact, wherever they are."""
         made = self.scratch() / self.prefix(step).name
+        candidates = [(e, _with_ending(prefix, e)) for prefix in (self.prefix(step), made) for e in _IN_ORDER]
         places = {
-            e: next(filter(Path.exists, (_with_ending(p, e) for p in (made, self.prefix(step)))), None)
-            for e in _IN_ORDER
-        }
+            ending: path for ending, path in candidates if path.exists()
+        }  # those being moved come last, and count
         try:
             expected = json.loads(places[_SUMS].read_bytes())
             whole = all(_checksum(places[ending]) == expected[ending] for ending in (_DATA, _INDEX))
-        except (AttributeError, ValueError, KeyError, TypeError):
-            return  # it was not complete
+        except (ValueError, KeyError, TypeError):
+            return  # it was incomplete
         if whole:
             self._move(step)
 
     def _remove(self, step: int) -> None:
-        """Deletes a checkpoint; a mark tells, should this be killed, that the rest is to go and is not damaged."""
+        """Delete a checkpoint. If this is killed, a mark says that the rest is to be deleted, and isn't damaged."""
         mark = _with_ending(self.prefix(step), _DELETED)
         mark.touch()
         for ending in reversed(_IN_ORDER):
@@ -140,17 +136,17 @@ class CheckpointFolder:
         mark.unlink()
 
     def _announce(self, newest: int) -> None:
-        """Replaces the file that `tf.train.latest_checkpoint` reads. Later steps may be there: damaged, or given up."""
+        """Replace the file that `tf.train.latest_checkpoint` reads. Later steps may exist: damaged, or abandoned."""
         steps = [step for step in self.steps() if step != newest]
         if self._listed() == [*steps, newest]:
             return
         names = [self.prefix(step).name for step in [*steps, newest]]
-        # Of a relative path, TensorFlow would take the names to be relative to the working folder.
+        # With a relative path, TensorFlow would take the names to be relative to the working folder.
         tf.compat.v1.train.update_checkpoint_state(str(self.path.absolute()), names[-1], names)
 
 
 def damage(prefix: Path) -> str | None:
-    """Says which file of the checkpoint at `prefix` is not what was written; None if all are, or if it has no checksums."""
+    """Describe which file of the checkpoint at `prefix` is damaged; None if none is, or if it has no checksums."""
     sums = _with_ending(prefix, _SUMS)
     if not sums.exists():
         return None
@@ -159,9 +155,9 @@ def damage(prefix: Path) -> str | None:
         for ending in (_DATA, _INDEX):
             path = _with_ending(prefix, ending)
             if not path.exists():
-                return f"{path.name} is gone"
+                return f"{path.name} is missing"
             if _checksum(path) != expected[ending]:
-                return f"{path.name} is not what was written (its checksum differs)"
+                return f"the checksum of {path.name} differs from what was written"
     except (ValueError, KeyError, TypeError):
         return f"{sums.name} is damaged"
     except OSError as error:
@@ -179,7 +175,7 @@ def _checksum(path: Path) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    """Returns when the file, or the folder's list of names, would survive a loss of power."""
+    """Return once the file, or the folder's list of names, would survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The first weights of a run, from another run's checkpoint or from a .keras file."""
+"""The initial weights of a run, from another run's checkpoint or a .keras file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SHOWN = 10
 
 
 def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, str]) -> None:
-    """Assigns to the model's variables what `source` has of the same name and shape, and logs what it did not.
+    """Assign the variables in `source` to the model's variables of the same name and shape, and log the rest.
 
     Args:
-      model: built.
-      source: a checkpoint, as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`: its weights,
-        not their averages; or a .keras file.
+      model: the built model.
+      source: a checkpoint, such as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`: its
+        weights, not their averages; or a .keras file.
       name_map: regular expression -> replacement, applied to the names in `source`, in order.
 
     Raises:
@@ -36,19 +36,19 @@ def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, 
     if not fits:
         raise UsageError(
             f"Trainer.initial_weights = {str(source)!r}: nothing in it fits the model. It has {_some(found)}; the model has "
-            f"{_some(variables)}. Trainer.initial_weights_map renames, such as {{'^old/': 'new/'}}."
+            f"{_some(variables)}. Trainer.initial_weights_map renames variables, such as {{'^old/': 'new/'}}."
         )
     for name, origin in fits.items():
         variables[name].assign(found[origin])
     logging.warning("Initial weights: %d of the model's %d variables come from %s.", len(fits), len(variables), source)
     misfits = [
-        f"{name} (has {found[origin].shape}, wanted {tuple(variables[name].shape)})"
+        f"{name} (has {found[origin].shape}, expected {tuple(variables[name].shape)})"
         for name, origin in origins.items()
         if name not in fits
     ]
-    _report("not in it, so as initialised", [name for name in variables if name not in origins])
-    _report("of another shape, so as initialised", misfits)
-    _report("in it and not used", [name for name in found if name not in origins.values()])
+    _report("missing in it, so left as initialized", [name for name in variables if name not in origins])
+    _report("of another shape, so left as initialized", misfits)
+    _report("in it but not used", [name for name in found if name not in origins.values()])
 
 
 def _report(what: str, names: list[str]) -> None:
@@ -57,7 +57,7 @@ def _report(what: str, names: list[str]) -> None:
 
 
 def _origins(wanted: list[str], found: list[str]) -> dict[str, str]:
-    """The name of a variable -> its name in the source; both with or without the name of the model around it."""
+    """Return the name of a variable -> its name in the source, with or without the model's name in front."""
     by_name = {_bare(name, found): name for name in found} | {name: name for name in found}
     candidates = {name: (name, _bare(name, wanted)) for name in wanted}
     return {
@@ -68,7 +68,7 @@ def _origins(wanted: list[str], found: list[str]) -> dict[str, str]:
 
 
 def _bare(name: str, names: list[str]) -> str:
-    """`name` without its first part if all the names share that: Keras puts a model's name there, or not."""
+    """Return `name` without its first part if all names share it: Keras may put the model's name there."""
     first, _, rest = name.partition("/")
     return rest if rest and all(each.startswith(first + "/") for each in names) else name
 
@@ -76,7 +76,7 @@ def _bare(name: str, names: list[str]) -> str:
 def _read(source: str) -> dict[str, np.ndarray]:
     if source.endswith(".h5"):
         raise UsageError(
-            f"Trainer.initial_weights = {source!r}: wanted a checkpoint, or a .keras file that has the names."
+            f"Trainer.initial_weights = {source!r}: expected a checkpoint, or a .keras file, which has variable names."
         )
     if not source.endswith(".keras"):
         return read_model(source)

@@ -1,8 +1,8 @@
-"""Checkpoints: what is saved, where, and what happens when it does not fit."""
+"""Restoring checkpoints, and saying what does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,128 +20,76 @@ Shapes = dict[str, tuple[str, tuple[int, ...], str]]  # place in the object grap
 
 
 class UnreadableCheckpointError(UsageError):
-    """A checkpoint's files are damaged or gone."""
-
-
-def run_state(
-    task: Any,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    step: tf.Variable,
-    forward_variables: Sequence[keras.Variable],
-    more: Mapping[str, Any],
-) -> tf.train.Checkpoint:
-    """All that a run needs to go on as if it had not stopped.
-
-    Args:
-      task: the layers, models and variables that it holds, such as a teacher, are saved too.
-      model: the built model.
-      optimizer: the built optimizer.
-      step: the step variable.
-      forward_variables: what a forward pass changes; those that belong neither to the model nor to the task are saved
-        too.
-      more: name -> what else is part of it: the position in the data, sums that are not written yet.
-    """
-    # Keras lists the state of seed generators (dropout) in `variables` only: TensorFlow does not find it by itself.
-    found = {id(variable) for variable in (*model.weights, *owned_variables(task))}
-    stateful = {id(v): v for v in (*model.variables, *forward_variables) if v.synchronization != "on_read"}
-    loose = [variable.value for key, variable in stateful.items() if key not in found]
-    return tf.train.Checkpoint(
-        model=model, optimizer=optimizer, step=step, task=_owned(task), loose_variables=loose, **more
-    )
-
-
-def model_state(
-    task: Any, model: keras.Model, step: tf.Variable, averaging: keras.optimizers.Optimizer | None
-) -> tf.train.Checkpoint:
-    """The part of a checkpoint that evaluation needs; with the optimizer if that keeps averages of the weights."""
-    optimizer = {"optimizer": averaging} if averaging else {}
-    return tf.train.Checkpoint(model=model, step=step, task=_owned(task), **optimizer)
-
-
-def owned_variables(task: Any) -> list[keras.Variable | tf.Variable]:
-    """The variables that a task holds itself."""
-    return [variable for each in _attributes(task).values() for variable in each]
-
-
-def _owned(task: Any) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(**{name: [_raw(v) for v in found] for name, found in _attributes(task).items()})
-
-
-def _attributes(task: Any) -> dict[str, list[keras.Variable | tf.Variable]]:
-    """Name of an attribute -> the variables in it, for those that have any."""
-    found = {name: _variables(value) for name, value in sorted(vars(task).items())}
-    return {name: variables for name, variables in found.items() if variables}
-
-
-def _variables(value: Any) -> list[keras.Variable | tf.Variable]:
-    """Those of a layer, a seed, a generator, a module, and of lists and dicts of them."""
-    if isinstance(value, keras.Layer):
-        return list(value.weights)
-    if isinstance(value, keras.random.SeedGenerator | tf.random.Generator):
-        return [value.state]
-    if isinstance(value, tf.Module):
-        return list(value.variables)
-    if isinstance(value, list | tuple | dict):
-        return [each for inner in (value.values() if isinstance(value, dict) else value) for each in _variables(inner)]
-    return [value] if isinstance(value, keras.Variable | tf.Variable) else []
-
-
-def _raw(variable: keras.Variable | tf.Variable) -> tf.Variable:
-    return variable.value if isinstance(variable, keras.Variable) else variable
+    """A checkpoint's files are damaged or missing."""
 
 
 def latest(folder: Path) -> str | None:
-    """The path of the newest checkpoint that is not damaged, if there ever was one.
+    """Return the path of the newest undamaged checkpoint; None if there never was one.
 
     Raises:
       UsageError: there were checkpoints, and none is left.
     """
     found = CheckpointFolder(folder)
-    for step in reversed(found.steps()):
-        if (problem := found.damage(step)) is None:
-            return str(found.prefix(step))
-        logging.warning("The checkpoint %s is damaged: %s. The one before it is tried.", found.prefix(step), problem)
-    if found.announced() or found.steps():
+    step = newest_usable(found, found.steps(), check_intact)
+    if step is None and (found.announced() or found.steps()):
         raise UsageError(_none_left(folder))
-    return None
+    return None if step is None else str(found.prefix(step))
 
 
 def restore_newest(state: tf.train.Checkpoint, folder: CheckpointFolder) -> int | None:
-    """Restores `state` from the newest checkpoint in `folder` that can be read; returns its step, None if there is none.
+    """Restore `state` from the newest readable checkpoint in `folder`; returns its step, None if there is none.
 
     Raises:
-      UsageError: it is of another model or optimizer, or there are checkpoints and none can be read.
+      UsageError: it belongs to another model or optimizer, or there are checkpoints and none is readable.
     """
     complete, announced = folder.steps(), folder.announced()
     newest = complete[-1] if complete else -1
-    for step in sorted({*complete, *(step for step in announced if step > newest)}, reverse=True):
+    candidates = {*complete, *(step for step in announced if step > newest)}
+    step = newest_usable(folder, candidates, lambda path: restore(state, path))
+    if step is None and candidates:
+        raise UsageError(_none_left(folder.path))
+    return step
+
+
+def newest_usable(folder: CheckpointFolder, steps: Iterable[int], use: Callable[[str], None]) -> int | None:
+    """Call `use(path)` for the checkpoints of these steps, newest first, until one is readable; returns its step.
+
+    Each unreadable one is logged; nothing is deleted. None if there is no readable one.
+    """
+    for step in sorted(steps, reverse=True):
         try:
-            restore(state, str(folder.prefix(step)))
+            use(str(folder.prefix(step)))
         except UnreadableCheckpointError as error:
-            logging.warning("%s The one before it is tried; nothing is deleted.", error)
+            logging.warning("%s Trying the one before it; nothing is deleted.", error)
         else:
             return step
-    if complete or announced:
-        raise UsageError(_none_left(folder.path))
     return None
 
 
+def check_intact(path: str) -> None:
+    """Check the files of the checkpoint at `path` against their checksums.
+
+    Raises:
+      UnreadableCheckpointError: they are damaged or missing.
+    """
+    if problem := damage(Path(path)):
+        raise UnreadableCheckpointError(f"The checkpoint {path} is damaged: {problem}.")
+
+
 def has_averages(path: str) -> bool:
-    """Tells whether the optimizer in the checkpoint at `path` keeps averages of the weights (`use_ema=True`)."""
+    """Return whether the optimizer in the checkpoint at `path` keeps averages of the weights (`use_ema=True`)."""
     names = (name for name, _, _ in _stored(path, ["optimizer"])["optimizer"].values())
     return any(name.endswith("_average") for name in names)
 
 
 def restore(state: tf.train.Checkpoint, path: str) -> None:
-    """Restores `state` from the checkpoint at `path`.
+    """Restore `state` from the checkpoint at `path`.
 
     Raises:
-      UnreadableCheckpointError: it is not there, or damaged.
-      UsageError: it is of another model or optimizer.
+      UnreadableCheckpointError: it is missing or damaged.
+      UsageError: it belongs to another model or optimizer.
     """
-    if problem := damage(Path(path)):
-        raise UnreadableCheckpointError(f"The checkpoint {path} is damaged: {problem}.")
+    check_intact(path)
     parts = [part for part in ("model", "optimizer") if hasattr(state, part)]
     try:
         stored = _stored(path, parts)
@@ -158,10 +106,10 @@ def restore(state: tf.train.Checkpoint, path: str) -> None:
 
 
 def read_model(path: str) -> dict[str, np.ndarray]:
-    """The variables of the model in the checkpoint at `path`, by name.
+    """Return the variables of the model in the checkpoint at `path`, by name.
 
     Raises:
-      UnreadableCheckpointError: it is not there, or damaged, or holds no `model`.
+      UnreadableCheckpointError: it is missing or damaged, or has no `model`.
     """
     try:
         stored = _stored(path, ["model"])["model"].values()
@@ -170,19 +118,21 @@ def read_model(path: str) -> dict[str, np.ndarray]:
     except _UNREADABLE as error:
         raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     if not found:
-        raise UnreadableCheckpointError(f"{path} holds no model: wanted what tf.train.Checkpoint(model=...) writes.")
+        raise UnreadableCheckpointError(
+            f"{path} has no model: expected a checkpoint written by tf.train.Checkpoint(model=...)."
+        )
     return found
 
 
 def _none_left(folder: Path) -> str:
     return (
-        f"{folder} had checkpoints, and none can be read: bring one back, or start over in another --model_dir. "
-        "Starting over here would throw the run's history away."
+        f"{folder} had checkpoints, and none is readable: restore one from a backup, or start over in another --model_dir. "
+        "Starting over here would discard the run's history."
     )
 
 
 def _compare(path: str, part: str, stored: Shapes, present: Shapes) -> None:
-    """Both ways: a checkpoint of a larger model would otherwise be restored in part, in silence."""
+    """Compare both ways: a checkpoint of a larger model would otherwise be restored in part, silently."""
     differing = [place for place in sorted(present.keys() | stored.keys()) if not _same(place, stored, present)]
     if not differing:
         return
@@ -192,9 +142,9 @@ def _compare(path: str, part: str, stored: Shapes, present: Shapes) -> None:
         for place in differing
     ]
     raise UsageError(
-        f"{path} is of another {part} than the config builds:\n"
+        f"{path} belongs to another {part} than the config builds:\n"
         + "\n".join(lines[:4] + ([f"  ... and {len(lines) - 4} more"] if len(lines) > 4 else []))
-        + "\nUse the config it was trained with (config.gin in the run's folder), or another --model_dir."
+        + "\nUse the config that it was trained with (config.gin in the run folder), or another --model_dir."
     )
 
 
@@ -207,13 +157,13 @@ def _shape(shapes: Shapes, place: str) -> str:
 
 
 def _present(root: Any) -> Shapes:
-    """The variables below a live object, by their place in the object graph."""
+    """Return the variables below a live object, by their place in the object graph."""
     view = tf.train.TrackableView(root)
     found: Shapes = {}
 
     def visit(node, place):
         if isinstance(node, keras.Variable | tf.Variable):
-            found[place] = getattr(node, "path", node.name), tuple(node.shape), ""
+            found[place] = str(getattr(node, "path", node.name)), tuple(map(int, node.shape)), ""
         return view.children(node).items()
 
     _walk(root, visit, id)
@@ -221,7 +171,7 @@ def _present(root: Any) -> Shapes:
 
 
 def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
-    """The same of a checkpoint, by the object graph that is saved with it."""
+    """Return the variables in a checkpoint, by their place in the object graph that is saved with it."""
     reader = tf.train.load_checkpoint(path)
     graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
     shapes = reader.get_variable_to_shape_map()
@@ -243,7 +193,7 @@ def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
 
 
 def _walk(root: Any, visit: Any, key: Any) -> None:
-    """Breadth first, children by name, each node once: the same order for live objects and for saved ones."""
+    """Walk breadth first, children by name, each node once: the same order for live and for saved objects."""
     waiting, seen = [(root, "")], {key(root)}
     while waiting:
         node, place = waiting.pop(0)

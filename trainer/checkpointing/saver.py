@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 from absl import logging
 
-from ...data.bad_examples import reason
+from ...data.failures import reason
 from ..errors import CheckpointError
 from .folder import CheckpointFolder
 from .retention import Retention
@@ -28,9 +28,9 @@ class Saver:
     """Takes a snapshot of a run's state, and writes it while training goes on; one at a time.
 
     Args:
-      state: what to save; all its variables are made.
-      folder: where to.
-      retention: which checkpoints stay.
+      state: the state to save; all its variables exist.
+      folder: the folder to save it to.
+      retention: which checkpoints are kept.
     """
 
     def __init__(self, state: tf.train.Checkpoint, folder: CheckpointFolder, retention: Retention):
@@ -41,16 +41,16 @@ class Saver:
         self._writing: Future | None = None
 
     def tidy(self, step: int, needed: int) -> None:
-        """At the start of a run at `step`: writes and deletes what is left to do after its checkpoint, which may be its last."""
+        """At the start of a run at `step`: write and delete what its last save may have left undone."""
         if step in self._folder.steps():
             self._retention.apply(self._folder, step, self._retention.record(), needed)
 
     def save(self, step: int, needed: int = -1) -> None:
-        """Takes a snapshot, to be the checkpoint of `step`. Waits for the one before to be written.
+        """Take a snapshot, to become the checkpoint of `step`. Waits until the one before is written.
 
         Args:
-          step: how many are done.
-          needed: the step of a checkpoint that must stay.
+          step: the steps done.
+          needed: the step of a checkpoint that must be kept.
 
         Raises:
           CheckpointError: the one before could not be written.
@@ -61,22 +61,22 @@ class Saver:
         self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record, needed))
 
     def check(self) -> None:
-        """Raises what went wrong in the background, if it is known already."""
+        """Raise an error of the background thread, if one has occurred."""
         if self._writing is not None and self._writing.done():
             self.settle()
 
     def settle(self) -> None:
-        """Returns when all is written.
+        """Return once everything is written.
 
         Raises:
-          CheckpointError: it could not be.
+          CheckpointError: the checkpoint could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def close(self) -> None:
-        """Writes what is left, and ends the thread."""
+        """Write what is left, and end the thread."""
         try:
             self.settle()
         finally:
@@ -87,7 +87,7 @@ class Saver:
         self._retention.apply(self._folder, step, record, needed)
 
     def _insist(self, step: int, action: Callable[[], T]) -> T:
-        """Calls `action`, once more after a while if the disk refuses, and again."""
+        """Call `action`; retry a few times, with growing delays, if the disk fails."""
         for delay in (*_RETRY_AFTER, None):
             try:
                 return action()
@@ -95,27 +95,27 @@ class Saver:
                 problem = f"The checkpoint of step {step} cannot be written to {self._folder.path}: {_reason(error)}."
                 if delay is None:
                     raise CheckpointError(
-                        f"{problem} {self._newest()} Free some space, and run the same command."
+                        f"{problem} {self._newest()} Free some space, and rerun the same command."
                     ) from error
-                logging.warning("%s %s Trying again in %g s.", problem, self._newest(), delay)
+                logging.warning("%s %s Retrying in %g s.", problem, self._newest(), delay)
                 time.sleep(delay)
         raise AssertionError("unreachable")
 
     def _newest(self) -> str:
         steps = self._folder.steps()
-        return f"The newest is still that of step {steps[-1]}." if steps else "There is none yet."
+        return f"The newest checkpoint is still that of step {steps[-1]}." if steps else "There is no checkpoint yet."
 
 
 def _yield_to_training() -> None:
-    """Lowers the priority of the calling thread, which is never raised again: training wants all cores.
+    """Lower the priority of the calling thread for good: training needs all cores.
 
-    Not to the lowest: on a machine that others keep busy, the last save of a preempted run would take too long.
+    Not to the lowest: on a busy machine, the last save of a preempted run would take too long.
     """
-    if sys.platform != "linux":  # elsewhere, a priority is that of the whole process
+    if sys.platform != "linux":  # elsewhere, the priority is that of the whole process
         return
     try:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LOWER)
-    except OSError as error:  # as some containers forbid it
+    except OSError as error:  # some containers forbid it
         logging.warning("Training may be slower while a checkpoint is written: no lower priority (%s).", error)
 
 

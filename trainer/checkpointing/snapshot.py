@@ -11,21 +11,23 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+from ...data.feeds.iterators import serialize_iterator
+
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ITERATOR = "_STATE"  # what the key of an iterator's state has behind the one in the object graph
 
 
 class Snapshots:
-    """Takes snapshots of a `tf.train.Checkpoint`, to be written as what its `write` writes.
+    """Takes snapshots of a `tf.train.Checkpoint`; `write` writes them as the checkpoint's own `write` would.
 
     TensorFlow can write in the background itself (`CheckpointOptions(enable_async=True)`), but with Keras 3 only once, and
     without the state of an iterator (TensorFlow 2.21, Keras 3.15).
 
-    A snapshot costs next to nothing: TensorFlow copies a variable whose value is still held elsewhere when it is
-    assigned next.
+    A snapshot costs next to nothing: TensorFlow copies a variable only when it is next assigned while its value is still
+    held elsewhere.
 
     Args:
-      state: with all its variables made.
+      state: all its variables exist.
     """
 
     def __init__(self, state: tf.train.Checkpoint):
@@ -34,7 +36,7 @@ class Snapshots:
         self._graph: bytes = b""
 
     def take(self) -> dict[str, tf.Tensor]:
-        """Returns key -> value."""
+        """Return key -> value."""
         if not self._sources:
             self._graph = _object_graph(self._state)
             self._sources = dict(_places(self._state, TrackableObjectGraph.FromString(self._graph)))
@@ -43,7 +45,7 @@ class Snapshots:
 
 
 def write(snapshot: dict[str, tf.Tensor], prefix: Path) -> None:
-    """Writes `prefix.index` and `prefix.data-00000-of-00001`; may be called in any thread."""
+    """Write `prefix.index` and `prefix.data-00000-of-00001`; from any thread."""
     with tf.device("CPU:0"):
         tf.raw_ops.SaveV2(
             prefix=str(prefix),
@@ -54,17 +56,17 @@ def write(snapshot: dict[str, tf.Tensor], prefix: Path) -> None:
 
 
 class _CalledOffError(Exception):
-    """The writing ends here."""
+    """Ends the writing."""
 
 
 class _Spy(tf.train.experimental.ShardingCallback):
-    """Is shown what would be written, keeps the object graph, and calls the writing off."""
+    """Sees what would be written, keeps the object graph, and calls the writing off."""
 
     description = "takes the object graph"
     graph = b""
 
     def __call__(self, shardable_tensors: Sequence[tf.train.experimental.ShardableTensor]) -> list:
-        """Is called for each device; the object graph is among the tensors of one."""
+        """Look for the object graph among the tensors of a device."""
         for each in shardable_tensors:
             if each.checkpoint_key == _GRAPH:
                 self.graph = tf.get_static_value(each.tensor)
@@ -73,7 +75,7 @@ class _Spy(tf.train.experimental.ShardingCallback):
 
 
 def _object_graph(state: tf.train.Checkpoint) -> bytes:
-    """What `state.write` would put into the files to say which key is whose. To write them takes as long as a whole save."""
+    """Return the map of keys to objects that `state.write` would write, without the time of a whole save."""
     spy = _Spy()
     with contextlib.suppress(_CalledOffError):
         state.write(tf.constant(""), tf.train.CheckpointOptions(experimental_sharding_callback=spy))
@@ -81,7 +83,7 @@ def _object_graph(state: tf.train.Checkpoint) -> bytes:
 
 
 def _places(root: Any, graph: TrackableObjectGraph) -> Iterator[tuple[str, Any]]:
-    """(key in the files, live object) of all that the object graph has values for."""
+    """Yield (key in the files, live object) for everything that has a value in the object graph."""
     view, waiting, seen = tf.train.TrackableView(root), [(root, 0)], {0}
     while waiting:
         node, number = waiting.pop()
@@ -96,7 +98,5 @@ def _places(root: Any, graph: TrackableObjectGraph) -> Iterator[tuple[str, Any]]
 
 def _value(source: Any) -> tf.Tensor:
     if isinstance(source, tf.data.Iterator):
-        (resource,) = tf.nest.flatten(source, expand_composites=True)
-        refuse = 2  # ExternalStatePolicy.FAIL, as `tf.train.Checkpoint` has it
-        return tf.raw_ops.SerializeIterator(resource_handle=resource, external_state_policy=refuse)
+        return serialize_iterator(source)
     return tf.convert_to_tensor(source.value if isinstance(source, keras.Variable) else source)

@@ -1,10 +1,9 @@
 """MultiWorkerMirroredStrategy on all devices of a worker: its GPUs or, where there are none, its (virtual) CPUs.
 
-TensorFlow's own takes one CPU of each worker, however many logical ones there are
-(`CollectiveAllReduceExtended._initialize_local_devices`), so that a laptop could not show what several replicas on
-each of several workers do. The class behind the strategy, that method, and whether TensorFlow is in use already
-have no public names: they are used in this module alone, and tests/trainer/distribution/test_cpu_replicas.py notices when
-they go.
+TensorFlow's own strategy takes one CPU per worker, however many logical ones there are
+(`CollectiveAllReduceExtended._initialize_local_devices`), so that a laptop could not run several replicas on each of
+several workers. The class behind the strategy, that method, and whether TensorFlow is already in use have no public names:
+only this module uses them, and tests/trainer/distribution/test_cpu_replicas.py notices when they go.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class AllDevicesStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """Replicas on all devices of this worker.
 
     Args:
-      cluster_resolver: who the workers are, and which of them this process is.
+      cluster_resolver: the workers, and which of them this process is.
     """
 
     def __init__(self, cluster_resolver: tf.distribute.cluster_resolver.ClusterResolver):
@@ -42,5 +41,5 @@ class _AllDevices(CollectiveAllReduceExtended):
 
 
 def tensorflow_is_in_use() -> bool:
-    """Tells whether TensorFlow has run an op or listed its devices, after which no worker can join a cluster."""
-    return context.context()._initialized
+    """Return whether TensorFlow has run an op or listed its devices, after which no worker can join a cluster."""
+    return context.context()._initialized  # pyright: ignore[reportOptionalMemberAccess] (it is never None)

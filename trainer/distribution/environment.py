@@ -1,4 +1,4 @@
-"""Finds this process's place in the environment: TF_CONFIG first, then Kubernetes, then Slurm."""
+"""Reads the cluster membership from the environment: TF_CONFIG first, then Kubernetes, then Slurm."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 from ...metrics.errors import UsageError
 from . import kubernetes, slurm, tf_config
-from .membership import Place
+from .membership import Membership
 
 
-def place(environment: Mapping[str, str]) -> Place:
-    """Returns the place of this process.
+def membership(environment: Mapping[str, str]) -> Membership:
+    """Return the membership of this process.
 
     Args:
-      environment: such as `os.environ`.
+      environment: variables, such as `os.environ`.
 
     Raises:
-      UsageError: nothing tells the place, or what tells it is wrong.
+      UsageError: no variable names a cluster, or one is malformed.
     """
     if environment.get("TF_CONFIG", "").strip():
         return tf_config.read(environment["TF_CONFIG"])
@@ -25,6 +25,6 @@ def place(environment: Mapping[str, str]) -> Place:
     if slurm.is_here(environment):
         return slurm.read(environment)
     raise UsageError(
-        "multi_worker_mirrored: nothing tells who the workers are. Start them on this machine with --workers=2, or set "
-        f"TF_CONFIG for each: {tf_config.EXAMPLE}. One process alone wants Trainer.strategy = @mirrored()."
+        "multi_worker_mirrored: no environment variable names the workers. Start them on this machine with --workers=2, or "
+        f"set TF_CONFIG for each: {tf_config.EXAMPLE}. For a single process, use Trainer.strategy = @mirrored()."
     )

@@ -1,9 +1,9 @@
-"""The place of a pod of a Kubernetes indexed Job, from its environment.
+"""The membership of a pod in a Kubernetes indexed Job, from its environment.
 
-TensorFlow's KubernetesClusterResolver is not used: it needs the `kubernetes` package and the right to list the pods
+TensorFlow's KubernetesClusterResolver isn't used: it needs the `kubernetes` package and permission to list the pods
 of all namespaces, loads a kubeconfig that no pod has, fails while a pod is still pending, takes the addresses of the
-nodes rather than those of the pods, and does not know which task it is. An indexed Job behind a headless service
-needs none of this: the pods' names are known beforehand, JOB-INDEX.SERVICE.
+nodes rather than of the pods, and does not know which task it is. An indexed Job behind a headless service
+needs none of this: the pods' names are known in advance, JOB-INDEX.SERVICE.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...metrics.errors import UsageError
-from .membership import Place
+from .membership import Membership
 
 INDEX, WORKERS, SERVICE, PORT = "JOB_COMPLETION_INDEX", "TALLYLOOP_WORKERS", "TALLYLOOP_SERVICE", "TALLYLOOP_PORT"
 _DEFAULT_PORT = 2222
 
 
 def is_here(environment: Mapping[str, str]) -> bool:
-    """Tells whether this is a pod of an indexed Job."""
+    """Return whether this is a pod of an indexed Job."""
     return INDEX in environment
 
 
-def read(environment: Mapping[str, str]) -> Place:
-    """Returns the place of this pod.
+def read(environment: Mapping[str, str]) -> Membership:
+    """Return the membership of this pod.
 
     Kubernetes sets JOB_COMPLETION_INDEX and the host name JOB-INDEX; the manifest sets TALLYLOOP_WORKERS (the Job's
     `completions`), TALLYLOOP_SERVICE (the headless service, the pods' `subdomain`) and, if not 2222, TALLYLOOP_PORT.
 
     Raises:
-      UsageError: a variable is missing or wrong.
+      UsageError: a variable is missing or malformed.
     """
     service = environment.get(SERVICE)
     if not service:
@@ -39,10 +39,10 @@ def read(environment: Mapping[str, str]) -> Place:
         raise UsageError(f"{WORKERS}={workers}, and this pod is number {index}: set it to the Job's `completions`.")
     host, suffix = environment.get("HOSTNAME", ""), f"-{index}"
     if not host.endswith(suffix):
-        raise UsageError(f"HOSTNAME={host}: wanted JOB{suffix}, as Kubernetes names the pods of an indexed Job.")
+        raise UsageError(f"HOSTNAME={host}: expected JOB{suffix}, as Kubernetes names the pods of an indexed Job.")
     job = host.removesuffix(suffix)
     port = _number(environment, PORT) if PORT in environment else _DEFAULT_PORT
-    return Place(tuple(f"{job}-{i}.{service}:{port}" for i in range(workers)), index, WORKERS)
+    return Membership(tuple(f"{job}-{i}.{service}:{port}" for i in range(workers)), index, WORKERS)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -50,5 +50,5 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     if text is None:
         raise UsageError(f"{INDEX} is set, and {name} is not: set it to the Job's `completions`.")
     if not text.isdigit():
-        raise UsageError(f"{name}={text}: wanted a whole number.")
+        raise UsageError(f"{name}={text}: expected a whole number.")
     return int(text)

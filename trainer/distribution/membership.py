@@ -1,4 +1,4 @@
-"""The place of a process in a cluster: who the workers are, and which of them it is."""
+"""The membership of a process in a cluster: who the workers are, and which of them it is."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """One process's place among the workers.
+class Membership:
+    """One process among the workers of a cluster.
 
-    Worker 0, the chief, is the one that writes. It is the only `chief` task, where there is one, else `worker` 0.
+    Worker 0, the chief, is the one that writes. It is the only `chief` task if there is one, otherwise `worker` 0.
+
+    Attributes:
+      addresses: "host:port" of every worker, in the order of their indices.
+      index: the index of this worker.
+      source: where this was read, for messages: `TF_CONFIG`, or the names of other variables.
     """
 
     addresses: tuple[str, ...]
-    """Of all workers, "host:port" each, in the order of their numbers."""
     index: int
-    """The number of this worker."""
     source: str
-    """What said so, for messages: `TF_CONFIG`, or the names of other variables."""
-    has_chief_job: bool = False
-    """Whether the first address is that of a `chief` task, as TF_CONFIG may have it."""
 
     @property
     def port(self) -> int:
-        """Where this worker listens."""
+        """The port that this worker listens on."""
         return split_address(self.addresses[self.index])[1]
 
     @property
     def peers(self) -> dict[int, tuple[str, int]]:
-        """Number -> host and port of every other worker."""
+        """Index -> host and port of every other worker."""
         return {i: split_address(address) for i, address in enumerate(self.addresses) if i != self.index}
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Splits "host:port"; the host may be an IPv6 address in brackets.
+    """Split "host:port"; the host may be an IPv6 address in brackets.
 
     Raises:
-      ValueError: it is no such thing.
+      ValueError: it isn't of this form.
     """
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{address!r} is not host:port")
+        raise ValueError(f"{address!r} isn't host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)

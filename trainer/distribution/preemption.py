@@ -1,7 +1,7 @@
-"""Being asked to stop: by SIGTERM, as a machine is taken away, or by Ctrl-C.
+"""Requests to stop: SIGTERM, when a machine is taken away, or Ctrl-C.
 
-Python runs a signal's handler in the main thread and between two bytecodes only: not before an inner loop, one long call
-into TensorFlow, is over, and then once for several signals of a kind. A thread therefore reads each signal as it comes.
+Python runs signal handlers only in the main thread and between two bytecodes: not before an inner loop, one long call into
+TensorFlow, is over, and then once for several signals of a kind. A thread therefore reads each signal as it arrives.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _END = b"\0"  # to the thread; no signal has this number
-# What a second Ctrl-C gives Python to close its files and to note the end, before the process is ended without that.
+# How long a second Ctrl-C lets Python close its files and record the end before it ends the process anyway.
 _LAST_SECONDS = 1.0
 
-_handled: list[int] = []  # the signals that came, by Python's handlers
-_seen: list[int] = []  # the same by the thread, which misses none
-_before: dict[int, Any] = {}  # the handlers of the time outside
+_handled: list[int] = []  # the signals seen by Python's handlers
+_seen: list[int] = []  # the same, seen by the thread, which misses none
+_before: dict[int, Any] = {}  # the handlers outside the context
 
 
 def requested() -> bool:
-    """Tells whether this process was asked to stop."""
+    """Return whether this process was asked to stop."""
     return bool(_handled or _seen)
 
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[None]:
-    """Within it, SIGTERM and the first SIGINT (Ctrl-C) ask, and say so at once. For the main thread.
+    """Turn SIGTERM and the first SIGINT (Ctrl-C) into a request to stop, reported at once. For the main thread.
 
-    A second SIGINT raises KeyboardInterrupt, and ends the process with exit code 1 if this context is not left soon.
+    A second SIGINT raises KeyboardInterrupt, and ends the process with exit code 1 unless this context is left soon.
     """
     with _watched():
         _before.update({number: signal.signal(number, _take) for number in _SIGNALS})
@@ -51,7 +51,7 @@ def on_signals() -> Iterator[None]:
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)  # as `set_wakeup_fd` wants it
+    os.set_blocking(writer, False)  # `set_wakeup_fd` requires it
     over = threading.Event()
     thread = threading.Thread(target=_watch, args=(reader, over), name="signals", daemon=True)
     thread.start()
@@ -61,7 +61,7 @@ def _watched() -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         over.set()
-        os.write(writer, _END)  # closing it would not do: a forked child may have it open
+        os.write(writer, _END)  # closing it isn't enough: a forked child may have it open
         thread.join()
         os.close(reader)
         os.close(writer)
@@ -74,10 +74,10 @@ def _watch(reader: int, over: threading.Event) -> None:
             _seen.append(number)
             if len(_seen) == 1:
                 name = signal.Signals(number).name
-                _say(f"{name}: saving after this inner loop. Ctrl-C once more stops at once.")
+                _say(f"{name}: saving after this inner loop. Press Ctrl-C again to stop at once.")
             if number == signal.SIGINT and _stops_at_once() and not over.wait(_LAST_SECONDS):
                 _say("Stopped. The same command continues from the last checkpoint.")
-                os._exit(1)  # checkpoints are whole or not there: there is nothing to lose
+                os._exit(1)  # checkpoints are complete or absent: there is nothing to lose
 
 
 def _take(number: int, frame: types.FrameType | None) -> None:
@@ -91,14 +91,14 @@ def _stops_at_once() -> bool:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+    with contextlib.suppress(OSError, ValueError):  # nobody reads stderr
         print(text, file=sys.stderr, flush=True)
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: it is ended by SIGTERM as it would be outside, and its signals are not its parent's.
+    """In a forked child, let SIGTERM do what it does outside the context, and keep its signals from its parent.
 
-    Ctrl-C reaches all processes of a terminal at once. The first one still leaves a child alone, as the run saves then.
+    Ctrl-C reaches all processes of a terminal at once. The first one leaves a child alone, as the run is saving then.
     """
     if _before:
         signal.set_wakeup_fd(-1)
@@ -110,11 +110,11 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 
 @contextlib.contextmanager
 def sigterm_kept() -> Iterator[None]:
-    """Gives SIGTERM its handler back at the end, which ends the process by default.
+    """Give SIGTERM its handler back at the end; the default one ends the process.
 
-    TensorFlow's coordination service installs one in C++ that only tells a notifier that nobody listens to here (2.21): a
-    worker could then be ended by SIGKILL alone. Python knows nothing of it, so setting its own again is enough. Only the
-    main thread may; in another one SIGTERM stays TensorFlow's.
+    When a worker joins its cluster, TensorFlow's coordination service installs a C++ handler that only notifies a listener
+    which does not exist here (2.21): only SIGKILL could then end a worker. Python does not know of it, so setting Python's
+    handler again is enough. Only the main thread may; in another thread SIGTERM stays TensorFlow's.
     """
     handler = signal.getsignal(signal.SIGTERM)
     try:

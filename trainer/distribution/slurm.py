@@ -1,9 +1,8 @@
-"""The place of a Slurm task, from the variables that `srun` sets.
+"""The membership of a Slurm task, from the variables that `srun` sets.
 
-TensorFlow's SlurmClusterResolver is not used, as it fails where it should not (2.21): it orders the hosts by
-the alphabet while Slurm numbers the tasks in the order of the node list, so that on n9 and n10 each task takes
-the other's address; it calls nvidia-smi and does not expect that there is none; and without GPUs it
-divides its work into steps of zero.
+TensorFlow's SlurmClusterResolver isn't used, because it has bugs (2.21): it orders the hosts alphabetically while Slurm
+numbers the tasks in the order of the node list, so that on n9 and n10 each task takes the other's address; it calls
+nvidia-smi and crashes where there is none; and without GPUs it divides its work into steps of zero.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ...metrics.errors import UsageError
-from .membership import Place
+from .membership import Membership
 
 _NEEDED = ("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE")
-_BASE_PORT = 8888  # as TensorFlow's resolver has it; tasks of one node take the ports above
+_BASE_PORT = 8888  # like TensorFlow's resolver; the tasks of a node take the ports above it
 PORT = "TALLYLOOP_PORT"
 
 
 def is_here(environment: Mapping[str, str]) -> bool:
-    """Tells whether this is one of several tasks of a Slurm step."""
+    """Return whether this is one of several tasks of a Slurm step."""
     tasks = environment.get("SLURM_STEP_NUM_TASKS", "")
     return "SLURM_PROCID" in environment and tasks.isdigit() and int(tasks) > 1
 
 
-def read(environment: Mapping[str, str]) -> Place:
-    """Returns the place of this task: `srun`'s numbers, and ports from TALLYLOOP_PORT (8888) up on each node.
+def read(environment: Mapping[str, str]) -> Membership:
+    """Return the membership of this task: `srun`'s indices, and ports from TALLYLOOP_PORT (8888) up on each node.
 
     Raises:
-      UsageError: a variable is missing or not of Slurm's form.
+      UsageError: a variable is missing or malformed.
     """
     missing = [name for name in _NEEDED if name not in environment]
     if missing:
@@ -38,8 +37,8 @@ def read(environment: Mapping[str, str]) -> Place:
     port = _number(environment, PORT, str(_BASE_PORT))
     if environment.get("SLURM_DISTRIBUTION", "block").partition(":")[0] not in ("block", ""):
         raise UsageError(
-            f"Slurm: SLURM_DISTRIBUTION={environment['SLURM_DISTRIBUTION']}: wanted block, by which tasks that follow "
-            "each other share a node: srun --distribution=block, or set TF_CONFIG."
+            f"Slurm: SLURM_DISTRIBUTION={environment['SLURM_DISTRIBUTION']}: expected block, where consecutive tasks "
+            "share a node: use srun --distribution=block, or set TF_CONFIG."
         )
     tasks = zip(
         _parsed(environment, "SLURM_STEP_NODELIST", hosts),
@@ -47,15 +46,15 @@ def read(environment: Mapping[str, str]) -> Place:
         strict=False,
     )
     addresses = tuple(f"{host}:{port + i}" for host, count in tasks for i in range(count))
-    index, wanted = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_STEP_NUM_TASKS")
-    if len(addresses) != wanted or index >= wanted:
+    index, size = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_STEP_NUM_TASKS")
+    if len(addresses) != size or index >= size:
         listed = ", ".join(f"{name}={environment[name]}" for name in _NEEDED)
         raise UsageError(f"Slurm: the variables contradict each other: {listed}. Set TF_CONFIG instead.")
-    return Place(addresses, index, "SLURM_STEP_NODELIST")
+    return Membership(addresses, index, "SLURM_STEP_NODELIST")
 
 
 def hosts(text: str) -> list[str]:
-    """Expands a node list: "n[1-2,08],m5" is n1, n2, n08, m5."""
+    """Expand a node list: "n[1-2,08],m5" is n1, n2, n08, m5."""
     parts = re.findall(r"((?:[^,\[\]]|\[[^\]]*\])+)(?:,|$)", text)
     if ",".join(parts) != text or not text:
         raise ValueError(text)
@@ -63,15 +62,16 @@ def hosts(text: str) -> list[str]:
 
 
 def counts(text: str) -> list[int]:
-    """Expands tasks per node: "3(x2),1" is 3, 3, 1."""
-    found = [re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part) for part in text.split(",")]
-    if not all(found):
+    """Expand tasks per node: "3(x2),1" is 3, 3, 1."""
+    parts = text.split(",")
+    found = [match for part in parts if (match := re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part))]
+    if len(found) < len(parts):
         raise ValueError(text)
     return [int(match[1]) for match in found for _ in range(int(match[2] or 1))]
 
 
 def _expanded(part: str) -> Iterator[str]:
-    """Every combination of the ranges in one name."""
+    """Yield every combination of the ranges in one name."""
     pieces = re.split(r"\[([^\]]*)\]", part)
     choices = [[piece] if i % 2 == 0 else list(_range(piece)) for i, piece in enumerate(pieces)]
     return map("".join, itertools.product(*choices))
@@ -84,10 +84,10 @@ def _range(text: str) -> Iterator[str]:
             yield str(number).zfill(len(first))
 
 
-def _number(environment: Mapping[str, str], name: str, default: str | None = None) -> int:
+def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
     text = environment.get(name, default)
     if not text.isdigit():
-        raise UsageError(f"{name}={text}: wanted a whole number.")
+        raise UsageError(f"{name}={text}: expected a whole number.")
     return int(text)
 
 
@@ -95,4 +95,4 @@ def _parsed(environment: Mapping[str, str], name: str, parse):
     try:
         return parse(environment[name])
     except ValueError as error:
-        raise UsageError(f"Slurm: {name}={environment[name]} cannot be read. Set TF_CONFIG instead.") from error
+        raise UsageError(f"Slurm: {name}={environment[name]} cannot be parsed. Set TF_CONFIG instead.") from error

@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's start-up noise off the console."""
+"""TensorFlow's start: its noise kept off the console, its endless waits bounded. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from absl import logging
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what native code prints while it loads, before its log level is in force; logs it if verbose.
+    """Hold back what native code prints while it loads, before its log level takes effect; logs it if verbose.
 
-    It writes to the file descriptor, not to `sys.stderr`. An exception lets it through: it may tell why.
+    Native code writes to the file descriptor, not to `sys.stderr`. On an exception the text is shown: it may say why.
     """
     sys.stderr.flush()
     saved = os.dup(2)
@@ -39,12 +39,13 @@ def quiet_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ends_process_after(seconds: float) -> Iterator[None]:
-    """Ends the process with exit code 1 if what is inside takes longer; it then tells where, "Timeout (0:10:00)!".
+    """End the process with exit code 1 and a traceback, "Timeout (0:10:00)!", if the block takes longer.
 
-    TensorFlow's start cannot be interrupted, and holds Python's lock while it waits, so that neither a signal handler nor
-    a thread of Python's gets to run. The thread of `faulthandler` needs no lock.
+    TensorFlow waits forever for a worker that is lost while it starts. Its start cannot be interrupted, and holds Python's
+    lock while it waits, so that neither a signal handler nor a Python thread gets to run. `faulthandler`'s thread needs no
+    lock.
     """
-    stderr = os.dup(2)  # what is inside may hold the console's back
+    stderr = os.dup(2)  # the block may hold back the console's
     try:
         faulthandler.dump_traceback_later(seconds, exit=True, file=stderr)
         yield

@@ -12,19 +12,19 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from . import environment, preemption
 from .cpu_replicas import AllDevicesStrategy, tensorflow_is_in_use
-from .membership import Place
+from .membership import Membership
 from .rendezvous import wait_for_workers
 from .startup import ends_process_after, quiet_stderr
 
-_made: list[tf.distribute.Strategy] = []  # the strategy of many workers: a process has one place in one cluster
+_made: list[tf.distribute.Strategy] = []  # the strategy of many workers: a process can join only one cluster
 
 
 @gin.register(module="tallyloop")
 def one_device(device: str | None = None) -> tf.distribute.Strategy:
-    """Trains on one device.
+    """Train on one device.
 
     Args:
-      device: such as "/gpu:0"; None takes the first GPU, or the CPU where there is none.
+      device: such as "/gpu:0"; None takes the first GPU, or the CPU if there is none.
 
     Raises:
       UsageError: there is no such device.
@@ -36,10 +36,10 @@ def one_device(device: str | None = None) -> tf.distribute.Strategy:
 
 @gin.register(module="tallyloop")
 def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
-    """Trains on all devices of this machine, one replica each, in step.
+    """Train on all devices of this machine, one replica each, in lockstep.
 
     Args:
-      devices: such as ["/gpu:0", "/gpu:1"]; None takes all GPUs, or all (virtual) CPUs where there is none.
+      devices: such as ["/gpu:0", "/gpu:1"]; None takes all GPUs, or all (virtual) CPUs if there are none.
 
     Raises:
       UsageError: there is no such device.
@@ -52,72 +52,71 @@ def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
 
 @gin.register(module="tallyloop")
 def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strategy:
-    """Trains on all devices of several machines (workers), one replica each, in step.
+    """Train on all devices of several machines (workers), one replica each, in lockstep.
 
-    Who the workers are is read from the environment: TF_CONFIG, a Kubernetes indexed Job's variables, or Slurm's. Each
-    takes part with all its GPUs, or with all its (virtual) CPUs where there are none. It must be made before
-    TensorFlow runs anything in this process; making it again returns the same.
+    The workers are read from the environment: TF_CONFIG, or the variables of a Kubernetes indexed Job or of Slurm. Each
+    worker uses all its GPUs, or all its (virtual) CPUs if it has none. Make the strategy before TensorFlow runs anything in
+    this process; making it again returns the same one.
 
     Args:
-      start_timeout: seconds to wait for all the workers, and then for TensorFlow to connect them. 600, as a cluster may
-        start them minutes apart.
+      start_timeout: seconds to wait for all the workers, and then for TensorFlow to connect them. 600, because a cluster
+        may start them minutes apart.
 
     Raises:
-      UsageError: the environment names no cluster, or a wrong one, or TensorFlow is in use already.
-      ClusterError: a worker did not come in time.
+      UsageError: the environment names no cluster, or a malformed one, or TensorFlow is already in use.
+      ClusterError: a worker did not appear in time.
     """
     if not start_timeout > 0:
-        raise UsageError(f"multi_worker_mirrored.start_timeout = {start_timeout!r}: wanted a number greater than 0.")
+        raise UsageError(f"multi_worker_mirrored.start_timeout = {start_timeout!r}: expected a number greater than 0.")
     if not _made:
-        place = environment.place(os.environ)
+        membership = environment.membership(os.environ)
         if tensorflow_is_in_use():
             raise UsageError(
-                "multi_worker_mirrored: TensorFlow is in use already, and a worker must join its cluster first. Make the "
-                "strategy first, before any tensor, optimizer, model or list of devices (a module that is imported may "
-                "make one too)."
+                "multi_worker_mirrored: TensorFlow is already in use, and a worker must join its cluster first. Make the "
+                "strategy before any tensor, optimizer, model or list of devices (an imported module may make one, too)."
             )
-        wait_for_workers(place, start_timeout)
+        wait_for_workers(membership, start_timeout)
         with ends_process_after(start_timeout), preemption.sigterm_kept(), quiet_stderr():
-            strategy = AllDevicesStrategy(_resolver(place))
-        _check_equal_devices(place)
+            strategy = AllDevicesStrategy(_resolver(membership))
+        _check_equal_devices(membership)
         _made.append(strategy)
     return _made[0]
 
 
-def _resolver(place: Place) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """TensorFlow's own for TF_CONFIG; for other sources see why not in `slurm` and `kubernetes`."""
-    if place.source == "TF_CONFIG":
+def _resolver(membership: Membership) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Return TensorFlow's own resolver for TF_CONFIG; `slurm` and `kubernetes` say why not for those."""
+    if membership.source == "TF_CONFIG":
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({"worker": list(place.addresses)}),
+        tf.train.ClusterSpec({"worker": list(membership.addresses)}),
         task_type="worker",
-        task_id=place.index,
+        task_id=membership.index,
         rpc_layer="grpc",
     )
 
 
 def _checked(device: str, binding: str) -> str:
-    """Returns `device` if it exists: TensorFlow places on another one in silence."""
+    """Return `device` if it exists: TensorFlow would silently use another one."""
     known = [logical.name for logical in tf.config.list_logical_devices()]
     try:
-        wanted = tf.DeviceSpec.from_string(device if device.startswith("/") else "/" + device)
+        spec = tf.DeviceSpec.from_string(device if device.startswith("/") else "/" + device)
     except ValueError:
-        wanted = None
-    matches = [name for name in known if wanted and _matches(tf.DeviceSpec.from_string(name), wanted)]
+        spec = None
+    matches = [name for name in known if spec and _matches(tf.DeviceSpec.from_string(name), spec)]
     if not matches:
         raise UsageError(f"{binding}: no device {device!r}; there are {', '.join(known)} (see --virtual_cpus).")
     return matches[0]
 
 
-def _matches(device: tf.DeviceSpec, wanted: tf.DeviceSpec) -> bool:
-    kind = (wanted.device_type or "").upper()
-    return device.device_type == kind and device.device_index == (wanted.device_index or 0)
+def _matches(device: tf.DeviceSpec, spec: tf.DeviceSpec) -> bool:
+    kind = (spec.device_type or "").upper()
+    return device.device_type == kind and device.device_index == (spec.device_index or 0)
 
 
-def _check_equal_devices(place: Place) -> None:
-    """Checks that all workers have as many: TensorFlow would wait for the missing ones for ever.
+def _check_equal_devices(membership: Membership) -> None:
+    """Check that all workers have equally many devices: TensorFlow would wait forever for the missing ones.
 
-    Once a cluster has met, TensorFlow lists the devices of all its workers.
+    Once a cluster is connected, TensorFlow lists the devices of all its workers.
 
     Raises:
       UsageError: they differ.
@@ -125,10 +124,10 @@ def _check_equal_devices(place: Place) -> None:
     for kind in ("GPU", "CPU"):
         devices = [tf.DeviceSpec.from_string(device.name) for device in tf.config.list_logical_devices(kind)]
         counts = Counter((device.job, device.task) for device in devices)
-        if counts and (len(set(counts.values())) > 1 or len(counts) < len(place.addresses)):
+        if counts and (len(set(counts.values())) > 1 or len(counts) < len(membership.addresses)):
             named = ", ".join(f"/job:{job}/task:{task} has {count}" for (job, task), count in sorted(counts.items()))
             raise UsageError(
-                f"The workers take part with different numbers of {kind}s: {named}. Give each as many (--virtual_cpus on "
+                f"The workers have different numbers of {kind}s: {named}. Give each the same number (--virtual_cpus on "
                 "CPUs, CUDA_VISIBLE_DEVICES on GPUs)."
             )
         if counts:

@@ -1,4 +1,4 @@
-"""Reads and checks TF_CONFIG, which TensorFlow itself takes without looking."""
+"""Reads and checks TF_CONFIG, which TensorFlow itself accepts unchecked."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ...metrics.errors import UsageError
-from .membership import Place, split_address
+from .membership import Membership, split_address
 
 EXAMPLE = (
     'TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}\''
 )
 _JOBS = ("chief", "worker")
 _NOT_FOR_MIRRORED = {
-    "ps": "parameter servers train asynchronously, and the result would depend on timing; leave them out",
-    "evaluator": "leave it out and start `tallyloop --mode=eval` beside the workers, which follows the checkpoints",
+    "ps": "parameter servers train asynchronously, so the result would depend on timing; remove them",
+    "evaluator": "remove it and start `tallyloop --mode=eval` next to the workers, which follows the checkpoints",
 }
 
 
-def read(text: str) -> Place:
-    """Returns the place that the text of TF_CONFIG describes.
+def read(text: str) -> Membership:
+    """Return the membership that the text of TF_CONFIG describes.
 
     Raises:
-      UsageError: it is not well-formed; the message names the part, what it is and what is wanted.
+      UsageError: it is malformed; the message names the part, what it is and what is expected.
     """
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
-        _refuse(f"it is not JSON ({error}): {_short(text)}")
+        _refuse(f"it isn't JSON ({error}): {_short(text)}")
     if not isinstance(config, dict):
-        _refuse(f"wanted an object with 'cluster' and 'task', got {_short(config)}")
+        _refuse(f"expected an object with 'cluster' and 'task', got {_short(config)}")
     jobs = _jobs(config.get("cluster"))
     job, index = _task(config.get("task"), jobs)
     before = len(jobs.get("chief", ())) if job == "worker" else 0
     addresses = [address for name in _JOBS for address in jobs.get(name, ())]
-    return Place(_distinct(addresses), before + index, "TF_CONFIG", has_chief_job="chief" in jobs)
+    return Membership(_distinct(addresses), before + index, "TF_CONFIG")
 
 
 def write(addresses: list[str], index: int) -> str:
-    """Returns a TF_CONFIG for workers alone."""
+    """Return a TF_CONFIG with workers only."""
     return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
 
 
 def _jobs(cluster: Any) -> Mapping[str, list[str]]:
     if not isinstance(cluster, dict) or not cluster:
-        _refuse(f"'cluster' must tell the workers' addresses, {{\"worker\": [...]}}, and is {_short(cluster)}")
+        _refuse(f"'cluster' must give the workers' addresses, {{\"worker\": [...]}}, and is {_short(cluster)}")
     for job, addresses in cluster.items():
         if job not in _JOBS:
             _refuse(_no_such_job("'cluster'", job))
@@ -54,7 +54,7 @@ def _jobs(cluster: Any) -> Mapping[str, list[str]]:
         for address in addresses:
             _check_address(job, address)
     if len(cluster.get("chief", ())) > 1:
-        _refuse(f"'cluster' has {len(cluster['chief'])} chiefs, wanted at most one: {_short(cluster['chief'])}")
+        _refuse(f"'cluster' has {len(cluster['chief'])} chiefs, expected at most one: {_short(cluster['chief'])}")
     return cluster
 
 
@@ -62,12 +62,12 @@ def _check_address(job: str, address: Any) -> None:
     try:
         split_address(address)
     except (ValueError, AttributeError):
-        _refuse(f"'cluster': {job!r} has the address {_short(address)}, wanted host:port, such as \"10.0.0.1:2222\"")
+        _refuse(f"'cluster': {job!r} has the address {_short(address)}, expected host:port, such as \"10.0.0.1:2222\"")
 
 
 def _task(task: Any, jobs: Mapping[str, list[str]]) -> tuple[str, int]:
     if not isinstance(task, dict) or "type" not in task or "index" not in task:
-        _refuse(f"'task' must tell which worker this process is, by 'type' and 'index', and is {_short(task)}")
+        _refuse(f"'task' must say which worker this process is, by 'type' and 'index', and is {_short(task)}")
     job, index = task["type"], task["index"]
     if job not in _JOBS:
         _refuse(_no_such_job("'task'", job))
@@ -79,20 +79,22 @@ def _task(task: Any, jobs: Mapping[str, list[str]]) -> tuple[str, int]:
         number = -1
     if isinstance(index, bool | float) or not 0 <= number < len(jobs[job]):
         last = len(jobs[job]) - 1
-        _refuse(f"'task' has the index {_short(index)}, wanted a whole number from 0 to {last}: {job!r} has {last + 1}")
+        _refuse(
+            f"'task' has the index {_short(index)}, expected a whole number from 0 to {last}: {job!r} has {last + 1}"
+        )
     return job, number
 
 
 def _distinct(addresses: list[str]) -> tuple[str, ...]:
     for address in addresses:
         if addresses.count(address) > 1:
-            _refuse(f"'cluster' has {address!r} more than once, wanted an address of its own for each worker")
+            _refuse(f"'cluster' has {address!r} more than once, expected a different address for each worker")
     return tuple(addresses)
 
 
 def _no_such_job(where: str, job: Any) -> str:
     reason = _NOT_FOR_MIRRORED.get(job) if isinstance(job, str) else None
-    return f"{where} has the type {_short(job)}, wanted {_listed(_JOBS)}" + (f": {reason}" if reason else "")
+    return f"{where} has the type {_short(job)}, expected {_listed(_JOBS)}" + (f": {reason}" if reason else "")
 
 
 def _listed(names: Any) -> str:
@@ -105,4 +107,4 @@ def _short(value: Any) -> str:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise UsageError(f"TF_CONFIG: {what}. A good one: {EXAMPLE}")
+    raise UsageError(f"TF_CONFIG: {what}. A valid example: {EXAMPLE}")

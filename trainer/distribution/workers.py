@@ -1,4 +1,4 @@
-"""The workers of a strategy: which of them this one is, and what they tell each other."""
+"""The workers of a strategy: which of them this process is, and what they exchange."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..errors import ClusterError
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether the replicas are spread over several processes, of which this is one."""
+    """Return whether the replicas are spread over several processes, of which this is one."""
     return count(strategy) > 1
 
 
 def count(strategy: tf.distribute.Strategy) -> int:
-    """The number of processes."""
+    """Return the number of processes."""
     cluster = _cluster(strategy)
     return sum(cluster.num_tasks(job) for job in cluster.jobs) if cluster else 1
 
 
 def index(strategy: tf.distribute.Strategy) -> int:
-    """The number of this process; the chief's is 0."""
+    """Return the index of this process; the chief's is 0."""
     cluster = _cluster(strategy)
     if not cluster:
         return 0
@@ -38,42 +38,42 @@ def index(strategy: tf.distribute.Strategy) -> int:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return index(strategy) == 0
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Returns when all workers have got here."""
+    """Return once all workers have called this."""
     if is_multi_worker(strategy):
         _sum(strategy, np.zeros(1, np.int64))
 
 
 def any_of(strategy: tf.distribute.Strategy, *mine: bool) -> list[bool]:
-    """Tells all workers for each question whether one of them says yes; each must call it with its own answers."""
+    """For each flag, return whether any worker set it; each must call this with its own flags."""
     return [bool(yes) for yes in _sum(strategy, np.array(mine, np.int64))] if is_multi_worker(strategy) else list(mine)
 
 
 def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
-    """Returns the text of each worker, in their order; each must call it with its own."""
+    """Return the text of each worker, in their order; each must call this with its own."""
     if not is_multi_worker(strategy):
         return [text]
     mine = np.frombuffer(text.encode(), np.uint8)
     lengths = _rows(strategy, np.array([len(mine)]))[:, 0]
-    width = max(lengths.max(), 1)  # TensorFlow 2.21 crashes in a reduction of nothing
+    width = max(lengths.max(), 1)  # TensorFlow 2.21 crashes when it reduces an empty tensor
     rows = _rows(strategy, np.pad(mine, (0, width - len(mine))))
     return [row[:length].astype(np.uint8).tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
 
 
 def from_chief(strategy: tf.distribute.Strategy, text: str | None) -> str:
-    """Returns the chief's text to every worker; the others give None."""
+    """Return the chief's text to every worker; the others pass None."""
     return exchange(strategy, text or "")[0]
 
 
 def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None:
-    """Checks that the stream begins with the same batch on all workers; each must call it.
+    """Check that the stream begins with the same batch on all workers; each must call this.
 
     Raises:
-      UsageError: it does not. A worker takes its replicas' share of each batch, so the rest of what it alone reads would be
+      UsageError: it does not. A worker takes its replicas' share of each batch, so the rest of what only it reads would be
         lost.
     """
     arrays = [np.asarray(array) for array in tf.nest.flatten(batch)]
@@ -81,9 +81,9 @@ def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None
     others = [i for i, found in enumerate(exchange(strategy, mine)) if found != mine]
     if others:
         raise UsageError(
-            f"{where}: worker {index(strategy)} reads another first batch than worker {others[0]}. Each worker must read the "
-            "whole stream, in the same order, and is given its share of it: let the source not choose files by worker, and "
-            "give what is random a seed."
+            f"{where}: worker {index(strategy)} reads a different first batch than worker {others[0]}. Each worker must read "
+            "the whole stream, in the same order, and takes its share: don't let the source choose files by worker, and "
+            "seed whatever is random."
         )
 
 
@@ -93,14 +93,14 @@ def _cluster(strategy: tf.distribute.Strategy) -> tf.train.ClusterSpec | None:
 
 
 def _rows(strategy: tf.distribute.Strategy, mine: np.ndarray) -> np.ndarray:
-    """What all workers gave, one a row: each writes its own row of zeros, and they are added up."""
+    """Return the values of all workers, one per row: each fills its own row, and the rows are added up."""
     rows = np.zeros([count(strategy), *mine.shape], np.int64)
     rows[index(strategy)] = mine
     return _sum(strategy, rows)
 
 
 def _sum(strategy: tf.distribute.Strategy, value: np.ndarray) -> np.ndarray:
-    """The sum over workers, of which each has several replicas with the same value."""
+    """Return the sum over workers, each of which has several replicas with the same value."""
     replicas = strategy.num_replicas_in_sync // count(strategy)
     total = _summing(strategy)(tf.constant(value.ravel(), tf.int64)).numpy()
     return total.reshape(value.shape) // replicas
@@ -114,15 +114,15 @@ def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tenso
     return tf.function(summed, autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)])
 
 
-# How TensorFlow 2.21 tells it: a collective is aborted since a connection broke (within two seconds of a worker's
-# end) or since heartbeats stopped (after ten seconds of silence).
+# How TensorFlow 2.21 reports it: a collective is aborted because a connection broke (within two seconds of a worker's
+# end) or heartbeats stopped (after ten seconds).
 _KINDS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 _ABOUT_WORKERS = re.compile(r"Collective ops is aborted|stopped sending heartbeats|coordination service|/job:", re.I)
 _TASK = re.compile(r"/job:(\w+)/(?:replica:0/)?task:(\d+)")
 
 
 def lost_worker(error: BaseException) -> ClusterError | None:
-    """Returns what to say if `error` is TensorFlow's way of telling that another worker is gone, else None."""
+    """Return the error to report if `error` is TensorFlow's way of saying that another worker is gone, else None."""
     text = str(error)
     if not isinstance(error, _KINDS) or not _ABOUT_WORKERS.search(text):
         return None
@@ -130,6 +130,6 @@ def lost_worker(error: BaseException) -> ClusterError | None:
     task = _TASK.search(text.partition("aborted by:")[2] or text)
     who = f" ({task[1]} {task[2]})" if task else ""
     return ClusterError(
-        f"another worker has failed or is gone{who}: see its messages. Starting all workers again continues from the last "
+        f"another worker has failed or is gone{who}: see its messages. Restarting all workers continues from the last "
         "checkpoint."
     )

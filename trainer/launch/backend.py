@@ -90,10 +90,10 @@ def _cluster_in_environment() -> str | None:
     if not flags.trains():
         return None
     try:
-        place = environment.place(os.environ)
+        membership = environment.membership(os.environ)
     except UsageError:
         return None
-    return f"{place.source} with {len(place.addresses)} workers" if len(place.addresses) > 1 else None
+    return f"{membership.source} with {len(membership.addresses)} workers" if len(membership.addresses) > 1 else None
 
 
 def join_cluster(config: configs.Config) -> None:

@@ -115,7 +115,7 @@ def _lock(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
     """Lock the folder until `stack` is closed; return why that failed, or None."""
     try:
         with first_write(model_dir):
-            stack.enter_context(folder_lock.held(model_dir))
+            stack.enter_context(folder_lock.locked(model_dir))
     except UsageError as error:
         return str(error)
     return None
@@ -137,7 +137,7 @@ def recorded(config: configs.Config, model_dir: Path, strategy: tf.distribute.St
     record = RunRecord(model_dir, config)
     with contextlib.ExitStack() as stack:
         with first_write(model_dir):
-            stack.enter_context(folder_lock.held(model_dir))
+            stack.enter_context(folder_lock.locked(model_dir))
             changes = record.changes()
             record.begin()
         try:

@@ -14,25 +14,27 @@ from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
-from ..model.building import noted
+from ..model.averaged_weights import AveragedWeights
+from ..model.building import traced_on
 from ..step.eval_loop import EvalLoop
 from ..step.replica_step import ReplicaStep
 from ..task import Task
 from .summaries import summarize
 from .timing import TIMES
 
-_MANY = 10  # batches under way at once, TensorFlow's default for a loop
+_MANY = 10  # batches in flight, TensorFlow's default for a loop
 _SMALL_MODEL, _SMALL_EXAMPLE = 2**20, 2**12  # parameters; bytes
 
 
 class Evaluation:
-    """The eval loops of a run, one a dataset.
+    """The eval loops of a run, one per dataset.
 
     Args:
       task: its `eval_step` and `metrics` are evaluated.
-      model: with which weights.
+      model: the model to evaluate.
       strategy: the replicas.
       feeds: dataset name -> eval batches.
+      averaged: the averages that the model is evaluated with, if the optimizer keeps any; None takes the weights.
     """
 
     def __init__(
@@ -41,15 +43,15 @@ class Evaluation:
         model: keras.Model,
         strategy: tf.distribute.Strategy,
         feeds: Mapping[str, Feed],
+        averaged: AveragedWeights | None = None,
     ):
+        self._averaged = averaged or AveragedWeights(None)
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
             accumulator = Accumulator(strategy, self._registries[name])
-            replica_step = ReplicaStep(model, task.eval_step, self._registries[name], accumulator)
             self._loops[name] = EvalLoop(
-                replica_step=replica_step,
-                accumulator=accumulator,
+                replica_step=ReplicaStep(model, task.eval_step, self._registries[name], accumulator),
                 strategy=strategy,
                 feed=feed,
                 in_flight=_MANY if _is_small(model, feed) else 1,
@@ -57,33 +59,34 @@ class Evaluation:
 
     @property
     def traces(self) -> dict[str, int]:
-        """Dataset name -> how often its loop was traced."""
+        """Dataset name -> the number of times its loop was traced."""
         return {name: loop.traces for name, loop in self._loops.items()}
 
     def trace(self) -> None:
-        """Traces every loop without running it."""
+        """Trace every loop without running it."""
         for name, loop in self._loops.items():
-            with noted(f"Trainer.eval_datasets[{name!r}]"):
+            with traced_on(f"Trainer.eval_datasets[{name!r}]"):
                 loop.trace()
 
     @property
     def paths(self) -> dict[str, list[str]]:
-        """Dataset name -> the paths of its metrics, as they are recorded; known once the loops were traced."""
+        """Dataset name -> the paths of its metrics as they are recorded; known once the loops have been traced."""
         return {name: registry.paths for name, registry in self._registries.items()}
 
     def run(self, step: int, **arguments: Any) -> dict[str, Summary]:
-        """Evaluates on every dataset; returns dataset name -> its summary.
+        """Evaluate on every dataset; returns dataset name -> its summary.
 
         The split is `eval` with one dataset and `eval/NAME` with several.
 
         Args:
           step: the train steps done.
-          **arguments: of `EvalLoop.run`.
+          **arguments: passed to `EvalLoop.run`.
 
         Raises:
           EvaluationStopped: it was asked to stop.
         """
-        return {name: self._run(name, step, **arguments) for name in self._loops}
+        with self._averaged.in_use():
+            return {name: self._run(name, step, **arguments) for name in self._loops}
 
     def _run(self, name: str, step: int, **arguments: Any) -> Summary:
         started = time.monotonic()
@@ -98,8 +101,7 @@ class Evaluation:
 
 
 def _is_small(model: keras.Model, feed: Feed) -> bool:
-    """Whether a batch is done so soon that the next should not wait for it: activations are small, and so is what is gained
-    from all cores at one batch."""
+    """Return whether batches should overlap: they are quick, their activations small, and one alone can't use all cores."""
     specs = tf.nest.flatten(feed.element_spec)
     elements = [spec.shape[1:].num_elements() for spec in specs]
     # Not `count_params`, which refuses a model that the task never calls as a whole.

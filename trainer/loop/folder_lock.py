@@ -1,4 +1,4 @@
-"""One run at a time in one folder."""
+"""The run folder: whether it can be written, and one run at a time in it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _held: dict[Path, TextIO] = {}  # by this process, whose own locks do not exclud
 
 
 @contextlib.contextmanager
-def held(model_dir: Path) -> Iterator[None]:
-    """Within it, no other process trains in `model_dir`. The lock ends with the process, however that ends.
+def locked(model_dir: Path) -> Iterator[None]:
+    """Keep other processes from training in `model_dir`. The lock ends with the process, however that ends.
 
-    On a file system without locks a warning says that another run would not be noticed, and nothing else happens.
+    On a file system without locks it only warns that another run would go unnoticed.
 
     Raises:
-      UsageError: another process has it.
+      UsageError: another process holds the lock.
     """
     path = (model_dir / _NAME).resolve()
     if path in _held:
@@ -42,7 +42,7 @@ def held(model_dir: Path) -> Iterator[None]:
 
 
 def is_held(model_dir: Path) -> bool:
-    """Tells whether this process has the lock of `model_dir`, and so may write there."""
+    """Return whether this process holds the lock of `model_dir`, and so may write there."""
     return (model_dir / _NAME).resolve() in _held
 
 
@@ -57,7 +57,7 @@ def _take(file: TextIO, model_dir: Path) -> None:
         ) from error
     except OSError as error:
         logging.warning(
-            "%s cannot be locked (%s): two runs in this folder would not be noticed, so take care that there is one.",
+            "%s cannot be locked (%s): two runs in this folder would go unnoticed, so make sure that there is only one.",
             file.name,
             error.strerror,
         )
@@ -68,9 +68,9 @@ def _take(file: TextIO, model_dir: Path) -> None:
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: closes the files, as a lock lasts while one process has its file open.
+    """In a forked child, close the files: a lock lasts while any process has its file open.
 
-    A child that outlives a killed run would otherwise keep the folder.
+    A child that outlives a killed run would otherwise keep the folder locked.
     """
     while _held:
         _held.popitem()[1].close()
@@ -80,7 +80,7 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def check_writable(model_dir: Path) -> None:
-    """Checks that `model_dir` can be made and written, without making it.
+    """Check that `model_dir` can be created and written, without creating it.
 
     Raises:
       UsageError: it cannot.

@@ -1,4 +1,4 @@
-"""Does a task give the same numbers however the data is cut? Tried on its own data."""
+"""Checks on a task's own data that its numbers do not depend on how the data is cut."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import tensorflow as tf
 
 from ...data import Input
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import share_of
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.errors import UsageError
 from ...metrics.registry import MetricRegistry
 from ..model.building import build_model
+from ..step.batches import fetch_one
 from ..step.forward_state import ForwardState
-from ..step.replica import carry
+from ..step.replica import run_on_shards
 from ..step.replica_step import ReplicaStep
 from ..task import Task
 from .evaluation import Evaluation
 
 REPLICAS = 3
 _HINT = (
-    "it depends on how the batch is cut. Most likely it is a mean of a batch's mean: add the values themselves "
-    "(metrics.add(name, values, weights)), and return one loss an example."
+    "it depends on how the batch is cut. Most likely it is a mean of batch means: add the values themselves "
+    "(metrics.add(name, values, weights)), and return one loss per example."
 )
 
 
 class Comparison(NamedTuple):
-    """One number, on one replica and cut over three.
+    """One number, computed on one replica and on three.
 
     Attributes:
       name: "eval/NAME/METRIC", or "gradient/VARIABLE" (the norm).
-      one: on one replica; NaN if there is none.
-      cut: on three replicas, one of them empty; NaN if there is none.
+      one: on one replica; NaN if it is missing there.
+      cut: on three replicas, one of them empty; NaN if it is missing there.
       same: whether they agree up to rounding.
       hint: what to do if they do not.
     """
@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
 
 
 class RaggedFeed:
-    """A feed that is cut unfairly: two thirds to the first replica, nothing to the second, the rest to the third."""
+    """A feed that is cut unevenly: two thirds for the first replica, nothing for the second, the rest for the third."""
 
     def __init__(self, feed: Feed):
         self._feed = feed
@@ -57,7 +57,7 @@ class RaggedFeed:
         return getattr(self._feed, name)
 
     def shard(self, part: Any, n: tf.Tensor, index: tf.Tensor, count: int) -> tuple[Any, tf.Tensor]:
-        """As `Feed.shard`, by the bounds above."""
+        """Do what `Feed.shard` does, with the bounds above."""
         assert count == REPLICAS
         edges = tf.stack([tf.zeros_like(n), (2 * n + 2) // 3, (2 * n + 2) // 3, n])
         rows = edges[index + 1] - edges[index]
@@ -66,13 +66,16 @@ class RaggedFeed:
 
 
 def compare(task: Task, weights: keras.Model, train: Input | None, evals: Mapping[str, Input]) -> list[Comparison]:
-    """Runs the whole of each eval dataset, and the gradient of one train batch, on one replica and on three uneven ones.
+    """Evaluate each eval dataset, and the gradient of one train batch, on one replica and on three uneven ones.
 
     Args:
-      task: what is tried.
-      weights: a built model of the task, whose weights are used.
+      task: the task to check.
+      weights: a built model of the task; its weights are used.
       train: the train data, or None.
       evals: name -> eval data.
+
+    Returns:
+      One comparison per metric and per trainable variable.
 
     Raises:
       UsageError: there are too few devices, or nothing to compare.
@@ -116,30 +119,25 @@ class _Side:
         return found
 
     def gradients(self) -> dict[int, np.ndarray]:
-        """Of the first train batch: position of a variable -> d(mean loss) / d(variable), without dropout."""
+        """Return d(mean loss) / d(variable) of the first train batch, by position of the variable, without dropout."""
         registry = MetricRegistry(self._task.metrics)
         step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry))
         feed, variables = self._cutting(self._train.open_train()), self._model.trainable_variables
 
-        def replica(part, examples):
-            context = tf.distribute.get_replica_context()
-            index = tf.cast(context.replica_id_in_sync_group, tf.int64)
-            batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
-            share = share_of(index, context.num_replicas_in_sync, rows, examples)
-            contribution = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
-            return contribution.gradients, contribution.loss
+        def contribution(batch, share):
+            found = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
+            return found.gradients, found.loss
 
         @tf.function(autograph=False)
         def whole():
-            zero, one = tf.constant(0, tf.int64), tf.constant(1, tf.int64)
-            sums = self._strategy.run(carry(replica), args=feed.fetch(feed.plan(zero, one), zero))
+            sums = run_on_shards(self._strategy, feed, *fetch_one(feed, 0), contribution)
             gradients, loss = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
             return {i: gradient / tf.cast(loss.count, gradient.dtype) for i, gradient in gradients.items()}
 
         return {i: gradient.numpy() for i, gradient in whole().items()}
 
     def _forward(self, model: keras.Model, batch: Any) -> Any:
-        """The train step; in eval mode, unless the task writes its own, as dropout and BatchNorm see a replica's rows only."""
+        """Run the train step; in eval mode unless the task has its own, as dropout and BatchNorm see only a replica's rows."""
         if type(self._task).train_step is not Task.train_step:
             return self._task.train_step(model, batch)
         return self._task.loss(model, batch, training=False)
@@ -155,7 +153,7 @@ def _pair(one: Mapping[str, float], cut: Mapping[str, float], tolerance: float) 
 
 
 def _gradient(name: str, one: np.ndarray, cut: np.ndarray, tolerance: float) -> Comparison:
-    """Compared element by element, against the largest; shown as norms."""
+    """Compare element by element, relative to the largest; show norms."""
     same = bool(np.abs(one - cut).max(initial=0.0) <= 10 * tolerance * np.abs(one).max(initial=0.0) + 1e-7)
     norms = float(np.linalg.norm(one)), float(np.linalg.norm(cut))
     return Comparison(name, *norms, same, "" if same else f"{name}: {_HINT}")

@@ -14,10 +14,10 @@ from ...metrics.writers import Summary
 
 
 class Summaries:
-    """Finishes drained sums and hands them to every consumer, one loop late.
+    """Finishes drained sums and passes them to every consumer, one loop late.
 
-    Reading the device's numbers waits for its steps to end. Train sums are therefore read when the next
-    inner loop has been dispatched, so that the device never idles while the host formats numbers.
+    Reading the device's numbers waits for its steps to end. Train sums are therefore read once the next inner loop has been
+    dispatched, so that the device never idles while the host formats numbers.
 
     Args:
       registry: finishes the train metrics.
@@ -32,18 +32,18 @@ class Summaries:
     def defer(
         self, step: int, drained: Drained, seconds: float, known: Mapping[str, float], times: Mapping[str, float]
     ) -> None:
-        """Takes the train sums up to `step`, to be written at the next `settle`, and what `summarize` takes with them."""
+        """Take the train sums up to `step`, to be written at the next `settle`; the arguments are those of `summarize`."""
         self.settle()
         self._pending = partial(summarize, self._registry, drained, step, "train", seconds, known, times)
 
     def settle(self) -> None:
-        """Writes what is still pending."""
+        """Write what is still pending."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self.emit(pending())
 
     def emit(self, summary: Summary) -> None:
-        """Hands a summary to every consumer."""
+        """Pass a summary to every consumer."""
         for consume in self._consumers:
             consume(summary)
 
@@ -57,9 +57,9 @@ def summarize(
     known: Mapping[str, float] = MappingProxyType({}),
     times: Mapping[str, float] = MappingProxyType({}),
 ) -> Summary:
-    """Reads the device's sums, which span so many seconds, and finishes them; adds the numbers that are `known` already.
+    """Read the device's sums, which span so many seconds, and finish them; adds the numbers that are `known` already.
 
-    A value that is not finite stays as it is, and is logged with the metric's name and the replicas it comes from.
+    A value that isn't finite is kept, and logged with the metric's name and the replicas it comes from.
     """
     tallies = drained.tallies()
     for path, replicas in drained.non_finite().items():
@@ -69,5 +69,5 @@ def summarize(
 
 
 def replicas_named(replicas: Sequence[int]) -> str:
-    """Says which replicas; an empty list stands for those of other workers."""
+    """Name the replicas; an empty list stands for those of other workers."""
     return f"replica {list(replicas)}" if replicas else "a replica of another worker"

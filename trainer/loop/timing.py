@@ -10,7 +10,7 @@ from absl import logging
 from ...metrics.writers.speed import Stopwatch
 from ..step.batches import Fetched
 
-# The metrics that a run writes of itself; the last one with its evaluations.
+# The metrics that every run writes about itself; the last one with its evaluations.
 TIMES = frozenset(
     (
         "time/step_ms",
@@ -26,16 +26,16 @@ _MUCH_WAITING = 0.2  # of the time of training
 
 
 class Timing:
-    """Splits the time of training into loops, the host between them, data, and pauses.
+    """Splits the training time into loops, the host between them, data, and pauses.
 
-    A pause is what is no training: compiling, evaluating, saving.
+    A pause is time that isn't training: compiling, evaluating, saving.
 
     Args:
-      clock: seconds.
+      clock: returns seconds.
 
     Attributes:
-      loop_seconds: how long the last loop took.
-      host_seconds: how long the host was busy from the end of the loop before it until its end, while no loop ran.
+      loop_seconds: the duration of the last loop.
+      host_seconds: how long the host was busy while no loop ran, from the end of the previous loop to the end of the last.
     """
 
     def __init__(self, clock: Callable[[], float]):
@@ -50,7 +50,7 @@ class Timing:
 
     @contextlib.contextmanager
     def loop(self) -> Iterator[None]:
-        """A loop, from its call until its result is known."""
+        """Time a loop, from its call until its result is known."""
         begin = self._watch.elapsed()
         self.host_seconds = begin - self._loop_end
         self.loop_seconds = 0.0
@@ -61,7 +61,7 @@ class Timing:
 
     @contextlib.contextmanager
     def host(self) -> Iterator[None]:
-        """In a loop: what the host does meanwhile. On a CPU, the steps are over when it begins."""
+        """Time the host's work during a loop. On a CPU, the steps are over when it begins."""
         begin = self._watch.elapsed()
         yield
         seconds = self._watch.elapsed() - begin
@@ -70,7 +70,7 @@ class Timing:
 
     @contextlib.contextmanager
     def pause(self, metric: str | None = None) -> Iterator[None]:
-        """What is no training; its seconds become a metric of the next summary."""
+        """Time what isn't training; its seconds become a metric of the next summary."""
         begin = self._clock()
         with self._watch.paused():
             yield
@@ -78,18 +78,18 @@ class Timing:
             self.add(metric, self._clock() - begin)
 
     def add(self, metric: str, seconds: float) -> None:
-        """Adds seconds to a metric of the next summary."""
+        """Add seconds to a metric of the next summary."""
         self._pauses[metric] = self._pauses.get(metric, 0.0) + seconds
 
     def lap(self, fetched: Fetched, steps_summed: int) -> tuple[float, dict[str, float]]:
-        """Ends the stretch of a summary.
+        """End the interval of a summary.
 
         Args:
-          fetched: what its steps were given, but for those in pauses.
-          steps_summed: how many steps its metrics are sums of: those that were compiled too, and those before a resume.
+          fetched: what its steps were given, except for those in pauses.
+          steps_summed: the number of steps in its metrics, including those that were compiled, and those before a resume.
 
         Returns:
-          How many seconds so many steps take without the pauses, or, where all were in pauses, with them; and its metrics.
+          The seconds that so many steps take without the pauses (with them, if all were in pauses), and the time metrics.
         """
         before, self._start = self._start, self._watch.elapsed()
         seconds, in_loops, pauses = self._start - before, self._in_loops, self._pauses
@@ -112,8 +112,8 @@ class Timing:
         if part > _MUCH_WAITING and not self._has_warned:
             self._has_warned = True
             logging.warning(
-                "%.0f%% of the training time so far went into waiting for data. If the examples fit into memory, "
-                "Input.cache = True reads them once; else make the source or Input.map_fn cheaper. The metric "
-                "time/data_wait_fraction tells how it goes on.",
+                "%.0f%% of the training time so far was spent waiting for data. If the examples fit into memory, "
+                "Input.cache = True reads them once; otherwise make the source or Input.map_fn cheaper. The metric "
+                "time/data_wait_fraction shows the current share.",
                 100 * part,
             )

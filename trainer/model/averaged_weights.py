@@ -12,21 +12,22 @@ from .optimizers import averages, parts
 
 
 class AveragedWeights:
-    """The averages that an optimizer made with `use_ema=True` keeps, to be used for evaluation, predictions and export.
+    """The averages that an optimizer made with `use_ema=True` keeps, for evaluation, prediction and export.
 
     Args:
-      optimizer: built; without averages, or None, the weights are used as they are.
+      optimizer: built; if it keeps no averages, or is None, the weights are used as they are.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer | None):
         self._pairs = averages(optimizer) if optimizer is not None else []
-        self.optimizer = optimizer if self._pairs else None  # whose state evaluation needs
+        self.optimizer = optimizer if self._pairs else None  # evaluation needs its state
+        self._parts = parts(optimizer) if self._pairs and optimizer is not None else []
         self._swap = tf.function(self._swapped, autograph=False)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Within it, the model's weights are their averages; before the first update there are none."""
-        if not self._pairs or all(part.iterations.numpy() == 0 for part in parts(self.optimizer)):
+        """Inside the context, the model's weights are their averages; before the first update there are none."""
+        if not self._pairs or all(part.iterations.numpy() == 0 for part in self._parts):
             yield
             return
         self._swap()

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from ...data.feeds import share
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
-from ..step.reduction import sum_over_replicas
+from ..distribution.reduction import sum_over_replicas
 from .layers import layers_of
 
 
 def make_exact(model: keras.Model, communicates: bool, compiled: bool) -> None:
-    """Lets the synchronised BatchNorm layers of a model take their moments over the global batch.
+    """Make the synchronized BatchNorm layers of a model take their moments over the global batch.
 
-    Keras's own would count the borrowed example of a replica without examples, ignores a mask's share on other replicas,
+    Keras's own method counts the borrowed example of a replica without examples, ignores a mask's share on other replicas,
     and subtracts squares of large numbers. There is no public way to change how a layer takes its moments: the method
     `_moments(inputs, mask)` is replaced on the user's layers.
 
     Args:
-      model: whose layers.
-      communicates: there are several replicas.
-      compiled: the forward pass is compiled with XLA, which cannot wait for other replicas.
+      model: the model whose layers are changed.
+      communicates: whether there are several replicas.
+      compiled: whether the forward pass is compiled with XLA, which cannot wait for other replicas.
 
     Raises:
-      UsageError: it communicates and is compiled.
+      UsageError: there are such layers, several replicas, and XLA.
     """
     layers = [
         layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized
     ]
     if layers and communicates and compiled:
         raise UsageError(
-            "Trainer.jit_compile = True compiles each replica for itself, and BatchNormalization(synchronized=True) asks "
-            f"the others in the middle ({layers[0].path}): turn one of the two off."
+            "Trainer.jit_compile = True compiles each replica separately, and BatchNormalization(synchronized=True) "
+            f"communicates in the middle ({layers[0].path}): turn one of the two off."
         )
     for layer in layers:
         assert hasattr(layer, "_moments"), "Keras takes the moments of BatchNormalization elsewhere now"
         layer._moments = _Moments(layer._reduction_axes)
-
-
-def local_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """The trained BatchNorm layers that normalise by each replica's own share."""
-    layers = (layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization))
-    return [layer for layer in layers if layer.trainable and not layer.synchronized]
 
 
 class _Moments:
@@ -62,28 +56,28 @@ class _Moments:
         return mean, self._sum(weights, tf.square(centred)) / count
 
     def _weights(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """1 for what counts, else 0; of a shape that broadcasts to the inputs'."""
-        working = share.current()
+        """Return 1 for what counts, else 0; in a shape that broadcasts to the inputs'."""
+        working = ReplicaShare.current()
         active = tf.ones([], inputs.dtype) if working is None else tf.cast(working.rows > 0, inputs.dtype)
         if mask is None:
             return active
-        return active * tf.cast(mask, inputs.dtype)[..., tf.newaxis]
+        return active * tf.expand_dims(tf.cast(mask, inputs.dtype), -1)
 
     def _sum(self, weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         return _over_replicas(tf.reduce_sum(tf.where(weights > 0, values, 0.0), self._axes))
 
-    def _shape(self, inputs: tf.Tensor) -> list[int]:
+    def _shape(self, inputs: tf.Tensor) -> list[int | None]:
         return [1 if axis in self._axes else size for axis, size in enumerate(inputs.shape)]
 
 
 @tf.custom_gradient
-def _over_replicas(value: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """The sum over all replicas, in each of them; whose gradient is the sum of all their gradients."""
+def _over_replicas(value: tf.Tensor) -> Any:  # the decorator makes it a function that returns the first of the pair
+    """Return the sum over all replicas, in each of them; its gradient is the sum of all their gradients."""
     return _summed(value), _summed
 
 
 def _summed(value: tf.Tensor) -> tf.Tensor:
-    """`ReplicaContext.all_reduce` would do, but a process could then not use strategies of two sizes (TensorFlow 2.21)."""
+    """Sum without `ReplicaContext.all_reduce`, after which a process cannot use strategies of two sizes (TensorFlow 2.21)."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return tf.identity(value)

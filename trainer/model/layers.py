@@ -11,15 +11,15 @@ from ...metrics.errors import UsageError
 
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:
-    """The model's layers and the layers in them, at any depth, each once.
+    """Return the model's layers and the layers inside them, at any depth, each once.
 
-    Keras has public access to the layers of a model, and none to those that a layer of one's own holds.
+    Keras gives public access to the layers of a model, and none to those inside a custom layer.
     """
     return model._flatten_layers(include_self=False)
 
 
 def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
-    """Makes every layer untrainable whose path matches one of the regular expressions.
+    """Make every layer untrainable whose path or name matches one of the regular expressions.
 
     A pattern matches from the start of the path or of the name of a layer, and freezes the layers inside it too. As
     in Keras, a frozen BatchNormalization uses its moving statistics, and does not update them.
@@ -40,7 +40,7 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
 
 
 def refuse_stateful(model: keras.Model, replicas: int) -> None:
-    """Refuses recurrent layers that carry the state of each example from batch to batch, on several replicas.
+    """Refuse recurrent layers that carry the state of each example from batch to batch, on several replicas.
 
     Raises:
       UsageError: there is one.
@@ -48,11 +48,21 @@ def refuse_stateful(model: keras.Model, replicas: int) -> None:
     stateful = [layer.name for layer in layers_of(model) if getattr(layer, "stateful", False)]
     if stateful and replicas > 1:
         raise UsageError(
-            f"{stateful[0]} has stateful=True: its state is of the examples of one batch, in their places, which {replicas} "
-            "replicas do not keep. Train it with @one_device(), or give the state as an input."
+            f"{stateful[0]} has stateful=True: its state belongs to the examples of a batch, by position, which {replicas} "
+            "replicas do not keep. Train with @one_device(), or pass the state as an input."
         )
 
 
+def replica_dependent_layers(model: keras.Model) -> list[str]:
+    """Return the names of the layers whose results depend on the number of replicas."""
+    layers = layers_of(model)
+    return [layer.name for layer in layers if hasattr(layer, "seed_generator")] + [
+        layer.name
+        for layer in layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.synchronized
+    ]
+
+
 def _names(layer: keras.Layer) -> list[str]:
-    """Its name, and its path unless it has none, as an input layer."""
+    """Return its name, and its path unless it has none, like an input layer."""
     return [layer.name] if layer.path is None else [layer.name, layer.path]

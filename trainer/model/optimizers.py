@@ -1,4 +1,4 @@
-"""Taking over a Keras optimizer that was made anywhere."""
+"""Keras optimizers made anywhere: built for the strategy, taken apart, and their learning rates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 
 
-def adopt(
+def build_optimizer(
     optimizer: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer],
     strategy: tf.distribute.Strategy,
     variables: list,
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimizer, built on `variables` for `strategy`, wherever it was made.
+    """Return the optimizer, built on `variables` for `strategy`, wherever it was made.
 
     Args:
       optimizer: an unbuilt optimizer, or a function that makes one.
@@ -25,23 +25,23 @@ def adopt(
       variables: the trainable variables.
 
     Raises:
-      UsageError: it is no Keras optimizer, or was built on other variables already.
+      UsageError: it isn't a Keras optimizer, or was built on other variables already.
     """
     with strategy.scope():
         made = optimizer() if callable(optimizer) and not _is_optimizer(optimizer) else optimizer
         if not _is_optimizer(made):
             raise UsageError(
-                f"Trainer.optimizer: wanted a Keras optimizer, such as @keras.optimizers.Adam(), got {made!r}."
+                f"Trainer.optimizer: expected a Keras optimizer, such as @keras.optimizers.Adam(), got {made!r}."
             )
         if made.built:
-            raise UsageError("Trainer.optimizer: it was built on variables already; give a new, unbuilt one.")
+            raise UsageError("Trainer.optimizer: it was built on other variables already; give a new, unbuilt one.")
         _bind_to(made, strategy)
         made.build(variables)
     return made
 
 
 def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that update variables: itself, or those that it wraps."""
+    """Return the optimizers that update variables: the optimizer itself, or those that it wraps."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         return [part for each in optimizer.optimizers for part in parts(each)]
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -50,18 +50,18 @@ def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimi
 
 
 def all_of_keras(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether it, and what it wraps, are Keras's own classes."""
+    """Return whether the optimizer, and what it wraps, are Keras's own classes."""
     return all(type(each).__module__.partition(".")[0] == "keras" for each in (optimizer, *parts(optimizer)))
 
 
 def constant_rates(optimizer: keras.optimizers.Optimizer) -> list[float]:
-    """The learning rate that each part was made with; NaN where it follows a schedule."""
+    """Return the learning rate that each part was made with; NaN where it follows a schedule."""
     rates = [_rate_of(part) for part in parts(optimizer)]
     return [float(rate) if isinstance(rate, int | float | np.number) else float("nan") for rate in rates]
 
 
 def _rate_of(part: keras.optimizers.Optimizer) -> Any:
-    """What its config says; a schedule of the user's own may have no config, which Keras needs for saving only."""
+    """Return the rate in its config; a user's own schedule may have none, as Keras needs it only for saving."""
     try:
         return part.get_config()["learning_rate"]
     except NotImplementedError:
@@ -69,9 +69,9 @@ def _rate_of(part: keras.optimizers.Optimizer) -> Any:
 
 
 def scheduled_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
-    """The learning rates that follow a schedule, as metrics: `learning_rate`, or `learning_rate/NAME` of several parts.
+    """Return the learning rates that follow a schedule: `learning_rate`, or `learning_rate/NAME` with several parts.
 
-    As Keras logs it: the rate of the next update.
+    Like Keras, it gives the rate of the next update.
     """
     found = parts(optimizer)
     scheduled = [
@@ -84,14 +84,44 @@ def scheduled_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
     }
 
 
+class LearningRates:
+    """The constant learning rates in the config. A part of the checkpoint.
+
+    A rate that was changed in the config wins over the checkpoint's; one that an action has set does not.
+
+    Args:
+      optimizer: built, and not yet restored.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer):
+        self._optimizer = optimizer
+        self._configured = constant_rates(optimizer)
+        self._stored = tf.Variable(tf.constant(self._configured, tf.float64), trainable=False)
+
+    def state(self) -> dict[str, tf.Variable]:
+        """The rates in the config."""
+        return {"configured_learning_rates": self._stored}
+
+    def before_save(self) -> None:
+        """Do nothing: the rates are in their variable."""
+
+    def after_restore(self) -> None:
+        """Apply the rates that have been changed in the config since the checkpoint."""
+        before = self._stored.numpy()
+        self._stored.assign(self._configured)
+        for part, rate, stored in zip(parts(self._optimizer), self._configured, before, strict=True):
+            if rate != stored and not np.isnan(rate):
+                part.learning_rate = rate
+
+
 def averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
-    """Pairs (variable, its moving average) of the parts made with `use_ema=True`.
+    """Return pairs (variable, its moving average) of the parts made with `use_ema=True`.
 
     Keras has no public access to the averages.
     """
     found = []
     for part in parts(optimizer):
-        if part.use_ema and part.built:  # a part without variables is not
+        if part.use_ema and part.built:  # a part without variables is never built
             assert hasattr(part, "_model_variables_moving_average"), "Keras keeps the averages elsewhere now"
             pairs = zip(part._trainable_variables, part._model_variables_moving_average, strict=True)
             found += [(variable, average) for variable, average in pairs if average is not None]
@@ -107,9 +137,9 @@ def _is_optimizer(candidate: object) -> bool:
 
 
 def _bind_to(optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy) -> None:
-    """Makes the optimizer update the variables of `strategy`.
+    """Make the optimizer update the variables of `strategy`.
 
-    Keras notes the strategy when the optimizer is constructed and has no public way to set it later. A copy
+    Keras stores the strategy when the optimizer is constructed, and has no public way to set it later. A copy
     through get_config would lose `exclude_from_weight_decay`, and the user's own reference to it.
     """
     assert hasattr(optimizer, "_distribution_strategy"), "Keras keeps the strategy elsewhere now"

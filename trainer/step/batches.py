@@ -1,4 +1,4 @@
-"""The batches of the train steps, and what it takes to get them."""
+"""The batches of the compiled loops: planned ahead, fetched, timed and counted."""
 
 from __future__ import annotations
 
@@ -8,17 +8,61 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ...data.bad_examples import FAILURES
+from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
+
+SKIPPED_EXAMPLES = "data/skipped"  # the metric
+
+
+def fetch_one(feed: Feed, step: tf.Tensor | int) -> tuple[Any, tf.Tensor]:
+    """Fetch the global batch of one step, eagerly or in a graph; returns what `Feed.fetch` does."""
+    first, one = tf.convert_to_tensor(step, tf.int64), tf.constant(1, tf.int64)
+    return feed.fetch(feed.plan(first, one), tf.constant(0, tf.int64))
+
+
+def whole_batch(feed: Feed, part: Any, examples: tf.Tensor) -> Any:
+    """Return all examples of a fetched batch, as the shard of the only replica."""
+    return feed.shard(part, examples, 0, 1)[0]
+
+
+def first_batch(feed: Feed) -> Any:
+    """Return the first global batch of a newly opened feed as NumPy.
+
+    Raises:
+      DataError: an example in it cannot be read.
+    """
+    with data_errors_located(feed, 0):
+        batch = whole_batch(feed, *fetch_one(feed, 0))
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+
+
+@contextlib.contextmanager
+def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
+    """Replace TensorFlow's error about a bad example by one that names the example.
+
+    Args:
+      feed: the feed whose batches are fetched inside the context.
+      step: the number of steps done before.
+
+    Raises:
+      DataError: an example cannot be read.
+    """
+    try:
+        yield
+    except FAILURES as error:
+        found = feed.data_error(error, step)
+        if found is None:
+            raise
+        raise found from error
 
 
 class Fetched(NamedTuple):
     """What some steps were given.
 
     Attributes:
-      steps: how many there were.
-      examples: of all their global batches.
-      waited: seconds until the batches were there.
+      steps: the number of steps.
+      examples: the examples of all their global batches.
+      waited: seconds until the batches were available.
     """
 
     steps: int
@@ -27,12 +71,14 @@ class Fetched(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the steps of a loop have added up, in the graph. Each is a list of one, or of none where there is nothing to add up:
-    what a loop in the graph carries costs five operations a step.
+    """What the steps of a loop have added up so far, in the graph.
+
+    Each is a list of one tensor, or empty where there is nothing to add up: carrying a tensor through a loop costs five
+    operations per step.
 
     Attributes:
-      examples: int64 scalar. A feed whose batches are of one size needs none.
-      waited: float64 scalar, seconds. Arrays are there already.
+      examples: int64 scalar. Empty if all batches of the feed have one size.
+      waited: float64 scalar, seconds. Empty for arrays in memory, which are always available.
     """
 
     examples: list[tf.Tensor]
@@ -40,9 +86,9 @@ class Totals(NamedTuple):
 
 
 class Fetching:
-    """Fetches batches in the graph, and counts.
+    """Fetches batches in the graph, and counts and times them.
 
-    The counts are kept on the device, as one variable that is written once a loop.
+    The counts stay on the device, in one variable that is written once per loop.
 
     Args:
       feed: the train batches.
@@ -52,13 +98,13 @@ class Fetching:
         self._feed = feed
         self._totals = tf.Variable(tf.zeros(len(Fetched._fields), tf.float64), trainable=False, name="fetched")
 
-    def nothing(self) -> Totals:
-        """Of no step."""
+    def zero_totals(self) -> Totals:
+        """The totals before the first step of a loop."""
         examples = [] if self._feed.full_batch else [tf.zeros([], tf.int64)]
         return Totals(examples, [tf.zeros([], tf.float64)] if self._feed.waits else [])
 
     def fetch(self, plan: Any, place: tf.Tensor, totals: Totals) -> tuple[Any, tf.Tensor, Totals]:
-        """(the batch, its examples, `totals` with those of the batch). See `Feed.fetch`."""
+        """Fetch the batch at `place` of the plan; returns (part, examples, the totals including it). See `Feed.fetch`."""
         begin = [_now([])] if self._feed.waits else []
         with tf.control_dependencies(begin):
             part, examples = self._feed.fetch(plan, place)
@@ -67,37 +113,32 @@ class Fetching:
         return part, examples, Totals([total + examples for total in totals.examples], waited)
 
     def count(self, done: tf.Tensor, fetched: tf.Tensor, totals: Totals) -> None:
-        """Adds those of a loop: the steps done, the batches fetched, one of which may have been for nothing, and the rest."""
-        examples = totals.examples or [fetched * self._feed.full_batch]
+        """Add a finished loop: the steps done, the batches fetched (one more if the last step was undone), the totals."""
+        examples = totals.examples or [fetched * (self._feed.full_batch or 0)]
         found = [done, *examples, *(totals.waited or [tf.zeros([], tf.float64)])]
         self._totals.assign_add(tf.stack([tf.cast(each, tf.float64) for each in found]))
 
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:
-        """The steps within it do not count."""
+        """Leave the steps inside the context out of the counts."""
         before = self._totals.numpy()
         yield
         self._totals.assign(before)
 
     def take(self) -> Fetched:
-        """Those since the last call."""
+        """Return the counts since the last call."""
         steps, examples, waited = self._totals.numpy()
         self._totals.assign(tf.zeros_like(self._totals))
         return Fetched(int(steps), int(examples), float(waited))
 
 
-def _now(after: list[tf.Tensor]) -> tf.Tensor:
-    with tf.device("CPU:0"), tf.control_dependencies(after):
-        return tf.timestamp()
-
-
-class Plans:
-    """Plans many steps at once: that takes about as long as to plan one, and a loop may have few steps.
+class StepPlanner:
+    """Plans the data of many steps at once, which takes about as long as planning one.
 
     Args:
       feed: the train batches.
       longest: the most steps of a loop.
-      jit_compile: compile it with XLA.
+      jit_compile: compile the planning with XLA.
     """
 
     def __init__(self, feed: Feed, longest: int, jit_compile: bool):
@@ -109,14 +150,14 @@ class Plans:
 
     @property
     def specs(self) -> tuple[Any, tf.TensorSpec]:
-        """Of what `at` returns."""
+        """The specs of what `at` returns."""
         made = self._make.get_concrete_function(tf.TensorSpec([], tf.int64)).structured_outputs
         return tf.nest.map_structure(self._spec, made), tf.TensorSpec([2], tf.int64)
 
     def at(self, step: int, num_steps: int) -> tuple[Any, tf.Tensor]:
-        """(a plan of these steps and others; int64 [2]: the step that it begins with, and `num_steps`).
+        """Return a plan that contains these steps, and int64 [2]: the step at which it begins, and `num_steps`.
 
-        The two numbers are one tensor, as TensorFlow takes tens of microseconds for each argument of a traced function.
+        The two numbers are one tensor, as TensorFlow takes tens of microseconds per argument of a traced function.
         """
         if self._planned is None or not self._begin <= step <= step + num_steps <= self._begin + self._steps:
             self._begin, self._planned = step, self._make(tf.constant(step, tf.int64))
@@ -129,57 +170,45 @@ class Plans:
         return self._feed.plan(first, self._steps)
 
     def _spec(self, tensor: tf.Tensor) -> tf.TensorSpec:
-        """Of any number of rows, as `narrowed` may leave fewer."""
+        """The spec with any number of rows, as `narrowed` may leave fewer."""
         static = self._feed.full_batch is not None
         return tf.TensorSpec([d if i == 0 or static else None for i, d in enumerate(tensor.shape)], tensor.dtype)
 
 
-PATH = "data/skipped"  # of the metric
-
-
-@contextlib.contextmanager
-def named(feed: Feed, step: int) -> Iterator[None]:
-    """Says of an error of the data which example it is.
-
-    Args:
-      feed: whose batches are fetched within it.
-      step: the steps done before.
-
-    Raises:
-      DataError: instead of TensorFlow's error.
-    """
-    try:
-        yield
-    except FAILURES as error:
-        found = feed.data_error(error, step)
-        if found is None:
-            raise
-        raise found from error
-
-
 class SkippedExamples:
-    """Counts the examples that a feed leaves out, if it does that."""
+    """Counts the examples that a feed skips because they are bad, if it skips any. A part of the checkpoint."""
 
     def __init__(self, feed: Feed):
         self._feed = feed
-        self._counts = False  # known once a step was traced
-        self._count = tf.Variable(0, trainable=False, dtype=tf.int64, name="skipped_examples")
+        self._counts = False  # known once a step has been traced
+        self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="skipped_examples")
 
     def add(self, part: Any) -> None:
-        """In the graph, once a fetched batch: counts those beside it."""
+        """Count the examples skipped with a fetched batch; in the graph, once per batch."""
         skipped = self._feed.skipped(part)
         if skipped is not None:
             self._counts = True
             self._count.assign_add(skipped)
 
     def take(self) -> dict[str, float]:
-        """Returns the number since the last call, as a metric; nothing for a feed that leaves none out."""
+        """Return the number since the last call as a metric; empty for a feed that skips none."""
         if not self._counts:
             return {}
         found = float(self._count.numpy())
         self._count.assign(0)
-        return {PATH: found}
+        return {SKIPPED_EXAMPLES: found}
 
-    def state(self) -> tf.Variable:
-        """What a checkpoint holds."""
-        return self._count
+    def state(self) -> dict[str, Any]:
+        """The count since the last summary."""
+        return {"skipped_examples": self._count}
+
+    def before_save(self) -> None:
+        """Do nothing: the count is in its variable."""
+
+    def after_restore(self) -> None:
+        """Do nothing: the count is in its variable."""
+
+
+def _now(after: list[tf.Tensor]) -> tf.Tensor:
+    with tf.device("CPU:0"), tf.control_dependencies(after):
+        return tf.timestamp()

@@ -8,42 +8,32 @@ from typing import Any
 import tensorflow as tf
 
 from ...data.feeds.feed import Feed
-from ...data.feeds.share import share_of
-from ...metrics.device.accumulator import Accumulator, Drained
-from .batches import SkippedExamples, named
-from .replica import carry
+from ...metrics.device.accumulator import Drained
+from .batches import SkippedExamples, data_errors_located
+from .replica import run_on_shards
 from .replica_step import ReplicaStep
 
-_FEWEST = 16  # batches without looking whether the run is to stop: fewer would cost time
+_FEWEST = 16  # batches between two looks at whether to stop: fewer would cost time
 _MOST = 256
 
 
 class EvaluationStopped(Exception):
-    """An evaluation was ended before it had seen all its data."""
+    """An evaluation was stopped before it had seen all its data."""
 
 
 class EvalLoop:
-    """Evaluates on a whole dataset: each example once, the ragged last batch included.
+    """Evaluates on a whole dataset: each example once, including the ragged last batch.
 
     Args:
-      replica_step: what a replica does.
-      accumulator: where the metrics of the pass add up.
+      replica_step: the forward pass of one replica; its accumulator adds the metrics of the pass up.
       strategy: the replicas.
       feed: the eval batches.
-      in_flight: how many batches may be under way at once; the memory for their activations grows with it.
+      in_flight: how many batches may run at once; the memory for their activations grows with it.
     """
 
-    def __init__(
-        self,
-        *,
-        replica_step: ReplicaStep,
-        accumulator: Accumulator,
-        strategy: tf.distribute.Strategy,
-        feed: Feed,
-        in_flight: int,
-    ):
+    def __init__(self, *, replica_step: ReplicaStep, strategy: tf.distribute.Strategy, feed: Feed, in_flight: int):
         self._replica_step = replica_step
-        self._accumulator = accumulator
+        self._accumulator = replica_step.accumulator
         self._strategy = strategy
         self._feed = feed
         self._in_flight = in_flight
@@ -52,11 +42,11 @@ class EvalLoop:
 
     @property
     def traces(self) -> int:
-        """How often the loop was traced; 1 after any number of passes."""
+        """The number of times the loop was traced; 1 after any number of passes."""
         return self._run.experimental_get_tracing_count()
 
     def trace(self) -> None:
-        """Traces the loop without running a step."""
+        """Trace the loop without running a step."""
         self._feed.rewind()
         spec = tf.TensorSpec([], tf.int64)
         self._run.get_concrete_function(spec, spec)
@@ -67,15 +57,15 @@ class EvalLoop:
         stop: Callable[[], bool] = lambda: False,
         steps_per_call: int = _MOST,
     ) -> Drained:
-        """Runs one pass, or its first `max_batches`; returns the sums, still on the device.
+        """Run one pass, or its first `max_batches`; returns the sums, still on the device.
 
         Args:
           max_batches: None for all.
-          stop: tells whether it is to stop.
-          steps_per_call: after how many batches it is asked again, within limits.
+          stop: returns whether to stop.
+          steps_per_call: the number of batches between two calls of `stop`, within limits.
 
         Raises:
-          EvaluationStopped: `stop`, which is asked now and then, returned True.
+          EvaluationStopped: `stop` returned True.
         """
         self._feed.rewind()
         self.skipped_examples.take()
@@ -87,15 +77,15 @@ class EvalLoop:
                 self._accumulator.drain()
                 raise EvaluationStopped
             steps = most if limit is None else min(most, limit - first)
-            with named(self._feed, 0):
+            with data_errors_located(self._feed, 0):
                 more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
             first += steps
         return self._accumulator.drain()
 
     def _loop(self, first: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-        """Returns whether there may be more data."""
+        """Return whether there may be more data."""
         plan = self._feed.plan(first, num_steps)
-        # Traced before the loop, whose sums have to be of a known size; the graph has it inline.
+        # Traced before the loop, whose sums must have a known size; the graph has it inline.
         batch = tf.function(self._batch, autograph=False).get_concrete_function(plan, first)
 
         def body(i, _, sums):
@@ -110,13 +100,7 @@ class EvalLoop:
         return more
 
     def _batch(self, plan: Any, i: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        """Returns what the replicas pack of a batch, and whether there may be more of them."""
+        """Return the replicas' packed tallies of a batch, and whether there may be more batches."""
         part, examples = self._feed.fetch(plan, i)
         self.skipped_examples.add(part)
-        return self._strategy.run(carry(self._replica), args=(part, examples)), examples > 0
-
-    def _replica(self, part: Any, examples: tf.Tensor) -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        index = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        batch, rows = self._feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return self._replica_step.evaluate(batch, share_of(index, context.num_replicas_in_sync, rows, examples))
+        return run_on_shards(self._strategy, self._feed, part, examples, self._replica_step.evaluate), examples > 0

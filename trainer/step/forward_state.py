@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from ...data.feeds.share import Share
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 
 _SEED_NAME = "seed_generator_state"  # of the variable of any keras.random.SeedGenerator
@@ -16,40 +16,41 @@ _GOLDEN_RATIO = 0x9E3779B97F4A7C15 - 2**64  # in int64; multiples of it are far 
 
 
 class ForwardState:
-    """Takes what the replicas' forward passes would assign to variables, and assigns their combination once.
+    """Captures what the replicas' forward passes would assign to variables, and assigns the combination once.
 
-    So that all replicas have the same state after each step, whatever their shares were:
+    All replicas then have the same state after each step, whatever their shares were:
 
     - a floating-point variable, such as BatchNorm's moving mean, becomes the mean of the replicas' new values,
-      weighted by their examples; a replica without examples has no say;
+      weighted by their examples; a replica without examples doesn't count;
     - with `aggregation="sum"`, the replicas' changes are added up;
-    - any other, such as a counter or a seed, or with `aggregation="only_first_replica"`, becomes the first replica's.
+    - any other variable, such as a counter or a seed, or one with `aggregation="only_first_replica"`, takes the first
+      replica's value.
 
-    Seeds differ from replica to replica while a step runs, so that each drops other units; the first replica's are
-    what Keras would draw on one device. What is assigned inside a `tf.while_loop` or another inner graph cannot be
-    taken out of it, and is assigned there, by each replica for itself; so are trainable variables, and the state of a Keras
-    metric. A plain `tf.Variable` is not seen at all.
+    Seeds differ between replicas while a step runs, so that each drops different units; the first replica's are those that
+    Keras would draw on one device. An assignment inside a `tf.while_loop` or another inner graph cannot be moved out of it,
+    and happens there, on each replica separately; so do assignments to trainable variables, and to the state of a Keras
+    metric. Assignments to a plain `tf.Variable` are not seen at all.
     """
 
     def __init__(self):
         self.variables: list[keras.Variable] = []  # known once a step was traced
 
     @contextlib.contextmanager
-    def taken(self, share: Share, model: keras.Model) -> Iterator[_Taking]:
-        """In a replica: within it, nothing of this is assigned. Call `contribution` on what it yields, at its end."""
-        with _Taking(share, model) as taking:
-            yield taking
-        assert self.variables in ([], taking.changed()), "the replicas change different variables"
-        self.variables = taking.changed()
+    def captured(self, share: ReplicaShare, model: keras.Model) -> Iterator[_Capture]:
+        """In a replica, capture the assignments in the context; call `contribution` on what it yields, at its end."""
+        with _Capture(share, model) as capture:
+            yield capture
+        assert self.variables in ([], capture.changed()), "the replicas change different variables"
+        self.variables = capture.changed()
 
     @contextlib.contextmanager
-    def dropped(self, share: Share, model: keras.Model) -> Iterator[None]:
-        """In a replica: within it, nothing of this is assigned, and it comes to nothing."""
-        with _Taking(share, model):
+    def discarded(self, share: ReplicaShare, model: keras.Model) -> Iterator[None]:
+        """In a replica, discard the assignments in the context."""
+        with _Capture(share, model):
             yield
 
     def assign(self, totals: list[tf.Tensor], keep: tf.Tensor) -> None:
-        """In the cross-replica context: assigns the sums of the contributions; where `keep` is False, nothing changes."""
+        """In the cross-replica context, assign the sums of the contributions; where `keep` is False, nothing changes."""
         for variable, total in zip(self.variables, totals, strict=True):
             old = tf.convert_to_tensor(variable.value)
             new = old + tf.cast(total, old.dtype) if variable.aggregation == "sum" else tf.cast(total, old.dtype)
@@ -58,23 +59,23 @@ class ForwardState:
 
 
 def _is_the_replicas_own(variable: keras.Variable) -> bool:
-    """Each replica assigns these for itself: the state of a Keras metric, which differs from replica to replica, and
-    weights, as SpectralNormalization's, which all replicas compute alike and which are read again before the update."""
+    """Return whether each replica assigns the variable itself: the state of a Keras metric, which differs between replicas,
+    and weights, such as SpectralNormalization's, which all replicas compute alike and read again before the update."""
     return variable.trainable or variable.synchronization == "on_read"
 
 
 def _wide(dtype: tf.DType) -> tf.DType:
-    """A type that can be summed, and holds all of `dtype`."""
+    """Return a dtype that can be summed, and holds all values of `dtype`."""
     if dtype.is_floating:
         return tf.float64 if dtype == tf.float64 else tf.float32
     return tf.int64
 
 
-class _Taking(keras.StatelessScope):
-    """Keras's way to run a model without assigning, which leaves inner graphs alone and gives each replica its seeds."""
+class _Capture(keras.StatelessScope):
+    """Keras's way to run a model without assigning; leaves inner graphs alone, and gives each replica its seeds."""
 
-    def __init__(self, share: Share, model: keras.Model):
-        # Keras computes a regularisation loss in such a scope from the scope's own values.
+    def __init__(self, share: ReplicaShare, model: keras.Model):
+        # In such a scope, Keras computes a regularization loss from the scope's own values.
         regularized = [(v, v.value) for v in model.trainable_variables if v.regularizer is not None]
         super().__init__(regularized, collect_losses=True, initialize_variables=False)
         self._share = share
@@ -107,11 +108,11 @@ class _Taking(keras.StatelessScope):
             variable.assign(value)
 
     def changed(self) -> list[keras.Variable]:
-        """The variables that would have been assigned, in the order in which they were first."""
+        """Return the variables that would have been assigned, in the order of their first assignment."""
         return list(self._changed.values())
 
     def contribution(self) -> list[tf.Tensor]:
-        """What this replica adds to the new values of `changed`."""
+        """Return this replica's contribution to the new values of `changed`."""
         return [self._part(variable) for variable in self.changed()]
 
     def _part(self, variable: keras.Variable) -> tf.Tensor:
@@ -120,23 +121,23 @@ class _Taking(keras.StatelessScope):
             return tf.where(self._share.rows > 0, new - self._stored(variable), tf.zeros_like(new))
         if new.dtype.is_floating and variable.aggregation != "only_first_replica":
             weight = tf.cast(self._share.rows / self._share.examples, _wide(new.dtype))
-            # Not a product alone: that of 0 and the NaN of a borrowed example would be NaN.
+            # Not just a product: 0 times the NaN of a borrowed example would be NaN.
             return tf.where(weight > 0, tf.cast(new, weight.dtype) * weight, tf.zeros_like(weight))
         new = tf.cast(new, _wide(new.dtype))
         new = new - self._offset() if variable.name == _SEED_NAME else new
         return tf.where(self._share.replica == 0, new, tf.zeros_like(new))
 
     def _offset(self) -> tf.Tensor:
-        """Added to the seed of a [seed, counter]; 0 for the first replica."""
+        """Return what is added to a [seed, counter]; 0 for the first replica."""
         return tf.stack([self._share.replica * _GOLDEN_RATIO, tf.zeros([], tf.int64)])
 
     def _stored(self, variable: keras.Variable) -> tf.Tensor:
         with self._suspended():
             stored = variable.value
-        if not hasattr(stored, "assign"):  # its initial value: there is no variable yet
+        if not hasattr(stored, "assign"):  # its initial value: the variable does not exist yet
             raise UsageError(
-                f"{variable.path} was made inside a step. Either keras.random was called without a seed: make a "
-                "keras.random.SeedGenerator in the task's build_model, and give it as `seed`. Or a layer was called there "
+                f"{variable.path} was created inside a step. Either keras.random was called without a seed: create a "
+                "keras.random.SeedGenerator in the task's build_model, and pass it as `seed`. Or a layer was called there "
                 "for the first time: build it in build_model."
             )
         return tf.convert_to_tensor(stored)

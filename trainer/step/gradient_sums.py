@@ -9,27 +9,27 @@ import tensorflow as tf
 
 from ...metrics.device.outside_trace import outside_trace
 from ...metrics.device.per_replica import PerReplica
-from .reduction import sum_over_replicas
+from ..distribution.reduction import sum_over_replicas
 
 
 class GradientSums:
-    """Adds up what the replicas contribute, and reduces it when an update is due.
+    """Adds up the replicas' contributions, and reduces them when an update is due. A part of the checkpoint.
 
     Args:
       strategy: the replicas.
-      accumulation: the number of steps an update is made of. Their sums, counts included, add up on each
-        replica and are reduced once: the update is that of one batch `accumulation` times as large.
+      steps_per_update: their sums, counts included, add up on each replica and are reduced once, so the update is that of
+        one batch `steps_per_update` times as large.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, accumulation: int):
+    def __init__(self, strategy: tf.distribute.Strategy, steps_per_update: int):
         self._strategy = strategy
-        self._accumulation = accumulation
-        self._sums: list[PerReplica] | None = None
+        self._steps_per_update = steps_per_update
+        self._sums: list[PerReplica] = []  # made when a step is traced
 
     def add_and_maybe(
         self, step: tf.Tensor, gradients: Any, loss: Any, apply: Callable[[Any, Any], tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Adds a step's per-replica sums; if the step ends an update, reduces the sums and calls `apply`.
+        """Add a step's per-replica sums; if the step ends an update, reduce the sums and call `apply`.
 
         Args:
           step: int64 scalar, the number of the step.
@@ -38,21 +38,31 @@ class GradientSums:
           apply: `(reduced gradients, reduced loss) -> bool scalar`.
 
         Returns:
-          What `apply` returned, True in a step without an update; and whether there was one.
+          (the result of `apply`, or True in a step without an update; whether the step ended an update).
         """
         sums = (gradients, loss)
-        if self._accumulation == 1:
+        if self._steps_per_update == 1:
             return apply(*sum_over_replicas(self._strategy, sums)), tf.constant(True)
         self._add(sums)
-        due = (step + 1) % self._accumulation == 0
+        due = tf.math.floormod(step + 1, self._steps_per_update) == 0
         return tf.cond(due, lambda: apply(*self._take_all(sums)), lambda: tf.constant(True)), due
 
-    def state(self) -> list[PerReplica]:
-        """The sums of an update that is not complete; known once a step was traced."""
-        return self._sums or []
+    def state(self) -> dict[str, Any]:
+        """The sums of an incomplete update; known once a step has been traced."""
+        return {"gradient_sums": tf.train.Checkpoint(**{str(i): total.rows for i, total in enumerate(self._sums)})}
+
+    def before_save(self) -> None:
+        """Copy the replicas' sums to where `state` has them."""
+        for total in self._sums:
+            total.before_save()
+
+    def after_restore(self) -> None:
+        """Copy the restored sums to the replicas."""
+        for total in self._sums:
+            total.after_restore()
 
     def _add(self, sums: Any) -> None:
-        if self._sums is None:
+        if not self._sums:
             local = [self._strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(sums)]
             self._sums = outside_trace(lambda: [self._zeros(value.shape, value.dtype) for value in local])
 

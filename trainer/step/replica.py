@@ -1,16 +1,50 @@
-"""Carrying gin's scope into the replicas."""
+"""Running a function on every replica, each with its shard of the batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gin
+import tensorflow as tf
+
+from ...data.feeds.feed import Feed
+from ...data.feeds.replica_share import ReplicaShare
 
 
-def carry(function: Callable) -> Callable:
-    """Returns `function`, to be called in the gin scope that is open now, in whichever thread.
+def run_on_shards(
+    strategy: tf.distribute.Strategy,
+    feed: Feed,
+    part: Any,
+    examples: tf.Tensor,
+    work: Callable[[Any, ReplicaShare], Any],
+) -> Any:
+    """Run `work(batch, share)` on each replica; call it in the cross-replica context.
 
-    A gin scope is a property of the thread, and `MirroredStrategy` traces each replica in a thread of its own.
+    Args:
+      strategy: the replicas.
+      feed: cuts the batch into shards.
+      part: the global batch, as `feed.fetch` returned it.
+      examples: int64 scalar, the size of the global batch.
+      work: gets the replica's examples, and which ones they are.
+
+    Returns:
+      The per-replica results, as `strategy.run` returns them.
+    """
+
+    def on_replica(part: Any, examples: tf.Tensor) -> Any:
+        context = tf.distribute.get_replica_context()
+        index = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
+        return work(batch, ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples))
+
+    return strategy.run(_in_current_gin_scope(on_replica), args=(part, examples))
+
+
+def _in_current_gin_scope(function: Callable) -> Callable:
+    """Return `function`, to run in the gin scope that is open now, whichever thread calls it.
+
+    A gin scope belongs to a thread, and `MirroredStrategy` traces each replica in a thread of its own.
     """
     scope = gin.current_scope()
 

@@ -1,4 +1,4 @@
-"""One replica's share of a step: forward, and backward."""
+"""One replica's share of a step: forward and backward."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ...data.feeds.share import Share, working_on
+from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.finishers.finish import finisher
 from ...metrics.registry import MetricRegistry
@@ -25,7 +25,7 @@ class Contribution(NamedTuple):
         the loss does not touch.
       loss: the `Tally` of the losses.
       packed: all tallies of the step as one vector.
-      state: what the replica adds to the new moving statistics and seeds; see `ForwardState`.
+      state: the replica's contribution to the new moving statistics and seeds; see `ForwardState`.
     """
 
     gradients: dict[int, tf.Tensor]
@@ -41,7 +41,7 @@ class ReplicaStep:
       model: the task's model.
       forward: `Task.train_step` or `Task.eval_step`.
       registry: collects the metrics.
-      accumulator: whose vector they are packed for.
+      accumulator: packs them.
     """
 
     def __init__(
@@ -54,36 +54,36 @@ class ReplicaStep:
         self._model = model
         self._forward = forward
         self._registry = registry
-        self._accumulator = accumulator
+        self.accumulator = accumulator
 
-    def evaluate(self, batch: Any, share: Share) -> tf.Tensor:
-        """Returns the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
-        with working_on(share), ForwardState().dropped(share, self._model):
+    def evaluate(self, batch: Any, share: ReplicaShare) -> tf.Tensor:
+        """Return the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
+        with share.active(), ForwardState().discarded(share, self._model):
             return self._run(batch, share.rows > 0)[1]
 
     def differentiate(
         self,
         batch: Any,
-        share: Share,
+        share: ReplicaShare,
         variables: list,
         scale: Callable[[tf.Tensor], tf.Tensor],
         forward_state: ForwardState,
     ) -> Contribution:
-        """Returns the contribution of a batch to a train step.
+        """Return the contribution of a batch to a train step.
 
         Args:
           batch: this replica's examples.
-          share: how many of them count, and where they stand in the global batch.
-          variables: what to differentiate by.
+          share: how many of them count, and their position in the global batch.
+          variables: the variables to differentiate with respect to.
           scale: the optimizer's loss scaling.
-          forward_state: takes what the forward pass would assign.
+          forward_state: captures what the forward pass would assign.
         """
-        with working_on(share):
-            with tf.GradientTape() as tape, forward_state.taken(share, self._model) as taking:
+        with share.active():
+            with tf.GradientTape() as tape, forward_state.captured(share, self._model) as capture:
                 loss, packed = self._run(batch, share.rows > 0)
                 objective, unscale = _objective(loss.value, share, scale)
-                state = taking.contribution()
-            with forward_state.dropped(share, self._model):  # a rematerialised layer runs again, with the same seeds
+                state = capture.contribution()
+            with forward_state.discarded(share, self._model):  # a rematerialized layer runs again, with the same seeds
                 gradients = tape.gradient(objective, variables)
         found = {i: g for i, g in enumerate(gradients) if g is not None}
         return Contribution({i: _dense(unscale(g), variables[i]) for i, g in found.items()}, loss, packed, state)
@@ -94,21 +94,23 @@ class ReplicaStep:
             loss = _only_if(active, self._regularized(loss_tally(losses)))
             recorder.record_only("loss", loss, finisher("mean"))
             tallies = self._registry.compute(batch, outputs)
-        return loss, self._accumulator.pack(tallies, active)
+        return loss, self.accumulator.pack(tallies, active)
 
     def _regularized(self, loss: Tally) -> Tally:
-        """Adds the layers' regularisation losses, weighted by the count: over all replicas, they count once."""
+        """Add the layers' regularization losses, weighted by the count: over all replicas, they count once."""
         if not self._model.losses:
             return loss
         penalty = tf.add_n([tf.cast(penalty, loss.value.dtype) for penalty in self._model.losses])
         return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
 
 
-def _objective(loss: tf.Tensor, share: Share, scale: Callable) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """What is differentiated, and what makes its gradient that of the loss.
+def _objective(
+    loss: tf.Tensor, share: ReplicaShare, scale: Callable
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Return what to differentiate, and a function that turns its gradient into the gradient of the loss.
 
-    A scaled loss must have the size of a mean, or half precision would overflow the sooner the larger the batch; divided by
-    the same number on all replicas, so that one scale is right for all.
+    A scaled loss must be of the size of a mean, or half precision would overflow sooner with larger batches. It is divided
+    by the same number on all replicas, so that one scale is right for all.
     """
     if scale(loss) is loss:
         return loss, tf.convert_to_tensor
@@ -117,7 +119,7 @@ def _objective(loss: tf.Tensor, share: Share, scale: Callable) -> tuple[tf.Tenso
 
 
 def _dense(gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
-    """With one row a row, so that a sum over replicas and its norm do not depend on their number; of the variable's shape."""
+    """Return the gradient dense, of the variable's shape: sums over replicas and norms then don't depend on their number."""
     dense = tf.convert_to_tensor(gradient)
     return dense if dense.shape == variable.shape else tf.ensure_shape(dense, variable.shape)
 

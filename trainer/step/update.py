@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 from absl import logging
@@ -12,16 +14,16 @@ from ..model.optimizers import all_of_keras
 
 
 class Update:
-    """Applies the sum of all replicas' gradients once, outside of any replica.
+    """Applies the sum of all replicas' gradients once, outside any replica.
 
     What is set on the optimizer (clipping, accumulation, averages, loss scaling) acts on the reduced gradient, and so
-    means the same on any number of replicas; inside a replica Keras would clip before it reduces.
+    means the same on any number of replicas; inside a replica, Keras would clip before it reduces.
 
     Args:
       optimizer: built on the model's trainable variables.
-      model: what is trained.
+      model: the model to train.
       clip_global_norm: the largest global norm of the gradient; None does not clip.
-      in_xla_loop: whether it is a part of a loop that XLA compiles.
+      in_xla_loop: whether the update is part of a loop that XLA compiles.
     """
 
     def __init__(
@@ -31,64 +33,80 @@ class Update:
         clip_global_norm: float | None,
         in_xla_loop: bool = False,
     ):
-        # Only of Keras's own optimizers it is known that all they assign is in `variables`.
+        # Only for Keras's own optimizers is it known that `variables` holds everything they assign.
         chooses = in_xla_loop and all_of_keras(optimizer)
         self._apply_if = self._apply_and_choose if chooses else self._apply_on_condition
         self._optimizer = optimizer
-        self._variables = model.trainable_variables
+        self.variables = model.trainable_variables
         self._clip_global_norm = clip_global_norm
 
+    @property
+    def scale_loss(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The optimizer's loss scaling."""
+        return self._optimizer.scale_loss
+
     def apply(self, gradients: dict[int, tf.Tensor], loss: Tally) -> tf.Tensor:
-        """Updates the weights, unless the loss or the gradient is not finite.
+        """Update the weights, unless the loss or the gradient isn't finite.
 
         Args:
           gradients: position of a variable -> d(sum of all losses) / d(variable).
           loss: the sum of all losses, and their global count.
 
         Returns:
-          A bool: whether all was finite. If not, nothing has changed.
+          A bool scalar: whether everything was finite. If not, nothing has changed.
+
+        Raises:
+          UsageError: the loss depends on no trainable variable.
         """
-        if not gradients:
-            names = ", ".join(variable.path for variable in self._variables) or "(the model has none)"
-            raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
-        if len(gradients) < len(self._variables):
-            untouched = [v.path for i, v in enumerate(self._variables) if i not in gradients]
-            logging.warning("The task's loss does not depend on %s: they stay as they are.", ", ".join(untouched))
+        self._check(gradients)
         count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
         mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
         finite = self._finite(mean, loss)
         self._apply_if(finite, dict(zip(gradients, mean, strict=True)))
         return finite
 
+    def _check(self, gradients: dict[int, tf.Tensor]) -> None:
+        if not gradients:
+            names = ", ".join(variable.path for variable in self.variables) or "(the model has none)"
+            raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
+        if len(gradients) < len(self.variables):
+            untouched = [v.path for i, v in enumerate(self.variables) if i not in gradients]
+            logging.warning("The task's loss does not depend on %s: they stay as they are.", ", ".join(untouched))
+
     def _apply_on_condition(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
         tf.cond(finite, lambda: self._step(by_position), lambda: None)
 
     def _apply_and_choose(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
-        """Of what the optimizer assigns, takes the old where it is not finite: XLA copies what goes through a condition."""
-        variables = [*self._variables, *self._optimizer.variables]
+        """Apply, then restore the old values if not finite: XLA copies whatever goes through a condition."""
+        variables = [*self.variables, *self._optimizer.variables]
         before = [tf.convert_to_tensor(variable) for variable in variables]
         self._step(by_position)
         for variable, old in zip(variables, before, strict=True):
             variable.assign(tf.where(finite, variable, old))
 
     def _step(self, by_position: dict[int, tf.Tensor]) -> None:
-        gradients = list(by_position.values())
-        if self._clip_global_norm is not None:
-            # The gradients still carry the loss scale, which the optimizer takes off later.
-            limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
-            gradients, _ = tf.clip_by_global_norm(gradients, limit)
-        if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # which wants a gradient, or None, for each
-            by_position = dict.fromkeys(range(len(self._variables))) | dict(zip(by_position, gradients, strict=True))
-            gradients = list(by_position.values())
+        gradients = self._clipped(list(by_position.values()))
+        positions = list(by_position)
+        if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
+            found = dict(zip(positions, gradients, strict=True))
+            positions = list(range(len(self.variables)))
+            gradients = [found.get(position) for position in positions]
         try:
-            self._optimizer.apply(gradients, [self._variables[position] for position in by_position])
+            self._optimizer.apply(gradients, [self.variables[position] for position in positions])
         except ValueError as error:
             if "No gradients provided" not in str(error):
                 raise
             raise UsageError(
-                "Trainer.optimizer: the task's loss depends on no variable of one of MultiOptimizer's groups: leave that "
-                "group out, or freeze its layers."
+                "Trainer.optimizer: the task's loss depends on no variable of one of MultiOptimizer's groups: remove that "
+                "group, or freeze its layers."
             ) from error
+
+    def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        if self._clip_global_norm is None:
+            return gradients
+        # The gradients still carry the loss scale, which the optimizer removes later.
+        limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
+        return tf.clip_by_global_norm(gradients, limit)[0]
 
     def _finite(self, gradients: list[tf.Tensor], loss: Tally) -> tf.Tensor:
         checks = [tf.math.is_finite(loss.value)]

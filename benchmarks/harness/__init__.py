@@ -1,0 +1,1 @@
+"""What the benchmarks share: commands and their pages, paired timing, child processes, and one training problem."""

@@ -1,0 +1,82 @@
+"""Whether the memory of a long training grows.
+
+python -m benchmarks.memory                      # prints the table
+python -m benchmarks.memory --only "2 replicas"
+python -m benchmarks.memory --write              # also writes docs/memory.md
+
+The exit code is 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from ..harness.command import Command, Goal, Measured, Row
+from ..harness.processes import ask
+from ..harness.report import progress
+
+EARLY, STEPS = 10_000, 100_000
+GROWTH, SIZE = "resident memory after 100,000 steps / after 10,000", "resident memory after 100,000 steps, in MB"
+SETTINGS = ("1 replica", "2 replicas", "jit_compile")
+ROWS = tuple(
+    row
+    for setting in SETTINGS
+    for row in (Row(setting, GROWTH, goal=Goal("<=", 1.01), digits=3), Row(setting, SIZE, digits=0))
+)
+ABOUT = """
+Each training runs 100,000 steps in its own process: an MLP 64-128-10 on the digits, with 16 metrics, a summary every 100 steps,
+and an evaluation and a checkpoint every 2,500. The resident memory is what Linux reports right after an evaluation.
+"""
+
+
+def figures_of(setting: str, processes: Sequence[Mapping[str, int]]) -> dict[Row, float]:
+    """Return the figures of a setting.
+
+    Args:
+      setting: one of `SETTINGS`.
+      processes: for each process, step -> bytes; the figures are their medians.
+    """
+    growth = median(found[f"{STEPS}"] / found[f"{EARLY}"] for found in processes)
+    size = median(found[f"{STEPS}"] for found in processes)
+    growth_row, size_row = (row for row in ROWS if row.group == setting)
+    return {growth_row: growth, size_row: size / 1e6}
+
+
+def measure(rows: Sequence[Row], rounds: int) -> Measured:
+    """Run one process per setting and round."""
+    figures: dict[Row, float | None] = {}
+    for setting in dict.fromkeys(row.group for row in rows):
+        processes = [_process(setting) for _ in range(rounds)]
+        progress(f"{setting}: {processes}")
+        figures |= figures_of(setting, processes)
+    return Measured({row: figures[row] for row in rows})
+
+
+def _process(setting: str) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        return ask("memory.training", f"{folder}/run", setting, STEPS, EARLY)
+
+
+COMMAND = Command(
+    name="memory",
+    title="Memory",
+    reader="users of long runs",
+    shows="whether the memory of a training grows over 100,000 steps",
+    about=ABOUT,
+    rows=ROWS,
+    measure=measure,
+    rounds=1,
+    a_round="processes per setting",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit code."""
+    return COMMAND.run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,1 +1,0 @@
-"""The loops that `benchmarks.step_overhead` puts side by side."""

@@ -1,0 +1,1 @@
+"""The parts of `python -m benchmarks.step_overhead`: the Trainer, handwritten loops, other frameworks, another checkout."""

@@ -1,1 +1,0 @@
-"""The cases of `python -m benchmarks.versus_keras`, one module a topic."""

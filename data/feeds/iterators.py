@@ -1,0 +1,52 @@
+"""The iterators of `tf.data`, whose state a checkpoint holds."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# `tf.data.experimental.ExternalStatePolicy.FAIL`, which `tf.train.Checkpoint` uses: refuse a pipeline with state outside.
+_REFUSE_EXTERNAL_STATE = 2
+
+
+def serialize_iterator(iterator: tf.data.Iterator) -> tf.Tensor:
+    """Return the state of an iterator as `tf.train.Checkpoint` saves it, a tensor of variants.
+
+    Raises:
+      tf.errors.FailedPreconditionError: its pipeline calls Python, or has state outside (random operations, variables).
+      tf.errors.UnimplementedError: TensorFlow cannot save a part of its pipeline.
+    """
+    return tf.raw_ops.SerializeIterator(
+        resource_handle=_resource(iterator), external_state_policy=_REFUSE_EXTERNAL_STATE
+    )
+
+
+def restart_iterator(iterator: tf.data.Iterator, dataset: tf.data.Dataset) -> None:
+    """Move an iterator to the start of another dataset of the same types.
+
+    The resource stays the same, so functions that captured it and checkpoints that hold it remain valid.
+    """
+    tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(dataset), iterator=_resource(iterator))
+
+
+def can_be_saved(examples: tf.data.Dataset) -> bool:
+    """Return whether a checkpoint of the dataset's iterator restores everything that decides its next elements.
+
+    A checkpoint cannot hold the state of Python code, random operations and variables. TensorFlow refuses to save an
+    iterator with them, but only at the first checkpoint. It does save a shuffle, but restores it wrongly near the
+    end of a pass (TensorFlow 2.21), and does not check what comes before a shuffle.
+    """
+    try:
+        serialize_iterator(iter(examples))
+    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError):
+        return False
+    return not _shuffles(examples)
+
+
+def _resource(iterator: tf.data.Iterator) -> tf.Tensor:
+    (resource,) = tf.nest.flatten(iterator, expand_composites=True)
+    return resource
+
+
+def _shuffles(dataset: tf.data.Dataset) -> bool:
+    # The public way to look into a pipeline, DatasetToGraphV2, copies the tensors in it.
+    return "Shuffle" in type(dataset).__name__ or any(map(_shuffles, dataset._inputs()))

@@ -1,0 +1,180 @@
+"""Opening a source: the feed that cuts its arrays or its dataset into global batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import logging
+
+from ..metrics.errors import UsageError
+from .bad_examples import check_some_good, with_fix
+from .elements import Nest, check_filled, refuse_endless, refuse_fewer
+from .failures import FAILURES
+from .feeds.array_feed import ArrayFeed, SlicedFeed
+from .feeds.feed import Feed
+from .feeds.iterators import can_be_saved
+from .feeds.order import Order
+from .feeds.pipelines import MappedRows, Stream, mapped_examples
+from .feeds.stream_feed import Batching, StreamFeed
+from .naming import name_first_bad, name_row
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOptions:
+    """How to cut examples into global batches: the settings of `Input`, which documents them.
+
+    Attributes:
+      batch_size: `Input.global_batch_size`.
+      shuffle: `Input.shuffle`.
+      seed: `Input.seed`.
+      drop_remainder: `Input.drop_remainder`.
+      shuffle_buffer: `Input.shuffle_buffer`.
+      skip: `Input.on_error = "skip"`.
+    """
+
+    batch_size: int
+    shuffle: bool
+    seed: int
+    drop_remainder: bool
+    shuffle_buffer: int
+    skip: bool
+
+    @property
+    def full_batch(self) -> int | None:
+        """The batch size if no batch is short, else None."""
+        return self.batch_size if self.drop_remainder else None
+
+    def for_evaluation(self) -> BatchOptions:
+        """Return the options of an evaluation, which sees each example once, in order."""
+        return dataclasses.replace(self, shuffle=False, drop_remainder=False)
+
+
+def open_arrays(tensors: Nest, map_fn: Callable | None, options: BatchOptions, *, train: bool) -> Feed:
+    """Return a feed of arrays.
+
+    Args:
+      tensors: a nest of tensors of the same length.
+      map_fn: applied to each row, or None.
+      options: how to cut the rows into batches.
+      train: epoch after epoch, else one pass.
+
+    Raises:
+      UsageError: there are too few rows for a batch, or the options conflict.
+    """
+    num_examples = len(tf.nest.flatten(tensors)[0])
+    refuse_fewer(num_examples, options.full_batch or 1)
+    order = Order(
+        num_examples=num_examples,
+        batch_size=options.batch_size,
+        shuffle=options.shuffle,
+        seed=options.seed,
+        drop_remainder=options.drop_remainder,
+        endless=train,
+    )
+    if map_fn is None:
+        return (ArrayFeed if order.shuffle else SlicedFeed)(tensors, order)
+    if train and not can_be_saved(mapped_examples(tensors, map_fn)):
+        logging.warning(
+            "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "
+            "an uninterrupted one. Use tf.random.stateless_* in it."
+        )
+    return _open_mapped(MappedRows(tensors, order, map_fn, options.skip), options.full_batch)
+
+
+def open_stream(
+    examples: tf.data.Dataset,
+    map_fn: Callable | None,
+    options: BatchOptions,
+    *,
+    train: bool,
+    reread: Callable[[], tf.data.Dataset],
+) -> Feed:
+    """Return a feed of a dataset.
+
+    Args:
+      examples: a dataset of single examples.
+      map_fn: applied to each example, or None.
+      options: how to cut the examples into batches.
+      train: pass after pass, else one pass.
+      reread: returns a dataset of the same examples that was never read.
+
+    Raises:
+      UsageError: the dataset does not give a first batch, or an evaluation would never end.
+    """
+    stream = Stream(
+        examples=examples,
+        map_fn=map_fn,
+        batch_size=options.batch_size,
+        drop_remainder=options.drop_remainder,
+        shuffle_buffer=options.shuffle_buffer if options.shuffle else None,
+        seed=options.seed,
+        skip=options.skip,
+    )
+    _check_start(stream)
+    return _train_stream(stream, reread) if train else _eval_stream(stream)
+
+
+def _open_mapped(rows: MappedRows, full_batch: int | None) -> Feed:
+    if rows.skip and rows.order.drop_remainder:
+        raise UsageError(
+            'Input.on_error = "skip" makes batches of arrays short, but Input.drop_remainder = True needs full ones: '
+            "bind Input.cache = True, which skips bad examples before the batches are cut, or remove one of the two"
+        )
+    return StreamFeed(
+        rows.batches,
+        Batching(full_batch, rows.order.num_examples, rows.order.batches_per_epoch),
+        endless=rows.order.endless,
+        seeks=True,
+        counts=rows.skip,
+        find_bad=functools.partial(name_row, rows),
+    )
+
+
+def _check_start(stream: Stream) -> None:
+    """Refuse a stream that does not give its first batch."""
+    least = stream.full_batch or 1
+    if stream.skip:
+        check_some_good(stream.mapped(), least)
+        return
+    try:
+        check_filled(stream.examples, least)
+    except FAILURES as error:
+        if (place := name_first_bad(stream.examples, None)) is None:
+            raise
+        raise UsageError(with_fix(place)) from error
+
+
+def _train_stream(stream: Stream, reread: Callable[[], tf.data.Dataset]) -> Feed:
+    saved = can_be_saved(stream.mapped())
+    if not saved:
+        logging.warning(
+            "The source of Input, or its map_fn, runs Python code, shuffles or draws random numbers, whose state no "
+            "checkpoint can hold: a resumed run reads all batches up to its step again and discards them, which takes time, "
+            "and is exact only if they are the same again. Let Input.shuffle do the shuffling."
+        )
+
+    def build(first_batch: int) -> tf.data.Dataset:
+        # A dataset that shuffles remembers how often it was read, so a replay needs a new one.
+        unread = stream if saved else dataclasses.replace(stream, examples=reread())
+        return unread.for_training(first_batch, may_dry_up=not saved)
+
+    return _stream_feed(stream, build, endless=True, seeks=not saved)
+
+
+def _eval_stream(stream: Stream) -> Feed:
+    refuse_endless(stream.examples, "an evaluation sees each example once")
+    return _stream_feed(stream, lambda _: stream.for_evaluation(), endless=False, seeks=False)
+
+
+def _stream_feed(stream: Stream, build: Callable[[int], tf.data.Dataset], *, endless: bool, seeks: bool) -> Feed:
+    return StreamFeed(
+        build,
+        Batching(stream.full_batch),
+        endless=endless,
+        seeks=seeks,
+        counts=stream.skip,
+        find_bad=lambda _: name_first_bad(stream.examples, stream.map_fn),
+    )

@@ -1,0 +1,49 @@
+"""The two-stage autoencoder: its parts, and what its layers record."""
+
+import keras
+import numpy as np
+import pytest
+from tallyloop.data import Input
+from tallyloop.models import AutoencoderTask, two_stage_autoencoder
+from tallyloop.trainer import Trainer
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_metrics_are_those_of_numpy(mirrored_on, dense, rng, replicas):
+    """21 rows in batches of 16: a ragged batch of 5."""
+    x = rng.normal(size=(21, 6)).astype(np.float32)
+    trainer = Trainer(
+        AutoencoderTask(lambda: two_stage_autoencoder(width=5, code=3, features=6), sparsity=0.1),
+        strategy=mirrored_on(replicas),
+        eval_datasets={"test": Input({"x": x}, 16)},
+    )
+    model = trainer.model
+    found = trainer.evaluate()["test"]
+    hidden = dense(x.astype(np.float64), model.stage_1.dense, relu=True)
+    code = dense(hidden, model.stage_2.dense, relu=True)
+    first, last = model.decoder.layers
+    reconstruction = dense(dense(code, first, relu=True), last)
+    parts = ((reconstruction - x) ** 2).mean(), np.abs(code).sum(1).mean()
+    expected = {
+        "loss": parts[0] + 0.1 * parts[1],
+        "loss/total": parts[0] + 0.1 * parts[1],
+        "loss/reconstruction": parts[0],
+        "loss/sparsity": parts[1],
+        "stage_1/activation": hidden.mean(),
+        "stage_1/active": (hidden > 0).mean(),
+        "stage_2/activation": code.mean(),
+        "stage_2/active": (code > 0).mean(),
+    }
+    assert found == {path: pytest.approx(value, rel=1e-5) for path, value in expected.items()}
+    predicted = trainer.predict(Input({"x": x}, 8))
+    np.testing.assert_allclose(predicted["code"], code, atol=1e-5)
+    np.testing.assert_allclose(predicted["reconstruction"], reconstruction, atol=1e-5)
+
+
+def test_loads_from_its_file(tmp_path, rng):
+    x = rng.normal(size=(4, 6)).astype(np.float32)
+    model = two_stage_autoencoder(width=5, code=3, features=6)
+    before = model(x)
+    model.save(tmp_path / "model.keras")
+    for after, expected in zip(keras.models.load_model(tmp_path / "model.keras")(x), before, strict=True):
+        np.testing.assert_array_equal(after, expected)

@@ -1,0 +1,119 @@
+"""The classification task: its losses, its predictions, and what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import top_k_accuracy_score
+from tallyloop.metrics import UsageError
+from tallyloop.models import ClassifierTask, mlp, top_k_accuracy
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A built model of two features and three classes."""
+    model = mlp(hidden=(), num_classes=3)
+    model.build((None, 2))
+    return model
+
+
+class TestLoss:
+    def test_is_the_cross_entropy_of_each_example(self, model, dense, rng):
+        x, y = rng.normal(size=(5, 2)).astype(np.float32), np.array([0, 1, 2, 2, 1])
+        task = ClassifierTask(features="image", labels="digit")
+        batch = {"image": tf.constant(x), "digit": tf.constant(y)}
+        losses, logits = task.loss(model, batch, training=False)
+        exact = dense(x, model.layers[-1])
+        probabilities = np.exp(exact) / np.exp(exact).sum(1, keepdims=True)
+        np.testing.assert_allclose(logits, exact, atol=1e-6)
+        np.testing.assert_allclose(losses, -np.log(probabilities[np.arange(5), y]), atol=1e-6)
+        predicted = task.predict_step(model, batch)
+        np.testing.assert_array_equal(predicted["label"], exact.argmax(1))
+        np.testing.assert_allclose(predicted["probabilities"], probabilities, atol=1e-6)
+
+    def test_takes_small_label_types(self, model, rng):
+        x, y = rng.normal(size=(5, 2)).astype(np.float32), np.array([0, 1, 2, 2, 1])
+        losses = [ClassifierTask().loss(model, {"x": x, "y": tf.constant(y, t)}, False)[0] for t in ("uint8", "int64")]
+        np.testing.assert_array_equal(*losses)
+
+    def test_takes_strings_if_the_model_does(self):
+        layers = [keras.layers.StringLookup(vocabulary=["a", "b"]), keras.layers.Embedding(3, 4)]
+        model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
+        batch = {"x": tf.constant([["a", "b"], ["b", "b"]]), "y": tf.constant([0, 1])}
+        task = ClassifierTask()
+        assert task.loss(model, batch, training=False)[1].shape == (2, 2)
+        task.check_data(model, {key: value.numpy() for key, value in batch.items()}, "here")
+
+    @pytest.mark.parametrize(
+        ("batch", "message"),
+        [
+            (
+                {"x": tf.zeros([1, 2]), "y": tf.zeros([1])},
+                "The batch: expected integers of shape (n,) as labels 'y', got float32",
+            ),
+            (
+                {"x": tf.zeros([1, 2]), "y": tf.zeros([1, 1], tf.int64)},
+                "labels 'y', got int64 of shape (1, 1); convert them in Input.map_fn",
+            ),
+            (
+                {"x": tf.constant([["a", "b"]]), "y": tf.zeros([1], tf.int64)},
+                "expected features 'x' that the model accepts, got strings",
+            ),
+        ],
+    )
+    def test_refuses_batches_of_other_types_before_the_model_is_built(self, refused, batch, message):
+        with refused(message):
+            ClassifierTask().loss(mlp(num_classes=3), batch, training=False)
+
+    def test_refuses_outputs_that_are_not_logits(self, refused):
+        task, model = ClassifierTask(), keras.Sequential([keras.layers.Dense(3)])
+        with refused("expected logits of shape (batch, classes), got outputs of shape (4, 5, 3)"):
+            task.loss(model, {"x": tf.zeros([4, 5, 2]), "y": tf.zeros([4], tf.int64)}, training=False)
+
+    @pytest.mark.parametrize("keys", [("image", "y"), ("x", "label"), None])
+    def test_names_a_missing_key(self, model, keys):
+        parts = tf.zeros([1, 2]), tf.zeros([1], tf.int64)
+        batch = dict(zip(keys, parts, strict=True)) if keys else parts
+        with pytest.raises(
+            UsageError, match=r"expected the key '[xy]', got .*set ClassifierTask.features and ClassifierTask.labels"
+        ):
+            ClassifierTask().loss(model, batch, training=False)
+
+
+class TestCheckData:
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            ([0, 1, 3, 2], "expected labels from 0 to 2, as the model has 3 classes, got 3 for example 2"),
+            ([0, -1, 1, 2], "got -1 for example 1"),
+            ([0.0, 1.0, 1.0, 2.0], "expected integers of shape (n,) as labels 'y', got float64"),
+            ([[0], [1], [1], [2]], "as labels 'y', got int64 of shape (4, 1)"),
+        ],
+    )
+    def test_refuses_labels_that_are_not_classes(self, model, refused, labels, message):
+        arrays = {"x": np.zeros([4, 2], np.float32), "y": np.array(labels)}
+        with refused(message) as caught:
+            ClassifierTask().check_data(model, arrays, "Trainer.train_dataset")
+        assert str(caught.value).startswith("Trainer.train_dataset: ")
+
+    def test_accepts_labels_that_are_classes(self, model):
+        arrays = {"x": np.zeros([3, 2], np.float32), "y": np.array([0, 2, 1], np.uint8)}
+        ClassifierTask().check_data(model, arrays, "here")
+
+    def test_names_the_dataset_of_features_of_another_width(self, model, refused):
+        arrays = {"x": np.zeros([3, 5], np.float32), "y": np.array([0, 2, 1])}
+        with refused("here: the model does not accept the features 'x', float32 of shape (3, 5)"):
+            ClassifierTask().check_data(model, arrays, "here")
+
+
+def test_a_built_model_is_refused(refused):
+    with refused("expected a function that makes the model") as caught:
+        ClassifierTask(model=mlp())
+    assert "write @mlp, not @mlp()" in str(caught.value)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_top_k_accuracy_is_that_of_scikit_learn(rng, k):
+    logits, y = rng.normal(size=(40, 6)).astype(np.float32), np.arange(40) % 6
+    hits, count = top_k_accuracy({"y": tf.constant(y)}, tf.constant(logits), k=k)
+    assert int(hits) / int(count) == top_k_accuracy_score(y, logits, k=k)

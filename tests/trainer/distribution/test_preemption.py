@@ -1,0 +1,170 @@
+"""Being asked to stop while the main thread is busy elsewhere: in processes of their own, with real signals."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+# One call into C that lasts for minutes: Python's own handlers do not run before it is over.
+LONG_CALL = """
+import hashlib
+from tallyloop.trainer.distribution import preemption
+with preemption.on_signals():
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+STOPPED = "Stopped. The same command continues from the last checkpoint.\n"
+
+
+@pytest.fixture
+def start():
+    """start(code) -> a running process that has printed its first line."""
+    started = []
+
+    def run(code):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        timer = threading.Timer(20, process.kill)  # so that a test that waits for a line fails
+        timer.start()
+        started.append((process, timer))
+        process.stdout.readline()
+        time.sleep(0.5)  # so that it is in the call after that line
+        return process
+
+    yield run
+    for process, timer in started:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+class TestSignals:
+    def test_ask_and_second_ctrl_c_stops(self):
+        """In a process of its own: SIGTERM asks; a second Ctrl-C stops at once; afterwards all is as before."""
+        code = """
+import os, signal, time
+from tallyloop.trainer.distribution import preemption
+for number in (signal.SIGTERM, signal.SIGINT):
+    with preemption.on_signals():
+        assert not preemption.requested()
+        os.kill(os.getpid(), number)
+        assert preemption.requested()
+        if number == signal.SIGINT:
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            except KeyboardInterrupt:
+                print("at once")
+    assert not preemption.requested()
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "at once\n"), done.stderr
+        assert done.stderr.count("saving after this inner loop") == 2
+
+    def test_restored_afterwards(self, start):
+        process = start("""
+import os, signal, socket, sys, threading
+from tallyloop.trainer.distribution import preemption
+mine, other = socket.socketpair()
+other.setblocking(False)
+signal.set_wakeup_fd(other.fileno())
+print("ready", flush=True)
+descriptors = sorted(os.listdir("/dev/fd"))
+for number in (signal.SIGTERM, signal.SIGINT):
+    with preemption.on_signals():
+        assert not preemption.requested()
+        os.kill(os.getpid(), number)
+        assert preemption.requested()
+    assert not preemption.requested()
+    assert threading.active_count() == 1
+    assert sorted(os.listdir("/dev/fd")) == descriptors
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert signal.set_wakeup_fd(-1) == other.fileno()
+assert not {"tensorflow", "keras"} & set(sys.modules)
+""")
+        assert process.wait(10) == 0, process.stderr.read()
+        assert process.stderr.read().count("saving after this inner loop") == 2
+
+    def test_sigterm_only_asks(self, start):
+        process = start(LONG_CALL)
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+            time.sleep(0.1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 1
+        assert process.stderr.read().startswith("SIGTERM: saving after this inner loop.")
+
+    def test_forked_child(self, start):
+        """As the pools of `multiprocessing` end their processes."""
+        process = start("""
+import os, signal, time
+from tallyloop.trainer.distribution import preemption
+with preemption.on_signals():
+    print("ready", flush=True)
+    mine, its = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(its, b"!")
+        time.sleep(20)
+        os._exit(0)
+    os.read(mine, 1)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    time.sleep(0.2)
+    assert not preemption.requested()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert preemption.requested()
+""")
+        assert process.wait(10) == 0, process.stderr.read()
+
+
+class TestSecondCtrlC:
+    def test_ends_one_long_call(self, start):
+        process = start(LONG_CALL)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().startswith("SIGINT: saving after this inner loop.")  # at once
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 1
+        assert process.stderr.read() == STOPPED
+
+    def test_without_a_reader(self, start):
+        process = start(LONG_CALL)
+        process.stderr.close()  # nobody reads them
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        assert process.wait(5) == 1
+
+    def test_ends_in_order_unless_slow(self, start):
+        code = """
+import signal, sys, time
+from tallyloop.trainer.distribution import preemption
+try:
+    with preemption.on_signals():
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        finally:
+            print("closed", flush=True)
+            time.sleep(float({seconds}))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    time.sleep(2)  # what follows has its time
+    sys.exit(1)
+"""
+        for seconds, wanted in ((0, "closed\ninterrupted\n"), (60, "closed\n")):
+            process = start(code.format(seconds=seconds))
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            assert process.wait(10) == 1
+            assert process.stdout.read() == wanted

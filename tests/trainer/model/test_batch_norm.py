@@ -1,0 +1,113 @@
+"""BatchNormalization on several replicas: statistics of all examples."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.metrics import UsageError
+from tallyloop.trainer import NonFiniteError
+
+
+def norm(**arguments):
+    return lambda: keras.layers.BatchNormalization(momentum=0.9, **arguments)
+
+
+def shares(n, replicas):
+    return [(n * r // replicas, n * (r + 1) // replicas) for r in range(replicas)]
+
+
+class TestStatistics:
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_weighted_by_examples(self, make_trainer, rows, jit_compile, copies_of, layered):
+        """One batch of 5 on 4 replicas with shares of 1, 1, 1, 2; then one of 2: two replicas have none."""
+        trainer = make_trainer(layered(norm()), data=7, batch=5, replicas=4, train_steps=2, jit_compile=jit_compile)
+        trainer.train()
+        mean, variance = np.zeros(3), np.ones(3)
+        for batch in (rows(7)["x"][:5], rows(7)["x"][5:]):
+            parts = [batch[a:b].astype(np.float64) for a, b in shares(len(batch), 4) if b > a]
+            weights = [len(part) / len(batch) for part in parts]
+            mean = 0.9 * mean + 0.1 * sum(w * part.mean(0) for w, part in zip(weights, parts, strict=True))
+            variance = 0.9 * variance + 0.1 * sum(w * part.var(0) for w, part in zip(weights, parts, strict=True))
+        layer = trainer.model.layers[0]
+        for variable, wanted in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            copies = copies_of(variable)
+            assert len(copies) == 4
+            for copy in copies:
+                np.testing.assert_allclose(copy, wanted, rtol=1e-5, atol=1e-6)
+        assert all(np.isfinite(v.numpy()).all() for v in trainer.model.variables)
+
+    def test_finite_with_empty_replicas(self, regression_task, make_trainer):
+        class Normed(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+
+        trainer = make_trainer(Normed(), data=17, replicas=4, train_steps=4, evaluate=True)
+        assert np.isfinite(trainer.train_and_eval()["test"]["loss"])
+        for weight in trainer.model.weights:
+            assert np.isfinite(weight.numpy()).all(), weight.path
+
+    def test_unspoilt_by_a_nan(self, make_trainer, rows, tmp_path, layered):
+        data = rows(32)
+        data["x"][2] = np.nan
+        trainer = make_trainer(layered(norm()), data=data, train_steps=4, gradient_accumulation=2, steps_per_loop=1)
+        with pytest.raises(RuntimeError, match="Steps 1 to 2: not finite"):
+            trainer.train()
+        assert all(np.isfinite(v.numpy()).all() for v in trainer.model.variables)
+
+    def test_those_before_the_bad_step(self, regression_task, make_trainer, rows):
+        class Normed(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+
+        data = rows(32)
+        data["x"][20] = np.nan
+        trainer = make_trainer(Normed(), data=data, train_steps=4)
+        with pytest.raises(NonFiniteError, match="Step 2"):
+            trainer.train()
+        clean = make_trainer(Normed(), data=rows(32), train_steps=1)
+        clean.train()
+        for stopped, wanted in zip(trainer.model.weights, clean.model.weights, strict=True):
+            np.testing.assert_array_equal(stopped.numpy(), wanted.numpy(), err_msg=stopped.path)
+
+
+class TestSynchronized:
+    @pytest.mark.parametrize("replicas", [2, 4])
+    @pytest.mark.parametrize("n", [103, 97])
+    def test_trains_as_on_one_device(self, make_trainer, weights_of, n, replicas, copies_of, layered):
+        """97 = 6 * 16 + 1: with 4 replicas, three have no example of the last batch."""
+
+        def trained(replicas):
+            dense = lambda: keras.layers.Dense(5, use_bias=False, activation="tanh")  # noqa: E731
+            keras.utils.set_random_seed(3)
+            trainer = make_trainer(layered(dense, norm(synchronized=True)), data=n, replicas=replicas, train_steps=14)
+            trainer.train()
+            return trainer
+
+        one, several = trained(1), trained(replicas)
+        np.testing.assert_allclose(weights_of(several), weights_of(one), atol=2e-5)
+        for mine, its in zip(several.model.non_trainable_variables, one.model.non_trainable_variables, strict=True):
+            for copy in copies_of(mine):
+                np.testing.assert_allclose(copy, its.numpy(), rtol=1e-5, atol=1e-6)
+
+    def test_takes_a_mask(self, regression_task, make_trainer, rows):
+        class Masked(regression_task):
+            def build_model(self):
+                inputs = keras.Input((3, 1))
+                self.norm = keras.layers.BatchNormalization(synchronized=True, momentum=0.0)
+                return keras.Model(inputs, keras.layers.Dense(1)(self.norm(keras.layers.Masking()(inputs))))
+
+            def loss(self, model, batch, training):
+                return tf.reduce_sum(model(batch["x"][..., tf.newaxis], training=training), [1, 2]) ** 2
+
+        data = rows(16)
+        data["x"] = np.where(np.arange(48).reshape(16, 3) % 5 < 2, np.float32(0), data["x"])  # masked: those of value 0
+        task = Masked()
+        make_trainer(task, data=data, replicas=2, train_steps=1).train()
+        kept = data["x"][data["x"] != 0].astype(np.float64)
+        np.testing.assert_allclose(task.norm.moving_mean.numpy(), [kept.mean()], rtol=1e-5)
+        np.testing.assert_allclose(task.norm.moving_variance.numpy(), [kept.var()], rtol=1e-5)
+
+    def test_refused_with_xla(self, make_trainer, layered):
+        trainer = make_trainer(layered(norm(synchronized=True)), replicas=2, jit_compile=True)
+        with pytest.raises(UsageError, match=r"Trainer.jit_compile = True.*synchronized=True.*batch_normalization"):
+            trainer.train()

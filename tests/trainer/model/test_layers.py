@@ -1,0 +1,45 @@
+"""Which layers are trained, and which are refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.metrics import UsageError
+
+
+class TestFreeze:
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_frozen_layers_stay(self, encoder, make_trainer, replicas):
+        """A frozen BatchNormalization keeps its statistics too, as in Keras."""
+        trainer = make_trainer(encoder, replicas=replicas, freeze=["encoder"])
+        before = {v.path: v.numpy() for v in trainer.model.weights}
+        trainer.train()
+        changed = {v.path for v in trainer.model.weights if not np.array_equal(v.numpy(), before[v.path])}
+        assert changed == {"net/head/kernel", "net/head/bias"}
+
+    def test_pattern_without_a_match(self, encoder, make_trainer):
+        with pytest.raises(UsageError, match=r"Trainer.freeze: 'decoder' matches no layer: there are .*encoder"):
+            make_trainer(encoder, freeze=["decoder"]).train()
+
+    def test_nothing_left_to_train(self, encoder, make_trainer):
+        with pytest.raises(UsageError, match=r"Trainer.freeze .* leaves no variable to train"):
+            make_trainer(encoder, freeze=["encoder", "head"]).train()
+
+
+class TestStatefulLayers:
+    def test_refused_on_several_replicas(self, regression_task, make_trainer):
+        class Stateful(regression_task):
+            def build_model(self):
+                return keras.Sequential(
+                    [
+                        keras.Input((3, 1), batch_size=16),
+                        keras.layers.LSTM(2, stateful=True, name="memory"),
+                        keras.layers.Dense(1),
+                    ]
+                )
+
+            def loss(self, model, batch, training):
+                return model(batch["x"][..., tf.newaxis], training=training)[:, 0] ** 2
+
+        with pytest.raises(UsageError, match=r"memory has stateful=True"):
+            make_trainer(Stateful(), data=32, replicas=2).train()

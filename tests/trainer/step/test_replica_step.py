@@ -1,0 +1,177 @@
+"""What one replica computes: the loss, its gradient, the metrics."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop import metrics
+from tallyloop.metrics import Tally, UsageError
+
+
+class Penalized(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(0.1 * tf.reduce_sum(x[:1] ** 0))  # 0.3
+        return x
+
+
+class TestLoss:
+    def test_penalties_are_in_it(self, regression_task, make_trainer):
+        """A layer's own loss, and a regulariser's: 2 * the sum of 3 ones squared."""
+        options = {"kernel_regularizer": keras.regularizers.L2(2.0), "kernel_initializer": "identity"}
+
+        class Silent(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.Input((3,)), Penalized(), keras.layers.Dense(3, **options)])
+
+            def loss(self, model, batch, training):
+                return 0.0 * tf.reduce_sum(model(batch["x"], training=training), 1)
+
+        seen = []
+        make_trainer(Silent(), replicas=2, train_steps=1, actions=[lambda _, s: seen.append(s.metrics["loss"])]).train()
+        assert seen == [pytest.approx(0.3 + 2 * 3)]
+
+    def test_its_name_is_taken(self, regression_task, make_trainer):
+        """What a task adds as `loss` would mix with the losses it returns."""
+
+        class Mixed(regression_task):
+            def loss(self, model, batch, training):
+                losses = super().loss(model, batch, training)
+                metrics.add("loss", 100 + losses)
+                return losses
+
+        with pytest.raises(UsageError, match="'loss'"):
+            make_trainer(Mixed(), train_steps=1).train()
+
+    def test_refuses_a_scalar(self, regression_task, make_trainer, tmp_path):
+        class Averaged(regression_task):
+            def loss(self, model, batch, training):
+                return tf.reduce_mean(super().loss(model, batch, training))
+
+        with pytest.raises(UsageError, match="loss returned a scalar"):
+            make_trainer(Averaged(), replicas=2, model_dir=tmp_path / "run").train()
+        assert not (tmp_path / "run").exists()
+
+
+class TestGradient:
+    def test_untouched_variables_stay(self, regression_task, make_trainer):
+        class Half(regression_task):
+            def build_model(self):
+                inputs = keras.Input((3,))
+                return keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in ("unused", "used")])
+
+            def loss(self, model, batch, training):
+                return (model(batch["x"], training=training)[1][:, 0] - batch["y"]) ** 2
+
+        trainer = make_trainer(Half(), replicas=2, train_steps=2, optimizer=keras.optimizers.Adam(0.1))
+        before = {v.path: v.numpy() for v in trainer.model.trainable_variables}
+        trainer.train()
+        changed = {v.path: bool((v.numpy() != before[v.path]).any()) for v in trainer.model.trainable_variables}
+        assert changed == {"unused/kernel": False, "unused/bias": False, "used/kernel": True, "used/bias": True}
+
+    def test_sparse_rows(self, make_trainer, regression_task):
+        """Its gradients are sparse, a row may come twice, and the norm is that of the summed rows."""
+
+        class Embedded(regression_task):
+            def build_model(self):
+                layer = keras.layers.Embedding(4, 1, embeddings_initializer="zeros")
+                return keras.Sequential([keras.Input((), dtype="int32"), layer])
+
+        data = {"x": np.array([0, 1, 1, 3], np.int32), "y": np.array([4.0, 1, 2, 8], np.float32)}
+        trainer = make_trainer(Embedded(), data=data, replicas=2, train_steps=1, clip_global_norm=1.0)
+        trainer.train()
+        g = np.array([2 * -4.0, 2 * -3, 0, 2 * -8]) / 4
+        expected = -0.02 * g / np.linalg.norm(g)
+        np.testing.assert_allclose(trainer.model.get_weights()[0][:, 0], expected, atol=1e-7)
+
+    def test_refuses_another_shape(self, regression_task, make_trainer):
+        """Adam would broadcast it."""
+
+        @tf.custom_gradient
+        def wrong(weights):
+            return weights, lambda upstream: tf.reduce_sum(upstream)
+
+        class Wrong(regression_task):
+            def loss(self, model, batch, training):
+                (weights, bias) = model.trainable_variables
+                return (batch["x"] @ wrong(weights.value) + bias - batch["y"][:, None])[:, 0] ** 2
+
+        with pytest.raises(ValueError, match="rank"):
+            make_trainer(Wrong(), optimizer=lambda: keras.optimizers.Adam(0.1)).train()
+
+    def test_refuses_a_constant_loss(self, regression_task, make_trainer):
+        class Constant(regression_task):
+            def loss(self, model, batch, training):
+                return batch["y"]
+
+        with pytest.raises(UsageError, match=r"depends on no trainable variable: .*dense/kernel.*dense/bias"):
+            make_trainer(Constant()).train()
+
+
+class TestMetrics:
+    def test_finish_in_the_call(self, regression_task, make_trainer):
+        class Shown(regression_task):
+            def loss(self, model, batch, training):
+                metrics.add("ones", tf.ones_like(batch["y"]), finish=lambda value, count: value / count + 1)
+                return super().loss(model, batch, training)
+
+        seen = []
+        action = lambda _, summary: seen.append(summary.metrics["ones"])  # noqa: E731
+        make_trainer(Shown(), replicas=2, train_steps=1, evaluate=True, actions=[action]).train_and_eval()
+        assert seen == [2.0, 2.0]
+
+    def test_inside_a_while_loop(self, regression_task, make_trainer, rows):
+        """On 2 replicas, and with a last batch of one row, so that one of them has no example in it."""
+
+        class Looping(regression_task):
+            def loss(self, model, batch, training):
+                def body(i):
+                    metrics.add("inside", batch["x"] * tf.cast(i + 1, tf.float32), finish="sum")
+                    return (i + 1,)
+
+                tf.while_loop(lambda i: i < 2, body, [tf.constant(0)])
+                return super().loss(model, batch, training)
+
+        seen = []
+        trainer = make_trainer(
+            Looping(), data=17, replicas=2, train_steps=4, evaluate=True, actions=[lambda _, s: seen.append(s)]
+        )
+        try:
+            trainer.train_and_eval()
+        except UsageError as error:
+            assert "'inside'" in str(error)  # noqa: PT017 (saying so is as good)
+            return
+        total = 3 * rows(17)["x"].astype(np.float64).sum()
+        assert [s.metrics["inside"] for s in seen] == [
+            pytest.approx(2 * total, rel=1e-5),
+            pytest.approx(total, rel=1e-5),
+        ]
+        assert [s.counts["inside"] for s in seen] == [2 * 2 * 17 * 3, 2 * 17 * 3]
+
+    def test_of_own_steps(self, regression_task, make_trainer, rows):
+        """train_step and eval_step may differ from loss; the metric functions get the outputs."""
+
+        class Own(regression_task):
+            def __init__(self):
+                self.metrics = {"group": {"hits": lambda batch, outputs: (tf.reduce_sum(outputs), tf.size(batch["y"]))}}
+
+            def train_step(self, model, batch):
+                return self.loss(model, batch, training=True), tf.ones_like(batch["y"])
+
+            def eval_step(self, model, batch):
+                losses = self.loss(model, batch, training=False)
+                return Tally(2 * tf.reduce_sum(losses), tf.size(losses)), 3 * tf.ones_like(batch["y"])
+
+        seen = []
+        trainer = make_trainer(
+            Own(),
+            data=20,
+            replicas=2,
+            train_steps=2,
+            evaluate=True,
+            actions=[lambda _, summary: seen.append(summary)],
+        )
+        evaluated = trainer.train_and_eval()["test"]
+        assert [(s.step, s.split, s.metrics["group/hits"]) for s in seen] == [(2, "train", 1.0), (2, "eval", 3.0)]
+        data, (kernel, bias) = rows(20), trainer.model.get_weights()
+        errors = data["x"].astype(np.float64) @ kernel[:, 0] + bias - data["y"]
+        assert evaluated == {"loss": pytest.approx(2 * np.mean(errors**2), rel=1e-6), "group/hits": 3.0}

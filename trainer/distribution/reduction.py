@@ -1,0 +1,57 @@
+"""Sums over replicas and workers, in a graph."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import tensorflow as tf
+
+from .workers import is_multi_worker
+
+
+def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any:
+    """Return the sums over all replicas of all workers, on this worker. Call it in the cross-replica context.
+
+    Between workers, tensors of one dtype travel as one vector: a message costs more than the few numbers in it.
+
+    Args:
+      strategy: the replicas.
+      per_replica: a nest of per-replica tensors of known shapes.
+    """
+    if not tf.nest.flatten(per_replica):
+        return per_replica
+    if strategy.num_replicas_in_sync == 1:
+        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], per_replica)
+    if not is_multi_worker(strategy):
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+    local = [strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(per_replica)]
+    vectors = strategy.run(_packed, args=(per_replica,))
+    total = [strategy.reduce(tf.distribute.ReduceOp.SUM, vector, axis=None) for vector in vectors]
+    return tf.nest.pack_sequence_as(per_replica, _unpacked(total, local))
+
+
+def _packed(nest: Any) -> list[tf.Tensor]:
+    """Return one vector per dtype."""
+    tensors = [tf.cast(tensor, _sent_as(tensor.dtype)) for tensor in tf.nest.flatten(nest)]
+    return [tf.concat([tf.reshape(tensors[i], [-1]) for i in places], 0) for places in _by_dtype(tensors)]
+
+
+def _unpacked(vectors: list[tf.Tensor], like: list[tf.Tensor]) -> list[tf.Tensor]:
+    found = {}
+    for vector, places in zip(vectors, _by_dtype(like), strict=True):
+        pieces = tf.split(vector, [like[i].shape.num_elements() for i in places])
+        found |= {i: tf.cast(tf.reshape(p, like[i].shape), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
+    return [found[i] for i in range(len(like))]
+
+
+def _by_dtype(tensors: list[tf.Tensor]) -> list[list[int]]:
+    """Return the positions of the tensors that are sent as each dtype."""
+    names = [_sent_as(tensor.dtype).name for tensor in tensors]
+    places = sorted(range(len(tensors)), key=lambda i: (names[i], i))
+    return [list(group) for _, group in itertools.groupby(places, key=lambda i: names[i])]
+
+
+def _sent_as(dtype: tf.DType) -> tf.DType:
+    """Return float32 for bfloat16, which has no CPU collective in TensorFlow 2.21; the sum gains precision."""
+    return tf.float32 if dtype == tf.bfloat16 else dtype

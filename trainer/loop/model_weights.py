@@ -1,0 +1,156 @@
+"""Whose weights the model has: its initial ones, a checkpoint's, or those of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from ...metrics.errors import UsageError
+from ..checkpointing import restore
+from ..checkpointing.folder import CheckpointFolder
+from ..checkpointing.initial_weights import load_weights
+from ..checkpointing.state import ModelState, owned_variables
+from ..distribution import workers
+from ..model.averaged_weights import AveragedWeights
+from . import folder_lock
+from .progress import Progress
+from .run_writer import CHECKPOINTS
+from .train_session import TrainSession
+
+
+@dataclasses.dataclass(frozen=True)
+class InitialWeights:
+    """Where a new run takes its weights from. See the `Trainer` arguments of the same names."""
+
+    initial_weights: str | Path | None = None
+    initial_weights_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def load(self, model: keras.Model) -> None:
+        """Load them into `model`, if there are any."""
+        if self.initial_weights is not None:
+            load_weights(model, self.initial_weights, self.initial_weights_map)
+
+
+class Loaded(enum.Enum):
+    """What has been loaded into the model so far."""
+
+    NOTHING = enum.auto()
+    WEIGHTS = enum.auto()  # to evaluate, predict or export
+    RUN = enum.auto()  # everything that training continues from
+
+
+class ModelWeights:
+    """Loads weights into the model, once for a run and as often as needed for evaluation.
+
+    Args:
+      task: the variables that it holds are loaded too.
+      model: the built model.
+      progress: the step of the weights.
+      averaged: the averages that the optimizer keeps.
+      strategy: its workers load together.
+      model_dir: the run folder; None has no checkpoints.
+      initial: where a new run takes its weights from.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Any,
+        model: keras.Model,
+        progress: Progress,
+        averaged: AveragedWeights,
+        strategy: tf.distribute.Strategy,
+        model_dir: Path | None,
+        initial: InitialWeights,
+    ):
+        self._task = task
+        self._model = model
+        self._progress = progress
+        self._averaged = averaged
+        self._strategy = strategy
+        self._model_dir = model_dir
+        self._initial = initial
+        self._loaded = Loaded.NOTHING
+
+    def continue_run(self, session: TrainSession) -> None:
+        """Continue from the newest checkpoint, unless that or training has happened already.
+
+        Raises:
+          UsageError: the checkpoint doesn't fit, or the workers don't see the same one.
+        """
+        if self._loaded is not Loaded.RUN and self._model_dir is not None:
+            folder = CheckpointFolder(self._model_dir / CHECKPOINTS)
+            if folder_lock.is_held(self._model_dir):
+                folder.recover()
+            workers.wait_for_all(self._strategy)
+            session.restore_newest(folder)
+            self._check_same_step()
+        self._load_initial()
+        self._loaded = Loaded.RUN
+
+    @contextlib.contextmanager
+    def of(self, checkpoint: str | None) -> Iterator[None]:
+        """Inside the context, the model and the step are those of a checkpoint.
+
+        A trainer that has trained gets its own weights back afterwards.
+
+        Args:
+          checkpoint: its path. None keeps the weights of a trainer that has trained or loaded some, and takes the newest
+            checkpoint for one that has not.
+
+        Raises:
+          UsageError: the checkpoint doesn't fit, or cannot be read.
+        """
+        if checkpoint is None and self._loaded is Loaded.NOTHING and self._model_dir is not None:
+            checkpoint = restore.latest(self._model_dir / CHECKPOINTS)
+        own = self._variables() if checkpoint and self._loaded is Loaded.RUN else []
+        values = [variable.numpy() for variable in own]
+        if checkpoint is None:
+            self._load_initial()
+        else:
+            self._restore(str(checkpoint))
+        if self._loaded is Loaded.NOTHING:
+            self._loaded = Loaded.WEIGHTS
+        try:
+            yield
+        finally:
+            for variable, value in zip(own, values, strict=True):
+                variable.assign(value)
+
+    def _restore(self, checkpoint: str) -> None:
+        optimizer = self._averaged.optimizer
+        state = ModelState(self._task, self._model, optimizer).state()
+        restore.restore(tf.train.Checkpoint(step=self._progress.step_variable, **state), checkpoint)
+        if optimizer is None and restore.has_averages(checkpoint):
+            logging.warning(
+                "%s has averages of the weights, which are not used: Trainer.optimizer has no use_ema=True.", checkpoint
+            )
+
+    def _load_initial(self) -> None:
+        """Load the initial weights into a run that is at its start."""
+        if self._loaded is Loaded.NOTHING and self._progress.step == 0:
+            self._initial.load(self._model)
+
+    def _variables(self) -> list:
+        optimizer = self._averaged.optimizer
+        owned = owned_variables(self._task)
+        step = self._progress.step_variable
+        return [*self._model.variables, *owned, step, *(optimizer.variables if optimizer else ())]
+
+    def _check_same_step(self) -> None:
+        """Workers that do not share their storage would restore different checkpoints, or none."""
+        steps = workers.exchange(self._strategy, str(self._progress.step))
+        differing = [f"worker {i} at step {step}" for i, step in enumerate(steps) if step != steps[0]]
+        if differing:
+            raise UsageError(
+                f"The workers continue from different checkpoints: the chief at step {steps[0]}, {', '.join(differing)}. "
+                f"{self._model_dir} must be on storage that all workers share."
+            )

@@ -1,0 +1,210 @@
+"""Everything that training needs, put together: the compiled loop, its data, optimizer and metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from ...data import Input
+from ...metrics.device.accumulator import Accumulator, Drained
+from ...metrics.registry import MetricRegistry
+from ...metrics.writers import Summary
+from ..checkpointing import restore
+from ..checkpointing.folder import CheckpointFolder
+from ..checkpointing.state import ModelState, RunState, Trackable
+from ..model.batch_norm import make_exact
+from ..model.layers import refuse_stateful, replica_dependent_layers
+from ..model.optimizers import LearningRates, scheduled_rates
+from ..settings import UpdateSettings
+from ..step.replica_step import ReplicaStep
+from ..step.train_loop import TrainLoop
+from ..step.update import Update
+from ..task import Task
+from .progress import Progress
+from .summaries import summarize
+from .timing import TIMES
+
+
+class TrainSession:
+    """The compiled train loop with its data, optimizer and metrics, and its state in checkpoints.
+
+    Args:
+      task: the task to train.
+      model: its built model.
+      optimizer: built on the model's trainable variables.
+      strategy: the replicas.
+      dataset: the train data.
+      progress: how far the run has come.
+      settings: how gradients become updates, and what XLA compiles.
+      longest_loop: the most steps of a loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        strategy: tf.distribute.Strategy,
+        dataset: Input,
+        progress: Progress,
+        settings: UpdateSettings,
+        longest_loop: int,
+    ):
+        refuse_stateful(model, strategy.num_replicas_in_sync)
+        make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
+        self.registry = MetricRegistry(task.metrics, TIMES)
+        self.progress = progress
+        self.strategy = strategy
+        self.global_batch_size = dataset.global_batch_size
+        feed = dataset.open_train()
+        whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
+        self.feed = whole or feed
+        self._model = model
+        self._optimizer = optimizer
+        self._sums = MetricSums(Accumulator(strategy, self.registry), progress)
+        self.loop = TrainLoop(
+            replica_step=ReplicaStep(model, task.train_step, self.registry, self._sums.accumulator),
+            update=Update(optimizer, model, settings.clip_global_norm, in_xla_loop=whole is not None),
+            strategy=strategy,
+            feed=self.feed,
+            step=progress.step_variable,
+            settings=settings,
+            longest=longest_loop,
+            compiles=("loop" if whole else "replica") if settings.jit_compile else None,
+        )
+        model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
+        position = DataPosition(self.feed, progress)
+        self.state = RunState([model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position])
+
+    def trace(self) -> None:
+        """Trace the loop without running a step; before that, there is nothing to restore into."""
+        started = time.monotonic()
+        self.loop.trace()
+        self.trace_seconds = time.monotonic() - started
+
+    def restore_newest(self, folder: CheckpointFolder) -> bool:
+        """Continue from the newest checkpoint in `folder`; returns whether there was one."""
+        if restore.restore_newest(self.state.checkpoint(), folder) is None:
+            return False
+        self._warn_of_other_replicas()
+        self.state.after_restore()
+        return True
+
+    def roll_back(self, path: str) -> None:
+        """Restore model and optimizer from a checkpoint, and continue with the batch after the one that stopped the loop."""
+        restore.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
+        self.progress.step_variable.assign_add(1)
+        self._sums.start_here()
+
+    def known(self) -> dict[str, float]:
+        """Return the metrics that aren't tallies: scheduled learning rates, and skipped updates and examples."""
+        return {**scheduled_rates(self._optimizer), **self._skipped(), **self.loop.skipped_examples.take()}
+
+    def drain(self) -> Drained:
+        """Return the metrics' sums since the last drain."""
+        return self._sums.drain()
+
+    @property
+    def steps_summed(self) -> int:
+        """The number of steps in the sums that `drain` would return."""
+        return self._sums.steps
+
+    def summarize(self, step: int, seconds: float) -> Summary:
+        """Finish the metrics since the last drain, which span so many seconds."""
+        return summarize(self.registry, self.drain(), step, "train", seconds, self.known())
+
+    def _skipped(self) -> dict[str, float]:
+        """Return the updates skipped since the last call as the metric `skipped`, where skipping is allowed; log them."""
+        skips = self.loop.skips
+        if not skips.allowed:
+            return {}
+        count = skips.take()
+        if count:
+            where = f"the last at step {skips.last + 1}: {self.feed.describe(skips.last)}"
+            logging.warning("%d updates were skipped, as the loss or a gradient was not finite; %s.", count, where)
+        return {"skipped": float(count)}
+
+    def _warn_of_other_replicas(self) -> None:
+        """Layers whose results depend on the number of replicas cannot continue exactly on another number of them."""
+        before, now = self._sums.accumulator.restored_replicas, self.strategy.num_replicas_in_sync
+        dependent = replica_dependent_layers(self._model) if before != now else []
+        if dependent:
+            logging.warning(
+                "The checkpoint was written by %d replicas, and there are %d: %s will not continue exactly. Layers that do are "
+                "models.InvariantDropout and BatchNormalization(synchronized=True).",
+                before,
+                now,
+                ", ".join(dependent),
+            )
+
+
+class MetricSums:
+    """The accumulated train metrics, and the step at which their sums begin. A part of the checkpoint.
+
+    Args:
+      accumulator: adds the metrics up.
+      progress: the current step.
+    """
+
+    def __init__(self, accumulator: Accumulator, progress: Progress):
+        self.accumulator = accumulator
+        self._progress = progress
+        self._start = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="summed_from")
+
+    @property
+    def steps(self) -> int:
+        """The number of steps in the sums."""
+        return self._progress.step - int(self._start.numpy())
+
+    def start_here(self) -> None:
+        """Let the sums begin at the current step."""
+        self._start.assign(self._progress.step)
+
+    def drain(self) -> Drained:
+        """Return the sums since the last drain."""
+        self.start_here()
+        return self.accumulator.drain()
+
+    def state(self) -> dict[str, Trackable]:
+        """The sums, and the step at which they begin."""
+        return {**self.accumulator.state(), "summed_from": self._start}
+
+    def before_save(self) -> None:
+        """Gather the replicas' sums."""
+        self.accumulator.before_save()
+
+    def after_restore(self) -> None:
+        """Continue from the restored sums, or drop them if they belong to other metrics."""
+        if not self.accumulator.after_restore():
+            logging.warning("The checkpoint has other metrics: the next train summary starts at its step.")
+            self.start_here()
+
+
+class DataPosition:
+    """The position in the train data. A part of the checkpoint."""
+
+    def __init__(self, feed: Any, progress: Progress):
+        self._feed = feed
+        self._progress = progress
+
+    def state(self) -> dict[str, Trackable]:
+        """What the feed needs besides the step: nothing for arrays, the iterator for a stream."""
+        return {"data": tf.train.Checkpoint(**self._feed.checkpoint_items())}
+
+    def before_save(self) -> None:
+        """Do nothing: the iterator is the state."""
+
+    def after_restore(self) -> None:
+        """Continue at the restored step."""
+        self._feed.seek(self._progress.step)
+
+
+def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
+    devices = strategy.extended.worker_devices
+    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
