@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import collections.abc
 import inspect
-import os
 import re
 import types
 import typing
@@ -63,7 +62,7 @@ def _is_a(value: Any, kind: Any) -> bool:
     if kind in (int, float, complex):
         wider = {int: int, float: int | float, complex: int | float | complex}[kind]
         return isinstance(value, wider) and not isinstance(value, bool)
-    if isinstance(value, str) and issubclass(kind, os.PathLike):
+    if isinstance(value, str) and hasattr(kind, "__fspath__"):
         return True  # a config has no other way to write a path
     if isinstance(value, str | bytes) and kind not in (str, bytes) and issubclass(kind, collections.abc.Iterable):
         return False  # a str is a sequence of str, but nobody means that

@@ -11,12 +11,12 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import gin
+import gin.config
+from gin.config import Configurable
+from gin.config_parser import ImportStatement
 
 MACRO = "gin.macro"
 CONSTANT = "gin.constant"
-
-Configurable = gin.config.Configurable
 
 _announced: dict[str, Configurable] = {}
 
@@ -94,7 +94,7 @@ def unlocked() -> Iterator[None]:
         raise failure
 
 
-def run_import(statement: gin.config_parser.ImportStatement) -> None:
+def run_import(statement: ImportStatement) -> None:
     """Import the module of an `import` line, which may register configurables.
 
     Not left to `gin.parse_config`, which raises a copy of the exception without its attributes.
@@ -103,7 +103,7 @@ def run_import(statement: gin.config_parser.ImportStatement) -> None:
         importlib.import_module(statement.module)
 
 
-def feed(imports: Iterable[gin.config_parser.ImportStatement], lines: Iterable[str]) -> None:
+def feed(imports: Iterable[ImportStatement], lines: Iterable[str]) -> None:
     """Replace gin's config by these imports and bindings, and lock it."""
     gin.clear_config()
     for statement in imports:

@@ -56,13 +56,13 @@ class Unparsed:
 class _Delegate(config_parser.ParserDelegate):
     """Keeps references and macros as written: their meaning is known only after all imports have run."""
 
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Ref:
-        """Called by gin's parser for `@...`."""
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
+        """Return a `Ref`; called by gin's parser for `@...`."""
         scope, _, selector = scoped_configurable_name.rpartition("/")
         return Ref(scope, selector, evaluate)
 
-    def macro(self, macro_name: str) -> Macro:
-        """Called by gin's parser for `%...`."""
+    def macro(self, macro_name: str) -> Any:
+        """Return a `Macro`; called by gin's parser for `%...`."""
         return Macro(macro_name)
 
 
@@ -100,7 +100,9 @@ def parse_right_hand_side(text: str) -> Any:
     try:
         parser = config_parser.ConfigParser(f"value = {text}\n", _Delegate())
         statement = parser.parse_statement()
-        return statement.value if parser.parse_statement() is None else Unparsed(text, "more than one line")
+        if isinstance(statement, config_parser.BindingStatement) and parser.parse_statement() is None:
+            return statement.value
+        return Unparsed(text, "more than one line")
     except PARSE_ERRORS as error:
         return Unparsed(text, reason(error))
 
@@ -164,9 +166,11 @@ def reason(error: Exception) -> str:
         return f"not a value: {error}"  # an unhashable dict key
     if isinstance(error, tokenize.TokenError):
         return _UNCLOSED
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    if text == "Unable to parse value." and _character_at(error) in ("'", '"'):
-        return _UNCLOSED
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        text = error.msg
+        if text == "Unable to parse value." and _character_at(error) in ("'", '"'):
+            return _UNCLOSED
     token = re.search(r"Failed to parse token '(.*)'", text or "", re.DOTALL)
     return _bad_token(token[1]) if token else str(text)
 
@@ -209,4 +213,5 @@ def _position(error: Exception, parser: config_parser.ConfigParser | None) -> tu
         if column is not None and "Malformatted" not in (error.msg or ""):
             column += 1
         return error.lineno or 1, column
-    return (parser.current_token.start[0] if parser else 1), None
+    token = parser.current_token if parser else None
+    return (token.start[0] if token else 1), None

@@ -20,6 +20,8 @@ from . import flags, member
 from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from .flags import FLAGS
 
+_MODULE = __name__.rpartition(".launch.")[0]
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; return the exit code.
@@ -136,4 +138,4 @@ def _check_checkpoint(path: str | None) -> None:
 def _same_command(argv: Sequence[str]) -> list[str]:
     """Return what runs this command again: `python -m tallyloop.trainer`, or the installed script."""
     is_module = Path(argv[0]).name == "__main__.py"
-    return [sys.executable, *(["-m", __package__.rpartition(".")[0]] if is_module else [argv[0]]), *argv[1:]]
+    return [sys.executable, *(["-m", _MODULE] if is_module else [argv[0]]), *argv[1:]]

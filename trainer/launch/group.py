@@ -191,17 +191,19 @@ class _Worker:
     def __init__(self, command: Sequence[str], addresses: list[str], index: int):
         self._index = index
         variables = {"TF_CONFIG": tf_config.write(addresses, index), **member.environment(os.getpid(), index)}
-        piped = {} if index == 0 else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        is_first = index == 0
         self._process = subprocess.Popen(
             command,
             env=os.environ | variables,
             start_new_session=True,  # Ctrl-C reaches only the launcher, which forwards it once
             stdin=subprocess.DEVNULL,
-            **piped,
+            stdout=None if is_first else subprocess.PIPE,
+            stderr=None if is_first else subprocess.STDOUT,
         )
         self._error: list[str] = []
-        self._pump = threading.Thread(target=self._copy_output, args=(self._process.stdout,), daemon=True)
-        if piped:
+        self._pump: threading.Thread | None = None
+        if self._process.stdout is not None:
+            self._pump = threading.Thread(target=self._copy_output, args=(self._process.stdout,), daemon=True)
             self._pump.start()
 
     @property
@@ -219,7 +221,7 @@ class _Worker:
         Args:
           error_is_known: worker 0 has reported what is wrong with the command, so it is not repeated.
         """
-        if self._pump.ident is None:
+        if self._pump is None:
             return
         self._pump.join(_DRAIN_SECONDS)
         if not (error_is_known and self.code == WRONG_USAGE):

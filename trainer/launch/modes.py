@@ -122,7 +122,7 @@ def _predict(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
         print(f"Predictions for {name}: {folder / name}.npz")
 
 
-def _by_path(outputs: Any) -> dict[str, np.ndarray]:
+def _by_path(outputs: Any) -> dict[str, Any]:
     if isinstance(outputs, dict):
         return {
             "/".join(filter(None, (key, inner))): array
