@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .device.outside_trace import outside_trace
+from .device.per_replica import outside_trace
 from .errors import UsageError
 from .finishers.finisher import Finished, Finisher
 from .tally import Tally

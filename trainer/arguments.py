@@ -13,7 +13,7 @@ from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution.strategies import one_device
-from .settings import OnNonFinite
+from .step.update import OnNonFinite
 from .task import Task
 
 # What cannot keep the promise that the result does not depend on the devices.

@@ -36,8 +36,8 @@ from .model.averaged_weights import AveragedWeights
 from .model.building import build_model, traced_on
 from .model.layers import freeze
 from .model.optimizers import build_optimizer
-from .settings import OnNonFinite, UpdateSettings
 from .step.batches import first_batch
+from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from ..tally import Tally
-from .outside_trace import outside_trace
 from .packing import Layout, pack
-from .per_replica import PerReplica
+from .per_replica import PerReplica, outside_trace
 from .reduction import reduce_packed
 
 

@@ -7,9 +7,8 @@ import math
 import tensorflow as tf
 
 from ..tally import Tally
-from .outside_trace import outside_trace
 from .packing import DTYPE
-from .per_replica import variable_per_replica
+from .per_replica import outside_trace, variable_per_replica
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 Key = tuple[str, Shapes]

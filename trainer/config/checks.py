@@ -7,12 +7,12 @@ from typing import Any
 
 import gin
 
+from ...metrics.errors import did_you_mean
 from . import annotations, engine, names
 from .config import Binding, Config
 from .reading import Written
 from .references import cycles, entered_scopes, is_entered
 from .signatures import NO_DEFAULT, signature
-from .suggestions import did_you_mean
 from .syntax import Macro, leaves
 
 

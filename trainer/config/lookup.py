@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...metrics.errors import UsageError
+from ...metrics.errors import UsageError, did_you_mean
 from . import annotations, engine, names
 from .config import COMMAND_LINE, Binding
 from .reading import Written
 from .signatures import NO_DEFAULT, UNKNOWN, Parameter, no_such_parameter, signature
-from .suggestions import did_you_mean
 from .syntax import PYTHON_NAMES, Macro, Ref, Unparsed, replace
 
 _QUOTES_OR_NAMES = ("@", "%", "'", '"')

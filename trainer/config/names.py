@@ -9,9 +9,8 @@ from types import ModuleType
 
 from gin import selector_map
 
-from ...metrics.errors import UsageError
+from ...metrics.errors import UsageError, did_you_mean
 from . import engine
-from .suggestions import did_you_mean
 
 KERAS = "keras."
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from gin import config_parser
 
-from ...metrics.errors import UsageError
+from ...metrics.errors import UsageError, did_you_mean
 from . import engine
 from .config import COMMAND_LINE, Location
-from .suggestions import did_you_mean
 from .syntax import Statement, parse_right_hand_side, statements
 
 BUNDLED = Path(__file__).parents[2] / "gin"

@@ -12,8 +12,8 @@ from typing import Any
 
 import gin
 
+from ...metrics.errors import did_you_mean
 from . import engine, names
-from .suggestions import did_you_mean
 
 NO_DEFAULT = inspect.Parameter.empty
 UNKNOWN = typing.Any

@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from ...metrics.errors import UsageError
+from ...metrics.errors import UsageError, did_you_mean
 from . import annotations, engine, names
 from .config import Binding, Config
 from .names import is_within
 from .references import reach
 from .signatures import NO_DEFAULT, UNKNOWN, Parameter, default_text, no_such_parameter, signature
-from .suggestions import did_you_mean
 from .syntax import Macro, leaves
 
 _Calls = dict[tuple[str, str], dict[str, Any]]  # as `engine.used` returns them

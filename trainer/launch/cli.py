@@ -15,9 +15,18 @@ from absl import logging
 from ...metrics.errors import DataError, UsageError
 from .. import config as configs
 from ..distribution import preemption
-from ..errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
+from ..errors import (
+    DONE,
+    FAILED,
+    PREEMPTED,
+    WRONG_USAGE,
+    CheckpointError,
+    ClusterError,
+    NonFiniteError,
+    OutputError,
+    PreemptedError,
+)
 from . import flags, member
-from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from .flags import FLAGS
 
 _MODULE = __name__.rpartition(".launch.")[0]

@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 
 from absl import flags
 
-from ...metrics.errors import UsageError
-from ..config.suggestions import did_you_mean
+from ...metrics.errors import UsageError, did_you_mean
 
 Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
 MODES: tuple[Mode, ...] = get_args(Mode)

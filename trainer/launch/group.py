@@ -17,8 +17,8 @@ from types import FrameType
 from typing import IO, Any
 
 from ..distribution import tf_config
+from ..errors import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from . import member
-from .exit_codes import DONE, FAILED, PREEMPTED, WRONG_USAGE
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 15.0

@@ -17,8 +17,8 @@ import gin
 
 from ...metrics.errors import UsageError
 from .. import config as configs
+from ..errors import DONE, FAILED
 from . import backend, member, run_folder
-from .exit_codes import DONE, FAILED
 from .flags import FLAGS, NO_CONFIG, trains
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.restore import check_intact, newest_usable
 from ..distribution import workers
 from ..errors import NonFiniteError
-from ..settings import UpdateSettings
+from ..step.update import UpdateSettings
 from .summaries import replicas_named
 from .train_session import TrainSession
 

@@ -19,10 +19,9 @@ from ..checkpointing.state import ModelState, RunState, Trackable
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, scheduled_rates
-from ..settings import UpdateSettings
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
-from ..step.update import Update
+from ..step.update import Update, UpdateSettings
 from ..task import Task
 from .progress import Progress
 from .summaries import summarize

@@ -7,8 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ...metrics.device.outside_trace import outside_trace
-from ...metrics.device.per_replica import PerReplica
+from ...metrics.device.per_replica import PerReplica, outside_trace
 from ..distribution.reduction import sum_over_replicas
 
 

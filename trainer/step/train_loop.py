@@ -16,14 +16,13 @@ from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
-from ..settings import UpdateSettings
 from .batches import Fetching, SkippedExamples, StepPlanner, Totals, data_errors_located
 from .forward_state import ForwardState
 from .gradient_sums import GradientSums
 from .replica import run_on_shards
 from .replica_step import Contribution, ReplicaStep
 from .skips import Skips
-from .update import Update
+from .update import Update, UpdateSettings
 
 
 class TrainLoop:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -11,6 +13,29 @@ from absl import logging
 from ...metrics.errors import UsageError
 from ...metrics.tally import Tally
 from ..model.optimizers import all_of_keras
+
+OnNonFinite = Literal["halt", "skip", "rollback"]
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateSettings:
+    """How the gradients of some steps become one update. See the `Trainer` arguments of the same names."""
+
+    gradient_accumulation: int = 1
+    clip_global_norm: float | None = None
+    on_nonfinite: OnNonFinite = "halt"
+    max_consecutive_skips: int = 10
+    jit_compile: bool = False
+
+    @property
+    def allowed_skips(self) -> int:
+        """The number of updates in a row that may be skipped; 0 stops at the first."""
+        return self.max_consecutive_skips if self.on_nonfinite == "skip" else 0
+
+    @property
+    def allowed_rollbacks(self) -> int:
+        """The number of rollbacks in a row; 0 never rolls back."""
+        return self.max_consecutive_skips if self.on_nonfinite == "rollback" else 0
 
 
 class Update:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.metrics.device.per_replica import PerReplica
+from tallyloop.metrics.device.per_replica import PerReplica, outside_trace
 
 
 def numbered(strategy, value):
@@ -55,3 +55,33 @@ class TestPerReplica:
         value.rows.assign([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
         value.after_restore()
         assert taken(strategy, value) == [expected, [0.0, 0.0]]
+
+
+class TestOutsideTrace:
+    def test_a_variable_made_in_a_trace_costs_no_second_one(self):
+        made, traces = [], []
+
+        @tf.function(autograph=False)
+        def step(x):
+            traces.append(1)
+            if not made:
+                made.append(outside_trace(lambda: tf.Variable(1.0)))
+            return made[0].assign_add(x)
+
+        assert [float(step(tf.constant(2.0))) for _ in range(2)] == [3.0, 5.0]
+        assert len(traces) == 1
+
+    def test_it_runs_eagerly(self):
+        @tf.function(autograph=False)
+        def step():
+            assert not tf.executing_eagerly()
+            assert outside_trace(lambda: (tf.executing_eagerly(), int(tf.constant(3)))) == (True, 3)
+
+        step()
+
+    def test_an_error_reaches_the_caller(self):
+        def fail():
+            raise KeyError("inside")
+
+        with pytest.raises(KeyError, match="inside"):
+            outside_trace(fail)

@@ -1,5 +1,5 @@
 import pytest
-from tallyloop.trainer.config.suggestions import did_you_mean
+from tallyloop.metrics.errors import did_you_mean
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""The rooms: which modules there are, how large, and who may import whom. Reads the sources, imports nothing."""
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("metrics", "data", "trainer", "models")
+# Each package may import itself and those that stand here. `models` knows the Task protocol alone of `trainer`.
+MAY_IMPORT = {
+    "metrics": set(),
+    "data": {"metrics"},
+    "trainer": {"metrics", "data"},
+    "models": {"metrics", "data", "trainer"},
+}
+
+
+def modules(folder: str) -> list[Path]:
+    """The modules of a folder and of the folders in it, without the files that only describe a folder."""
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if path.name != "__init__.py")
+
+
+def name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(imported module of ours, line) of each relative import, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.relative_to(ROOT).parent.parts
+            base = base[: len(base) - node.level + 1]
+            target = [*base, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                inner = ".".join([*target, alias.name])
+                place = ROOT / inner.replace(".", "/")
+                yield (inner if place.is_dir() or place.with_suffix(".py").exists() else ".".join(target)), node.lineno
+
+
+def room(module: str) -> str:
+    """A folder below a package is a room; a module that stands directly in a package is one of its own."""
+    parts = module.split(".")
+    return ".".join(parts[:2])
+
+
+def cycle(edges: dict[str, dict[str, str]]) -> list[str] | None:
+    """One cycle as lines that say where each import stands; None if there is none."""
+    done: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str] | None:
+        if node in path:
+            loop = [*path[path.index(node) :], node]
+            return [f"{a} -> {b} ({edges[a][b]})" for a, b in itertools.pairwise(loop)]
+        if node in done:
+            return None
+        for following in edges.get(node, {}):
+            if found := visit(following, [*path, node]):
+                return found
+        done.add(node)
+        return None
+
+    return next((found for node in sorted(edges) if (found := visit(node, []))), None)
+
+
+def edges(unit) -> dict[str, dict[str, str]]:
+    """Importer -> imported -> an example "file:line", between different units."""
+    found: dict[str, dict[str, str]] = {}
+    for package in PACKAGES:
+        for path in modules(package):
+            for target, line in imports(path):
+                a, b = unit(name(path)), unit(target)
+                if a != b and b not in PACKAGES:
+                    found.setdefault(a, {}).setdefault(b, f"{path.relative_to(ROOT)}:{line}")
+    return found
+
+
+class TestImports:
+    def test_packages_point_one_way(self):
+        wrong = [
+            f"{path.relative_to(ROOT)}:{line} imports {target}"
+            for package in PACKAGES
+            for path in modules(package)
+            for target, line in imports(path)
+            if (other := target.split(".")[0]) != package and other not in MAY_IMPORT[package]
+        ]
+        assert wrong == []
+
+    def test_models_know_the_task_protocol_only(self):
+        found = {target for path in modules("models") for target, _ in imports(path) if target.startswith("trainer")}
+        assert found <= {"trainer", "trainer.task"}
+
+    @pytest.mark.parametrize("unit", [room, str], ids=["rooms", "modules"])
+    def test_no_cycle(self, unit):
+        assert cycle(edges(unit)) is None
+
+    def test_a_cycle_is_found(self):
+        there_and_back = {"a": {"b": "a.py:1"}, "b": {"c": "b.py:2"}, "c": {"b": "c.py:3"}}
+        assert cycle(there_and_back) == ["b -> c (b.py:2)", "c -> b (c.py:3)"]
+
+
+class TestSize:
+    @pytest.mark.parametrize("folder", [*PACKAGES, "benchmarks"])
+    def test_a_package_holds_at_most_8_modules_beside_its_rooms(self, folder):
+        found = [path.name for path in (ROOT / folder).glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+        assert len(found) <= 8, found
+
+    def test_few_crumbs_and_no_giant(self):
+        lines = {
+            name(path): len(path.read_text().splitlines()) for top in (*PACKAGES, "benchmarks") for path in modules(top)
+        }
+        crumbs = [module for module, count in lines.items() if count < 40]
+        assert len(crumbs) < 10, crumbs
+        assert [module for module, count in lines.items() if count > 450] == []
