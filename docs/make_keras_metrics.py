@@ -215,12 +215,14 @@ def make(name: str, **more) -> keras.metrics.Metric:
     return (case.make or getattr(keras.metrics, name))(**case.arguments, **more)
 
 
+@functools.cache
 def tallied(name: str, weighted: bool) -> KerasMetric:
     """Return the metric of a case as a metric function."""
     labels = None if CASES[name].data == "values" else "y"
     return KerasMetric(make(name), labels=labels, weights="w" if weighted else None)
 
 
+@functools.cache
 def one_pass(name: str, weighted: bool) -> np.ndarray:
     """Return what Keras gives on one device for all examples at once."""
     metric, values = make(name), data(CASES[name].data)

@@ -136,12 +136,12 @@ def check(found, expected):
         np.testing.assert_allclose(found[path], value, rtol=RELATIVE, atol=RELATIVE * scale + 1e-12, err_msg=path)
 
 
+@pytest.mark.parametrize("cases", [30, pytest.param(130, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 4])
-def test_any_cut_gives_the_numbers_of_numpy(mirrored_on, replicas):
-    """4 x 130 cases."""
+def test_any_cut_gives_the_numbers_of_numpy(mirrored_on, replicas, cases):
     loop = Loop(mirrored_on(replicas))
 
-    @settings(FIXED, max_examples=130)
+    @settings(FIXED, max_examples=cases)
     @given(examples(replicas))
     def holds(case):
         with warnings.catch_warnings():
