@@ -21,7 +21,7 @@ CHECKS = {  # kind -> what makes its check, and how many files a case of it dama
     "gin": (gin_check, 1),
     "checkpoints": (checkpoint_check, 1),
 }
-SECONDS_A_CASE = 30
+SECONDS_PER_CASE = 30
 
 
 def main(count: int, kinds: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(count: int, kinds: list[str]) -> None:
             check = make(Path(folder))
             for seed in range(count // files):
                 print(f"{kind}, seed {seed}", flush=True)
-                signal.alarm(SECONDS_A_CASE)
+                signal.alarm(SECONDS_PER_CASE)
                 check(seed)
                 signal.alarm(0)
     print("all done", flush=True)

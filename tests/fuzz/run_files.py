@@ -62,8 +62,8 @@ def checkpoint_check(folder):
         except UsageError as error:
             raise AssertionError(f"{damaged.name}: {error}") from error
         assert step in (1, 2), damaged.name
-        for got, wanted in zip(values(restored), values(state(step)), strict=True):
-            np.testing.assert_array_equal(got, wanted, err_msg=damaged.name)
+        for got, expected in zip(values(restored), values(state(step)), strict=True):
+            np.testing.assert_array_equal(got, expected, err_msg=damaged.name)
         assert len(list(copy.glob("ckpt-*"))) == len(list(whole.glob("ckpt-*")))
 
     return check
