@@ -54,7 +54,7 @@ def run(argv):
 
 
 def leave(error):
-    """Exit with the code of the exception that ended the program, without taking the modules apart, which takes a second."""
+    """Exit with the code of the exception that ended the program; taking the loaded modules apart would take a second."""
     code = 0
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         code = error.code or 0

@@ -108,7 +108,7 @@ NO_TENSORFLOW = "raise AssertionError('TensorFlow was loaded')"
 def test_what_the_flags_tell_is_said_before_tensorflow_is_loaded(command, flags, message):
     (command.folder / "run").mkdir()
     (command.folder / "run" / "tensorflow.py").write_text(NO_TENSORFLOW)
-    done = command.raw(*flags, PYTHONPATH=str(command.folder / "run"))
+    done = command.started(*flags, PYTHONPATH=str(command.folder / "run"))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,13 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _NAMED = re.compile(r"# (\S+\.(?:py|gin))\n")
 
 
-def _run(arguments, folder):
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=300)
+def _run(programs, arguments, folder):
+    done = programs.run(arguments, folder)
     assert done.returncode == 0, f"{shlex.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_code_blocks_run(document, tmp_path):
+def test_code_blocks_run(document, tmp_path, programs):
     """Blocks that start with `# NAME` are files; other Python blocks run; so does each line that calls tallyloop."""
     blocks = _BLOCK.findall(document.read_text())
     assert blocks
@@ -31,11 +29,11 @@ def test_code_blocks_run(document, tmp_path):
         elif language == "python":
             script = tmp_path / f"block_{number}.py"
             script.write_text(code)
-            _run([sys.executable, script], tmp_path)
+            _run(programs, [script], tmp_path)
         elif language == "bash":
             for line in code.splitlines():
                 if line.startswith("tallyloop "):
-                    _run([sys.executable, "-m", "tallyloop.trainer", *shlex.split(line)[1:]], tmp_path)
+                    _run(programs, ["-m", "tallyloop.trainer", *shlex.split(line)[1:]], tmp_path)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

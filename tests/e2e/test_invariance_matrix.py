@@ -27,6 +27,7 @@ NAMES = (
     "synchronized batch norm",
     "jit_compile",
 )
+FAST = {"masked loss", "accumulation", "EMA", "AdamW"}  # the others have fast tests in tests/trainer
 ACTING = {*NAMES} - {"plain", "jit_compile", "dropout", "synchronized batch norm"}
 BETWEEN_WORKERS = {  # between the two, what adds up between workers in a way of its own
     "2 workers": ("plain", "masked loss", "accumulation", "EMA"),
@@ -70,7 +71,7 @@ def difference(matrix):
 # --- the same everywhere ---
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in NAMES])
 def test_replicas_train_as_one_device(run, alone, settings, difference, name):
     """And not as plain training does: where the model is not another one anyway, the setting has to act."""
     for replicas in (2, 4):  # in one test, which measures what they are compared with once
@@ -82,7 +83,7 @@ def test_replicas_train_as_one_device(run, alone, settings, difference, name):
         assert found.metrics > (1e-4 if name == "bfloat16" else 1e-2)
 
 
-@pytest.mark.parametrize("title", BETWEEN_WORKERS)
+@pytest.mark.parametrize("title", [pytest.param("2 workers", marks=pytest.mark.slow), "2 workers x 2 replicas"])
 def test_workers_train_as_one_device(matrix, alone, settings, difference, title):
     """Real processes that are connected over the loopback interface."""
     placements, names = matrix("invariance.placements"), BETWEEN_WORKERS[title]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-everywhere = pytest.mark.parametrize("replicas", [1, 2, 4])
-several = pytest.mark.parametrize("replicas", [2, 4])
+one, two, four = (pytest.param(n, marks=[] if n == 2 else pytest.mark.slow) for n in (1, 2, 4))
+everywhere = pytest.mark.parametrize("replicas", [one, two, four])
+several = pytest.mark.parametrize("replicas", [two, four])
 
 
 @pytest.fixture(scope="module")

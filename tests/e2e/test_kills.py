@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KILLS = 5  # in each of two settings
+KILLS = 3  # in each of two settings
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def setting(survival):
 
 @pytest.fixture(scope="module")
 def survived(survival, setting, tmp_path_factory):
-    """What became of 5 kills of 2 replicas on a stream, with accumulation, averages and a loss scale; and the folder."""
+    """What became of some kills of 2 replicas on a stream, with accumulation, averages and a loss scale; and the folder."""
     folder = tmp_path_factory.mktemp("two_replicas")
     return survival("kills").survive(setting("two_replicas"), KILLS, 1, folder, print), folder
 
@@ -42,6 +42,7 @@ def test_two_replicas_on_a_stream(survived):
     assert result.differences == []
 
 
+@pytest.mark.slow
 def test_arrays(survival, setting, tmp_path):
     result = survival("kills").survive(setting("arrays"), KILLS, 2, tmp_path, print)
     assert result.kills == KILLS
@@ -63,6 +64,7 @@ StreamFeed.checkpoint_items = lambda self: {}
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_forgets_its_place_in_the_data_is_found_out(survival, setting, survived, tmp_path):
     """The same control, and one kill after a checkpoint. The weights have to tell, as the place itself is missing in any case."""
     process, moment = survival("process"), survival("moment")

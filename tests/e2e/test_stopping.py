@@ -45,13 +45,16 @@ def dripping():
 def test_a_run_ends_though_its_source_is_python_code_that_still_reads_ahead(command):
     (command.folder / "drips.py").write_text(DRIPS)
     bindings = ("train/Input.source=@dripping", "train/Input.shuffle=False", "Trainer.train_steps=3")
-    command.ok("--import_module=drips", "--mode=train", *(f"--gin_param={each}" for each in bindings))
+    flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", "--import_module=drips", "--mode=train"]
+    done = command.started(*flags, *(f"--gin_param={each}" for each in bindings))
+    assert done.returncode == 0, done.stderr
 
 
 def test_sigterm_while_tensorflow_is_loaded_is_no_death(command):
     """A module that is imported after TensorFlow sends it."""
     (command.folder / "taken_away.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n")
-    done = command("--import_module=taken_away")
+    flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}"]
+    done = command.started(*flags, "--import_module=taken_away")
     assert done.returncode == 42, done.stderr
     assert done.stderr.splitlines() == [
         "SIGTERM: saving after this inner loop. Ctrl-C once more stops at once.",

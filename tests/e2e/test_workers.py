@@ -32,7 +32,11 @@ def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
     ("flags", "fragments"),
     [
         (["--workers=2"], ["--workers=2 needs Trainer.strategy = @multi_worker_mirrored()", "not bound"]),
-        (["--workers=2", PARAM + "Trainer.strategy=@mirrored()"], ["--workers=2 needs", "got @mirrored()"]),
+        pytest.param(
+            ["--workers=2", PARAM + "Trainer.strategy=@mirrored()"],
+            ["--workers=2 needs", "got @mirrored()"],
+            marks=pytest.mark.slow,
+        ),
         (["--start_timeout=9"], ["--start_timeout=9.0 needs Trainer.strategy = @multi_worker_mirrored()"]),
         (["--workers=2", MANY, PARAM + "Trainer.train_step=3"], ["train_step", 'did you mean "train_steps"']),
         (["--workers=2", "--model_dir=taken/run"], ["--model_dir", "taken"]),
@@ -111,7 +115,7 @@ def _wait_until_it_trains(command, workers):
     raise AssertionError(f"they did not start: {[worker.communicate()[1] for worker in workers]}")
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_other_worker_says_that_one_was_lost_and_ends(command, killed):
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     workers = [_start(command, tf_config.write(addresses, index)) for index in range(2)]
@@ -151,6 +155,7 @@ def test_workers_that_were_started_differently(command):
     assert not command.model_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_group_whose_worker_was_killed_starts_again_and_ends_as_if_nothing_had_happened(command, trained, short):
     """Killed by its pid after the first checkpoint; then the same folder is evaluated by two workers."""
     (command.folder / "slow.py").write_text(
@@ -198,7 +203,14 @@ def _worker_of(launcher, index):
 
 
 # The launcher passes both signals on in the same way, which tests/trainer/launch shows.
-@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("workers", "number"),
+    [
+        (1, signal.SIGTERM),
+        pytest.param(1, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_asked_to_stop(command, trained, short, workers, number):
     """One worker gets the signal: all save at the same step, and exit with 42; the same command continues."""
     flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", *short]
@@ -228,6 +240,7 @@ def test_asked_to_stop(command, trained, short, workers, number):
     assert [line["step"] for line in command.lines() if line["split"] == "train"] == list(range(5, 61, 5))
 
 
+@pytest.mark.slow
 def test_workers_with_different_numbers_of_devices(command):
     workers = _started(command, "--virtual_cpus=1", "--virtual_cpus=2")
     for worker in workers:
@@ -236,6 +249,7 @@ def test_workers_with_different_numbers_of_devices(command):
         assert "/job:worker/task:0 has 1, /job:worker/task:1 has 2" in error
 
 
+@pytest.mark.slow
 def test_a_stream_on_two_workers_and_on_with_one(command):
     """30 steps on two workers, 30 more on one: the numbers of 60 on one; the stream goes on where it was."""
     (command.folder / "streams.py").write_text(
@@ -253,6 +267,7 @@ def test_a_stream_on_two_workers_and_on_with_one(command):
         assert line["metrics"] == pytest.approx(same["metrics"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_workers_that_read_different_files(command):
     """As many sources do it: each worker takes the files of its number. Half of them would be thrown away."""
     (command.folder / "sharded.py").write_text(
@@ -269,6 +284,7 @@ def test_workers_that_read_different_files(command):
         assert "reads another first batch than worker" in error
 
 
+@pytest.mark.slow
 def test_a_cluster_of_one_worker(command):
     (worker,) = _started(command, PARAM + "Trainer.train_steps=20")
     error = worker.communicate(timeout=120)[1]
