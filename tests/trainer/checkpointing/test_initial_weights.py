@@ -49,7 +49,7 @@ class TestInitialWeights:
         assert (
             "of another shape, so left as initialized: other/head/kernel (has (4, 1), expected (4, 2))" in caplog.text
         )
-        assert "in it and not used: net/encoder_norm/" in caplog.text
+        assert "in it but not used: net/encoder_norm/" in caplog.text
 
     def test_ignored_by_a_rerun(self, encoder, make_trainer, trained, tmp_path, weights_of):
         make_trainer(encoder, train_steps=2, model_dir=tmp_path / "b", seed=1).train()

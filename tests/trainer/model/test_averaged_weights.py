@@ -52,7 +52,7 @@ class TestAveragedWeights:
         make_trainer(optimizer=self.optimizer, evaluate=True, model_dir=tmp_path).evaluate()
         assert "they are not used" not in caplog.text
         found = make_trainer(optimizer=None, evaluate=True, model_dir=tmp_path).evaluate()
-        assert "ckpt-6 has averages of the weights, and they are not used" in caplog.text
+        assert "ckpt-6 has averages of the weights, which are not used" in caplog.text
         assert found["test"]["loss"] == loss(by_numpy(6)[0])
 
     def test_before_the_first_step(self, make_trainer, loss):
