@@ -49,7 +49,7 @@ class TestInitialWeights:
         assert (
             "of another shape, so left as initialized: other/head/kernel (has (4, 1), expected (4, 2))" in caplog.text
         )
-        assert "in it and not used: net/encoder_norm/" in caplog.text
+        assert "in it but not used: net/encoder_norm/" in caplog.text
 
     def test_nothing_fits(self, regression_task, make_trainer, trained):
         with pytest.raises(

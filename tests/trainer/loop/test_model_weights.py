@@ -213,11 +213,10 @@ class TestContinueRun:
             run.weights.continue_run(run)
 
     def test_rerun_ignores_the_initial_weights(self, encoder, make_trainer, tmp_path, weights_of):
-        make_trainer(encoder, model_dir=tmp_path / "before").train()
-        trained = tf.train.latest_checkpoint(str(tmp_path / "before" / "checkpoints"))
+        source = tf.train.Checkpoint(model=encoder.build_model()).write(str(tmp_path / "ckpt"))
         make_trainer(encoder, train_steps=2, model_dir=tmp_path / "b", seed=1).train()
         whole = make_trainer(encoder, train_steps=4, seed=1)
         whole.train()
-        resumed = make_trainer(encoder, train_steps=4, model_dir=tmp_path / "b", initial_weights=trained, seed=1)
+        resumed = make_trainer(encoder, train_steps=4, model_dir=tmp_path / "b", initial_weights=source, seed=1)
         resumed.train()
         np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
