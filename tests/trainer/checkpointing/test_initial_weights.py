@@ -51,14 +51,6 @@ class TestInitialWeights:
         )
         assert "in it but not used: net/encoder_norm/" in caplog.text
 
-    def test_ignored_by_a_rerun(self, encoder, make_trainer, trained, tmp_path, weights_of):
-        make_trainer(encoder, train_steps=2, model_dir=tmp_path / "b", seed=1).train()
-        whole = make_trainer(encoder, train_steps=4, seed=1)
-        whole.train()
-        resumed = make_trainer(encoder, train_steps=4, model_dir=tmp_path / "b", initial_weights=trained[1], seed=1)
-        resumed.train()
-        np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
-
     def test_nothing_fits(self, regression_task, make_trainer, trained):
         with pytest.raises(
             UsageError, match=r"nothing in it fits the model. It has net/encoder.*Trainer.initial_weights_map"
@@ -74,12 +66,6 @@ class TestInitialWeights:
     def test_two_names_become_one(self, encoder, make_trainer, trained):
         with pytest.raises(UsageError, match=r"Trainer.initial_weights_map gives two variables the name 'all'"):
             make_trainer(encoder, initial_weights=trained[1], initial_weights_map={".*bias": "all"}).train()
-
-    def test_evaluated_before_training(self, regression_task, make_trainer, rows, tmp_path):
-        trained = make_trainer(regression_task(), evaluate=True, model_dir=tmp_path)
-        found = trained.train_and_eval()
-        checkpoint = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
-        assert make_trainer(regression_task(), evaluate=True, initial_weights=checkpoint).evaluate() == found
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import Task
 
 
 @pytest.fixture(scope="module")
@@ -67,23 +66,6 @@ def train(prepared):
         return trainer
 
     return make
-
-
-class Stateful(Task):
-    """Counts its steps in what Keras does not know, and draws from a generator of TensorFlow's."""
-
-    def __init__(self):
-        self.steps = tf.Variable(0, dtype=tf.int64)
-        self.generators = {"noise": [tf.random.Generator.from_seed(1)]}
-
-    def build_model(self):
-        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
-
-    def loss(self, model, batch, training):
-        if training:
-            self.steps.assign_add(1)
-        noise = self.generators["noise"][0].normal(tf.shape(batch["y"])) if training else 0.0
-        return (model(batch["x"], training=training)[:, 0] - batch["y"] - noise) ** 2
 
 
 class TestRerun:
@@ -161,16 +143,6 @@ class TestRerun:
         train(tmp_path, 6, 4, regression_task())
         rerun = train(tmp_path, 9, 1, regression_task())
         np.testing.assert_allclose(weights_of(rerun), weights_of(whole), atol=1e-5, rtol=0)
-
-    def test_variables_of_the_task(self, make_trainer, weights_of, tmp_path):
-        whole = make_trainer(Stateful(), train_steps=8)
-        whole.train()
-        make_trainer(Stateful(), train_steps=4, model_dir=tmp_path).train()
-        task = Stateful()
-        rerun = make_trainer(task, train_steps=8, model_dir=tmp_path)
-        rerun.train()
-        assert task.steps.numpy() == 8
-        np.testing.assert_array_equal(weights_of(rerun), weights_of(whole))
 
 
 class TestRestore:

@@ -8,14 +8,38 @@ import time
 
 import pytest
 
-# One call into C that lasts for minutes: Python's own handlers do not run before it is over.
-LONG_CALL = """
-import hashlib
+# A second Ctrl-C ends the process after half a second instead of one.
+QUICK = """
 from tallyloop.trainer.distribution import preemption
+preemption._LAST_SECONDS = 0.5
+"""
+# One call into C that lasts for minutes: Python's own handlers do not run before it is over.
+LONG_CALL = f"""{QUICK}
+import hashlib
 with preemption.on_signals():
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
+
+# Leaves the context in order after a second Ctrl-C, so many seconds later.
+LEAVES = (
+    QUICK
+    + """
+import signal, sys, time
+try:
+    with preemption.on_signals():
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        finally:
+            print("closed", flush=True)
+            time.sleep(float({seconds}))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    time.sleep(1)  # what follows has its time
+    sys.exit(1)
+"""
+)
 
 STOPPED = "Stopped. The same command continues from the last checkpoint.\n"
 
@@ -33,7 +57,7 @@ def start():
         timer.start()
         started.append((process, timer))
         process.stdout.readline()
-        time.sleep(0.5)  # so that it is in the call after that line
+        time.sleep(0.1)  # so that it is in the call after that line
         return process
 
     yield run
@@ -96,9 +120,9 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
         process = start(LONG_CALL)
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             process.send_signal(number)
-            time.sleep(0.1)
+            time.sleep(0.05)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(2)
+            process.wait(1)
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 1
         assert process.stderr.read().startswith("SIGTERM: saving after this inner loop.")
@@ -119,7 +143,7 @@ with preemption.on_signals():
     os.read(mine, 1)
     os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
-    time.sleep(0.2)
+    time.sleep(0.1)
     assert not preemption.requested()
     os.kill(os.getpid(), signal.SIGTERM)
     assert preemption.requested()
@@ -145,26 +169,10 @@ class TestSecondCtrlC:
         assert process.wait(5) == 1
 
     def test_ends_in_order_unless_slow(self, start):
-        code = """
-import signal, sys, time
-from tallyloop.trainer.distribution import preemption
-try:
-    with preemption.on_signals():
-        try:
-            print("ready", flush=True)
-            time.sleep(60)
-        finally:
-            print("closed", flush=True)
-            time.sleep(float({seconds}))
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    time.sleep(2)  # what follows has its time
-    sys.exit(1)
-"""
         for seconds, wanted in ((0, "closed\ninterrupted\n"), (60, "closed\n")):
-            process = start(code.format(seconds=seconds))
-            for _ in range(2):
-                process.send_signal(signal.SIGINT)
-                time.sleep(0.2)
+            process = start(LEAVES.format(seconds=seconds))
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.readline().startswith("SIGINT: saving")
+            process.send_signal(signal.SIGINT)
             assert process.wait(10) == 1
             assert process.stdout.read() == wanted

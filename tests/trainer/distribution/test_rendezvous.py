@@ -41,7 +41,7 @@ class TestRendezvous:
             except Exception as error:
                 errors.append(error)
 
-        workers = [threading.Thread(target=worker, args=(place, 0.6 * place.index)) for place in places(3)]
+        workers = [threading.Thread(target=worker, args=(place, 0.3 * place.index)) for place in places(3)]
         for each in workers:
             each.start()
         for each in workers:
@@ -58,11 +58,11 @@ class TestRendezvous:
         first, second, third = places(3)
         lines = []
         with _server_of(second), pytest.raises(ClusterError) as error:
-            wait_for_workers(first, 1.5, report_every=0.5, report=lines.append)
+            wait_for_workers(first, 0.6, report_every=0.2, report=lines.append)
         missing = f"1 of 3 workers: worker 2 ({third.addresses[2]})"
         assert lines
         assert lines[0].startswith(f"Waiting for {missing}, ")
-        assert lines[0].endswith(" s of 2 s")
+        assert lines[0].endswith(" s of 1 s")
         assert missing in str(error.value)
         assert "start_timeout" in str(error.value)
         assert second.addresses[1] not in str(error.value)
@@ -70,7 +70,7 @@ class TestRendezvous:
     def test_unknown_host(self, places):
         place = Membership((places(1)[0].addresses[0], "no-such-host.invalid:2222"), 0, "TF_CONFIG")
         with pytest.raises(ClusterError, match=r"worker 1 \(no-such-host.invalid:2222\)"):
-            wait_for_workers(place, 0.5)
+            wait_for_workers(place, 0.1)
 
     def test_port_in_use(self, places):
         place = places(2)[1]

@@ -37,7 +37,7 @@ class TestMultiWorkerMirrored:
     def test_after_tensorflow_was_used(self, monkeypatch):
         tf.constant(1)
         monkeypatch.setenv("TF_CONFIG", tf_config.write(["localhost:1", "localhost:2"], 0))
-        with pytest.raises(UsageError, match=r"TensorFlow is in use already.*Make the strategy first"):
+        with pytest.raises(UsageError, match=r"TensorFlow is already in use.*Make the strategy before"):
             multi_worker_mirrored()
 
     @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])

@@ -16,7 +16,7 @@ def text(cluster=None, task=None):
 
 
 BAD = {
-    "not_json": ("{cluster", ["not JSON", "{cluster"]),
+    "not_json": ("{cluster", ["isn't JSON", "{cluster"]),
     "not_an_object": ("[1]", ["'cluster' and 'task'", "[1]"]),
     "no_cluster": (json.dumps({"task": FIRST}), ["'cluster'", "None"]),
     "empty_cluster": (text({}), ["'cluster'", "{}"]),

@@ -1,8 +1,5 @@
 """Evaluation: exact numbers, several datasets, what it leaves unchanged."""
 
-import json
-
-import gin
 import keras
 import numpy as np
 import pytest
@@ -122,40 +119,3 @@ class TestEvaluation:
 
         trainer = make_trainer(Parts(), evaluate=True)
         assert trainer.train_and_eval()["test"]["loss"] > 0
-
-    def test_keeps_the_gin_scope(self, regression_task, make_trainer):
-        seen = []
-
-        class Scoped(regression_task):
-            def loss(self, model, batch, training):
-                index = tf.distribute.get_replica_context().replica_id_in_sync_group
-                seen.append((training, int(tf.get_static_value(index)), gin.current_scope_str()))
-                return super().loss(model, batch, training)
-
-        trainer = make_trainer(Scoped(), replicas=2, train_steps=1, evaluate=True)
-        with gin.config_scope("outer"), gin.config_scope("inner"):
-            trainer.train_and_eval()
-        assert sorted(seen) == [(training, i, "outer/inner") for training in (False, True) for i in (0, 1)]
-        assert gin.current_scope_str() == ""
-
-    def test_error_costs_no_steps(self, regression_task, make_trainer, tmp_path):
-        """The checkpoint of that step is due, and the rerun makes up for the evaluation."""
-
-        class Strict(regression_task):
-            fails = True
-
-            def loss(self, model, batch, training):
-                if not training and self.fails:
-                    tf.debugging.assert_less(batch["x"], -1e9, "too large")
-                return super().loss(model, batch, training)
-
-        arguments = {"train_steps": 6, "eval_interval": 3, "checkpoint_interval": 3, "model_dir": tmp_path}
-        with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
-            make_trainer(Strict(), evaluate=True, **arguments).train_and_eval()
-        assert (tmp_path / "checkpoints" / "ckpt-3.index").exists()
-        mended = Strict()
-        mended.fails = False
-        again = make_trainer(mended, evaluate=True, **arguments)
-        again.train_and_eval()
-        lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-        assert [line["step"] for line in lines if line["split"] == "eval"] == [3, 6]
