@@ -36,7 +36,8 @@ class TestNumbers:
 
     @pytest.mark.parametrize("value", [0, -1, 2.5, True, "long"])
     def test_steps_per_loop(self, make_trainer, value):
-        with pytest.raises(UsageError, match=r"Trainer.steps_per_loop = .*'auto', or a whole number of at least 1"):
+        expected = r"Trainer.steps_per_loop = .*expected a whole number of at least 1, or 'auto'"
+        with pytest.raises(UsageError, match=expected):
             make_trainer(steps_per_loop=value)
 
 
@@ -89,7 +90,7 @@ class TestObjects:
         ("arguments", "message"),
         [
             ({"freeze": "encoder"}, r"Trainer.freeze = 'encoder': expected a list"),
-            ({"freeze": ["("]}, r"Trainer.freeze: '\(' is no regular expression"),
+            ({"freeze": ["("]}, r"Trainer.freeze: '\(' isn't a regular expression"),
             ({"initial_weights_map": ["a"]}, r"Trainer.initial_weights_map = \['a'\]: expected a dict"),
             ({"deterministic": "yes"}, r"Trainer.deterministic = 'yes': expected True or False"),
             ({"deterministic": True, "seed": None}, r"Trainer.deterministic = True needs a seed"),

@@ -220,7 +220,7 @@ class TestAdopt:
     def test_refuses_a_built_one(self):
         optimizer = SGD()
         optimizer.build([keras.Variable([1.0])])
-        with pytest.raises(UsageError, match="built on variables already; give a new, unbuilt one"):
+        with pytest.raises(UsageError, match="built on other variables already; give a new, unbuilt one"):
             build_optimizer(optimizer, tf.distribute.get_strategy(), [keras.Variable([2.0])])
 
 

@@ -168,7 +168,7 @@ class TestSeeds:
 
         run("dropout", 2, 2, lambda: keras.layers.Dropout(0.5, name="drop"), norm(name="norm"))
         said = run("dropout", 1, 4, lambda: keras.layers.Dropout(0.5, name="drop"), norm(name="norm"))
-        assert "The checkpoint is of 2 replicas, and there are 1:" in said
+        assert "The checkpoint was written by 2 replicas, and there are 1:" in said
         assert "drop, " in said
         assert "norm" in said
         run("plain", 2, 2, norm(synchronized=True))
