@@ -57,7 +57,7 @@ def test_sigterm_while_tensorflow_is_loaded_is_no_death(command):
     done = command.started(*flags, "--import_module=taken_away")
     assert done.returncode == 42, done.stderr
     assert done.stderr.splitlines() == [
-        "SIGTERM: saving after this inner loop. Ctrl-C once more stops at once.",
+        "SIGTERM: saving after this inner loop. Press Ctrl-C again to stop at once.",
         "Stopped while starting. The same command continues.",
     ]
     assert not command.model_dir.exists()
@@ -109,7 +109,7 @@ def test_a_second_ctrl_c_ends_an_inner_loop_at_once(command, in_one_loop):
     assert in_one_loop.wait(10) == 1
     assert time.monotonic() - asked < 4
     assert in_one_loop.stderr.read().splitlines() == [
-        "SIGINT: saving after this inner loop. Ctrl-C once more stops at once.",
+        "SIGINT: saving after this inner loop. Press Ctrl-C again to stop at once.",
         "Stopped. The same command continues from the last checkpoint.",
     ]
     assert json.loads((command.model_dir / "run.json").read_text())["exit_reason"] is None

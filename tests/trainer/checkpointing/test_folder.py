@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tallyloop.trainer.checkpointing.folder import CheckpointFolder
+from tallyloop.trainer.checkpointing.folder import CheckpointFolder, damage
 
 
 def save_value(folder, step, value):
@@ -67,7 +67,7 @@ class TestCheckpointFolder:
         save_value(folder, 5, 1.0)
         save_value(folder, 5, 2.0)
         assert tf.train.load_variable(str(folder.prefix(5)), "v/.ATTRIBUTES/VARIABLE_VALUE") == 2.0
-        assert folder.damage(5) is None
+        assert damage(folder.prefix(5)) is None
 
     @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001", "sha256.json"])
     @pytest.mark.parametrize("how", ["truncated", "emptied", "deleted", "flipped"])
@@ -81,7 +81,7 @@ class TestCheckpointFolder:
             path.unlink()
         else:
             path.write_bytes(changed[how])
-        found = folder.damage(5)
+        found = damage(folder.prefix(5))
         if how == "deleted" and ending == "sha256.json":
             assert found is None  # TensorFlow's own checksums remain
             return
@@ -107,7 +107,7 @@ class TestKilled:
             save_value(folder, 5, 1.0)
             killed = killed_at(monkeypatch, lambda folder=folder: save_value(folder, 5, 2.0), count)
             folder.recover()
-            assert (folder.steps(), folder.damage(5)) == ([5], None)
+            assert (folder.steps(), damage(folder.prefix(5))) == ([5], None)
             assert value_of(folder, 5) in ((1.0, 2.0) if killed else (2.0,))
             assert not folder.scratch().exists()
             if not killed:

@@ -197,7 +197,7 @@ class TestRestore:
         with pytest.raises(UsageError) as caught:
             train(folder, 9, task=dropped(units=5))
         message = str(caught.value)
-        assert "ckpt-7 is of another model" in message
+        assert "ckpt-7 belongs to another model" in message
         assert "net/first/kernel: (3, 4) in the checkpoint, (3, 5) in the model" in message
         assert "net/first/bias: (4,) in the checkpoint, (5,) in the model" in message
         assert "net/last/kernel: (4, 1) in the checkpoint, (5, 1) in the model" in message
@@ -254,7 +254,7 @@ class TestDamage:
         content[-1] ^= 1  # of the optimizer, perhaps; the whole is not what was written
         data.write_bytes(content)
         trainer = make_trainer(evaluate=True, model_dir=tmp_path)
-        with pytest.raises(UsageError, match=r"ckpt-8 is damaged: .*data-00000-of-00001 is not what was written"):
+        with pytest.raises(UsageError, match=r"ckpt-8 is damaged: the checksum of .*data-00000-of-00001 differs"):
             trainer.evaluate(str(tmp_path / "checkpoints" / "ckpt-8"))
         trainer.evaluate()
         assert trainer.step == 4

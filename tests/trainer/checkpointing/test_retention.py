@@ -43,7 +43,10 @@ class TestRetention:
             ({"best_metric": "loss"}, r"Trainer.best_mode = None: expected 'max' or 'min'"),
             ({"best_metric": "loss", "best_mode": "most"}, r"Trainer.best_mode = 'most'"),
             ({"best_mode": "max"}, r"Trainer.best_metric = None"),
-            ({"best_metric": "los", "best_mode": "max"}, r"Trainer.best_metric = 'los': no evaluation gives it.*loss"),
+            (
+                {"best_metric": "los", "best_mode": "max"},
+                r"Trainer.best_metric = 'los': no evaluation computes it.*loss",
+            ),
             ({"best_metric": "loss", "best_mode": "max", "eval_datasets": None}, r"needs Trainer.eval_datasets"),
             ({"keep_every": 0}, r"Trainer.keep_every = 0"),
         ],

@@ -79,7 +79,9 @@ class TestFailingDisk:
         self.failing(monkeypatch, 2)
         assert_same_weights(run(tmp_path), whole[0])
         assert caplog.text.count("The checkpoint of step 8 cannot be written") == 2
-        assert "No space left on device. The newest is still that of step 4. Trying again in 0.01 s" in caplog.text
+        assert (
+            "No space left on device. The newest checkpoint is still that of step 4. Retrying in 0.01 s" in caplog.text
+        )
 
     def test_gives_up_and_can_be_rerun(self, run, whole, tmp_path, monkeypatch, quick, assert_same_weights):
         with monkeypatch.context() as patch:

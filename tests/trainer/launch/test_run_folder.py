@@ -18,7 +18,7 @@ def recorded(tmp_path, mirrored_on):
 
 def spoil(folder, name):
     """Make it impossible to write a file of this name, even for root, whom permissions do not stop."""
-    (folder / f"{name}.new").mkdir()
+    (folder / f".{name}.tmp").mkdir()
 
 
 class TestCheck:

@@ -75,4 +75,4 @@ with lock.locked(Path({str(tmp_path)!r})):
             assert lock.is_held(tmp_path)
         assert not lock.is_held(tmp_path)
         assert f"{tmp_path / 'run.lock'} cannot be locked ({os.strerror(number)})" in caplog.text
-        assert "two runs in this folder would not be noticed" in caplog.text
+        assert "two runs in this folder would go unnoticed" in caplog.text

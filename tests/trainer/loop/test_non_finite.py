@@ -96,7 +96,8 @@ class TestHalt:
 
     def test_names_the_batch(self, make_trainer, bad_rows):
         with pytest.raises(
-            NonFiniteError, match=r"It was batch 2 of epoch 0 \(counted from 0\), rows \[32, 33, .*47\] of the source"
+            NonFiniteError,
+            match=r"The batch: batch 2 of epoch 0 \(counted from 0\), rows \[32, 33, .*47\] of the source",
         ):
             make_trainer(data=bad_rows(45), train_steps=9).train()
 
@@ -152,7 +153,7 @@ class TestHalt:
 
 
 class TestSkip:
-    """Row 20 is in the second of three batches: steps 2, 5, 8, ... are left out."""
+    """Row 20 is in the second of three batches: steps 2, 5, 8, ... are skipped."""
 
     @pytest.mark.parametrize("replicas", [1, 2])
     def test_counted_and_reported(self, make_trainer, weights_of, rows, bad_rows, replicas, caplog):
@@ -171,7 +172,7 @@ class TestSkip:
         assert [summary.metrics["skipped"] for summary in seen] == [1.0, 1.0, 1.0]
         assert [summary.counts["loss"] for summary in seen] == [32, 32, 32]  # nor do its metrics count
         assert all(np.isfinite(summary.metrics["loss"]) for summary in seen)
-        assert "1 updates were left out" in caplog.text
+        assert "1 updates were skipped" in caplog.text
         assert "the last at step 2: batch 1 of epoch 0 (counted from 0), rows [16, 17" in caplog.text
 
     def test_whole_accumulated_update(self, make_trainer, weights_of, rows, bad_rows):
@@ -186,7 +187,7 @@ class TestSkip:
         data = rows(48)
         data["y"][16:] = np.inf
         trainer = make_trainer(data=data, train_steps=9, on_nonfinite="skip", max_consecutive_skips=1)
-        with pytest.raises(NonFiniteError, match=r"Step 3: .* after 1 in a row that were left out.*batch 2 of epoch 0"):
+        with pytest.raises(NonFiniteError, match=r"Step 3: .* after 1 skipped updates in a row.*batch 2 of epoch 0"):
             trainer.train()
         assert trainer.step == 2
 
@@ -234,7 +235,7 @@ class TestRollback:
         trainer.train()
         # Step 2 is bad as well: back to the first weights, which step 0 had saved.
         np.testing.assert_allclose(weights_of(trainer), descend(rows(48), 7, {0, 1, 3, 4}), atol=1e-5)
-        assert "Rolled back to the weights of step 3; that batch is left out" in caplog.text
+        assert "Rolled back to the weights of step 3; that batch is skipped" in caplog.text
 
     def test_rerun_does_not_save_again(self, make_trainer, tmp_path):
         arguments = {"data": 48, "on_nonfinite": "rollback", "model_dir": tmp_path, "checkpoint_interval": 3}

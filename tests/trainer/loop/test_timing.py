@@ -109,7 +109,7 @@ class TestTiming:
                 clock.loop(timing, 1.0)
                 timing.lap(Fetched(10, 10, waited), 10)
         (record,) = caplog.records
-        assert "40% of the training time so far went into waiting for data" in record.getMessage()  # 1.19 of 3 s
+        assert "40% of the training time so far was spent waiting for data" in record.getMessage()  # 1.19 of 3 s
 
 
 class TestTimes:

@@ -50,9 +50,9 @@ class TestAveragedWeights:
     def test_reports_unused_ones(self, make_trainer, by_numpy, loss, tmp_path, caplog):
         make_trainer(optimizer=self.optimizer, model_dir=tmp_path).train()
         make_trainer(optimizer=self.optimizer, evaluate=True, model_dir=tmp_path).evaluate()
-        assert "they are not used" not in caplog.text
+        assert "which are not used" not in caplog.text
         found = make_trainer(optimizer=None, evaluate=True, model_dir=tmp_path).evaluate()
-        assert "ckpt-6 has averages of the weights, and they are not used" in caplog.text
+        assert "ckpt-6 has averages of the weights, which are not used" in caplog.text
         assert found["test"]["loss"] == loss(by_numpy(6)[0])
 
     def test_before_the_first_step(self, make_trainer, loss):
