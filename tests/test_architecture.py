@@ -1,4 +1,4 @@
-"""The rooms: which modules there are, how large, and who may import whom. Reads the sources, imports nothing."""
+"""The rooms: which modules there are, how large, who may import whom, and where their tests are. Reads the sources only."""
 
 import ast
 import itertools
@@ -15,6 +15,10 @@ MAY_IMPORT = {
     "data": {"metrics"},
     "trainer": {"metrics", "data"},
     "models": {"metrics", "data", "trainer"},
+}
+# Modules with behaviour that need no test file of their own, and why.
+TESTED_ELSEWHERE = {
+    "trainer/__main__.py": "starts the command, which the tests in tests/e2e run",
 }
 
 
@@ -114,3 +118,29 @@ class TestSize:
         crumbs = [module for module, count in lines.items() if count < 40]
         assert len(crumbs) < 10, crumbs
         assert [module for module, count in lines.items() if count > 450] == []
+
+
+def has_behaviour(source: str) -> bool:
+    """Whether there is a function or a method, and not only constants, types and exceptions."""
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(ast.parse(source)))
+
+
+def mirror_of(path: Path) -> Path:
+    """The test file that mirrors a module."""
+    place = path.relative_to(ROOT)
+    return ROOT / "tests" / place.with_name(f"test_{place.name}")
+
+
+class TestMirror:
+    def test_each_module_with_behaviour_has_a_test_file(self):
+        untested = {
+            str(path.relative_to(ROOT))
+            for package in PACKAGES
+            for path in modules(package)
+            if has_behaviour(path.read_text()) and not mirror_of(path).exists()
+        }
+        assert untested == TESTED_ELSEWHERE.keys()
+
+    def test_behaviour(self):
+        assert has_behaviour("class A:\n  @property\n  def b(self): ...")
+        assert not has_behaviour("class A(Exception):\n  b: int = 1\nC = lambda: 1")

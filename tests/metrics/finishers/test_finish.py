@@ -1,5 +1,4 @@
 import math
-import typing
 
 import gin
 import numpy as np
@@ -7,8 +6,6 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, UsageError
-from tallyloop.metrics.finishers.finish import FINISHERS
-from tallyloop.metrics.finishers.finisher import FinishName
 
 X = np.array([[1.0, -2.0, 4.0], [0.5, 8.0, -1.0], [3.0, 3.0, 2.0], [9.0, 0.0, 1.0]])
 MASK = np.array([1.0, 0.0, 1.0, 2.0])
@@ -17,10 +14,6 @@ SIMPLE = ("mean", "sum", "exp", "sqrt", "std", "min", "max")
 
 def rows(*values):
     return np.array(values, np.float32)
-
-
-def test_the_names_that_type_checkers_know_are_those_there_are():
-    assert sorted(typing.get_args(FinishName)) == sorted(FINISHERS)
 
 
 def test_an_unknown_name_is_refused_with_those_there_are(record_eagerly):

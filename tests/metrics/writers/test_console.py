@@ -232,26 +232,6 @@ class TestTerminal:
         assert frames(stream)[-1].startswith("step 100/2000")
         assert "compiling" not in frames(stream)[-1]
 
-    @pytest.mark.parametrize(
-        ("columns", "frame"),
-        [
-            (84, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (83, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (72, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (71, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s"),
-            (40, "step 500/2000  loss 0.2315  200 steps/s"),
-            (12, "step 500/2…"),
-        ],
-    )
-    def test_narrow(self, stream, clock, monkeypatch, columns, frame):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        writer = ConsoleWriter(stream, 2000, 64, clock, is_terminal=True)
-        run_to(writer, clock, 100, 5)
-        run_to(writer, clock, 500, 2)
-        writer.write(train(500, loss=0.23149))
-        writer.close()
-        assert frames(stream)[-1].rstrip() == frame
-
     def test_without_an_end_has_no_bar(self, stream, clock, monkeypatch):
         monkeypatch.setenv("COLUMNS", "100")
         writer = ConsoleWriter(stream, None, 10, clock, is_terminal=True)
@@ -259,12 +239,3 @@ class TestTerminal:
         run_to(writer, clock, 200, 50)
         writer.close()
         assert frames(stream)[-1].rstrip() == "step 200  2 steps/s  20 examples/s"
-
-    def test_a_kill_does_not_leave_the_cursor_hidden(self, terminal, stream):
-        terminal.progress(100)
-        assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
-
-    def test_leaves_a_redirected_stdout_alone(self, terminal, capsys):
-        terminal.progress(100)
-        print("a result")
-        assert capsys.readouterr().out == "a result\n"

@@ -1,5 +1,4 @@
 import errno
-import re
 import subprocess
 import sys
 import time
@@ -171,24 +170,11 @@ class TestTruncateAfter:
         writer.write(summary(30, 30.0))
         assert read(killed_run / "train") == points(live.Reload()) == [(10, 1), (20, 2), (30, 30)]
 
-    def test_leaves_alone_what_it_need_not_touch(self, killed_run):
+    def test_leaves_other_files_alone(self, killed_run):
         stranger = killed_run / "events.out.tfevents.1.stranger"
         stranger.write_bytes(b"not ours")
-        (file,) = (killed_run / "train").iterdir()
-        before = file.stat()
         assert TensorBoardWriter(killed_run).truncate_after(50) == 0
-        assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         assert stranger.read_bytes() == b"not ours"
-
-    def test_a_failure_leaves_the_files_as_they_were(self, killed_run, monkeypatch):
-        def full_disk(descriptor):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr("os.fsync", full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            TensorBoardWriter(killed_run).truncate_after(30)
-        assert [step for step, _ in read(killed_run / "train")] == [10, 20, 30, 40, 50]
-        assert not list(killed_run.rglob("*.tmp"))
 
 
 class TestUpsert:
@@ -208,13 +194,6 @@ class TestUpsert:
         assert read_multiplexed(evaluated_run, "eval") == expected
         assert read_with_data_server(evaluated_run, "eval") == expected
 
-    def test_an_equal_point_touches_no_file(self, evaluated_run):
-        (file,) = (evaluated_run / "eval").iterdir()
-        before = file.stat()
-        TensorBoardWriter(evaluated_run).upsert(summary(1500, 15.0, split="eval"))
-        assert [path.name for path in (evaluated_run / "eval").iterdir()] == [file.name]
-        assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
     def test_a_new_file_of_a_run_that_was_not_cut_back_keeps_the_points(self, evaluated_run):
         TensorBoardWriter(evaluated_run).write(summary(1000, 10.0, split="eval"))
         assert [step for step, _ in read_multiplexed(evaluated_run, "eval")] == [500, 1000, 1500, 2000, 1000]
@@ -228,33 +207,8 @@ class TestUpsert:
         assert read_multiplexed(killed_run, "eval/test") == [(10, 10), (20, 2), (30, 30), (40, 40)]
 
 
-class TestDamage:
-    def test_files_of_one_second_and_of_a_wrong_clock_are_read_in_order(self, tmp_path, monkeypatch):
-        for step, clock in [(10, 1700000900.0), (20, 1700000900.5), (30, 1700000000.0)]:
-            monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-            TensorBoardWriter(tmp_path).write(summary(step, step / 10))
-        names = sorted(path.name for path in (tmp_path / "train").iterdir())
-        stamps = [int(re.search(r"tfevents\.(\d+)", name)[1]) for name in names]
-        assert stamps == [1700000900, 1700000901, 1700000902]
-        assert read(tmp_path / "train") == [(10, 1), (20, 2), (30, 3)]
-
-    @pytest.mark.parametrize("lost", [2, 5, 60])  # of the checksum, the event, and the header before it
-    def test_a_record_torn_by_a_kill_is_cut_off(self, killed_run, lost):
-        (file,) = (killed_run / "train").iterdir()
-        torn = file.read_bytes()[:-lost]
-        file.write_bytes(torn)
-        TensorBoardWriter(killed_run).truncate_after(100)
-        assert len(file.read_bytes()) < len(torn)
-        assert read(killed_run / "train") == [(10, 1), (20, 2), (30, 3), (40, 4)]
-
-    def test_zeros_left_by_a_power_cut_are_cut_off(self, killed_run):
-        (file,) = (killed_run / "train").iterdir()
-        whole = file.read_bytes()
-        file.write_bytes(whole + b"\0" * 100)
-        assert TensorBoardWriter(killed_run).truncate_after(100) == 0
-        assert file.read_bytes() == whole
-
-    def test_after_a_full_disk_points_are_readable_again(self, tmp_path, monkeypatch):
+class TestFullDisk:
+    def test_later_points_are_readable(self, tmp_path, monkeypatch):
         writer = TensorBoardWriter(tmp_path)
         writer.write(summary(10, 1.0))
 
