@@ -119,9 +119,9 @@ def test_sixteen_more_metrics_add_no_reduction(mirrored_on):
             train_dataset=Input({"x": np.ones([8, 1], np.float32), "y": np.ones([8, 1], np.float32)}, 4),
         )
         trainer.prepare(evaluate=False)
-        training = trainer._training
+        training = trainer._session
         found[extra] = reductions(training.loop.graph)
-        drain = training._accumulator._drain.get_concrete_function().graph
+        drain = training._sums.accumulator._drain.get_concrete_function().graph
         assert reductions(drain) == {"AddN": 1}  # how two CPUs are summed
     assert found[0] == found[16]
     assert found[0]["AddN"] > 0  # the gradients'
