@@ -1,6 +1,7 @@
 """An update: divide, check, clip, apply."""
 
 import dataclasses
+import typing
 from types import SimpleNamespace
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
-from tallyloop.trainer.step.update import Update, UpdateSettings
+from tallyloop.trainer.step.update import OnNonFinite, Update, UpdateSettings
 
 
 class MySGD(keras.optimizers.SGD):
@@ -28,6 +29,10 @@ class Weights:
     def apply(self, gradients, value=1.0, count=1.0, dtype=tf.float32):
         gradients = {i: tf.constant(g, dtype) for i, g in gradients.items()}
         return bool(self.update.apply(gradients, Tally(tf.constant(value), tf.constant(count))))
+
+    def with_defaults(self):
+        self.update = Update(self.optimizer, SimpleNamespace(trainable_variables=self.variables), None)
+        return self
 
     def conditions(self):
         """The number of conditions in the graph of an update."""
@@ -61,6 +66,9 @@ def raises(message):
 
 
 class TestUpdateSettings:
+    def test_choices(self):
+        assert typing.get_args(OnNonFinite) == ("halt", "skip", "rollback")
+
     def test_stop_at_the_first_by_default(self):
         settings = UpdateSettings()
         assert (settings.allowed_skips, settings.allowed_rollbacks) == (0, 0)
@@ -141,7 +149,7 @@ class TestXlaLoop:
 
     def test_has_no_condition(self):
         assert Weights(in_xla_loop=True).conditions() == 0
-        assert Weights().conditions() == 1
+        assert Weights().with_defaults().conditions() == 1
         assert Weights(in_xla_loop=False, make=MySGD).conditions() == 1
 
     def test_has_one_with_an_optimizer_that_may_assign_anything(self):
