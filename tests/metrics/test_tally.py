@@ -21,6 +21,17 @@ class TestValues:
     def test_without_weights_each_element_counts_one(self):
         assert summed([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0]]) == (63.0, 6)
 
+    @pytest.mark.parametrize(("axis", "shape"), [(None, []), (0, [2]), (1, [3]), (-1, [3])])
+    def test_counts_are_int64(self, axis, shape):
+        count = tally(tf.ones([2, 3]), keep_axis=axis).count
+        assert (count.dtype, count.shape) == (tf.int64, shape)
+
+    def test_keep_axis_of_three(self):
+        values = np.arange(24.0).reshape(2, 3, 4)
+        value, count = summed(values, keep_axis=1)
+        assert (value, count) == (values.sum((0, 2)).tolist(), [8, 8, 8])
+        assert summed(values, keep_axis=-3)[0] == values.sum((1, 2)).tolist()
+
     def test_bool_and_integers_are_summed_exactly(self):
         assert summed([True, False, True]) == (2, 3)
         assert summed(np.array([200, 200], np.uint8)) == (400, 2)
@@ -70,6 +81,24 @@ class TestWeights:
 
     def test_a_trailing_axis_of_one_is_dropped(self):
         assert summed([1.0, 2.0, 4.0], [[1.0], [0.0], [1.0]]) == (5.0, 2.0)
+
+    def test_two_trailing_axes_of_one_are_dropped(self):
+        assert summed([1.0, 2.0, 4.0], [[[1.0]], [[0.0]], [[3.0]]]) == (13.0, 4.0)
+
+    def test_an_axis_of_one_weights_all_of_the_values_axis(self):
+        assert summed([[1.0, 2.0], [3.0, 4.0]], [[1.0], [2.0]]) == (17.0, 6.0)
+        assert summed([[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0]]) == (16.0, 6.0)
+
+    @pytest.mark.parametrize(
+        ("values", "weights"),
+        [((None, 2), (None,)), ((2, 2), (None,)), ((None, 2), (2,)), ((None, 2), (None, 1)), ((None, 2), (None, 1, 1))],
+    )
+    def test_of_a_batch_whose_size_is_not_known_when_traced(self, values, weights):
+        signature = [tf.TensorSpec(values), tf.TensorSpec(weights)]
+        run = tf.function(tally, input_signature=signature, autograph=False)
+        given = tf.reshape(tf.constant([1.0, 2.0]), [2 if size is None else size for size in weights])
+        value, count = run(tf.constant([[1.0, 2.0], [3.0, 4.0]]), given)
+        assert (float(value), float(count)) == (17.0, 6.0)
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_zero_hides_a_non_finite_value(self, bad):

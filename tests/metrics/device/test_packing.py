@@ -43,8 +43,32 @@ class TestPack:
         assert vector.shape == [0]
         assert layout_of({}).unpack(vector.numpy()) == {}
 
+    def test_one_metric_takes_few_operations(self):
+        """A scalar pair of one dtype is stacked, and stands in the vector as it is: nothing to gather."""
+        tallies = {"m": Tally(tf.constant(1.5), tf.constant(2.0))}
+        layout = layout_of(tallies)
+        run = tf.function(lambda: pack(tallies, layout), autograph=False).get_concrete_function()
+        assert "GatherV2" not in {op.type for op in run.graph.get_operations()}
+
+    def test_scalars_unpack_to_numbers(self):
+        """Not to arrays: there are many, and slicing takes longer."""
+        assert type(layout_of(TALLIES).unpack(pack(TALLIES, layout_of(TALLIES)).numpy())["z"].value) is np.float64
+
 
 class TestLayout:
+    def test_of_no_maxima_has_an_identity_of_zeros(self):
+        identity = layout_of(TALLIES).identity()
+        assert (identity.dtype, identity.numpy().tolist()) == (tf.float64, [0.0] * 16)
+
+    def test_only_values_are_maxima(self):
+        parts = layout_of(TALLIES, maxima=["z"]).parts
+        assert [(part.path, part.field) for part in parts if part.is_max] == [("z", "value")]
+        assert parts[-1] == (True, "float32", "z", "value", ())
+
+    def test_the_fingerprint_is_the_same_in_every_process(self):
+        """A checkpoint keeps it."""
+        assert layout_of({"a": Tally(tf.zeros([2]), tf.constant(1.0))}, ["a"]).fingerprint() == 570562043
+
     def test_maxima_come_last(self):
         layout = layout_of(TALLIES, maxima=["a/vector", "z"])
         assert layout.maxima == 3

@@ -59,6 +59,25 @@ class TestMatrix:
         assert tally.value.numpy().tolist() == [[1.0, 0.0], [0.0, 4.0]]
         assert float(tally.count) == 5.0
 
+    def test_predictions_just_out_of_range_do_not_count(self):
+        """The cell after the last of a row is the first of the next."""
+        tally = metrics.confusion_matrix([0, 0, 1], [2, -1, 2], 2)
+        assert tally.value.numpy().tolist() == [[0, 0], [0, 0]]
+        assert int(tally.count) == 0
+
+    def test_small_integers_do_not_wrap_around(self):
+        tally = metrics.confusion_matrix(tf.constant([19], tf.uint8), tf.constant([18], tf.uint8), 20)
+        assert int(tally.value[19, 18]) == int(tf.reduce_sum(tally.value)) == 1
+
+    @pytest.mark.parametrize("dtype", [tf.bool, tf.int32, tf.float32])
+    def test_counts_are_exact_whatever_the_labels_are(self, dtype):
+        tally = metrics.confusion_matrix(tf.cast([1, 0], dtype), tf.cast([1, 1], dtype), 2)
+        assert (tally.value.dtype, tally.count.dtype) == (tf.int64, tf.int64)
+
+    def test_takes_weights_of_any_shape(self):
+        tally = metrics.confusion_matrix([[0, 1]], [[0, 1]], 2, [[2, 3]])
+        assert tally.value.numpy().tolist() == [[2, 0], [0, 3]]
+
     def test_takes_batches_of_sequences(self):
         tally = metrics.confusion_matrix(tf.constant([[0, 1], [1, 1]]), tf.constant([[0, 0], [1, 1]]), 2)
         assert tally.value.numpy().tolist() == [[1, 0], [1, 2]]

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import gin
@@ -6,6 +7,8 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, UsageError
+from tallyloop.metrics.finishers.finish import FINISHERS, finisher
+from tallyloop.metrics.finishers.finisher import Finisher
 
 X = np.array([[1.0, -2.0, 4.0], [0.5, 8.0, -1.0], [3.0, 3.0, 2.0], [9.0, 0.0, 1.0]])
 MASK = np.array([1.0, 0.0, 1.0, 2.0])
@@ -19,6 +22,83 @@ def rows(*values):
 def test_an_unknown_name_is_refused_with_those_there_are(record_eagerly):
     with pytest.raises(UsageError, match=r"finish = 'median': expected one of .*exp.*mean.*per_class.*sqrt.*std.*sum"):
         record_eagerly(lambda: metrics.add("m", 1.0, finish="median"))
+
+
+class TestFinisher:
+    def test_is_looked_up_by_name(self):
+        assert finisher(None) is finisher("mean") is FINISHERS["mean"]
+        assert all(finisher(name) is found and found.name == name for name, found in FINISHERS.items())
+
+    def test_passes_through(self):
+        own = metrics.per_class(["a"])
+        assert finisher(own) is own
+
+    def test_wraps_a_function(self):
+        def spread(value, count):
+            return value - count
+
+        wrapped = finisher(spread)
+        assert (wrapped.name, wrapped.finish(7.0, 2.0)) == ("spread", 5.0)
+        assert wrapped == finisher(spread)
+        spread_before = wrapped
+
+        def spread(value, count):
+            return value + count
+
+        assert finisher(spread) != spread_before
+
+    def test_wraps_a_callable_without_a_name(self):
+        halves, thirds = functools.partial(pow, 2), functools.partial(pow, 3)
+        assert finisher(halves).name == repr(halves)
+        assert finisher(halves) == finisher(halves) != finisher(thirds)
+
+    def test_sums_unless_it_is_a_maximum(self):
+        assert {name for name, each in FINISHERS.items() if each.combine == "max"} == {"min", "max"}
+        assert {name for name, each in FINISHERS.items() if each.combine == "sum"} == FINISHERS.keys() - {"min", "max"}
+
+    def test_only_per_second_is_divided_by_the_time(self):
+        assert {name for name, each in FINISHERS.items() if each.per_second is not False} == {"per_second"}
+        assert FINISHERS["per_second"].per_second is True
+
+    @pytest.mark.parametrize("name", ["sum", "max", "per_second", "confusion_matrix"])
+    def test_some_write_the_value_itself(self, name):
+        matrix = np.array([[3.0, 1.0], [0.0, 2.0]])
+        assert FINISHERS[name].finish(matrix, np.array(6.0)) is matrix
+
+    @pytest.mark.parametrize(("name", "expected"), [("mean", 4.0), ("exp", math.e**4), ("sqrt", 2.0), ("min", -12.0)])
+    def test_others_compute(self, name, expected):
+        assert FINISHERS[name].finish(np.array(12.0), np.array(3.0)) == pytest.approx(expected)
+
+    def test_all_differ(self):
+        assert len({(each.name, each.key) for each in FINISHERS.values()}) == len(FINISHERS)
+        assert finisher("sum").key != finisher("mean").key
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("precision", 2 / 3), ("recall", 1.0), ("precision_micro", 5 / 6), ("recall_macro", 0.875)],
+    )
+    def test_scores_are_of_the_matrix(self, name, expected):
+        assert FINISHERS[name].finish(np.array([[3.0, 1.0], [0.0, 2.0]]), np.array(6.0)) == pytest.approx(expected)
+
+    def test_auc_is_of_the_histogram(self):
+        """Negatives in bins 0 and 1, positives in bins 1 and 1: of 4 pairs, 2 are ordered and 2 tie."""
+        assert FINISHERS["auc"].finish(np.array([[1.0, 1.0], [0.0, 2.0]]), np.array(4.0)) == 0.75
+
+    def test_cannot_be_changed(self):
+        with pytest.raises(AttributeError):
+            FINISHERS["mean"].name = "median"
+
+    def test_equal_keys_are_equal_whatever_the_functions(self):
+        one = Finisher("f", "key", lambda value, count: 1.0)
+        assert one == Finisher("f", "key", lambda value, count: 2.0, tally=len)
+        assert one != Finisher("f", "another", one.finish)
+        assert one != Finisher("f", "key", one.finish, combine="max")
+        assert "key=" not in repr(one)
+
+    def test_sums_are_the_default(self):
+        one = Finisher("f", "key", lambda value, count: value)
+        assert (one.combine, one.per_second) == ("sum", False)
+        assert one.tally(tf.constant([2.0, 3.0]), tf.constant([1.0, 3.0])) == (11.0, 4.0)
 
 
 class TestSums:
@@ -53,8 +133,47 @@ class TestStd:
         assert finished(values, finish="std") == {"m": pytest.approx(np.sqrt(1.25), rel=1e-6)}
         assert finished(np.full(4, 4097.3, np.float32), finish="std") == {"m": pytest.approx(0.0, abs=1e-4)}
 
+    def test_of_low_precision_is_summed_in_float64(self):
+        tally = FINISHERS["std"].tally(tf.constant([1.0, 3.0], tf.bfloat16), tf.constant([1.0, 2.0], tf.bfloat16))
+        assert (tally.value.dtype, tally.count.dtype) == (tf.float64, tf.float64)
+        assert tally.value.numpy().tolist() == [7.0, 19.0]
+        assert float(tally.count) == 3.0
+
+    def test_is_never_nan_by_rounding(self):
+        """E[x^2] - E[x]^2 may come out just below 0."""
+        value, count = np.array([0.3, 0.03 - 1e-17]), np.array(3.0)
+        assert value[1] / count < (value[0] / count) ** 2
+        assert FINISHERS["std"].finish(value, count) == 0.0
+
 
 class TestMinAndMax:
+    @pytest.mark.parametrize(("name", "expected"), [("max", 2**24 + 1), ("min", 2)])
+    def test_integers_stay_exact(self, name, expected):
+        """Negated, the smallest is the largest; float64 holds both, float32 would not."""
+        tally = FINISHERS[name].tally(tf.constant([-2, 2**24 + 1]) if name == "max" else tf.constant([2, 5]), None)
+        assert tally.value.dtype == tf.float64
+        assert FINISHERS[name].finish(tally.value.numpy(), tally.count.numpy()) == expected
+        assert int(tally.count) == 2
+
+    def test_unsigned_integers_do_not_wrap_around(self):
+        tally = FINISHERS["min"].tally(tf.constant([3, 200], tf.uint8), None)
+        assert float(tally.value) == -3
+
+    def test_a_negative_weight_counts(self):
+        """Only 0 leaves a value out."""
+        tally = FINISHERS["max"].tally(tf.constant([5.0, 9.0]), tf.constant([1.0, -0.5]))
+        assert (float(tally.value), float(tally.count)) == (9.0, 0.5)
+
+    def test_nothing_counts(self):
+        tally = FINISHERS["max"].tally(tf.constant([5.0, 9.0]), tf.constant([0.0, 0.0]))
+        assert (float(tally.value), float(tally.count)) == (-math.inf, 0.0)
+
+    @pytest.mark.parametrize("dtype", [tf.bool, tf.int32, tf.float32])
+    def test_weights_of_any_dtype(self, dtype):
+        weights = tf.cast([[1], [0]], dtype)
+        tally = FINISHERS["max"].tally(tf.constant([[1, 2], [7, 8]]), weights[:, 0])
+        assert (float(tally.value), float(tally.count)) == (2.0, 2.0)
+
     @staticmethod
     def step(piece):
         metrics.add("min", piece, finish="min")
@@ -75,6 +194,24 @@ class TestMinAndMax:
 
 class TestPerClass:
     VECTOR = np.array([[1, 0, 1, 0], [1, 1, 0, 0]], np.float32)
+
+    def test_of_sequences_is_per_index_of_the_last_axis(self):
+        tally = metrics.per_class().tally(tf.reshape(tf.range(24.0), [2, 3, 4]), None)
+        assert tally.value.numpy().tolist() == [60, 66, 72, 78]
+        assert tally.count.numpy().tolist() == [6, 6, 6, 6]
+
+    def test_of_one_count_for_all_classes(self):
+        """Such as a task's own tally has."""
+        found = metrics.per_class().finish(np.array([1.0, 2.0]), np.array(4.0))
+        assert found == {"class_0": 0.25, "class_1": 0.5}
+
+    def test_the_names_tell_finishers_apart(self):
+        assert metrics.per_class(["a", "b"]) == metrics.per_class(("a", "b")) != metrics.per_class(["a", "c"])
+        assert metrics.per_class() == FINISHERS["per_class"] != metrics.per_class(["a"])
+        assert metrics.per_class(["a"]).name == "per_class"
+
+    def test_has_a_name_in_gin(self):
+        assert gin.get_configurable("tallyloop.per_class")() == metrics.per_class()
 
     def test_is_one_mean_per_index_of_the_last_axis(self, finished):
         means = np.average(X, axis=0, weights=MASK)

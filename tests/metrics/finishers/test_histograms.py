@@ -1,5 +1,8 @@
 """scikit-learn is the referee of the AUC, NumPy that of percentiles."""
 
+import warnings
+
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -51,7 +54,18 @@ class TestAuc:
         def step(piece):
             metrics.add("auc", metrics.score_histogram([1, 1], [0.2, 0.8]), finish="auc")
 
-        assert np.isnan(measured(step)["auc"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # not by dividing 0 by 0
+            assert np.isnan(measured(step)["auc"])
+
+    def test_has_a_thousand_bins(self):
+        assert metrics.score_histogram([1], [0.5]).value.shape == [2, 1000]
+
+    @pytest.mark.parametrize("dtype", [tf.bool, tf.int32, tf.float32])
+    def test_counts_are_exact_whatever_the_labels_are(self, dtype):
+        tally = metrics.score_histogram(tf.cast([1, 0, 1], dtype), [0.1, 0.6, 0.9], 2)
+        assert tally.value.numpy().tolist() == [[0, 1], [1, 1]]
+        assert (tally.value.dtype, tally.count.dtype, int(tally.count)) == (tf.int64, tf.int64, 3)
 
     def test_scores_out_of_range_count_in_the_outermost_bins(self):
         tally = metrics.score_histogram([0, 1, 1], [-0.5, 1.0, 3.0], bins=4)
@@ -60,6 +74,49 @@ class TestAuc:
 
 
 class TestPercentiles:
+    def test_are_interpolated_inside_a_bin(self):
+        """Bins of 2 from 10: 4 values in the first, none in the second, 1 in the third. 50% of 5 are 2.5 of the 4."""
+        finish = metrics.percentiles(10.0, 16.0, (0, 50, 80, 90, 100), 3).finish
+        found = finish(np.array([4.0, 0.0, 1.0]), np.array(5.0))
+        assert found == pytest.approx({"p0": 10, "p50": 10 + 2 * 2.5 / 4, "p80": 12, "p90": 15, "p100": 16})
+
+    def test_start_at_the_smallest_value(self):
+        found = metrics.percentiles(0.0, 4.0, (0.0,), 4).finish(np.array([0.0, 0.0, 3.0, 0.0]), np.array(3.0))
+        assert found == {"p0": 2.0}
+
+    def test_end_at_the_largest_value_whatever_is_rounded(self):
+        """NumPy's pairwise sum of these weights is 1, their cumulative sum ends at 0.9999999999999999."""
+        weights = np.full(10, 0.1)
+        assert weights.sum() > np.cumsum(weights)[-1]
+        assert metrics.percentiles(0.0, 10.0, (100.0,), 10).finish(weights, np.array(1.0)) == {"p100": 10.0}
+        with_empty_bin = np.append(weights, 0.0)
+        assert metrics.percentiles(0.0, 11.0, (100.0,), 11).finish(with_empty_bin, np.array(1.0)) == {"p100": 10.0}
+
+    def test_of_one_bin(self):
+        found = metrics.percentiles(0.0, 8.0, (25.0,), 1).finish(np.array([3.0]), np.array(3.0))
+        assert found == {"p25": 2.0}
+
+    def test_defaults(self):
+        tally = metrics.percentiles(0.0, 1.0).tally(tf.constant([0.5]), None)
+        assert tally.value.shape == [1000]
+        assert list(metrics.percentiles(0.0, 1.0).finish(np.ones(1000), np.array(1000.0))) == ["p50", "p90", "p99"]
+
+    @pytest.mark.parametrize("dtype", [tf.int32, tf.float32])
+    def test_counts_are_exact_whatever_the_values_are(self, dtype):
+        tally = metrics.percentiles(0, 4, (50,), 4).tally(tf.cast([-5, 0, 1, 3, 3, 9], dtype), None)
+        assert tally.value.numpy().tolist() == [2, 1, 0, 3]
+        assert (tally.value.dtype, tally.count.dtype, int(tally.count)) == (tf.int64, tf.int64, 6)
+
+    def test_has_a_name_in_gin(self):
+        assert gin.get_configurable("tallyloop.percentiles")(low=0.0, high=1.0) == metrics.percentiles(0.0, 1.0)
+
+    def test_with_equal_arguments_are_equal(self):
+        one = metrics.percentiles(0.0, 1.0, [50.0], 10)
+        assert one == metrics.percentiles(0.0, 1.0, (50.0,), 10)
+        others = [(0.1, 1.0, (50.0,), 10), (0.0, 1.1, (50.0,), 10), (0.0, 1.0, (51.0,), 10), (0.0, 1.0, (50.0,), 11)]
+        assert all(one != metrics.percentiles(*arguments) for arguments in others)
+        assert one.name == "percentiles"
+
     @pytest.mark.parametrize("name", ["normal", "uniform", "exponential"])
     def test_are_off_by_at_most_one_bin(self, measured, name):
         values = getattr(np.random.default_rng(5), name)(size=50_000)
@@ -106,6 +163,9 @@ class TestPercentiles:
 
         found = measured(step, 4, (0, 4))
         assert [found["p/p50"], found["p/p100"]] == pytest.approx([0.25, 0.75], abs=0.1)
+
+    def test_admits_the_ends_of_the_ranges(self):
+        assert metrics.percentiles(0.0, 1.0, (0, 100), 1).name == "percentiles"
 
     @pytest.mark.parametrize(
         "arguments", [(1.0, 1.0), (2.0, 1.0), (0.0, 1.0, (50, 101)), (0.0, 1.0, (-1,)), (0.0, 1.0, (50,), 0)]

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import Tally, UsageError
+from tallyloop.metrics.recording.recorder import Recorder, recording_into
 
 
 def line_of(function, text):
@@ -69,6 +70,47 @@ class TestAdd:
     def test_refuses_a_malformed_name(self, name, record_eagerly):
         with pytest.raises(UsageError, match=r"Metric name .*: expected"):
             record_eagerly(lambda: metrics.add(name, 1.0))
+
+    def test_names_a_malformed_name_and_its_line(self, record_eagerly):
+        def step():
+            metrics.add("a b", 1.0)  # malformed
+
+        with pytest.raises(UsageError) as caught:
+            record_eagerly(step)
+        assert str(caught.value).startswith(
+            f"Metric 'a b' ({line_of(step, '# malformed')}): Metric name 'a b': expected"
+        )
+
+    def test_names_the_whole_path_of_an_unknown_finisher_or_dtype(self, record_eagerly):
+        def step():
+            with metrics.scope("loss"):
+                metrics.add("text", ["a"])
+
+        with pytest.raises(UsageError, match=r"^Metric 'loss/text' \(.*expected numbers or bools"):
+            record_eagerly(step)
+        with pytest.raises(UsageError, match=r"^Metric 'm' \(.*test_add.py:\d+\): finish = 'median': expected one of"):
+            record_eagerly(lambda: metrics.add("m", 1.0, finish="median"))
+
+    def test_a_finisher_sums_what_it_needs(self, record):
+        def step():
+            metrics.add("max", [1.0, 7.0, 9.0], weights=[1.0, 2.0, 0.0], finish="max")
+            metrics.add("mean", [1.0, 7.0, 9.0], weights=[1.0, 2.0, 0.0])
+
+        assert record(step) == {"max": (7.0, 3.0), "mean": (15.0, 3.0)}
+
+    def test_a_tally_of_numbers_becomes_tensors(self):
+        recorder = Recorder()
+        with recording_into(recorder):
+            metrics.add("m", Tally(6.0, 4), finish="sum")
+            (tally,) = recorder.collect().values()
+        assert (tally.value.dtype, tally.count.dtype) == (tf.float32, tf.int32)
+
+    def test_a_name_of_a_loop_body_elsewhere_does_no_harm(self, record_eagerly):
+        def step():
+            with tf.name_scope("my_loop_body"):
+                metrics.add("m", 1.0)
+
+        assert record_eagerly(step) == {"m": (1.0, 1.0)}
 
 
 class TestScope:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, Tally, UsageError
+from tallyloop.metrics.device.inner_graph_sums import InnerGraphSums
 from tallyloop.metrics.finishers.finish import finisher
 from tallyloop.metrics.recording.recorder import Recorder, current_recorder, recording_into
 
@@ -57,7 +58,97 @@ class TestMeaning:
         assert record(step) == {"m": (7.0, 3.0)}
 
 
+class TestRecorder:
+    def test_knows_what_was_recorded_and_where(self):
+        recorder = Recorder()
+
+        def step():
+            metrics.add("m", [1.0], finish="sum")  # first
+            metrics.add("m", [2.0], finish="sum")
+            metrics.add("a", tf.ones([2, 3]), finish="per_class")
+
+        with recording_into(recorder) as active:
+            step()
+        assert active is recorder
+        assert recorder.paths == ["a", "m"]
+        assert recorder.meanings == {"m": (finisher("sum"), ()), "a": (finisher("per_class"), (3,))}
+        assert recorder.places["m"] == line_of(step, "# first")
+
+    def test_knows_whether_it_was_collected(self):
+        recorder = Recorder()
+        assert recorder.collected is False
+        recorder.collect()
+        assert recorder.collected is True
+
+    def test_sums_inside_a_loop_go_through_the_given_variables(self):
+        class Counted(InnerGraphSums):
+            def __init__(self):
+                super().__init__()
+                self.paths = []
+
+            def add(self, path, tally):
+                self.paths.append(path)
+                return super().add(path, tally)
+
+        sums = Counted()
+        assert self.in_a_loop(lambda: Recorder(sums)) == (2 * 3.0, 2 * 2.0)
+        assert sums.paths == ["inside"]
+
+    def test_has_variables_of_its_own(self):
+        assert self.in_a_loop(Recorder) == (2 * 3.0, 2 * 2.0)
+
+    @staticmethod
+    def in_a_loop(make):
+        """The tally of (1, 2), added twice in a loop."""
+
+        @tf.function(autograph=False)
+        def run():
+            def body(i):
+                metrics.add("inside", tf.constant([1.0, 2.0]))
+                return (i + 1,)
+
+            recorder = make()
+            with recording_into(recorder):
+                tf.while_loop(lambda i: i < 2, body, [tf.constant(0)])
+                return dict(recorder.collect())
+
+        return tuple(float(part) for part in run()["inside"])
+
+    def test_maxima_cannot_leave_a_loop(self):
+        def body(i):
+            metrics.add("largest", tf.constant([1.0]), finish="max")
+            return (i + 1,)
+
+        @tf.function(autograph=False)
+        def run():
+            with recording_into(Recorder()):
+                tf.while_loop(lambda i: i < 2, body, [tf.constant(0)])
+
+        with pytest.raises(
+            UsageError,
+            match=r"'largest' \(.*test_recorder.py:\d+\): finish='max' cannot be added inside a tf.while_loop, tf.cond",
+        ):
+            run()
+
+    def test_adds_what_is_inside_to_what_is_outside(self, record_traced):
+        def step():
+            def body(i):
+                metrics.add("m", 10.0)
+                return (i + 1,)
+
+            metrics.add("m", 1.0)
+            tf.while_loop(lambda i: i < 2, body, [tf.constant(0)])
+
+        assert record_traced(step) == {"m": (21.0, 3.0)}
+
+
 class TestRecordOnly:
+    def test_records_once(self):
+        recorder = Recorder()
+        recorder.record_only("loss", Tally(tf.constant(6.0), tf.constant(2.0)), finisher("mean"))
+        assert recorder.collect() == {"loss": Tally(6.0, 2.0)}
+        assert recorder.meanings["loss"].finisher is finisher("mean")
+
     def test_refuses_a_path_that_was_recorded_with_its_line(self):
         recorder = Recorder()
         with recording_into(recorder):

@@ -13,6 +13,16 @@ def functional():
     return keras.Model(inputs, keras.layers.Lambda(lambda x: x * 10, name="tenfold")(first)), first
 
 
+class Shows(keras.layers.Layer):
+    """Keeps the arguments of its calls."""
+
+    seen = []  # noqa: RUF012
+
+    def call(self, inputs, training=None, mask=None):
+        Shows.seen.append((training, mask))
+        return inputs + 0
+
+
 class TestWatch:
     def test_records_tensors_of_a_built_model(self, record_eagerly):
         model, first = functional()
@@ -61,6 +71,43 @@ class TestWatch:
         twice = layer(once)
         model = metrics.watch(keras.Model(inputs, twice), [once, twice], ["once", "twice"])
         assert record_eagerly(lambda: model(tf.constant([[1.0], [2.0]]))) == {"once": (9, 2), "twice": (27, 2)}
+
+    @pytest.mark.parametrize("training", [None, False, True])
+    def test_passes_on_whether_it_trains(self, training, record_eagerly):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, Shows()(inputs))
+        metrics.watch(model, [model.input], ["in"])
+        Shows.seen.clear()
+        found = record_eagerly(lambda: model(BATCH, training=training))
+        assert found == {"in": (10, 4)}
+        assert [seen for seen, _ in Shows.seen] == [training]
+
+    def test_passes_on_the_mask(self, record_eagerly):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, Shows()(inputs))
+        metrics.watch(model, [model.input], ["in"])
+        Shows.seen.clear()
+        mask = tf.constant([[True, False], [True, True]])
+        record_eagerly(lambda: model(BATCH, mask=mask))
+        assert [seen.numpy().tolist() for _, seen in Shows.seen] == [mask.numpy().tolist()]
+
+    def test_names_the_model_in_an_error(self):
+        model, other = functional()[0], functional()[1]
+        with pytest.raises(UsageError, match=rf"functional model '{model.name}': \S+"):
+            metrics.watch(model, [other])
+
+    def test_takes_any_sequence(self, record_eagerly):
+        model, first = functional()
+        metrics.watch(model, (first, model.input), ("first", "in"))
+        assert record_eagerly(lambda: model(BATCH)) == {"first": (20, 4), "in": (10, 4)}
+
+    def test_a_subclassed_model_is_refused(self):
+        class Subclassed(keras.Model):
+            def call(self, inputs):
+                return inputs
+
+        with pytest.raises(UsageError, match="expected tensors of the functional model"):
+            metrics.watch(Subclassed(), [keras.Input((2,))], ["in"])
 
     def test_refuses_a_tensor_of_another_model(self):
         model, other = functional()[0], functional()[1]

@@ -48,3 +48,63 @@ class TestGradientSums:
         assert int(done) == len(expected)
         assert updates[: len(expected)].numpy().tolist() == expected
         assert traces == [1]
+
+
+class TestCheckpoint:
+    """After the first of two steps: replica r has the gradient (step + 1) * (r + 1)."""
+
+    @pytest.fixture
+    def sums(self, mirrored_on):
+        """sums(replicas) -> the sums, and a function that runs a step and returns what was applied, or None."""
+
+        def make(replicas):
+            strategy, applied = mirrored_on(replicas), tf.Variable([0.0, 0.0])
+            sums = GradientSums(strategy, 2)
+
+            def apply(gradients, loss):
+                applied.assign(tf.stack([gradients[3], loss.count]))
+                return tf.constant(False)
+
+            @tf.function(autograph=False)
+            def traced(step):
+                def replica():
+                    number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group + 1, tf.float32)
+                    return {3: tf.cast(step + 1, tf.float32) * number}, Tally(number, tf.constant(1.0))
+
+                return sums.add_and_maybe(step, *strategy.run(replica), apply)
+
+            def run(step):
+                finite, updated = traced(tf.constant(step, tf.int64))
+                assert bool(finite) != bool(updated)  # only `apply` returns False here
+                return applied.numpy().tolist() if updated else None
+
+            return sums, run
+
+        return make
+
+    @staticmethod
+    def save(sums, folder):
+        sums.before_save()
+        return tf.train.Checkpoint(**sums.state()).write(str(folder / "sums"))
+
+    def test_continues_an_update(self, sums, tmp_path):
+        first, run = sums(2)
+        assert run(4) is None
+        path = self.save(first, tmp_path)
+        assert run(5) == [(5 + 6) * 3, 4]
+
+        again, run = sums(2)
+        run(0)  # traced, and its sums replaced by the restored ones
+        tf.train.Checkpoint(**again.state()).read(path).assert_consumed()
+        again.after_restore()
+        assert run(5) == [(5 + 6) * 3, 4]
+        assert run(6) is None
+        assert run(7) == [(7 + 8) * 3, 4]
+
+    def test_goes_by_these_names(self, sums, tmp_path):
+        """Checkpoints have them."""
+        one, run = sums(1)
+        run(0)
+        names = {name for name, _ in tf.train.list_variables(self.save(one, tmp_path))}
+        expected = {f"gradient_sums/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(3)}
+        assert {name for name in names if name.startswith("gradient_sums")} == expected

@@ -5,7 +5,173 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
-from tallyloop.metrics import Tally, UsageError
+from tallyloop.data.feeds.replica_share import ReplicaShare
+from tallyloop.metrics import MetricRegistry, Tally, UsageError
+from tallyloop.metrics.device.accumulator import Accumulator
+from tallyloop.trainer.step.forward_state import ForwardState
+from tallyloop.trainer.step.replica_step import ReplicaStep
+
+X = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+
+
+def share(rows=2, examples=5):
+    return ReplicaShare(*(tf.constant(each, tf.int64) for each in (0, 0, rows, examples)))
+
+
+WHOLE = share()
+
+
+def squares(model, x):
+    return model(x)[:, 0] ** 2
+
+
+class Alone:
+    """The step of one replica, run eagerly, of a layer whose weights are (1, 2) and whose bias is 0.5.
+
+    X gives 5.5 and 11.5, with the squares 30.25 and 132.25. The gradient of their sum, 162.5, is 2 * 5.5 * (1, 2, 1) +
+    2 * 11.5 * (3, 4, 1) = (80, 114, 34).
+    """
+
+    def __init__(self, forward=squares, functions=None, layers=(), **options):
+        self.model = keras.Sequential([keras.Input((2,)), *layers, keras.layers.Dense(1, **options)])
+        self.model.layers[-1].set_weights([np.array([[1.0], [2.0]]), np.array([0.5])])
+        self.registry = MetricRegistry(functions)
+        self.accumulator = Accumulator(tf.distribute.get_strategy(), self.registry.layout)
+        self.step = ReplicaStep(self.model, forward, self.registry, self.accumulator)
+
+    def differentiate(self, x=X, share=WHOLE, scale=lambda loss: loss):
+        return self.step.differentiate(x, share, self.model.trainable_variables, scale, ForwardState())
+
+
+def gradients_of(contribution):
+    return [contribution.gradients[i].numpy().ravel().tolist() for i in sorted(contribution.gradients)]
+
+
+class TestContribution:
+    def test_sums_are_not_divided(self):
+        found = Alone().differentiate()
+        assert gradients_of(found) == [[80, 114], [34]]
+        assert (float(found.loss.value), float(found.loss.count)) == (162.5, 2)
+        assert found.packed.numpy().tolist() == [2, 162.5]  # count before value, as in the layout
+        assert found.state == []
+
+    def test_of_a_borrowed_example_is_zero(self):
+        found = Alone().differentiate(share=share(rows=0))
+        assert gradients_of(found) == [[0, 0], [0]]
+        assert (float(found.loss.value), float(found.loss.count)) == (0, 0)
+        assert found.packed.numpy().tolist() == [0, 0]
+
+    def test_one_row_counts(self):
+        found = Alone().differentiate(X[:1], share(rows=1))
+        assert gradients_of(found) == [[11, 22], [11]]
+
+    def test_leaves_out_untouched_variables(self):
+        found = Alone(lambda model, x: (x @ model.trainable_variables[0].value)[:, 0]).differentiate()
+        assert list(found.gradients) == [0]
+        assert gradients_of(found) == [[4, 6]]
+
+    def test_sparse_gradients_become_dense(self):
+        found = Alone(lambda model, x: tf.gather(model.trainable_variables[0].value, [1, 1])[:, 0]).differentiate()
+        assert isinstance(found.gradients[0], tf.Tensor)
+        assert gradients_of(found) == [[0, 2]]
+
+    def test_state_is_captured_and_not_assigned(self):
+        counts = Calls()
+        alone = Alone(layers=[counts])
+        counts.calls.assign(3)
+        found = alone.differentiate()
+        assert [int(each) for each in found.state] == [4]
+        assert int(counts.calls.numpy()) == 3
+
+    @pytest.mark.parametrize("method", ["differentiate", "evaluate"])
+    def test_layers_see_the_share(self, method):
+        mine, seen = share(), []
+
+        def forward(model, x):
+            seen.append(ReplicaShare.current())
+            return squares(model, x)
+
+        alone = Alone(forward)
+        if method == "evaluate":
+            alone.step.evaluate(X, mine)
+        else:
+            alone.differentiate(share=mine)
+        assert len(seen) == 1
+        assert seen[0] is mine
+        assert ReplicaShare.current() is None
+
+
+class TestLossScale:
+    def test_is_that_of_a_mean_over_the_global_batch(self):
+        seen = []
+
+        def scale(loss):
+            seen.append(float(loss))
+            return 1024.0 * loss
+
+        found = Alone().differentiate(scale=scale)
+        assert seen[-1] == 32.5  # 162.5 / 5
+        assert gradients_of(found) == [pytest.approx([80 * 1024, 114 * 1024]), pytest.approx([34 * 1024])]
+        assert float(found.loss.value) == 162.5
+
+    def test_gradients_of_another_dtype_than_the_loss(self):
+        found = Alone(dtype="bfloat16").differentiate(scale=lambda loss: 2.0 * loss)
+        assert {gradient.dtype for gradient in found.gradients.values()} == {tf.bfloat16}
+        assert gradients_of(found) == [pytest.approx([160, 228], rel=0.02), pytest.approx([68], rel=0.02)]
+
+
+class TestPenalties:
+    def test_count_once_per_example(self):
+        """L2 of factor 2: 2 * (1 + 4) = 10 per example, with the gradient 4 * (1, 2)."""
+        found = Alone(kernel_regularizer=keras.regularizers.L2(2.0)).differentiate()
+        assert (float(found.loss.value), float(found.loss.count)) == (182.5, 2)
+        assert gradients_of(found) == [[80 + 2 * 4, 114 + 2 * 8], [34]]
+
+    def test_take_the_dtype_of_the_loss(self):
+        options = {"kernel_regularizer": keras.regularizers.L2(2.0)}
+        found = Alone(lambda model, x: tf.cast(squares(model, x), tf.float64), **options).differentiate()
+        assert found.loss.value.dtype == tf.float64
+        assert float(found.loss.value) == 182.5
+
+    def test_their_weight_is_a_constant(self):
+        """A count that depends on the weights, as a soft mask's does, has no gradient: 10 * d(count) would be 10 * (1, 2)."""
+
+        def forward(model, x):
+            return Tally(tf.reduce_sum(squares(model, x)), tf.reduce_sum(model.trainable_variables[0].value))
+
+        found = Alone(forward, kernel_regularizer=keras.regularizers.L2(2.0)).differentiate()
+        assert gradients_of(found) == [[80 + 3 * 4, 114 + 3 * 8], [34]]
+
+
+class TestEvaluate:
+    FUNCTIONS = {"first": lambda x, outputs: (tf.reduce_sum(x[:, 0]) + outputs, 7.0)}  # noqa: RUF012
+
+    def test_packs_the_loss_and_the_metrics(self):
+        packed = Alone(lambda model, x: (squares(model, x), 100.0), self.FUNCTIONS).step.evaluate(X, share())
+        assert sorted(packed.numpy().tolist()) == [2, 7, 104, 162.5]
+
+    def test_of_a_borrowed_example_is_zero(self):
+        packed = Alone(lambda model, x: (squares(model, x), 100.0), self.FUNCTIONS).step.evaluate(X, share(rows=0))
+        assert packed.numpy().tolist() == [0, 0, 0, 0]
+
+    def test_one_row_counts(self):
+        assert sorted(Alone().step.evaluate(X[:1], share(rows=1)).numpy().tolist()) == [1, 30.25]
+
+    def test_changes_no_state(self):
+        counts = Calls()
+        Alone(layers=[counts]).step.evaluate(X, share())
+        assert int(counts.calls.numpy()) == 0
+
+
+class Calls(keras.layers.Layer):
+    """Counts its calls."""
+
+    def build(self, _):
+        self.calls = self.add_weight(shape=(), dtype="int32", trainable=False, initializer="zeros")
+
+    def call(self, x):
+        self.calls.assign_add(1)
+        return x
 
 
 class Penalized(keras.layers.Layer):

@@ -1,5 +1,7 @@
 """An update: divide, check, clip, apply."""
 
+import dataclasses
+import typing
 from types import SimpleNamespace
 
 import keras
@@ -7,32 +9,98 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
-from tallyloop.trainer.step.update import Update
+from tallyloop.trainer.step.update import OnNonFinite, Update, UpdateSettings
+
+
+class MySGD(keras.optimizers.SGD):
+    """An optimizer of a user."""
 
 
 class Weights:
     """Two variables under SGD of rate 1, so that a step is the gradient that was applied."""
 
-    def __init__(self, clip=None, **options):
+    def __init__(self, clip=None, in_xla_loop=False, make=keras.optimizers.SGD, wrap=lambda sgd: sgd, **options):
         self.variables = [keras.Variable([0.0, 0.0], name="a"), keras.Variable(0.0, name="b")]
-        self.optimizer = keras.optimizers.SGD(1.0, **options)
+        self.optimizer = wrap(make(1.0, **options))
         self.optimizer.build(self.variables)
         model = SimpleNamespace(trainable_variables=self.variables, non_trainable_variables=[])
-        self.update = Update(self.optimizer, model, clip)
+        self.update = Update(self.optimizer, model, clip, in_xla_loop)
 
-    def apply(self, gradients, value=1.0, count=1.0):
-        gradients = {i: tf.constant(g) for i, g in gradients.items()}
+    def apply(self, gradients, value=1.0, count=1.0, dtype=tf.float32):
+        gradients = {i: tf.constant(g, dtype) for i, g in gradients.items()}
         return bool(self.update.apply(gradients, Tally(tf.constant(value), tf.constant(count))))
+
+    def with_defaults(self):
+        self.update = Update(self.optimizer, SimpleNamespace(trainable_variables=self.variables), None)
+        return self
+
+    def conditions(self):
+        """The number of conditions in the graph of an update."""
+
+        @tf.function(autograph=False)
+        def apply():
+            self.update.apply({0: tf.ones([2])}, Tally(tf.constant(1.0), tf.constant(1.0)))
+
+        return sum(op.type in ("If", "StatelessIf") for op in apply.get_concrete_function().graph.get_operations())
 
     @property
     def steps(self):
         return [(-variable.numpy()).tolist() for variable in self.variables]
 
 
+def two_groups(sgd):
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd, {"b": keras.optimizers.SGD(10.0)}))
+
+
+def one_group(sgd):
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd, {}))
+
+
+def raises(message):
+    """An optimizer whose `apply` raises a ValueError."""
+
+    def apply(gradients, variables):
+        raise ValueError(message)
+
+    return SimpleNamespace(apply=apply)
+
+
+class TestUpdateSettings:
+    def test_choices(self):
+        assert typing.get_args(OnNonFinite) == ("halt", "skip", "rollback")
+
+    def test_stop_at_the_first_by_default(self):
+        settings = UpdateSettings()
+        assert (settings.allowed_skips, settings.allowed_rollbacks) == (0, 0)
+
+    @pytest.mark.parametrize(("choice", "expected"), [("halt", (0, 0)), ("skip", (7, 0)), ("rollback", (0, 7))])
+    def test_allow_what_was_chosen(self, choice, expected):
+        settings = UpdateSettings(on_nonfinite=choice, max_consecutive_skips=7)
+        assert (settings.allowed_skips, settings.allowed_rollbacks) == expected
+
+    def test_are_one_update_per_step_without_clipping_or_xla(self):
+        assert UpdateSettings() == UpdateSettings(1, None, "halt", 10, False)
+
+    def test_cannot_be_changed(self):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            UpdateSettings().jit_compile = True
+
+
 class TestUpdate:
     def test_divides_by_the_count(self):
         weights = Weights()
         assert weights.apply({0: [6.0, 3.0], 1: 12.0}, count=3.0)
+        assert weights.steps == [[2.0, 1.0], 4.0]
+
+    @pytest.mark.parametrize("count", [0.5, 2.0])
+    def test_divides_by_any_positive_count(self, count):
+        weights = Weights()
+        weights.apply({0: [1.0, 0.0], 1: 3.0}, count=count)
+        assert weights.steps == [[1 / count, 0.0], 3 / count]
+
+    def test_divides_in_the_dtype_of_the_gradient(self):
+        weights = Weights()
+        assert weights.apply({0: [6.0, 3.0], 1: 12.0}, count=3.0, dtype=tf.bfloat16)
         assert weights.steps == [[2.0, 1.0], 4.0]
 
     def test_without_examples(self):
@@ -45,10 +113,18 @@ class TestUpdate:
         assert weights.apply({1: 5.0})
         assert weights.steps == [[0.0, 0.0], 5.0]
 
+    def test_reports_variables_without_gradient(self, caplog):
+        Weights().apply({1: 5.0})
+        assert "The task's loss does not depend on a: they stay as they are." in caplog.text
+        caplog.clear()
+        Weights().apply({0: [1.0, 1.0], 1: 5.0})
+        assert caplog.text == ""
+
+    @pytest.mark.parametrize("in_xla_loop", [False, True], ids=["condition", "choice"])
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("where", ["loss", 0, 1])
-    def test_nothing_unless_finite(self, where, bad):
-        weights = Weights(momentum=0.9)
+    def test_nothing_unless_finite(self, where, bad, in_xla_loop):
+        weights = Weights(momentum=0.9, in_xla_loop=in_xla_loop)
         assert weights.apply({0: [1.0, 1.0], 1: 1.0})
         before = [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)]
         gradients = {0: [1.0, bad if where == 0 else 1.0], 1: bad if where == 1 else 1.0}
@@ -56,8 +132,69 @@ class TestUpdate:
         assert [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)] == before
 
     def test_refuses_no_gradient(self):
-        with pytest.raises(UsageError, match="depends on no trainable variable: a, b"):
+        with pytest.raises(UsageError, match=r"depends on no trainable variable: a, b\.$"):
             Weights().apply({})
+
+    def test_refuses_a_model_without_variables(self):
+        update = Update(keras.optimizers.SGD(), SimpleNamespace(trainable_variables=[]), None)
+        with pytest.raises(UsageError, match=r"no trainable variable: \(the model has none\)\.$"):
+            update.apply({}, Tally(tf.constant(1.0), tf.constant(1.0)))
+
+
+class TestXlaLoop:
+    def test_applies_what_is_finite(self):
+        weights = Weights(in_xla_loop=True)
+        assert weights.apply({0: [6.0, 3.0], 1: 12.0}, count=3.0)
+        assert weights.steps == [[2.0, 1.0], 4.0]
+
+    def test_has_no_condition(self):
+        assert Weights(in_xla_loop=True).conditions() == 0
+        assert Weights().with_defaults().conditions() == 1
+        assert Weights(in_xla_loop=False, make=MySGD).conditions() == 1
+
+    def test_has_one_with_an_optimizer_that_may_assign_anything(self):
+        assert Weights(in_xla_loop=True, make=MySGD).conditions() == 1
+
+
+class TestMultiOptimizer:
+    def test_each_group_gets_its_gradients(self):
+        weights = Weights(wrap=two_groups)
+        assert weights.apply({0: [1.0, 2.0], 1: 3.0})
+        assert weights.steps == [[1.0, 2.0], 30.0]
+
+    def test_variables_without_gradient_stay(self):
+        weights = Weights(wrap=one_group)
+        assert weights.apply({1: 3.0})
+        assert weights.steps == [[0.0, 0.0], 3.0]
+
+    def test_refuses_a_group_without_gradients(self):
+        with pytest.raises(UsageError, match="no variable of one of MultiOptimizer's groups: remove that group"):
+            Weights(wrap=two_groups).apply({1: 3.0})
+
+    @pytest.mark.parametrize(
+        ("message", "expected"), [("No gradients provided for any", UsageError), ("Shapes differ", ValueError)]
+    )
+    def test_other_errors_stay(self, message, expected):
+        weights = Weights()
+        weights.update = Update(raises(message), SimpleNamespace(trainable_variables=weights.variables), None)
+        with pytest.raises(expected) as caught:
+            weights.apply({0: [1.0, 1.0], 1: 1.0})
+        assert type(caught.value) is expected
+
+
+class TestLossScale:
+    def test_is_that_of_the_optimizer(self):
+        weights = Weights(loss_scale_factor=8.0)
+        assert float(weights.update.scale_loss(tf.constant(3.0))) == 24.0
+        loss = tf.constant(3.0)
+        assert Weights().update.scale_loss(loss) is loss
+
+    def test_a_dynamic_one_may_overflow(self):
+        """Keras's optimizer skips the update then, and halves the scale."""
+        weights = Weights(wrap=keras.optimizers.LossScaleOptimizer)
+        assert weights.apply({0: [1.0, np.inf], 1: 1.0})
+        assert weights.steps == [[0.0, 0.0], 0.0]
+        assert not weights.apply({0: [1.0, 1.0], 1: 1.0}, value=np.nan)
 
 
 class TestClipping:
