@@ -31,7 +31,7 @@ class Bad(NamedTuple):
     error: Exception
 
 
-def skip_bad(examples: tf.data.Dataset) -> tf.data.Dataset:
+def skip_bad(examples: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
     """Return the good examples as `(lost, example)`, where `lost`, int64, counts the bad examples next to this one.
 
     The sum of `lost` over all elements is the number of bad examples, those at the end included, if there is a good
@@ -52,7 +52,7 @@ def skip_bad(examples: tf.data.Dataset) -> tf.data.Dataset:
         carried = tf.where(is_example, _zero(), lost)  # before the first example there is none to count it with
         return (example, tf.constant(True), carried, number + 1), (is_example, lost, waiting)
 
-    shifted = numbered.scan(start, shift).filter(lambda is_example, lost, example: is_example)
+    shifted = numbered.scan(start, shift).filter(lambda *element: element[0])
     return shifted.map(lambda is_example, lost, example: (lost, example))
 
 
@@ -61,7 +61,7 @@ def sum_lost(lost: tf.Tensor, batch: Nest) -> tuple[tf.Tensor, Nest]:
     return tf.reduce_sum(lost), batch
 
 
-def first_bad(examples: tf.data.Dataset, seconds: float = _SEARCH_SECONDS) -> Bad | None:
+def first_bad(examples: tf.data.Dataset[Nest], seconds: float = _SEARCH_SECONDS) -> Bad | None:
     """Return the first example that raises; None if there is none, or none was found in `seconds`."""
     deadline, good = time.monotonic() + seconds, 0
     marks = examples.map(lambda *_: True)
@@ -75,7 +75,7 @@ def first_bad(examples: tf.data.Dataset, seconds: float = _SEARCH_SECONDS) -> Ba
     return None
 
 
-def check_some_good(examples: tf.data.Dataset, least: int) -> None:
+def check_some_good(examples: tf.data.Dataset[Nest], least: int) -> None:
     """Refuse a source with fewer than `least` good examples."""
     good, bad, last, iterator = 0, 0, None, iter(examples)
     while good < least and bad < _MOST_BAD_IN_A_ROW:
@@ -99,7 +99,7 @@ def with_fix(place: str) -> str:
     return f'{place}. Fix or remove it, or skip such examples with Input.on_error = "skip"'
 
 
-def _first_of_chunk(examples: tf.data.Dataset, start: int) -> Bad | None:
+def _first_of_chunk(examples: tf.data.Dataset[Nest], start: int) -> Bad | None:
     """Return the first bad example of a chunk that raised; None if nothing raises again.
 
     It reads no further than the chunk, as the source may never end.

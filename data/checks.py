@@ -30,9 +30,10 @@ def whole_number(name: str, value: Any, *, least: int, most: int | None = None, 
     Raises:
       UsageError: `value` is not a whole number, or out of range.
     """
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if is_whole and value >= least and (most is None or value <= most):
-        return operator.index(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        number = operator.index(value)
+        if number >= least and (most is None or number <= most):
+            return number
     allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise UsageError(
         f"{name} = {value!r}: expected a whole number {allowed}" + (f", or {otherwise}" if otherwise else "")
@@ -53,8 +54,9 @@ def true_or_false(name: str, value: Any) -> bool:
 
 def one_of(name: str, value: Any, choices: tuple[_Choice, ...]) -> _Choice:
     """Return `value` if it is one of the words in `choices`, of which there are at least two."""
-    if isinstance(value, str) and value in choices:
-        return value
+    for choice in choices:
+        if isinstance(value, str) and value == choice:
+            return choice
     *others, last = map(repr, choices)
     raise UsageError(f"{name} = {value!r}: expected {', '.join(others)} or {last}")
 

@@ -20,7 +20,7 @@ from .naming import name_first_bad
 _ORIGIN = "the source of Input"
 
 
-def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset:
+def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset[Nest]:
     """Return what `source` returns, or is: arrays as tensors in host memory, or a dataset of single examples.
 
     Raises:
@@ -39,7 +39,7 @@ def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset:
     return {key: _host_tensor(key, array) for key, array in arrays.items()}
 
 
-def read_whole(examples: tf.data.Dataset | Nest, map_fn: Callable | None, skip: bool = False) -> Nest:
+def read_whole(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None, skip: bool = False) -> Nest:
     """Return all examples after `map_fn`, stacked: a nest of tensors in host memory.
 
     Args:
@@ -63,14 +63,14 @@ def read_whole(examples: tf.data.Dataset | Nest, map_fn: Callable | None, skip: 
         raise UsageError(with_fix(place)) from error
 
 
-def _stacked_without_bad(examples: tf.data.Dataset) -> Nest:
+def _stacked_without_bad(examples: tf.data.Dataset[Nest]) -> Nest:
     lost, stacked = _stacked(examples)
     if bad := int(tf.reduce_sum(lost)):
         logging.warning("Input.cache = True: skipped %d bad examples; %d are kept in memory.", bad, len(lost))
     return stacked
 
 
-def _stacked(mapped: tf.data.Dataset) -> Nest:
+def _stacked(mapped: tf.data.Dataset[Nest]) -> Nest:
     with tf.device("CPU:0"):
         try:
             chunks = list(mapped.batch(1024))

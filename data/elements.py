@@ -11,7 +11,7 @@ from ..metrics.errors import UsageError
 Nest = Any  # tensors, or their specs, in dicts, tuples and lists, as `tf.nest` takes them
 
 
-def check_batchable(examples: tf.data.Dataset, origin: str) -> None:
+def check_batchable(examples: tf.data.Dataset[Nest], origin: str) -> None:
     """Refuse elements that cannot be batched.
 
     Args:
@@ -34,17 +34,17 @@ def check_batchable(examples: tf.data.Dataset, origin: str) -> None:
             )
 
 
-def refuse_endless(examples: tf.data.Dataset, purpose: str) -> None:
+def refuse_endless(examples: tf.data.Dataset[Nest], purpose: str) -> None:
     """Refuse a dataset that is known to repeat forever; `purpose` says why it may not."""
     if examples.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise UsageError(f"{purpose}, but the source never ends: remove its .repeat(), or .take() a part")
 
 
-def check_filled(examples: tf.data.Dataset, least: int) -> None:
+def check_filled(examples: tf.data.Dataset[Nest], least: int) -> None:
     """Refuse a dataset of fewer than `least` examples, which would never give a batch."""
-    known = examples.cardinality().numpy()
+    known = int(examples.cardinality())
     if known < 0:  # unknown or endless: only reading tells
-        known = examples.take(least).reduce(tf.zeros([], tf.int64), lambda count, _: count + 1).numpy()
+        known = int(examples.take(least).reduce(tf.zeros([], tf.int64), lambda count, _: count + 1))
     refuse_fewer(known, least)
 
 
@@ -60,9 +60,9 @@ def refuse_fewer(found: int, least: int) -> None:
     )
 
 
-def has_examples(examples: tf.data.Dataset) -> tf.Tensor:
+def has_examples(examples: tf.data.Dataset[Nest]) -> tf.Tensor:
     """Return a bool scalar, whether the dataset has a first example, by reading it; in a graph or eagerly."""
-    return examples.take(1).reduce(False, lambda *_: True)
+    return examples.take(1).reduce(tf.constant(False), lambda *_: tf.constant(True))
 
 
 def zeros_like_spec(spec: tf.TensorSpec, unknown: int) -> tf.Tensor:

@@ -139,7 +139,7 @@ class Input:
         return {name: tensor.numpy() for name, tensor in found.items()}
 
     @functools.cached_property
-    def _contents(self) -> tuple[tf.data.Dataset | Nest, Callable | None]:
+    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest, Callable[..., Any] | None]:
         """What was read from the source, and the function that is still to be applied to each example."""
         found = read(self._source)
         in_memory = not isinstance(found, tf.data.Dataset)
@@ -147,8 +147,13 @@ class Input:
             return found, self._map_fn
         return read_whole(found, self._map_fn, self._options.skip), None
 
+    def _reread(self) -> tf.data.Dataset[Nest]:
+        found = read(self._source)
+        assert isinstance(found, tf.data.Dataset), "the source gave a dataset before"
+        return found
+
     def _open(self, options: BatchOptions, train: bool) -> Feed:
         found, map_fn = self._contents
         if isinstance(found, tf.data.Dataset):
-            return open_stream(found, map_fn, options, train=train, reread=lambda: read(self._source))
+            return open_stream(found, map_fn, options, train=train, reread=self._reread)
         return open_arrays(found, map_fn, options, train=train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,7 +14,7 @@ from .feeds.pipelines import MappedRows, mapped_examples
 from .sources.records import Records
 
 
-def name_first_bad(examples: tf.data.Dataset | Nest, map_fn: Callable | None) -> str | None:
+def name_first_bad(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None) -> str | None:
     """Return the place and reason of the first example that cannot be read or mapped; None if none was found.
 
     It is the first in the order of the source, so in a shuffled pass it may not be the one that ended the run.
@@ -36,7 +37,7 @@ def name_row(rows: MappedRows, first_step: int) -> str | None:
     return f"Input.map_fn, example {found.index} of the source (counted from 0): {reason(found.error)}"
 
 
-def _name_record(records: Records, map_fn: Callable | None) -> str | None:
+def _name_record(records: Records, map_fn: Callable[..., Any] | None) -> str | None:
     for file in records.files:
         bad = first_bad(mapped_examples(records.of([file]), map_fn))
         if bad is not None:

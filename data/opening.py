@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -52,7 +53,7 @@ class BatchOptions:
         return dataclasses.replace(self, shuffle=False, drop_remainder=False)
 
 
-def open_arrays(tensors: Nest, map_fn: Callable | None, options: BatchOptions, *, train: bool) -> Feed:
+def open_arrays(tensors: Nest, map_fn: Callable[..., Any] | None, options: BatchOptions, *, train: bool) -> Feed:
     """Return a feed of arrays.
 
     Args:
@@ -85,12 +86,12 @@ def open_arrays(tensors: Nest, map_fn: Callable | None, options: BatchOptions, *
 
 
 def open_stream(
-    examples: tf.data.Dataset,
-    map_fn: Callable | None,
+    examples: tf.data.Dataset[Nest],
+    map_fn: Callable[..., Any] | None,
     options: BatchOptions,
     *,
     train: bool,
-    reread: Callable[[], tf.data.Dataset],
+    reread: Callable[[], tf.data.Dataset[Nest]],
 ) -> Feed:
     """Return a feed of a dataset.
 
@@ -147,7 +148,7 @@ def _check_start(stream: Stream) -> None:
         raise UsageError(with_fix(place)) from error
 
 
-def _train_stream(stream: Stream, reread: Callable[[], tf.data.Dataset]) -> Feed:
+def _train_stream(stream: Stream, reread: Callable[[], tf.data.Dataset[Nest]]) -> Feed:
     saved = can_be_saved(stream.mapped())
     if not saved:
         logging.warning(
@@ -156,7 +157,7 @@ def _train_stream(stream: Stream, reread: Callable[[], tf.data.Dataset]) -> Feed
             "and is exact only if they are the same again. Let Input.shuffle do the shuffling."
         )
 
-    def build(first_batch: int) -> tf.data.Dataset:
+    def build(first_batch: int) -> tf.data.Dataset[Nest]:
         # A dataset that shuffles remembers how often it was read, so a replay needs a new one.
         unread = stream if saved else dataclasses.replace(stream, examples=reread())
         return unread.for_training(first_batch, may_dry_up=not saved)
@@ -169,7 +170,7 @@ def _eval_stream(stream: Stream) -> Feed:
     return _stream_feed(stream, lambda _: stream.for_evaluation(), endless=False, seeks=False)
 
 
-def _stream_feed(stream: Stream, build: Callable[[int], tf.data.Dataset], *, endless: bool, seeks: bool) -> Feed:
+def _stream_feed(stream: Stream, build: Callable[[int], tf.data.Dataset[Nest]], *, endless: bool, seeks: bool) -> Feed:
     return StreamFeed(
         build,
         Batching(stream.full_batch),

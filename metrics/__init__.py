@@ -38,21 +38,22 @@ __all__ = [
     "watch",
 ]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "Finisher": ".finishers.finisher",
-        "KerasMetric": ".keras_metrics",
-        "MetricRegistry": ".registry",
-        "Tally": ".tally",
-        "UsageError": ".errors",
-        "add": ".recording.add",
-        "composite_loss": ".recording.composite",
-        "confusion_matrix": ".finishers.confusion",
-        "per_class": ".finishers.finish",
-        "percentiles": ".finishers.histograms",
-        "scope": ".recording.add",
-        "score_histogram": ".finishers.histograms",
-        "watch": ".recording.watching",
-    },
-)
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "Finisher": ".finishers.finisher",
+            "KerasMetric": ".keras_metrics",
+            "MetricRegistry": ".registry",
+            "Tally": ".tally",
+            "UsageError": ".errors",
+            "add": ".recording.add",
+            "composite_loss": ".recording.composite",
+            "confusion_matrix": ".finishers.confusion",
+            "per_class": ".finishers.finish",
+            "percentiles": ".finishers.histograms",
+            "scope": ".recording.add",
+            "score_histogram": ".finishers.histograms",
+            "watch": ".recording.watching",
+        },
+    )

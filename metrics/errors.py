@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 _CUTOFF = 0.7  # with difflib's default of 0.6, "Trainer" resembles "RandomInvert"
 _TIE = 0.02
@@ -21,7 +22,8 @@ class UsageError(ValueError):
     """
 
     # AutoGraph re-raises an exception with the user's line only if it knows that the constructor takes a message.
-    __init__ = Exception.__init__
+    if not TYPE_CHECKING:  # to a type checker it is inherited
+        __init__ = Exception.__init__
 
 
 class DataError(RuntimeError):

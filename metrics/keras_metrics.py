@@ -67,7 +67,7 @@ class KerasMetric:
         """The finisher that gives the metric's `result` of the summed state: one number per class if it is a vector."""
         return Finisher(self._metric.name, id(self._metric), self._finish)
 
-    def _arguments(self, batch: Any, outputs: Any) -> list:
+    def _arguments(self, batch: Any, outputs: Any) -> list[Any]:
         """Return `[y_true,] y_pred, sample_weight`."""
         predicted = outputs if self._predictions is None else outputs[self._predictions]
         values = [] if self._labels is None else [_get(batch, self._labels, self._metric)]
@@ -77,7 +77,7 @@ class KerasMetric:
             values = [each[:, tf.newaxis] for each in values]
         return [*values, None if self._weights is None else _get(batch, self._weights, self._metric)]
 
-    def _added(self, arguments: Sequence, state: Sequence | None = None) -> list[tf.Tensor]:
+    def _added(self, arguments: Sequence[Any], state: Sequence[Any] | None = None) -> list[tf.Tensor]:
         """Return what `update_state` adds to a state, by default the initial one."""
         state = self._initial() if state is None else state
         *values, weights = arguments
@@ -89,7 +89,7 @@ class KerasMetric:
     def _initial(self) -> list[tf.Tensor]:
         return [tf.convert_to_tensor(value) for value in self._metric.stateless_reset_state()]
 
-    def _check_additive(self, arguments: Sequence) -> None:
+    def _check_additive(self, arguments: Sequence[Any]) -> None:
         """Check on data that the state is a sum: of the old state and the new data, and of the pieces of a batch."""
         name = f"{type(self._metric).__name__} ({self._metric.name})"
         try:
@@ -120,7 +120,7 @@ class KerasMetric:
         state, start = [], 0
         for initial in self._initial():
             size = int(tf.size(initial))
-            added = value[start : start + size].reshape(initial.shape)
+            added = value[start : start + size].reshape(initial.numpy().shape)
             state.append(tf.cast(initial, initial.dtype) + tf.cast(added, initial.dtype))
             start += size
         return _as_written(self._metric.stateless_result(state))
@@ -139,7 +139,7 @@ def _flat(parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return [tf.reshape(tf.cast(part, tf.float32), [-1]) for part in parts]
 
 
-def _random_like(arguments: Sequence) -> list:
+def _random_like(arguments: Sequence[Any]) -> list[Any]:
     """Return eager data with the shapes and dtypes of traced tensors; integers are 0 or 1, valid classes of any metric."""
     random = np.random.default_rng(0)
 
@@ -154,11 +154,11 @@ def _random_like(arguments: Sequence) -> list:
     return [make(argument) for argument in arguments]
 
 
-def _close(first: Sequence, second: Sequence) -> bool:
+def _close(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return all(np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE) for a, b in zip(first, second, strict=True))
 
 
-def _shapes(arguments: Sequence) -> str:
+def _shapes(arguments: Sequence[Any]) -> str:
     return ", ".join(f"{a.dtype.name}{tuple(a.shape)}" for a in arguments if a is not None)
 
 

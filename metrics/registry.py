@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -179,7 +179,7 @@ class MetricRegistry:
         finished: dict[str, float | np.ndarray] = {}
         counts: dict[str, float] = {}
         for path, tally in reduced.items():
-            value, count = (part if type(part) is np.float64 else np.asarray(part, np.float64) for part in tally)
+            value, count = map(_float64, tally)
             if not np.count_nonzero(count):
                 self._log_empty_once(path)
                 continue
@@ -238,6 +238,11 @@ def _required_seconds(path: str, seconds: float | None) -> float:
             f"Metric {path!r} is a rate: expected the time that it spans. Call registry.result(reduced, seconds=...)."
         )
     return seconds
+
+
+def _float64(part: Any) -> np.ndarray:
+    """Convert a sum to float64. A NumPy scalar, as most are, stays one: it has all methods of an array."""
+    return cast("np.ndarray", part) if type(part) is np.float64 else np.asarray(part, np.float64)
 
 
 def _numeric(part: Any) -> tf.Tensor:

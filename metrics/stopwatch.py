@@ -57,7 +57,7 @@ class Speedometer:
         self._latest = (0, 0.0)
         self.step: int | None = None
         self.steps_per_second: float | None = None
-        self.paused = self._stopwatch.paused
+        self.paused: Callable[[], contextlib.AbstractContextManager[None]] = self._stopwatch.paused
 
     def advance(self, step: int) -> None:
         """Note that the run has reached `step`. A step back, as after a rollback, starts a new interval."""

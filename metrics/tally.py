@@ -80,7 +80,7 @@ def align_weights(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     if extra > 0:
         weights = tf.reshape(weights, tf.shape(weights)[:-extra])
     for _ in range(-extra):
-        weights = weights[..., tf.newaxis]
+        weights = tf.expand_dims(weights, -1)
     return tf.broadcast_to(weights, tf.shape(values))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import gin
 import keras
@@ -31,7 +31,7 @@ class Stage(keras.layers.Layer):
         activation = keras.activations.serialize(self.dense.activation)
         return {**super().get_config(), "units": self.dense.units, "activation": activation}
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the dense layer."""
         self.dense.build(input_shape)
 
@@ -110,8 +110,9 @@ class AutoencoderTask(Task):
         """Return the weighted sum of both parts, shape (batch,): one loss per example."""
         inputs = batch[self._features]
         reconstruction, code = model(inputs, training=training)
+        error = cast("tf.Tensor", keras.ops.subtract(reconstruction, inputs))  # Keras's types cover every backend
         parts = {
-            "reconstruction": tf.reduce_mean(keras.ops.subtract(reconstruction, inputs) ** 2, axis=-1),
+            "reconstruction": tf.reduce_mean(error**2, axis=-1),
             "sparsity": tf.reduce_sum(tf.abs(code), axis=-1),
         }
         return metrics.composite_loss(parts, weights={"sparsity": self._sparsity})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import gin
 import keras
@@ -61,7 +61,8 @@ class ClassifierTask(Task):
         labels = tf.cast(self._labels_of(batch, "The batch"), tf.int64)
         logits = self._logits(model, self._of(batch, self._features), training)
         tally_metrics.add("accuracy", tf.argmax(logits, -1) == labels)
-        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True), logits
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return cast("tf.Tensor", losses), logits  # Keras's types cover every backend
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return each example's `label`, int64 (batch,), and `probabilities` (batch, classes)."""

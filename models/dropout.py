@@ -81,7 +81,7 @@ class InvariantDropout(keras.layers.Layer):
             return tf.zeros([], tf.int64), tf.shape(inputs, tf.int64)[0]
         return share.first, tf.maximum(share.rows, 1)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the inputs' shape."""
         return input_shape
 

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterError", "NonFiniteError", "Task", "Trainer", "mirrored", "multi_worker_mirrored", "one_device"]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "ClusterError": ".errors",
-        "NonFiniteError": ".errors",
-        "Task": ".task",
-        "Trainer": ".trainer",
-        "mirrored": ".distribution.strategies",
-        "multi_worker_mirrored": ".distribution.strategies",
-        "one_device": ".distribution.strategies",
-    },
-)
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "ClusterError": ".errors",
+            "NonFiniteError": ".errors",
+            "Task": ".task",
+            "Trainer": ".trainer",
+            "mirrored": ".distribution.strategies",
+            "multi_worker_mirrored": ".distribution.strategies",
+            "one_device": ".distribution.strategies",
+        },
+    )

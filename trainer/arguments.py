@@ -157,7 +157,7 @@ def _dataset_name(name: Any) -> str:
     )
 
 
-def as_actions(actions: Any) -> list[Callable]:
+def as_actions(actions: Any) -> list[Callable[..., Any]]:
     """Return the actions; each must be callable."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
         raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary).")

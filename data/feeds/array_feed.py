@@ -27,10 +27,10 @@ class ArrayFeed(Feed):
     def __init__(self, tensors: Nest, order: Order):
         self._tensors = tensors
         self._order = order
-        self.full_batch = order.full_batch
-        self.num_examples = order.num_examples
-        self.batches_per_epoch = order.batches_per_epoch
-        self.element_spec = tf.nest.map_structure(self._spec, tensors)
+        self.full_batch: int | None = order.full_batch
+        self.num_examples: int | None = order.num_examples
+        self.batches_per_epoch: int | None = order.batches_per_epoch
+        self.element_spec: Nest = tf.nest.map_structure(self._spec, tensors)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Return (rows int64 [num_steps, B], sizes int64 [num_steps]), without the sizes if all are B; see `Order.plan`."""
@@ -43,7 +43,7 @@ class ArrayFeed(Feed):
         rows, *sizes = plan
         with tf.device("CPU:0"):
             rows = tf.gather(rows, i)  # one operation, where rows[i] is four
-            size = sizes[0][i] if sizes else tf.constant(self.full_batch, tf.int64)
+            size = sizes[0][i] if sizes else tf.constant(self._order.batch_size, tf.int64)
             return (rows if self.full_batch else rows[: tf.maximum(size, 1)]), size
 
     def steps_to_plan(self, longest: int) -> int:
@@ -94,7 +94,7 @@ class EvenArrayFeed(ArrayFeed):
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """Return (rows int64 [num_steps, batch size],)."""
-        return super().plan(first_step, num_steps)[:1]
+        return (super().plan(first_step, num_steps)[0],)
 
     def narrowed(self, plan: tuple[tf.Tensor], step: int) -> tuple[tf.Tensor]:
         """Return the plan with as many rows as the batch of `step` has."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ..elements import Nest
+
 # `tf.data.experimental.ExternalStatePolicy.FAIL`, which `tf.train.Checkpoint` uses: refuse a pipeline with state outside.
 _REFUSE_EXTERNAL_STATE = 2
 
 
-def serialize_iterator(iterator: tf.data.Iterator) -> tf.Tensor:
+def serialize_iterator(iterator: tf.data.Iterator[Nest]) -> tf.Tensor:
     """Return the state of an iterator as `tf.train.Checkpoint` saves it, a tensor of variants.
 
     Raises:
@@ -20,7 +22,7 @@ def serialize_iterator(iterator: tf.data.Iterator) -> tf.Tensor:
     )
 
 
-def restart_iterator(iterator: tf.data.Iterator, dataset: tf.data.Dataset) -> None:
+def restart_iterator(iterator: tf.data.Iterator[Nest], dataset: tf.data.Dataset[Nest]) -> None:
     """Move an iterator to the start of another dataset of the same types.
 
     The resource stays the same, so functions that captured it and checkpoints that hold it remain valid.
@@ -28,7 +30,7 @@ def restart_iterator(iterator: tf.data.Iterator, dataset: tf.data.Dataset) -> No
     tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(dataset), iterator=_resource(iterator))
 
 
-def can_be_saved(examples: tf.data.Dataset) -> bool:
+def can_be_saved(examples: tf.data.Dataset[Nest]) -> bool:
     """Return whether a checkpoint of the dataset's iterator restores everything that decides its next elements.
 
     A checkpoint cannot hold the state of Python code, random operations and variables. TensorFlow refuses to save an
@@ -42,11 +44,11 @@ def can_be_saved(examples: tf.data.Dataset) -> bool:
     return not _shuffles(examples)
 
 
-def _resource(iterator: tf.data.Iterator) -> tf.Tensor:
+def _resource(iterator: tf.data.Iterator[Nest]) -> tf.Tensor:
     (resource,) = tf.nest.flatten(iterator, expand_composites=True)
     return resource
 
 
-def _shuffles(dataset: tf.data.Dataset) -> bool:
+def _shuffles(dataset: tf.data.Dataset[Nest]) -> bool:
     # The public way to look into a pipeline, DatasetToGraphV2, copies the tensors in it.
     return "Shuffle" in type(dataset).__name__ or any(map(_shuffles, dataset._inputs()))

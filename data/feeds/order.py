@@ -48,7 +48,7 @@ class Order:
 
         `steps` and both results are int64, of the same shape.
         """
-        starts = steps % self.batches_per_epoch * self.batch_size
+        starts = tf.math.floormod(steps, self.batches_per_epoch) * self.batch_size
         sizes = tf.minimum(tf.constant(self.batch_size, tf.int64), self.num_examples - starts)
         return starts, sizes if self.endless else tf.where(steps < self.batches_per_epoch, sizes, 0)
 

@@ -61,14 +61,14 @@ def _tables(each_epoch: tf.Tensor, rows: int, columns: int, seed: int, dtype: tf
         bits = tf.random.stateless_uniform(
             [_ROUNDS, columns], key, minval=0, maxval=tf.int64.max, dtype=tf.int64, alg="philox"
         )
-        return bits % sides
+        return tf.math.floormod(bits, sides)
 
     drawn = tf.map_fn(draw, each_epoch, fn_output_signature=tf.TensorSpec([_ROUNDS, columns], tf.int64))
     return tf.unstack(tf.cast(tf.reshape(tf.transpose(drawn, [1, 0, 2]), [_ROUNDS, -1]), dtype))
 
 
 def _shuffle_once(cells: tf.Tensor, offset: tf.Tensor, tables: list[tf.Tensor], rows: int, columns: int) -> tf.Tensor:
-    row, column = cells // columns, cells % columns
+    row, column = cells // columns, tf.math.floormod(cells, columns)
     for row_table, column_table in zip(tables[::2], tables[1::2], strict=True):
         row = _wrapped(row + tf.gather(row_table, offset + column), rows)
         column = _wrapped(column + tf.gather(column_table, offset + row), columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -28,8 +29,8 @@ class Stream:
         them. The shuffle then follows `map_fn`, because the examples that raise in it are counted in their order.
     """
 
-    examples: tf.data.Dataset
-    map_fn: Callable | None
+    examples: tf.data.Dataset[Nest]
+    map_fn: Callable[..., Any] | None
     batch_size: int
     drop_remainder: bool
     shuffle_buffer: int | None
@@ -41,15 +42,15 @@ class Stream:
         """The batch size if no batch is short, else None."""
         return self.batch_size if self.drop_remainder else None
 
-    def mapped(self) -> tf.data.Dataset:
+    def mapped(self) -> tf.data.Dataset[Nest]:
         """Return the single examples of a pass after `map_fn`."""
         return mapped_examples(self.examples, self.map_fn)
 
-    def for_evaluation(self) -> tf.data.Dataset:
+    def for_evaluation(self) -> tf.data.Dataset[Nest]:
         """Return the batches of one pass in the order of the examples."""
         return _prefetched(self._batched(self._pass()))
 
-    def for_training(self, first_batch: int, may_dry_up: bool) -> tf.data.Dataset:
+    def for_training(self, first_batch: int, may_dry_up: bool) -> tf.data.Dataset[Nest]:
         """Return the batches of pass after pass.
 
         Args:
@@ -57,24 +58,25 @@ class Stream:
           may_dry_up: a pass may turn out empty, such as that of a used-up generator. The dataset then ends, instead of
             searching one pass after the other for an example.
         """
-        if self.shuffle_buffer is None:
+        buffer = self.shuffle_buffer
+        if buffer is None:
             batches = self._batched(self._pass()).repeat()  # ends at an empty pass
         else:
             passes = tf.data.Dataset.counter()
             if may_dry_up:
                 passes = passes.take_while(lambda _: has_examples(self._pass()))
-            batches = passes.flat_map(lambda epoch: self._batched(self._shuffled(epoch)))
+            batches = passes.flat_map(lambda epoch: self._batched(self._shuffled(epoch, buffer)))
         return _prefetched(batches.skip(first_batch) if first_batch else batches)
 
-    def _pass(self) -> tf.data.Dataset:
+    def _pass(self) -> tf.data.Dataset[Nest]:
         return skip_bad(_mapped(self.examples, self.map_fn)) if self.skip else self.examples
 
-    def _batched(self, examples: tf.data.Dataset) -> tf.data.Dataset:
+    def _batched(self, examples: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
         if self.skip:
             return examples.batch(self.batch_size, self.drop_remainder).map(sum_lost)
         return _mapped(examples, self.map_fn).batch(self.batch_size, self.drop_remainder)
 
-    def _shuffled(self, epoch: tf.Tensor) -> tf.data.Dataset:
+    def _shuffled(self, epoch: tf.Tensor, buffer: int) -> tf.data.Dataset[Nest]:
         """Return the examples in the order of this pass.
 
         `Dataset.shuffle(reshuffle_each_iteration=True).repeat()` would do, but it is restored wrongly from
@@ -85,7 +87,7 @@ class Stream:
         specs = tf.nest.flatten(examples.element_spec)
         shuffled = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(examples),
-            buffer_size=tf.constant(self.shuffle_buffer, tf.int64),
+            buffer_size=tf.constant(buffer, tf.int64),
             seed=tf.constant(self.seed, tf.int64),
             seed2=epoch + 1,  # two zeros would mean a seed from the clock
             output_types=[spec.dtype for spec in specs],
@@ -109,10 +111,10 @@ class MappedRows:
 
     tensors: Nest
     order: Order
-    map_fn: Callable
+    map_fn: Callable[..., Any]
     skip: bool = False
 
-    def batches(self, first_step: int) -> tf.data.Dataset:
+    def batches(self, first_step: int) -> tf.data.Dataset[Nest]:
         """Return the batches from `first_step` on.
 
         With `skip`, a training batch has what is left of its own rows, maybe none, so that any step is still reached at
@@ -124,7 +126,7 @@ class MappedRows:
             return _prefetched(skip_bad(self._examples(first_step)).batch(self.order.batch_size).map(sum_lost))
         first_epoch, first_batch = divmod(first_step, self.order.batches_per_epoch)
 
-        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset[Nest]:
             start = tf.where(epoch == first_epoch, tf.constant(first_batch, tf.int64), tf.zeros([], tf.int64))
             numbers = tf.data.Dataset.range(start, self.order.batches_per_epoch)
             rows = numbers.map(lambda number: self._rows(epoch * self.order.batches_per_epoch + number)).unbatch()
@@ -143,16 +145,16 @@ class MappedRows:
             return None
         return bad._replace(index=int(next(iter(self._epoch_of_rows(first_step).skip(bad.index)))))
 
-    def _numbers(self, first_step: int) -> tf.data.Dataset:
+    def _numbers(self, first_step: int) -> tf.data.Dataset[Nest]:
         return tf.data.Dataset.counter(tf.constant(first_step, tf.int64))
 
-    def _epoch_of_rows(self, first_step: int) -> tf.data.Dataset:
+    def _epoch_of_rows(self, first_step: int) -> tf.data.Dataset[Nest]:
         return self._numbers(first_step).take(self.order.batches_per_epoch).map(self._rows).unbatch()
 
-    def _examples(self, first_step: int) -> tf.data.Dataset:
+    def _examples(self, first_step: int) -> tf.data.Dataset[Nest]:
         return self._mapped(self._epoch_of_rows(first_step))
 
-    def _good_of_batch(self, step: tf.Tensor) -> tf.data.Dataset:
+    def _good_of_batch(self, step: tf.Tensor) -> tf.data.Dataset[Nest]:
         """Return a dataset of one element: `(lost, batch)` of a step, whose batch may be empty."""
         rows = self._rows(step)
         size = tf.shape(rows, out_type=tf.int64)[0]
@@ -165,19 +167,19 @@ class MappedRows:
         rows, sizes = self.order.plan(step, tf.ones([], tf.int64))
         return rows[0, : sizes[0]]
 
-    def _mapped(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+    def _mapped(self, rows: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
         gather = lambda row: tf.nest.map_structure(lambda tensor: tf.gather(tensor, row), self.tensors)  # noqa: E731
         return _mapped(rows.map(gather), self.map_fn)
 
 
-def mapped_examples(examples: tf.data.Dataset | Nest, map_fn: Callable | None) -> tf.data.Dataset:
+def mapped_examples(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None) -> tf.data.Dataset[Nest]:
     """Return single examples after `map_fn`, of a dataset or of a nest of tensors."""
     if not isinstance(examples, tf.data.Dataset):
         examples = tf.data.Dataset.from_tensor_slices(examples)
     return _prefetched(_mapped(examples, map_fn))
 
 
-def _mapped(examples: tf.data.Dataset, map_fn: Callable | None) -> tf.data.Dataset:
+def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) -> tf.data.Dataset[Nest]:
     if map_fn is None:
         return examples
     try:
@@ -192,13 +194,13 @@ def _mapped(examples: tf.data.Dataset, map_fn: Callable | None) -> tf.data.Datas
     return mapped
 
 
-def _with_lost(size: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, Nest]:
+def _with_lost(size: tf.Tensor, batch: tuple[Any, ...]) -> tuple[tf.Tensor, Nest]:
     # `Dataset.map` passes the parts of a tuple one by one, and anything else as one argument.
     whole = batch[0] if len(batch) == 1 else batch
     return size - tf.shape(tf.nest.flatten(whole)[0], out_type=tf.int64)[0], whole
 
 
-def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def _prefetched(dataset: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
     options = tf.data.Options()
     options.deterministic = True
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -67,7 +67,7 @@ class StreamFeed(Feed):
 
     def __init__(
         self,
-        build: Callable[[int], tf.data.Dataset],
+        build: Callable[[int], tf.data.Dataset[Nest]],
         batching: Batching,
         *,
         endless: bool,
@@ -82,12 +82,12 @@ class StreamFeed(Feed):
         self._find_bad = find_bad
         self._from_start = build(0)
         self._iterator = iter(self._from_start)
-        self._spec = self._from_start.element_spec
+        self._spec: Nest = self._from_start.element_spec
         _open_feeds.add(self)
-        self.element_spec = self._spec[1] if counts else self._spec
-        self.full_batch = batching.full_batch
-        self.num_examples = batching.num_examples
-        self.batches_per_epoch = batching.batches_per_epoch
+        self.element_spec: Nest = self._spec[1] if counts else self._spec
+        self.full_batch: int | None = batching.full_batch
+        self.num_examples: int | None = batching.num_examples
+        self.batches_per_epoch: int | None = batching.batches_per_epoch
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[()]:
         """Return nothing: the batches of a stream come in the order in which they are fetched."""

@@ -49,7 +49,8 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
             f"digits: scikit-learn, which ships them, cannot be imported ({error}); install it with: "
             'pip install "tallyloop[examples]"'
         ) from error
-    return load_digits(return_X_y=True)
+    pixels, labels = load_digits(return_X_y=True)
+    return np.asarray(pixels), np.asarray(labels)
 
 
 def _fraction(value: Any) -> float:
@@ -58,7 +59,7 @@ def _fraction(value: Any) -> float:
     return float(value)
 
 
-def _rows(labels: np.ndarray, split: str, test_fraction: float, seed: int) -> np.ndarray:
+def _rows(labels: np.ndarray, split: Split, test_fraction: float, seed: int) -> np.ndarray:
     """Return the row numbers of the split, ascending."""
     generator = np.random.RandomState(seed)
     in_test = np.zeros(len(labels), bool)

@@ -6,10 +6,13 @@ import dataclasses
 import re
 import sys
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import tensorflow as tf
 
 from ..elements import Nest
+
+Compression = Literal["", "GZIP"]
 
 _FRAME = 16  # the bytes of a record around its content: its length and two checksums
 _ENDS_EARLY = "the file ends early, isn't a TFRecord file of this compression, or is several gzip files in one"
@@ -30,7 +33,7 @@ class RecordFile:
     modulus: int
 
 
-class Records(tf.data.Dataset):
+class Records(tf.data.Dataset[Any]):
     """The examples in `files`, one file after the other; a stream whose place a checkpoint can hold.
 
     Reading past a corrupt record raises `tf.errors.DataLossError` once and continues with the next file, because the
@@ -42,19 +45,21 @@ class Records(tf.data.Dataset):
       features: name -> what to parse.
     """
 
-    def __init__(self, files: list[RecordFile], compression: str, features: Mapping[str, tf.io.FixedLenFeature]):
+    def __init__(
+        self, files: list[RecordFile], compression: Compression, features: Mapping[str, tf.io.FixedLenFeature]
+    ):
         self.files = files
-        self._compression = compression
+        self._compression: Compression = compression
         self._features = dict(features)
         self._examples = self.of(files)
-        super().__init__(self._examples._variant_tensor)
+        super().__init__(self._examples._variant_tensor)  # pyright: ignore[reportCallIssue]  # not in the stubs
 
     @property
     def element_spec(self) -> Nest:
         """name -> `tf.TensorSpec` of an example."""
         return self._examples.element_spec
 
-    def of(self, files: list[RecordFile]) -> tf.data.Dataset:
+    def of(self, files: list[RecordFile]) -> tf.data.Dataset[Nest]:
         """Return the examples in some of the files."""
         described = (
             [file.path for file in files],
@@ -64,15 +69,16 @@ class Records(tf.data.Dataset):
         )
         return tf.data.Dataset.from_tensor_slices(described).flat_map(self._raw).map(self._parse)
 
-    def _inputs(self) -> list[tf.data.Dataset]:
+    def _inputs(self) -> list[tf.data.Dataset[Nest]]:
         return [self._examples]
 
-    def _raw(self, path: tf.Tensor, pattern: tf.Tensor, size: tf.Tensor, modulus: tf.Tensor) -> tf.data.Dataset:
+    def _raw(self, *file: tf.Tensor) -> tf.data.Dataset[Nest]:
         """Return the records of one file, followed by an error if the file does not end where it should.
 
         TensorFlow takes a file that ends inside the length of a record for one that ends before it, and a damaged gzip
         header for an empty file: part of the data would be missing silently.
         """
+        path, pattern, size, modulus = file
         present = tf.debugging.Assert(tf.size(tf.io.matching_files(pattern)) == 1, ["the file is gone:", path])
         with tf.control_dependencies([present]):  # otherwise TensorFlow would try to open it, and fail, forever
             records = tf.data.TFRecordDataset(tf.identity(path), self._compression)
@@ -89,7 +95,7 @@ class Records(tf.data.Dataset):
                 return (read, number + 1), (tf.identity(record), is_end)
 
         checked = ended.enumerate().scan((tf.zeros([], tf.int64), tf.zeros([], tf.int64)), check)
-        return checked.filter(lambda _, is_end: tf.logical_not(is_end)).map(lambda record, _: record)
+        return checked.filter(lambda *record: tf.logical_not(record[1])).map(lambda record, _: record)
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
         return tf.io.parse_single_example(record, self._features)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, cast, get_args
 
 import gin
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
 from ..checks import one_of
-from .records import RecordFile, Records
-
-Compression = Literal["", "GZIP"]
+from .records import Compression, RecordFile, Records
 
 _STORED = (tf.float32, tf.int64, tf.string)
 _GZIP = b"\x1f\x8b\x08"
@@ -25,7 +23,7 @@ def tfrecord(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     features: Mapping[str, Any],
     compression: Compression = "",
-) -> tf.data.Dataset:
+) -> tf.data.Dataset[dict[str, tf.Tensor]]:
     """Return the `tf.train.Example`s in TFRecord files as an unbatched stream.
 
     Args:
@@ -66,7 +64,7 @@ def _matching(pattern: str) -> list[str]:
     return found
 
 
-def _file(path: str, compression: str) -> RecordFile:
+def _file(path: str, compression: Compression) -> RecordFile:
     """Return the file, with the size that its records must add up to."""
     try:
         if tf.io.gfile.isdir(path):
@@ -111,7 +109,8 @@ def _features(features: Any) -> dict[str, tf.io.FixedLenFeature]:
 
 
 def _feature(name: str, given: Any) -> tf.io.FixedLenFeature:
-    dtype, shape = given if isinstance(given, tuple | list) and len(given) == 2 else (given, ())
+    is_pair = isinstance(given, tuple | list) and len(given) == 2
+    dtype, shape = cast("tuple[Any, Any]", given if is_pair else (given, ()))
     try:
         dtype, shape = tf.as_dtype(dtype), tf.TensorShape(shape)
     except (TypeError, ValueError) as error:

@@ -49,6 +49,13 @@ class Drained(NamedTuple):
         return [path for path, tally in tallies if np.any(tally.count) and not np.isfinite(tally.value).all()]
 
 
+class _Sums(NamedTuple):
+    """The variables that the first step creates."""
+
+    vectors: PerReplica
+    fingerprint: tf.Variable
+
+
 class Accumulator:
     """One packed float64 vector per replica, added to in each step, reduced with one SUM when it is drained.
 
@@ -63,21 +70,20 @@ class Accumulator:
     def __init__(self, strategy: tf.distribute.Strategy, layout_of: Callable[[Mapping[str, Tally]], Layout]):
         self._strategy = strategy
         self._layout_of = layout_of
-        self._layout: Layout | None = None
-        self._sums: PerReplica | None = None
-        self._fingerprint: tf.Variable | None = None
+        self._known_layout: Layout | None = None
+        self._created_sums: _Sums | None = None
         self._drain = tf.function(self._take_and_reduce, autograph=False)
 
     def pack(self, tallies: Mapping[str, Tally], active: tf.Tensor) -> tf.Tensor:
         """In a replica: return the step's tallies as a vector, or that of no examples where `active` is False."""
         layout = self._layout_of(tallies)
-        assert self._layout in (None, layout), "the replicas record different metrics"
-        self._layout = layout
+        assert self._known_layout in (None, layout), "the replicas record different metrics"
+        self._known_layout = layout
         return tf.where(active, pack(tallies, layout), layout.identity())
 
     def add(self, packed: Any, keep: tf.Tensor | None = None) -> None:
         """In the cross-replica context of a step: add what the replicas packed, unless `keep` is False."""
-        if self._sums is None:
+        if self._created_sums is None:
             outside_trace(self._create)
         self._strategy.run(self._add, args=(packed, keep))
 
@@ -91,44 +97,56 @@ class Accumulator:
 
     def drain(self) -> Drained:
         """Eagerly: return the sums and reset them."""
-        assert self._layout is not None, "no step was traced"
         return Drained(self._layout, *self._drain())
 
     def before_save(self) -> None:
         """Eagerly, before a checkpoint: copy the sums to where `state` has them."""
-        self._sums.before_save()
+        self._sums.vectors.before_save()
 
     def after_restore(self) -> bool:
         """Eagerly, after a restore: continue from its sums. Return False if they were of other metrics, and so dropped."""
-        same = int(self._fingerprint.numpy()) == self._layout.fingerprint()
+        sums, fingerprint = self._sums, self._layout.fingerprint()
+        same = int(sums.fingerprint.numpy()) == fingerprint
         if same:
-            self._sums.after_restore()
-        self._fingerprint.assign(self._layout.fingerprint())
+            sums.vectors.after_restore()
+        sums.fingerprint.assign(fingerprint)
         return same
 
     @property
     def restored_replicas(self) -> int:
         """After a restore and before `after_restore`: the number of replicas that the sums come from."""
-        return len(self._sums.rows.numpy())
+        return len(self._sums.vectors.rows.numpy())
 
     def state(self) -> dict[str, tf.Variable]:
         """Return what a checkpoint has to hold of the sums; known once a step was traced."""
-        return {"tallies": self._sums.rows, "tallies_fingerprint": self._fingerprint}
+        return {"tallies": self._sums.vectors.rows, "tallies_fingerprint": self._sums.fingerprint}
+
+    @property
+    def _layout(self) -> Layout:
+        assert self._known_layout is not None, "no step was traced"
+        return self._known_layout
+
+    @property
+    def _sums(self) -> _Sums:
+        assert self._created_sums is not None, "no step was traced"
+        return self._created_sums
 
     def _add(self, packed: tf.Tensor, keep: tf.Tensor | None) -> None:
         if keep is not None:
             packed = tf.where(keep, packed, self._layout.identity())
-        sums = self._sums.value
+        sums = self._sums.vectors.value
         if self._layout.maxima:
             sums.assign(self._layout.combine(sums.read_value(), packed))
         else:
             sums.assign_add(packed)
 
     def _create(self) -> None:
-        self._fingerprint = tf.Variable(self._layout.fingerprint(), trainable=False, dtype=tf.int64)
-        self._sums = PerReplica(self._strategy, self._layout.identity(), self._layout.combine_rows, "tallies")
+        layout = self._layout
+        fingerprint = tf.Variable(tf.constant(layout.fingerprint(), tf.int64), trainable=False)
+        vectors = PerReplica(self._strategy, layout.identity(), layout.combine_rows, "tallies")
+        self._created_sums = _Sums(vectors, fingerprint)
 
     def _take_and_reduce(self) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-        per_replica = self._strategy.run(self._sums.take)
+        per_replica = self._strategy.run(self._sums.vectors.take)
         total = reduce_packed(self._strategy, self._layout, per_replica)
         return total, self._strategy.experimental_local_results(per_replica)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -63,11 +63,11 @@ def to_tally(contribution: Tally | Unsummed) -> Tally:
 
 def grouped_sums(contributions: Mapping[str, Tally | Unsummed]) -> GroupedTallies:
     """Return the tally of each contribution; one operation sums all that agree in shapes and dtypes."""
-    paths_by_kind: dict[tuple, list[str]] = {}
+    by_kind: dict[tuple[Any, ...], dict[str, Unsummed]] = {}
     for path, each in contributions.items():
         if isinstance(each, Unsummed) and _is_small(each):
-            paths_by_kind.setdefault(_kind(each), []).append(path)
-    groups = [_sum_group(paths, contributions) for paths in paths_by_kind.values() if len(paths) > 1]
+            by_kind.setdefault(_kind(each), {})[path] = each
+    groups = [_sum_group(alike) for alike in by_kind.values() if len(alike) > 1]
     grouped = {path: each for group in groups for path, each in _split(group)}
     tallies = GroupedTallies({path: grouped.get(path) or to_tally(each) for path, each in contributions.items()})
     tallies.groups = tuple(groups)
@@ -79,16 +79,15 @@ def _is_small(each: Unsummed) -> bool:
     return all(shape.is_fully_defined() for shape in shapes) and shapes[0].num_elements() <= _MOST_ELEMENTS
 
 
-def _kind(each: Unsummed) -> tuple:
+def _kind(each: Unsummed) -> tuple[Any, ...]:
     return tuple((part.dtype, tuple(part.shape)) for part in each if part is not None)
 
 
-def _sum_group(paths: list[str], contributions: Mapping[str, Unsummed]) -> Group:
-    values = tf.stack([contributions[path].values for path in paths])
-    weights = None
-    if contributions[paths[0]].weights is not None:
-        weights = tf.stack([contributions[path].weights for path in paths])
-    return Group(tuple(paths), tally(values, weights, keep_axis=0))
+def _sum_group(alike: Mapping[str, Unsummed]) -> Group:
+    """Return the tallies of contributions of one kind: all have weights, or none."""
+    values = tf.stack([each.values for each in alike.values()])
+    weights = [each.weights for each in alike.values() if each.weights is not None]
+    return Group(tuple(alike), tally(values, tf.stack(weights) if weights else None, keep_axis=0))
 
 
 def _split(group: Group) -> Iterable[tuple[str, Tally]]:

@@ -115,6 +115,7 @@ def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
     pieces = []
     for kind, run in itertools.groupby(layout.parts, key=lambda part: part.dtype if part.shape else "scalars"):
         if kind == "scalars":
+            assert scalars is not None, "the tallies are not those of the layout"
             pieces.append(_gather(scalars, [places[part.path, part.field] for part in run]))
         else:
             flat = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in run]
@@ -146,4 +147,4 @@ def _scalars(tallies: Mapping[str, Tally], layout: Layout) -> tuple[tf.Tensor | 
 
 
 def _gather(vector: tf.Tensor, places: list[int]) -> tf.Tensor:
-    return vector if places == list(range(vector.shape[0])) else tf.gather(vector, places)
+    return vector if places == list(range(vector.shape.num_elements())) else tf.gather(vector, places)

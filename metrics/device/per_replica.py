@@ -38,9 +38,9 @@ class PerReplica:
         self._initial = initial
         self._combine = combine
         # Of unknown shape: a checkpoint may come from another number of replicas, or hold the sums of other metrics.
-        shape = tf.TensorShape(None)
-        self.rows = tf.Variable(initial[tf.newaxis], trainable=False, shape=shape, name=f"{name}_rows")
-        self.value = variable_per_replica(strategy, initial, name)
+        shape = tf.TensorShape(None)  # pyright: ignore[reportArgumentType]  # the stubs leave out None
+        self.rows: tf.Variable = tf.Variable(initial[tf.newaxis], trainable=False, shape=shape, name=f"{name}_rows")
+        self.value: tf.Variable = variable_per_replica(strategy, initial, name)
         self._gather = tf.function(self._gathered, autograph=False)
         self._assign = tf.function(self._assigned, autograph=False)
 

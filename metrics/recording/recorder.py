@@ -46,7 +46,7 @@ class Recorder:
         self.meanings: dict[str, Meaning] = {}
         self.places: dict[str, str] = {}
         self.scopes: list[str] = []
-        self.collected = False
+        self.collected: bool = False
         self._contributions: dict[str, Tally | Unsummed] = {}
         self._inner_graph_sums = inner_graph_sums or InnerGraphSums()
         self._inner_keys: dict[str, Key] = {}

@@ -60,7 +60,8 @@ def watch(
 
 def _paths(tensors: list[keras.KerasTensor], names: Sequence[str] | None) -> list[str]:
     if names is None:
-        names = [tensor._keras_history.operation.name for tensor in tensors]
+        # Keras adds the attribute, and declares it nowhere.
+        names = [tensor._keras_history.operation.name for tensor in tensors]  # pyright: ignore[reportAttributeAccessIssue]
     if len(names) != len(tensors):
         raise UsageError(f"metrics.watch: expected one name per tensor, got {len(names)} for {len(tensors)} tensors.")
     return [normalize(name) for name in names]

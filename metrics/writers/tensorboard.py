@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary as SummaryProto
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.compat.proto.summary_pb2 import Summary as SummaryProto  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.compat.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 
@@ -92,7 +92,9 @@ class TensorBoardWriter:
 def _event(summary: Summary) -> Event:
     values = [_scalar(tag, value) for tag, value in (scalars(summary) | summary.times).items()]
     values += [
-        _image(tag, value) for tag, value in summary.metrics.items() if not is_scalar(value) and np.ndim(value) == 2
+        _image(tag, np.asarray(value))
+        for tag, value in summary.metrics.items()
+        if not is_scalar(value) and np.ndim(value) == 2
     ]
     return Event(step=summary.step, summary=SummaryProto(value=values))
 

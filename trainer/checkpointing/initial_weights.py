@@ -86,6 +86,7 @@ def _read(source: str) -> dict[str, np.ndarray]:
         raise UsageError(
             f"Trainer.initial_weights = {source!r} cannot be loaded: {str(error).strip().splitlines()[0]}"
         ) from error
+    assert isinstance(saved, keras.Layer), f"{source} holds no model"
     return {variable.path: variable.numpy() for variable in saved.weights}
 
 

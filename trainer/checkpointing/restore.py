@@ -14,9 +14,11 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from ...metrics.errors import UsageError
 from .folder import CheckpointFolder, damage
+from .state import Checkpoint
 
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
-Shapes = dict[str, tuple[str, tuple[int, ...], str]]  # place in the object graph -> (name, shape, key in the files)
+# Place in the object graph -> (name, shape, key in the files).
+Shapes = dict[str, tuple[str, tuple[int | None, ...], str]]
 
 
 class UnreadableCheckpointError(UsageError):
@@ -36,7 +38,7 @@ def latest(folder: Path) -> str | None:
     return None if step is None else str(found.prefix(step))
 
 
-def restore_newest(state: tf.train.Checkpoint, folder: CheckpointFolder) -> int | None:
+def restore_newest(state: Checkpoint, folder: CheckpointFolder) -> int | None:
     """Restore `state` from the newest readable checkpoint in `folder`; returns its step, None if there is none.
 
     Raises:
@@ -82,7 +84,7 @@ def has_averages(path: str) -> bool:
     return any(name.endswith("_average") for name in names)
 
 
-def restore(state: tf.train.Checkpoint, path: str) -> None:
+def restore(state: Checkpoint, path: str) -> None:
     """Restore `state` from the checkpoint at `path`.
 
     Raises:
@@ -163,7 +165,7 @@ def _present(root: Any) -> Shapes:
 
     def visit(node, place):
         if isinstance(node, keras.Variable | tf.Variable):
-            found[place] = str(getattr(node, "path", node.name)), tuple(map(int, node.shape)), ""
+            found[place] = str(getattr(node, "path", node.name)), tuple(node.shape), ""
         return view.children(node).items()
 
     _walk(root, visit, id)

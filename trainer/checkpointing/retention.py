@@ -14,6 +14,7 @@ from absl import logging
 from ...metrics.atomic_file import replace_file
 from ...metrics.errors import UsageError
 from .folder import CheckpointFolder
+from .state import Checkpoint
 
 RECORD = "best.json"
 
@@ -33,7 +34,7 @@ class Best:
         self._step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="best_step")
         self._kind = tf.Variable(tf.constant(self._fingerprint(), tf.int64), trainable=False, name="best_kind")
 
-    def state(self) -> tf.train.Checkpoint:
+    def state(self) -> Checkpoint:
         """The best so far, whether or not there is a metric: one may be bound later."""
         return tf.train.Checkpoint(value=self._value, step=self._step, kind=self._kind)
 

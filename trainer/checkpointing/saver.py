@@ -18,6 +18,7 @@ from ..errors import CheckpointError
 from .folder import CheckpointFolder
 from .retention import Retention
 from .snapshot import Snapshots, write
+from .state import Checkpoint
 
 T = TypeVar("T")
 _LOWER = 10  # in steps of `nice`: a tenth of the share of a core
@@ -33,7 +34,7 @@ class Saver:
       retention: which checkpoints are kept.
     """
 
-    def __init__(self, state: tf.train.Checkpoint, folder: CheckpointFolder, retention: Retention):
+    def __init__(self, state: Checkpoint, folder: CheckpointFolder, retention: Retention):
         self._snapshots = Snapshots(state)
         self._folder = folder
         self._retention = retention

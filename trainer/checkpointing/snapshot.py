@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ...data.feeds.iterators import serialize_iterator
+from .state import Checkpoint
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ITERATOR = "_STATE"  # what the key of an iterator's state has behind the one in the object graph
@@ -30,7 +31,7 @@ class Snapshots:
       state: all its variables exist.
     """
 
-    def __init__(self, state: tf.train.Checkpoint):
+    def __init__(self, state: Checkpoint):
         self._state = state
         self._sources: dict[str, Any] = {}  # key in the files -> a variable or an iterator
         self._graph: bytes = b""
@@ -74,11 +75,12 @@ class _Spy(tf.train.experimental.ShardingCallback):
         return []
 
 
-def _object_graph(state: tf.train.Checkpoint) -> bytes:
+def _object_graph(state: Checkpoint) -> bytes:
     """Return the map of keys to objects that `state.write` would write, without the time of a whole save."""
     spy = _Spy()
     with contextlib.suppress(_CalledOffError):
-        state.write(tf.constant(""), tf.train.CheckpointOptions(experimental_sharding_callback=spy))
+        options = tf.train.CheckpointOptions(experimental_sharding_callback=spy)
+        state.write(tf.constant(""), options)  # pyright: ignore[reportArgumentType]  # the stubs know no tensors here
     return spy.graph
 
 

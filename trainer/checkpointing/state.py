@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    # To the stubs of TensorFlow, `tf.train` is anything: they define it, but `tf` does not import it.
+    from tensorflow.train import Checkpoint  # pyright: ignore[reportMissingModuleSource]
+else:
+    Checkpoint = tf.train.Checkpoint
 
 Trackable = Any  # whatever tf.train.Checkpoint can hold
 
@@ -33,7 +39,7 @@ class RunState:
     def __init__(self, parts: Sequence[Part]):
         self._parts = parts
 
-    def checkpoint(self) -> tf.train.Checkpoint:
+    def checkpoint(self) -> Checkpoint:
         """Return the checkpoint of all parts, to be written or restored."""
         return tf.train.Checkpoint(**{name: item for part in self._parts for name, item in part.state().items()})
 
@@ -98,7 +104,7 @@ def owned_variables(task: Any) -> list[keras.Variable | tf.Variable]:
     return [variable for each in _attributes(task).values() for variable in each]
 
 
-def _owned(task: Any) -> tf.train.Checkpoint:
+def _owned(task: Any) -> Checkpoint:
     return tf.train.Checkpoint(**{name: [_raw(v) for v in found] for name, found in _attributes(task).items()})
 
 

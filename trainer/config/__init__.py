@@ -35,22 +35,23 @@ __all__ = [
     "without_gin_notes",
 ]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "Binding": ".config",
-        "Config": ".config",
-        "as_given": ".text",
-        "check_consumed": ".usage",
-        "check_required": ".calls",
-        "diff": ".text",
-        "explain": ".usage",
-        "explain_call_error": ".calls",
-        "find": ".reading",
-        "list_configurables": ".signatures",
-        "load": ".loading",
-        "operative": ".text",
-        "register_keras": ".names",
-        "without_gin_notes": ".calls",
-    },
-)
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "Binding": ".config",
+            "Config": ".config",
+            "as_given": ".text",
+            "check_consumed": ".usage",
+            "check_required": ".calls",
+            "diff": ".text",
+            "explain": ".usage",
+            "explain_call_error": ".calls",
+            "find": ".reading",
+            "list_configurables": ".signatures",
+            "load": ".loading",
+            "operative": ".text",
+            "register_keras": ".names",
+            "without_gin_notes": ".calls",
+        },
+    )

@@ -8,13 +8,13 @@ import math
 import re
 import tokenize
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from gin import config_parser
 
 from ...metrics.errors import UsageError
 
-Statement = (
+Statement: TypeAlias = (
     config_parser.BindingStatement
     | config_parser.ImportStatement
     | config_parser.IncludeStatement
@@ -23,7 +23,7 @@ Statement = (
 
 # A repeated dict key needs no entry here: gin reads dicts as Python does.
 PARSE_ERRORS = (SyntaxError, tokenize.TokenError, TypeError)
-PYTHON_NAMES = {"true": True, "false": False, "none": None}
+PYTHON_NAMES: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 
 _UNCLOSED = "unclosed bracket or quote"
 _WIDTH = 100
@@ -128,7 +128,7 @@ def render(value: Any, name: Callable[[str], str] = str) -> str:
     return repr(value)
 
 
-def _render_container(value: dict | list | tuple, name: Callable[[str], str]) -> str:
+def _render_container(value: dict[Any, Any] | list[Any] | tuple[Any, ...], name: Callable[[str], str]) -> str:
     if isinstance(value, dict):
         items = [f"{render(key, name)}: {render(item, name)}" for key, item in value.items()]
     else:

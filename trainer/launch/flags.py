@@ -26,7 +26,7 @@ Running the same command again continues the run. Exit codes: 0 done; 1 failed; 
 SIGTERM or Ctrl-C after saving a checkpoint: run the command again.
 """
 
-FLAGS = flags.FLAGS
+FLAGS: flags.FlagValues = flags.FLAGS
 _OURS: list[str] = []
 
 

@@ -139,7 +139,7 @@ class ModelWeights:
         if self._loaded is Loaded.NOTHING and self._progress.step == 0:
             self._initial.load(self._model)
 
-    def _variables(self) -> list:
+    def _variables(self) -> list[keras.Variable]:
         optimizer = self._averaged.optimizer
         owned = owned_variables(self._task)
         step = self._progress.step_variable

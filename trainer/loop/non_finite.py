@@ -30,7 +30,7 @@ class Rollbacks:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, folder: CheckpointFolder | None, settings: UpdateSettings):
-        self.allowed = settings.allowed_rollbacks
+        self.allowed: int = settings.allowed_rollbacks
         self._strategy = strategy
         self._folder = folder
         self._settings = settings

@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, best: Best):
         self.best = best
-        self.step_variable = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="step")
+        self.step_variable: tf.Variable = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="step")
         self._evaluated, self._last_due_checkpoint, self._rollbacks = (
             tf.Variable(tf.constant(start, tf.int64), trainable=False, name=name)
             for name, start in (("evaluated", -1), ("regular", -1), ("rollbacks", 0))

@@ -98,7 +98,7 @@ class RunWriter:
             self._error = self._error or error
 
 
-class NullWriter(contextlib.AbstractContextManager):
+class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):
     """Stands in for a `RunWriter` where nothing is written: without a `model_dir`, or on a worker that isn't the chief.
 
     Args:

@@ -46,7 +46,8 @@ class Timing:
         self._pauses: dict[str, float] = {}  # likewise: metric -> seconds
         self._seconds = self._waited = 0.0  # of all laps
         self._has_warned = False
-        self.loop_seconds = self.host_seconds = 0.0
+        self.loop_seconds: float = 0.0
+        self.host_seconds: float = 0.0
 
     @contextlib.contextmanager
     def loop(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from ...data import Input
+from ...data import Feed, Input
 from ...metrics.device.accumulator import Accumulator, Drained
 from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
@@ -56,17 +56,17 @@ class TrainSession:
     ):
         refuse_stateful(model, strategy.num_replicas_in_sync)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
-        self.registry = MetricRegistry(task.metrics, TIMES)
+        self.registry: MetricRegistry = MetricRegistry(task.metrics, TIMES)
         self.progress = progress
-        self.strategy = strategy
-        self.global_batch_size = dataset.global_batch_size
+        self.strategy: tf.distribute.Strategy = strategy
+        self.global_batch_size: int = dataset.global_batch_size
         feed = dataset.open_train()
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
-        self.feed = whole or feed
+        self.feed: Feed = whole or feed
         self._model = model
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
-        self.loop = TrainLoop(
+        self.loop: TrainLoop = TrainLoop(
             replica_step=ReplicaStep(model, task.train_step, self.registry, self._sums.accumulator),
             update=Update(optimizer, model, settings.clip_global_norm, in_xla_loop=whole is not None),
             strategy=strategy,
@@ -78,13 +78,15 @@ class TrainSession:
         )
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress)
-        self.state = RunState([model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position])
+        self.state: RunState = RunState(
+            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position]
+        )
 
     def trace(self) -> None:
         """Trace the loop without running a step; before that, there is nothing to restore into."""
         started = time.monotonic()
         self.loop.trace()
-        self.trace_seconds = time.monotonic() - started
+        self.trace_seconds: float = time.monotonic() - started
 
     def restore_newest(self, folder: CheckpointFolder) -> bool:
         """Continue from the newest checkpoint in `folder`; returns whether there was one."""

@@ -20,14 +20,16 @@ class AveragedWeights:
 
     def __init__(self, optimizer: keras.optimizers.Optimizer | None):
         self._pairs = averages(optimizer) if optimizer is not None else []
-        self.optimizer = optimizer if self._pairs else None  # evaluation needs its state
+        self.optimizer: keras.optimizers.Optimizer | None = (
+            optimizer if self._pairs else None
+        )  # evaluation needs its state
         self._parts = parts(optimizer) if self._pairs and optimizer is not None else []
         self._swap = tf.function(self._swapped, autograph=False)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Inside the context, the model's weights are their averages; before the first update there are none."""
-        if not self._pairs or all(part.iterations.numpy() == 0 for part in self._parts):
+        if not self._pairs or all(keras.ops.convert_to_numpy(part.iterations) == 0 for part in self._parts):
             yield
             return
         self._swap()

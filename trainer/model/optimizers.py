@@ -15,7 +15,7 @@ from ...metrics.errors import UsageError
 def build_optimizer(
     optimizer: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer],
     strategy: tf.distribute.Strategy,
-    variables: list,
+    variables: list[keras.Variable],
 ) -> keras.optimizers.Optimizer:
     """Return the optimizer, built on `variables` for `strategy`, wherever it was made.
 

@@ -37,7 +37,7 @@ class EvalLoop:
         self._strategy = strategy
         self._feed = feed
         self._in_flight = in_flight
-        self.skipped_examples = SkippedExamples(feed)
+        self.skipped_examples: SkippedExamples = SkippedExamples(feed)
         self._run = tf.function(self._loop, autograph=False)
 
     @property

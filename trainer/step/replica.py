@@ -41,7 +41,7 @@ def run_on_shards(
     return strategy.run(_in_current_gin_scope(on_replica), args=(part, examples))
 
 
-def _in_current_gin_scope(function: Callable) -> Callable:
+def _in_current_gin_scope(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, to run in the gin scope that is open now, whichever thread calls it.
 
     A gin scope belongs to a thread, and `MirroredStrategy` traces each replica in a thread of its own.

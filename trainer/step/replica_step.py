@@ -16,6 +16,8 @@ from ...metrics.tally import Tally
 from ..task import loss_tally, split_outputs
 from .forward_state import ForwardState
 
+Gradient = tf.Tensor | tf.IndexedSlices  # the latter of an embedding
+
 
 class Contribution(NamedTuple):
     """What a replica adds to a train step: sums over its examples, none of them divided yet.
@@ -65,7 +67,7 @@ class ReplicaStep:
         self,
         batch: Any,
         share: ReplicaShare,
-        variables: list,
+        variables: list[keras.Variable],
         scale: Callable[[tf.Tensor], tf.Tensor],
         forward_state: ForwardState,
     ) -> Contribution:
@@ -105,8 +107,8 @@ class ReplicaStep:
 
 
 def _objective(
-    loss: tf.Tensor, share: ReplicaShare, scale: Callable
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    loss: tf.Tensor, share: ReplicaShare, scale: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, Callable[[Gradient], tf.Tensor]]:
     """Return what to differentiate, and a function that turns its gradient into the gradient of the loss.
 
     A scaled loss must be of the size of a mean, or half precision would overflow sooner with larger batches. It is divided

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ..checkpointing.state import Trackable
+
 
 class Skips:
     """Counts skipped updates in the graph. A part of the checkpoint.
@@ -13,7 +15,7 @@ class Skips:
     """
 
     def __init__(self, allowed: int):
-        self.allowed = allowed
+        self.allowed: int = allowed
         self._in_a_row, self._since_summary, self._last = (
             tf.Variable(tf.constant(start, tf.int64), trainable=False, name=name)
             for name, start in (("skips_in_a_row", 0), ("skips_since_summary", 0), ("last_skip", -1))
@@ -48,7 +50,7 @@ class Skips:
         self._since_summary.assign(0)
         return found
 
-    def state(self) -> dict[str, tf.train.Checkpoint]:
+    def state(self) -> dict[str, Trackable]:
         """The counts."""
         counts = {"in_a_row": self._in_a_row, "since_summary": self._since_summary, "last": self._last}
         return {"skips": tf.train.Checkpoint(**counts)}

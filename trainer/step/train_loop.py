@@ -66,9 +66,9 @@ class TrainLoop:
         self._feed = feed
         self._step = step
         self._sums = GradientSums(strategy, settings.gradient_accumulation)
-        self.skips = Skips(settings.allowed_skips)
-        self.skipped_examples = SkippedExamples(feed)
-        self.fetching = Fetching(feed)
+        self.skips: Skips = Skips(settings.allowed_skips)
+        self.skipped_examples: SkippedExamples = SkippedExamples(feed)
+        self.fetching: Fetching = Fetching(feed)
         self._forward_state = ForwardState()
         self._planner = StepPlanner(feed, longest, jit_compile=compiles == "loop")
         self._compiled: set[Hashable] = set()  # the kinds of steps that have run

@@ -62,7 +62,7 @@ class Update:
         chooses = in_xla_loop and all_of_keras(optimizer)
         self._apply_if = self._apply_and_choose if chooses else self._apply_on_condition
         self._optimizer = optimizer
-        self.variables = model.trainable_variables
+        self.variables: list[keras.Variable] = model.trainable_variables
         self._clip_global_norm = clip_global_norm
 
     @property
