@@ -100,6 +100,7 @@ class TestDropAfter:
         with pytest.raises(OSError, match="No space left"):
             drop_after(only_file(folder), 30)
         assert [step for step, _ in points(folder)] == [10, 20, 30, 40, 50]
+        only_file(folder)  # there is no temporary one beside it
 
     @pytest.mark.parametrize("lost", [2, 5, 40])  # of the checksum, of the event, and of the header before it
     def test_record_torn_by_a_kill(self, folder, lost):
