@@ -108,3 +108,9 @@ class TestCheckpoint:
         names = {name for name, _ in tf.train.list_variables(self.save(one, tmp_path))}
         expected = {f"gradient_sums/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(3)}
         assert {name for name in names if name.startswith("gradient_sums")} == expected
+
+    def test_holds_nothing_with_an_update_per_step(self, mirrored_on, tmp_path):
+        sums = GradientSums(mirrored_on(1), 1)
+        names = [name for name, _ in tf.train.list_variables(self.save(sums, tmp_path))]
+        sums.after_restore()
+        assert not [name for name in names if name.startswith("gradient_sums")]
