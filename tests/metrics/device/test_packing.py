@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
+from tallyloop.metrics.device.grouped_sums import Unsummed, grouped_sums
 from tallyloop.metrics.device.packing import layout_of, pack
 
 TALLIES = {
@@ -40,8 +41,39 @@ class TestPack:
 
     def test_no_tallies_are_an_empty_vector(self):
         vector = pack({}, layout_of({}))
-        assert vector.shape == [0]
+        assert (vector.shape, vector.dtype) == ([0], tf.float64)
         assert layout_of({}).unpack(vector.numpy()) == {}
+
+    def test_groups_stay_in_order(self):
+        """Of two groups and two single metrics, whose dtypes alternate: a count is int64 without weights, else float32."""
+        ones, twos = tf.constant([1.0, 10.0]), tf.constant([2.0, 20.0])
+        contributions = {
+            "a": Tally(tf.constant(5, tf.int64), tf.constant(6.0)),
+            "b": Unsummed(ones, None), "c": Unsummed(twos, None),
+            "d": Unsummed(ones, ones), "e": Unsummed(twos, ones),
+            "f": Tally(tf.constant(7.0), tf.constant(8, tf.int64)),
+        }  # fmt: skip
+        tallies = grouped_sums(contributions)
+        layout = layout_of(tallies)
+        assert len(tallies.groups) == 2
+        assert layout.unpack(pack(tallies, layout).numpy()) == {
+            "a": (5, 6), "b": (11, 2), "c": (22, 2), "d": (101, 11), "e": (202, 11), "f": (7, 8),
+        }  # fmt: skip
+
+    def test_groups_are_not_stacked_again(self):
+        @tf.function(autograph=False)
+        def run():
+            tallies = grouped_sums({name: Unsummed(tf.constant([1.0, 2.0]), None) for name in "abcd"})
+            return pack(tallies, layout_of(tallies))
+
+        packs = [op for op in run.get_concrete_function().graph.get_operations() if op.type == "Pack"]
+        assert [op.inputs[0].shape for op in packs if len(op.inputs) == 4] == [[2]]  # the values, and no scalars
+
+    def test_scalars_take_one_cast_per_dtype(self):
+        tallies = {name: Tally(tf.constant(1.5), tf.constant(2, tf.int64)) for name in "abcd"}
+        layout = layout_of(tallies)
+        run = tf.function(lambda: pack(tallies, layout), autograph=False).get_concrete_function()
+        assert [op.type for op in run.graph.get_operations()].count("Cast") == 2
 
     def test_one_metric_takes_few_operations(self):
         """A scalar pair of one dtype is stacked, and stands in the vector as it is: nothing to gather."""

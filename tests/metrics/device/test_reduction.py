@@ -32,6 +32,21 @@ def test_sums_add_up_and_the_largest_maximum_stays(mirrored_on, replicas, total,
     assert found == {"sum": Tally(total, 2.0 * replicas), "max": Tally(largest, replicas)}
 
 
+def test_maxima_of_vectors_stay_apart(mirrored_on):
+    strategy = mirrored_on(2)
+    mine = [{"max": Tally(tf.constant(row), tf.constant(1.0))} for row in ([1.0, 8.0, -3.0], [4.0, 2.0, -5.0])]
+    layout = layout_of(mine[0], maxima=["max"])
+
+    def replica():
+        return tf.gather(
+            [pack(each, layout) for each in mine], tf.distribute.get_replica_context().replica_id_in_sync_group
+        )
+
+    found = layout.unpack(reduce_packed(strategy, layout, strategy.run(replica)).numpy())
+    assert found["max"].value.tolist() == [4.0, 8.0, -3.0]
+    assert found["max"].count == 2.0
+
+
 def test_replicas_without_examples_leave_no_trace(mirrored_on):
     strategy, layout = mirrored_on(2), layout_of(tallies(0), maxima=["max"])
     found = reduce_packed(strategy, layout, strategy.run(layout.identity)).numpy()

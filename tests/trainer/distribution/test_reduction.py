@@ -1,5 +1,7 @@
 """Sums over replicas. What real workers send each other is in tests/e2e; here, the vectors go between replicas."""
 
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally
@@ -80,6 +82,17 @@ class TestSumOverWorkers:
         """More than ten, as their numbers sort differently as text."""
         found, _ = summed(mirrored_on(2), lambda: [tf.cast(number(), tf.float32) * i for i in range(12)])
         assert [float(each) for each in found] == [3 * i for i in range(12)]
+
+    def test_of_one_replica_each(self):
+        """Two workers that have the same numbers."""
+        alike = SimpleNamespace(
+            num_replicas_in_sync=2,
+            experimental_local_results=lambda value: (value,),
+            run=lambda function, args: function(*args),
+            reduce=lambda op, value, axis: 2 * value if op == tf.distribute.ReduceOp.SUM and axis is None else None,
+        )
+        found = sum_over_replicas(alike, {"a": tf.constant([[1.0], [2.0]]), "b": tf.constant(3)})
+        assert (found["a"].numpy().tolist(), int(found["b"])) == ([[2.0], [4.0]], 6)
 
     def test_one_replica_sends_nothing(self, mirrored_on):
         assert "AddN" not in summed(mirrored_on(1))[1]

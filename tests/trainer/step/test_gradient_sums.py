@@ -7,7 +7,7 @@ from tallyloop.trainer.step.gradient_sums import GradientSums
 
 
 class TestGradientSums:
-    @pytest.mark.parametrize(("replicas", "accumulation"), [(1, 1), (3, 1), (1, 2), (3, 2)])
+    @pytest.mark.parametrize(("replicas", "accumulation"), [(1, 1), (3, 1), (1, 2), (3, 2), (2, 3)])
     def test_over_steps_and_replicas(self, mirrored_on, replicas, accumulation):
         """Replica r contributes (step + 1) * (r + 1) to the gradient, r + 1 to the loss and 1 to the count."""
         strategy = mirrored_on(replicas)
@@ -41,10 +41,9 @@ class TestGradientSums:
 
         assert loop(tf.constant(5, tf.int64))
         numbers = sum(range(1, replicas + 1))
-        if accumulation == 1:
-            expected = [[step * numbers, numbers, replicas] for step in (1, 2, 3, 4, 5)]
-        else:  # the fifth step waits for a sixth
-            expected = [[step * numbers, 2 * numbers, 2 * replicas] for step in (1 + 2, 3 + 4)]
+        # The fifth step waits for a sixth.
+        gradients = {1: [1, 2, 3, 4, 5], 2: [1 + 2, 3 + 4], 3: [1 + 2 + 3]}[accumulation]
+        expected = [[total * numbers, accumulation * numbers, accumulation * replicas] for total in gradients]
         assert int(done) == len(expected)
         assert updates[: len(expected)].numpy().tolist() == expected
         assert traces == [1]
@@ -108,3 +107,9 @@ class TestCheckpoint:
         names = {name for name, _ in tf.train.list_variables(self.save(one, tmp_path))}
         expected = {f"gradient_sums/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(3)}
         assert {name for name in names if name.startswith("gradient_sums")} == expected
+
+    def test_holds_nothing_with_an_update_per_step(self, mirrored_on, tmp_path):
+        sums = GradientSums(mirrored_on(1), 1)
+        names = [name for name, _ in tf.train.list_variables(self.save(sums, tmp_path))]
+        sums.after_restore()
+        assert not [name for name in names if name.startswith("gradient_sums")]

@@ -198,8 +198,9 @@ class TestLossScale:
 
 
 class TestClipping:
-    def test_norm_over_all_variables(self):
-        weights = Weights(clip=1.0)
+    @pytest.mark.parametrize("clip", [1.0, 1])
+    def test_norm_over_all_variables(self, clip):
+        weights = Weights(clip=clip)
         # (6, 0, 8) / 2 has the norm 5.
         assert weights.apply({0: [6.0, 0.0], 1: 8.0}, count=2.0)
         assert weights.steps == [pytest.approx([0.6, 0.0]), pytest.approx(0.8)]
