@@ -140,7 +140,10 @@ class TestTimes:
 
     @pytest.mark.parametrize("replicas", [1, 2])
     @pytest.mark.parametrize("streams", [False, True])
-    @pytest.mark.parametrize(("drop_remainder", "examples"), [(False, 16 + 9 + 16 + 16 + 9 + 16), (True, 6 * 16)])
+    @pytest.mark.parametrize(
+        ("drop_remainder", "examples"),
+        [(False, 16 + 9 + 16 + 16 + 9 + 16), pytest.param(True, 6 * 16, marks=pytest.mark.slow)],
+    )
     def test_throughput(self, make_trainer, rows, tmp_path, replicas, streams, drop_remainder, examples):
         """7 steps of 41 rows are batches of 16, 16, 9, 16, 16, 9, 16; the first step is for compiling."""
         source = (lambda: tf.data.Dataset.from_tensor_slices(rows(41))) if streams else rows(41)

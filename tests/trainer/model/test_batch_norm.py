@@ -71,8 +71,8 @@ class TestStatistics:
 
 
 class TestSynchronized:
-    @pytest.mark.parametrize("replicas", [2, 4])
-    @pytest.mark.parametrize("n", [103, 97])
+    @pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("n", [pytest.param(103, marks=pytest.mark.slow), 97])
     def test_trains_as_on_one_device(self, make_trainer, weights_of, n, replicas, copies_of, layered):
         """97 = 6 * 16 + 1: with 4 replicas, three have no example of the last batch."""
 

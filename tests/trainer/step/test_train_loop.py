@@ -248,13 +248,16 @@ class TestXla:
     @pytest.mark.parametrize(
         "arguments",
         [
-            {},
-            {"shuffle": True, "steps_per_loop": 2},
-            {"drop_remainder": True},
-            {"gradient_accumulation": 3, "clip_global_norm": 0.5},
-            {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1, use_ema=True))},
+            pytest.param({}, id="plain", marks=pytest.mark.slow),
+            pytest.param({"shuffle": True, "steps_per_loop": 2}, id="shuffled"),
+            pytest.param({"drop_remainder": True}, id="full batches", marks=pytest.mark.slow),
+            pytest.param({"gradient_accumulation": 3, "clip_global_norm": 0.5}, id="accumulated"),
+            pytest.param(
+                {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1, use_ema=True))},
+                id="loss scale and averages",
+                marks=pytest.mark.slow,
+            ),
         ],
-        ids=["plain", "shuffled", "full batches", "accumulated", "loss scale and averages"],
     )
     def test_compiles_the_whole_loop(self, make_trainer, weights_of, rows, tmp_path, arguments):
         """With short batches at the end of each epoch of 40 rows, 16 + 16 + 8; and it continues in the midst of one."""
