@@ -14,8 +14,8 @@ from tallyloop.trainer.step.replica_step import ReplicaStep
 X = tf.constant([[1.0, 2.0], [3.0, 4.0]])
 
 
-def share(rows=2, examples=5):
-    return ReplicaShare(*(tf.constant(each, tf.int64) for each in (0, 0, rows, examples)))
+def share(rows=2, examples=5, replica=0):
+    return ReplicaShare(*(tf.constant(each, tf.int64) for each in (replica, 0, rows, examples)))
 
 
 WHOLE = share()
@@ -156,6 +156,18 @@ class TestEvaluate:
 
     def test_one_row_counts(self):
         assert sorted(Alone().step.evaluate(X[:1], share(rows=1)).numpy().tolist()) == [1, 30.25]
+
+    def test_replicas_draw_different_numbers(self):
+        """The first replica draws what Keras would; the seed stays."""
+        generator = keras.random.SeedGenerator(7)
+        before = generator.state.numpy().tolist()
+        alone = Alone(lambda model, x: keras.random.normal([2], seed=generator))
+        first, second, again = (alone.step.evaluate(X, share(replica=i)).numpy().tolist() for i in (0, 1, 0))
+        assert first == again
+        assert first[0] == second[0] == 2
+        assert first[1] != second[1]
+        assert generator.state.numpy().tolist() == before
+        assert first[1] == pytest.approx(float(tf.reduce_sum(keras.random.normal([2], seed=generator))))
 
     def test_changes_no_state(self):
         counts = Calls()
