@@ -83,6 +83,19 @@ class TestContribution:
         assert [int(each) for each in found.state] == [4]
         assert int(counts.calls.numpy()) == 3
 
+    def test_a_rematerialized_layer_draws_the_same_again(self):
+        """The loss is linear in the kernel, so the kernel times its gradient is the loss, if both have the same noise."""
+        generator = keras.random.SeedGenerator(7)
+
+        def forward(model, x):
+            def noisy(x):
+                return (x @ model.trainable_variables[0].value)[:, 0] * keras.random.normal([2], seed=generator)
+
+            return tf.recompute_grad(noisy)(x)
+
+        found = Alone(forward).differentiate(share=share(replica=1))
+        assert float(tf.reduce_sum(found.gradients[0] * [[1.0], [2.0]])) == pytest.approx(float(found.loss.value))
+
     @pytest.mark.parametrize("method", ["differentiate", "evaluate"])
     def test_layers_see_the_share(self, method):
         mine, seen = share(), []
