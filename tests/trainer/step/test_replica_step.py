@@ -83,6 +83,17 @@ class TestContribution:
         assert [int(each) for each in found.state] == [4]
         assert int(counts.calls.numpy()) == 3
 
+    def test_refuses_a_gradient_of_another_shape(self):
+        """Before anything adds it up: it might be broadcast there."""
+
+        @tf.custom_gradient
+        def wrong(kernel):
+            return kernel, lambda upstream: tf.reduce_sum(upstream)
+
+        alone = Alone(lambda model, x: (x @ wrong(model.trainable_variables[0].value))[:, 0])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[\] is not compatible with expected shape \[2,1\]"):
+            alone.differentiate()
+
     def test_a_rematerialized_layer_draws_the_same_again(self):
         """The loss is linear in the kernel, so the kernel times its gradient is the loss, if both have the same noise."""
         generator = keras.random.SeedGenerator(7)
