@@ -98,6 +98,7 @@ def _outcomes(module: str, mutants: dict[str, Mutant], jobs: int) -> Iterator[tu
             if ended:
                 del running[process]
                 yield key, "killed" if status else "survived"
+    _seconds_unchanged(module)  # a test that was broken in the meantime has failed for every mutant since
 
 
 def _seconds_unchanged(module: str) -> float:

@@ -51,6 +51,7 @@ class TestFinisher:
         halves, thirds = functools.partial(pow, 2), functools.partial(pow, 3)
         assert finisher(halves).name == repr(halves)
         assert finisher(halves) == finisher(halves) != finisher(thirds)
+        assert finisher(pow) != finisher(math.pow)  # of one name
 
     def test_sums_unless_it_is_a_maximum(self):
         assert {name for name, each in FINISHERS.items() if each.combine == "max"} == {"min", "max"}

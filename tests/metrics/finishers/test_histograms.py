@@ -89,6 +89,9 @@ class TestPercentiles:
         weights = np.full(10, 0.1)
         assert weights.sum() > np.cumsum(weights)[-1]
         assert metrics.percentiles(0.0, 10.0, (100.0,), 10).finish(weights, np.array(1.0)) == {"p100": 10.0}
+        assert metrics.percentiles(0.0, 1e3, (100.0,), 1000).finish(np.full(1000, 0.1), np.array(100.0)) == {
+            "p100": 1e3
+        }
         with_empty_bin = np.append(weights, 0.0)
         assert metrics.percentiles(0.0, 11.0, (100.0,), 11).finish(with_empty_bin, np.array(1.0)) == {"p100": 10.0}
 

@@ -48,6 +48,23 @@ class TestGradientSums:
         assert updates[: len(expected)].numpy().tolist() == expected
         assert traces == [1]
 
+    def test_keep_the_dtypes(self, mirrored_on):
+        """float32 would lose the 1e-12, and the last digit of the count."""
+        sums, applied = GradientSums(mirrored_on(1), 2), []
+
+        def apply(gradients, loss):
+            applied.append((gradients[0].dtype, loss.count.dtype))
+            return (gradients[0] == 2 + 2e-12) & (loss.count == 2**25 + 2)
+
+        @tf.function(autograph=False)
+        def run(step):
+            gradients, loss = {0: tf.constant(1 + 1e-12, tf.float64)}, Tally(1.0, tf.constant(2**24 + 1, tf.int64))
+            return sums.add_and_maybe(step, gradients, tf.nest.map_structure(tf.convert_to_tensor, loss), apply)
+
+        assert [bool(part) for part in run(tf.constant(0, tf.int64))] == [True, False]
+        assert [bool(part) for part in run(tf.constant(1, tf.int64))] == [True, True]
+        assert set(applied) == {(tf.float64, tf.int64)}
+
 
 class TestCheckpoint:
     """After the first of two steps: replica r has the gradient (step + 1) * (r + 1)."""

@@ -14,8 +14,8 @@ from tallyloop.trainer.step.replica_step import ReplicaStep
 X = tf.constant([[1.0, 2.0], [3.0, 4.0]])
 
 
-def share(rows=2, examples=5):
-    return ReplicaShare(*(tf.constant(each, tf.int64) for each in (0, 0, rows, examples)))
+def share(rows=2, examples=5, replica=0):
+    return ReplicaShare(*(tf.constant(each, tf.int64) for each in (replica, 0, rows, examples)))
 
 
 WHOLE = share()
@@ -82,6 +82,30 @@ class TestContribution:
         found = alone.differentiate()
         assert [int(each) for each in found.state] == [4]
         assert int(counts.calls.numpy()) == 3
+
+    def test_refuses_a_gradient_of_another_shape(self):
+        """Before anything adds it up: it might be broadcast there."""
+
+        @tf.custom_gradient
+        def wrong(kernel):
+            return kernel, lambda upstream: tf.reduce_sum(upstream)
+
+        alone = Alone(lambda model, x: (x @ wrong(model.trainable_variables[0].value))[:, 0])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[\] is not compatible with expected shape \[2,1\]"):
+            alone.differentiate()
+
+    def test_a_rematerialized_layer_draws_the_same_again(self):
+        """The loss is linear in the kernel, so the kernel times its gradient is the loss, if both have the same noise."""
+        generator = keras.random.SeedGenerator(7)
+
+        def forward(model, x):
+            def noisy(x):
+                return (x @ model.trainable_variables[0].value)[:, 0] * keras.random.normal([2], seed=generator)
+
+            return tf.recompute_grad(noisy)(x)
+
+        found = Alone(forward).differentiate(share=share(replica=1))
+        assert float(tf.reduce_sum(found.gradients[0] * [[1.0], [2.0]])) == pytest.approx(float(found.loss.value))
 
     @pytest.mark.parametrize("method", ["differentiate", "evaluate"])
     def test_layers_see_the_share(self, method):
@@ -156,6 +180,18 @@ class TestEvaluate:
 
     def test_one_row_counts(self):
         assert sorted(Alone().step.evaluate(X[:1], share(rows=1)).numpy().tolist()) == [1, 30.25]
+
+    def test_replicas_draw_different_numbers(self):
+        """The first replica draws what Keras would; the seed stays."""
+        generator = keras.random.SeedGenerator(7)
+        before = generator.state.numpy().tolist()
+        alone = Alone(lambda model, x: keras.random.normal([2], seed=generator))
+        first, second, again = (alone.step.evaluate(X, share(replica=i)).numpy().tolist() for i in (0, 1, 0))
+        assert first == again
+        assert first[0] == second[0] == 2
+        assert first[1] != second[1]
+        assert generator.state.numpy().tolist() == before
+        assert first[1] == pytest.approx(float(tf.reduce_sum(keras.random.normal([2], seed=generator))))
 
     def test_changes_no_state(self):
         counts = Calls()
