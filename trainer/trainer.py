@@ -326,7 +326,7 @@ class Trainer:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
         feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
-        return Evaluation(self._task, self.model, self.strategy, feeds, self._averaged)
+        return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
 
     @cached_property
     def _weights(self) -> ModelWeights:

@@ -116,9 +116,7 @@ class CheckpointFolder:
         """Finish a move if all files are intact, wherever they are."""
         made = self.scratch() / self.prefix(step).name
         candidates = [(e, _with_ending(prefix, e)) for prefix in (self.prefix(step), made) for e in _IN_ORDER]
-        places = {
-            ending: path for ending, path in candidates if path.exists()
-        }  # those being moved come last, and count
+        places = {ending: path for ending, path in candidates if path.exists()}  # a file in the scratch folder wins
         try:
             expected = json.loads(places[_SUMS].read_bytes())
             whole = all(_checksum(places[ending]) == expected[ending] for ending in (_DATA, _INDEX))

@@ -41,7 +41,10 @@ class RunState:
 
     def checkpoint(self) -> Checkpoint:
         """Return the checkpoint of all parts, to be written or restored."""
-        return tf.train.Checkpoint(**{name: item for part in self._parts for name, item in part.state().items()})
+        states = [part.state() for part in self._parts]
+        merged = {name: item for state in states for name, item in state.items()}
+        assert len(merged) == sum(map(len, states)), "two parts of the state share a name"
+        return tf.train.Checkpoint(**merged)
 
     def before_save(self) -> None:
         """Bring every part to where it is saved from; on every worker."""

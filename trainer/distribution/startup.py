@@ -1,4 +1,4 @@
-"""TensorFlow's start: its noise kept off the console, its endless waits bounded. Does not import TensorFlow."""
+"""Starts TensorFlow quietly, and with a time limit. Does not import TensorFlow itself."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -34,7 +34,8 @@ class Evaluation:
       model: the model to evaluate.
       strategy: the replicas.
       feeds: dataset name -> eval batches.
-      averaged: the averages that the model is evaluated with, if the optimizer keeps any; None takes the weights.
+      averaged: returns the averages that the model is evaluated with, if the optimizer keeps any; called at the first `run`, as
+        it may have to build the optimizer.
     """
 
     def __init__(
@@ -43,9 +44,9 @@ class Evaluation:
         model: keras.Model,
         strategy: tf.distribute.Strategy,
         feeds: Mapping[str, Feed],
-        averaged: AveragedWeights | None = None,
+        averaged: Callable[[], AveragedWeights] = lambda: AveragedWeights(None),
     ):
-        self._averaged = averaged or AveragedWeights(None)
+        self._averaged = averaged
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
@@ -85,7 +86,7 @@ class Evaluation:
         Raises:
           EvaluationStopped: it was asked to stop.
         """
-        with self._averaged.in_use():
+        with self._averaged().in_use():
             return {name: self._run(name, step, **arguments) for name in self._loops}
 
     def _run(self, name: str, step: int, **arguments: Any) -> Summary:

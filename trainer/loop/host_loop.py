@@ -73,9 +73,8 @@ class HostLoop:
         end = self._schedule.train_steps
         self._writer.resume(self._step, self._needed)
         self._rollbacks.resume(self._session)
-        if (
-            self._rollbacks.allowed and self._session.progress.last_due_checkpoint < 0
-        ):  # there is nothing to go back to yet
+        nothing_to_go_back_to = self._session.progress.last_due_checkpoint < 0
+        if self._rollbacks.allowed and nothing_to_go_back_to:
             self._save(due=True)
         if self._evaluation_is_left():
             self._after_step()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -187,9 +186,14 @@ class MetricSums:
 
 
 class DataPosition:
-    """The position in the train data. A part of the checkpoint."""
+    """The position in the train data. A part of the checkpoint.
 
-    def __init__(self, feed: Any, progress: Progress):
+    Args:
+      feed: the train batches.
+      progress: the step that the feed continues at.
+    """
+
+    def __init__(self, feed: Feed, progress: Progress):
         self._feed = feed
         self._progress = progress
 

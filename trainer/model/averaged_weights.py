@@ -20,9 +20,8 @@ class AveragedWeights:
 
     def __init__(self, optimizer: keras.optimizers.Optimizer | None):
         self._pairs = averages(optimizer) if optimizer is not None else []
-        self.optimizer: keras.optimizers.Optimizer | None = (
-            optimizer if self._pairs else None
-        )  # evaluation needs its state
+        # Evaluation needs its state if it keeps averages.
+        self.optimizer: keras.optimizers.Optimizer | None = optimizer if self._pairs else None
         self._parts = parts(optimizer) if self._pairs and optimizer is not None else []
         self._swap = tf.function(self._swapped, autograph=False)
 

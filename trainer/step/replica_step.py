@@ -43,7 +43,7 @@ class ReplicaStep:
       model: the task's model.
       forward: `Task.train_step` or `Task.eval_step`.
       registry: collects the metrics.
-      accumulator: packs them.
+      accumulator: packs the metrics of the step.
     """
 
     def __init__(
