@@ -17,7 +17,13 @@ def _run(programs, arguments, folder):
     assert done.returncode == 0, f"{shlex.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+FAST = {"README.md", "metrics.md", "data.md"}  # the others run whole commands for most of a minute
+
+
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(path, marks=[] if path.name in FAST else pytest.mark.slow, id=path.name) for path in DOCUMENTS],
+)
 def test_code_blocks_run(document, tmp_path, programs):
     """Blocks that start with `# NAME` are files; other Python blocks run; so does each line that calls tallyloop."""
     blocks = _BLOCK.findall(document.read_text())

@@ -27,7 +27,7 @@ NAMES = (
     "synchronized batch norm",
     "jit_compile",
 )
-FAST = {"masked loss", "accumulation", "EMA", "AdamW"}  # the others have fast tests in tests/trainer
+FAST = {"masked loss", "accumulation"}  # the others have fast tests in tests/trainer
 ACTING = {*NAMES} - {"plain", "jit_compile", "dropout", "synchronized batch norm"}
 BETWEEN_WORKERS = {  # between the two, what adds up between workers in a way of its own
     "2 workers": ("plain", "masked loss", "accumulation", "EMA"),
@@ -184,7 +184,7 @@ def test_the_page_has_every_setting_and_placement(command, matrix, settings):
         assert all("✓" in cell for cell in line[3:-1]), line
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_whole_table(command, capsys):
     """Some minutes; every run has the short form above."""
     assert command.main([]) == 0, capsys.readouterr().out

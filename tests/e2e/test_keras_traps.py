@@ -217,7 +217,7 @@ def test_some_rows_are_measured(command, monkeypatch):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_whole_table(command, capsys):
     """Some minutes; every run measures some rows, and has a test above for each."""
     assert command.main([]) == 0, capsys.readouterr().out

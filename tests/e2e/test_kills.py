@@ -49,7 +49,7 @@ def test_arrays(survival, setting, tmp_path):
     assert result.differences == []
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_whole_benchmark(survival, capsys):
     """A quarter of an hour; every run has the short form above."""
     assert survival().main(["--kills", "100"]) == 0, capsys.readouterr().out
