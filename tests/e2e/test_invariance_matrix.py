@@ -83,7 +83,8 @@ def test_replicas_train_as_one_device(run, alone, settings, difference, name):
         assert found.metrics > (1e-4 if name == "bfloat16" else 1e-2)
 
 
-@pytest.mark.parametrize("title", [pytest.param("2 workers", marks=pytest.mark.slow), "2 workers x 2 replicas"])
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ["2 workers", "2 workers x 2 replicas"])
 def test_workers_train_as_one_device(matrix, alone, settings, difference, title):
     """Real processes that are connected over the loopback interface."""
     placements, names = matrix("invariance.placements"), BETWEEN_WORKERS[title]

@@ -126,6 +126,7 @@ def test_dropout_masks_of_replicas_differ(gives, replicas):
     assert abs(agreement - 0.5) < 4 / 128
 
 
+@pytest.mark.slow
 def test_two_workers_train_and_evaluate(versus):
     """Two processes, as in `MultiWorkerMirroredStrategy`; at weights of 0, the loss is the mean of y squared."""
     workers, problem = versus("workers"), versus("problem")
@@ -202,6 +203,7 @@ def test_tallyloop_is_right_everywhere_on_the_page(command):
         assert "error" not in tallyloop, row
 
 
+@pytest.mark.slow
 def test_some_rows_are_measured(command, monkeypatch):
     """Two cheap ones, in their own process, Keras included."""
     monkeypatch.setattr(command, "REPLICAS", (2,))

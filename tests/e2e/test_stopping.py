@@ -42,6 +42,7 @@ def dripping():
 """
 
 
+@pytest.mark.slow
 def test_a_run_ends_though_its_source_is_python_code_that_still_reads_ahead(command):
     (command.folder / "drips.py").write_text(DRIPS)
     bindings = ("train/Input.source=@dripping", "train/Input.shuffle=False", "Trainer.train_steps=3")

@@ -62,10 +62,10 @@ def test_wrong_usage_is_said_once(command, flags, fragments):
 @pytest.mark.parametrize(
     ("value", "flags", "fragments"),
     [
-        ("{", [MANY], ["TF_CONFIG", "not JSON"]),
+        ("{", [MANY], ["TF_CONFIG", "isn't JSON"]),
         ("", [MANY], ["--workers=2, or set TF_CONFIG", "@mirrored()"]),
         (TWO, [], ["TF_CONFIG with 2 workers needs Trainer.strategy = @multi_worker_mirrored()"]),
-        (TWO, [MANY, "--import_module=early"], ["TensorFlow is in use already", "Make the strategy first"]),
+        (TWO, [MANY, "--import_module=early"], ["TensorFlow is already in use", "Make the strategy before"]),
     ],
 )
 def test_a_wrong_environment_is_wrong_usage(command, value, flags, fragments):
@@ -144,6 +144,7 @@ def _started(command, *flags, common=()):
     ]
 
 
+@pytest.mark.slow
 def test_workers_that_were_started_differently(command):
     """Every worker stops, and says the bindings that differ."""
     workers = _started(command, PARAM + "Trainer.train_steps=20", PARAM + "Trainer.train_steps=21")

@@ -44,13 +44,24 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def loop(mirrored_on):
-    return Loop(mirrored_on(3))
+def traced(mirrored_on):
+    """The loops, traced once."""
+    found = {"loop": Loop(mirrored_on(3)), "of_maxima": Loop(mirrored_on(3), maxima=["pair"])}
+    for each in found.values():
+        each.run([0, 0, 0])
+    return found
 
 
-@pytest.fixture(scope="module")
-def of_maxima(mirrored_on):
-    return Loop(mirrored_on(3), maxima=["pair"])
+@pytest.fixture
+def loop(traced):
+    traced["loop"].drained()  # whichever test ran before in this process
+    return traced["loop"]
+
+
+@pytest.fixture
+def of_maxima(traced):
+    traced["of_maxima"].drained()
+    return traced["of_maxima"]
 
 
 class TestDrain:
