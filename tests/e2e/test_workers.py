@@ -282,7 +282,7 @@ def test_workers_that_read_different_files(command):
         error = worker.communicate(timeout=120)[1]
         assert worker.returncode == 2, error
         assert "Trainer.train_dataset: worker" in error
-        assert "reads another first batch than worker" in error
+        assert "reads a different first batch than worker" in error
 
 
 @pytest.mark.slow
