@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FAST = {"README.md", "metrics.md", "data.md"}  # the others run whole commands for most of a minute
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _NAMED = re.compile(r"# (\S+\.(?:py|gin))\n")
 
@@ -15,9 +16,6 @@ _NAMED = re.compile(r"# (\S+\.(?:py|gin))\n")
 def _run(programs, arguments, folder):
     done = programs.run(arguments, folder)
     assert done.returncode == 0, f"{shlex.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
-
-
-FAST = {"README.md", "metrics.md", "data.md"}  # the others run whole commands for most of a minute
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,19 @@ class TestAveragedWeights:
         assert "ckpt-6 has averages of the weights, which are not used" in caplog.text
         assert found["test"]["loss"] == loss(by_numpy(6)[0])
 
+    def test_used_by_a_dry_run(self, make_trainer, by_numpy, rows, tmp_path):
+        """Its eval step takes the first batch of 16."""
+        make_trainer(optimizer=self.optimizer, model_dir=tmp_path).train()
+        rerun = make_trainer(optimizer=self.optimizer, evaluate=True, model_dir=tmp_path)
+        rerun.evaluate()  # which loads the checkpoint
+        (found,) = rerun.dry_run(train=False)
+        weights, averages = by_numpy(6)
+        x, y = rows(40)["x"][:16], rows(40)["y"][:16]
+        mean = lambda w: np.mean((x @ w[:3] + w[3] - y) ** 2)  # noqa: E731
+        assert found.counts["loss"] == 16
+        assert found.metrics["loss"] == pytest.approx(mean(averages), rel=1e-4)
+        assert mean(averages) != pytest.approx(mean(weights), rel=1e-2)
+
     def test_before_the_first_step(self, make_trainer, loss):
         trainer = make_trainer(optimizer=self.optimizer, evaluate=True)
         assert trainer.evaluate()["test"]["loss"] == loss(np.zeros(4))
