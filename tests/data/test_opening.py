@@ -70,7 +70,7 @@ def shuffled_inside():
 class TestReplay:
     """Of a stream whose place no checkpoint can hold."""
 
-    @pytest.mark.parametrize("shuffle", [False, True])
+    @pytest.mark.parametrize("shuffle", [True, pytest.param(False, marks=pytest.mark.slow)])
     @pytest.mark.parametrize("source", [from_python, shuffled, shuffled_inside])
     def test_gives_the_same_batches_and_warns(self, read_labels, warnings, source, shuffle):
         feed = Input(source, 4, shuffle=shuffle, seed=1).open_train()

@@ -172,6 +172,7 @@ def test_a_dry_run_of_a_config_for_evaluation(command):
     assert "train metrics:" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_ends_the_run(command, short):
     """As `| head -1` does."""
     arguments = [sys.executable, "-m", "tallyloop.trainer", "--gin_file=digits.gin", "--model_dir=run", *short]

@@ -27,7 +27,7 @@ NAMES = (
     "synchronized batch norm",
     "jit_compile",
 )
-FAST = {"masked loss", "accumulation"}  # the others have fast tests in tests/trainer
+FAST = {"masked loss"}  # the others have fast tests in tests/trainer
 ACTING = {*NAMES} - {"plain", "jit_compile", "dropout", "synchronized batch norm"}
 BETWEEN_WORKERS = {  # between the two, what adds up between workers in a way of its own
     "2 workers": ("plain", "masked loss", "accumulation", "EMA"),

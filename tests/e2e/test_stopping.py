@@ -51,6 +51,7 @@ def test_a_run_ends_though_its_source_is_python_code_that_still_reads_ahead(comm
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_while_tensorflow_is_loaded_is_no_death(command):
     """A module that is imported after TensorFlow sends it."""
     (command.folder / "taken_away.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n")

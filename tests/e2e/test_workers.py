@@ -31,7 +31,11 @@ def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
 @pytest.mark.parametrize(
     ("flags", "fragments"),
     [
-        (["--workers=2"], ["--workers=2 needs Trainer.strategy = @multi_worker_mirrored()", "not bound"]),
+        pytest.param(
+            ["--workers=2"],
+            ["--workers=2 needs Trainer.strategy = @multi_worker_mirrored()", "not bound"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["--workers=2", PARAM + "Trainer.strategy=@mirrored()"],
             ["--workers=2 needs", "got @mirrored()"],
@@ -115,7 +119,8 @@ def _wait_until_it_trains(command, workers):
     raise AssertionError(f"they did not start: {[worker.communicate()[1] for worker in workers]}")
 
 
-@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
 def test_the_other_worker_says_that_one_was_lost_and_ends(command, killed):
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     workers = [_start(command, tf_config.write(addresses, index)) for index in range(2)]
@@ -204,12 +209,13 @@ def _worker_of(launcher, index):
 
 
 # The launcher passes both signals on in the same way, which tests/trainer/launch shows.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "number"),
     [
         (1, signal.SIGTERM),
-        pytest.param(1, signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
+        (1, signal.SIGINT),
+        (2, signal.SIGTERM),
     ],
 )
 def test_asked_to_stop(command, trained, short, workers, number):

@@ -19,6 +19,7 @@ def found():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["digits.gin", "autoencoder.gin", "digits_cnn.gin"])
 def test_losses_are_exactly_those_that_are_kept(found, config):
     assert len(KEPT[config]) == 100

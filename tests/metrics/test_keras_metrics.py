@@ -43,6 +43,7 @@ class TestPage:
     def test_has_every_class_that_keras_exports(self):
         assert sorted(sweep.EXPORTED) == sweep.exported()
 
+    @pytest.mark.slow
     def test_is_up_to_date(self):
         assert sweep.page() == sweep.PAGE.read_text(), f"run python docs/{SCRIPT.name}"
 

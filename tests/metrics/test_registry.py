@@ -82,7 +82,9 @@ def check(found, pieces=1):
 
 
 class TestReduce:
-    @pytest.mark.parametrize("replicas", [1, 2, 3, 4])
+    @pytest.mark.parametrize(
+        "replicas", [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)]
+    )
     def test_uneven_and_empty_batches_give_the_numbers_of_one_pass(self, mirrored_on, replicas):
         strategy, registry = mirrored_on(replicas), make_registry()
 

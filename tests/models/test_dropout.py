@@ -54,7 +54,7 @@ def masks(mirrored_on):
 class TestInARun:
     @pytest.mark.parametrize(
         ("replicas", "jit_compile"),
-        [(2, False), (4, False), (2, True), pytest.param(4, True, marks=pytest.mark.slow)],
+        [(2, False), (4, False), *[pytest.param(replicas, True, marks=pytest.mark.slow) for replicas in (2, 4)]],
     )
     def test_masks_and_weights_do_not_depend_on_the_replicas(self, masks, replicas, jit_compile):
         kept, weights = masks(replicas, jit_compile)

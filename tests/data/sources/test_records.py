@@ -69,11 +69,14 @@ DAMAGE = {
     "cut in a length": (lambda path, size: path.write_bytes(path.read_bytes()[: 4 * size + 5]), 4),
     "another file": (lambda path, size: path.write_text("year,height\n" * 20), 0),
 }
+MOST_SLOW = [
+    pytest.param(kind, marks=[] if kind in ("content", "another file") else pytest.mark.slow) for kind in DAMAGE
+]
 
 
 class TestCorruptRecord:
     @pytest.mark.parametrize("shuffle", [False, True])
-    @pytest.mark.parametrize("kind", DAMAGE)
+    @pytest.mark.parametrize("kind", MOST_SLOW)
     def test_is_named(self, three, features, kind, shuffle):
         damage, index = DAMAGE[kind]
         damage(three[1], record_size(three[1]))
@@ -84,7 +87,7 @@ class TestCorruptRecord:
         assert "\n" not in str(error)
         assert "{{" not in str(error)
 
-    @pytest.mark.parametrize("kind", DAMAGE)
+    @pytest.mark.parametrize("kind", MOST_SLOW)
     def test_is_skipped_with_the_rest_of_its_file(self, three, features, everything, kind, capfd):
         damage, index = DAMAGE[kind]
         damage(three[1], record_size(three[1]))
@@ -107,8 +110,12 @@ def ints(*values):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"y": None}, {"x": ints(1, 2)}, {"y": ints(1, 2)}, None],
-    ids=["missing", "dtype", "shape", "not an example"],
+    [
+        pytest.param({"y": None}, id="missing", marks=pytest.mark.slow),
+        pytest.param({"x": ints(1, 2)}, id="dtype", marks=pytest.mark.slow),
+        pytest.param({"y": ints(1, 2)}, id="shape"),
+        pytest.param(None, id="not an example", marks=pytest.mark.slow),
+    ],
 )
 def test_a_record_that_does_not_parse_is_named_or_skipped(three, features, record, write_records, everything, changes):
     bad = b"\xff not an example" if changes is None else record(6, **changes)
@@ -121,7 +128,9 @@ def test_a_record_that_does_not_parse_is_named_or_skipped(three, features, recor
 
 
 class TestGzip:
-    @pytest.mark.parametrize("beyond", [0, 5], ids=["between records", "in a record"])
+    @pytest.mark.parametrize(
+        "beyond", [pytest.param(0, id="between records", marks=pytest.mark.slow), pytest.param(5, id="in a record")]
+    )
     def test_that_ends_early(self, tmp_path, features, record, write_records, beyond):
         whole = write_records(tmp_path / "a.gz", map(record, range(200)), "GZIP").read_bytes()
         unpacked = gzip.decompress(whole)

@@ -120,6 +120,7 @@ class TestRerun:
         with pytest.raises(UsageError, match="ckpt-4"):
             train(folder, 9, optimizer=lambda: keras.optimizers.Adam(0.01))
 
+    @pytest.mark.slow
     def test_keeps_accumulated_gradients(self, train, tmp_path, assert_same_weights):
         """Three steps make an update; the run stops after 4."""
         whole = train(None, 9, 2, gradient_accumulation=3)
@@ -231,7 +232,9 @@ class TestDamage:
         return folder
 
     @pytest.mark.parametrize("file", FILES)
-    @pytest.mark.parametrize("how", ["emptied", "deleted", "flipped"])
+    @pytest.mark.parametrize(
+        "how", ["flipped", *[pytest.param(how, marks=pytest.mark.slow) for how in ("emptied", "deleted")]]
+    )
     def test_reported_and_passed_over(self, run, stopped, whole, tmp_path, caplog, file, how, assert_same_weights):
         shutil.copytree(stopped, tmp_path / "run")
         path = tmp_path / "run" / "checkpoints" / file

@@ -27,6 +27,7 @@ class TestRetention:
         losses = {line["step"]: line["metrics"]["loss"] for line in lines if line["split"] == "eval"}
         assert record["value"] == losses[best]
 
+    @pytest.mark.slow
     def test_best_after_a_rerun(self, run, tmp_path):
         arguments = {"eval_interval": 1, "best_metric": "test/loss", "best_mode": "max"}
         run(tmp_path / "a", 12, **arguments)

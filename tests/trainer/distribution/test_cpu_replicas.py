@@ -53,6 +53,7 @@ print([float(each) for each in total()], float(variable.numpy()))
 
 
 class TestCpuReplicas:
+    @pytest.mark.slow
     def test_two_workers_of_two(self):
         addresses = [f"localhost:{port}" for port in free_ports(2)]
         workers = [

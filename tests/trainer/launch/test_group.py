@@ -158,6 +158,7 @@ class TestPreemption:
         assert done.returncode == code
         assert ("Worker 0 " in done.err) == (code != 42)
 
+    @pytest.mark.slow
     def test_a_worker_that_does_not_end_has_not_saved(self, launcher):
         done = launcher.run("if me == 1: sys.exit(42)\ntime.sleep(60)")
         assert done.returncode == 1

@@ -24,7 +24,7 @@ def _top_2(batch, outputs):
 
 
 class TestAgainstScikitLearn:
-    @pytest.fixture(scope="class", params=[1, 2, 4])
+    @pytest.fixture(scope="class", params=[1, pytest.param(2, marks=pytest.mark.slow), 4])
     @classmethod
     def trained(cls, request, make_trainer, blobs):
         train, test = ({key: value[part] for key, value in blobs.items()} for part in (slice(100), slice(100, 203)))

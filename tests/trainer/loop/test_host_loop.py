@@ -364,7 +364,8 @@ class TestAskedToStop:
 
     @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
     @pytest.mark.parametrize(
-        ("step", "split"), [(3, "train"), pytest.param(4, "train", marks=pytest.mark.slow), (8, "eval")]
+        ("step", "split"),
+        [(3, "train"), *[pytest.param(*at, marks=pytest.mark.slow) for at in [(4, "train"), (8, "eval")]]],
     )
     def test_rerun_ends_the_same(self, run, tmp_path, asked, replicas, step, split, assert_same_weights):
         """At step 4 the evaluation is left out, and made up for by the rerun."""

@@ -17,7 +17,7 @@ def shares(n, replicas):
 
 
 class TestStatistics:
-    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("jit_compile", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_weighted_by_examples(self, make_trainer, rows, jit_compile, copies_of, layered):
         """One batch of 5 on 4 replicas with shares of 1, 1, 1, 2; then one of 2: two replicas have none."""
         trainer = make_trainer(layered(norm()), data=7, batch=5, replicas=4, train_steps=2, jit_compile=jit_compile)

@@ -81,7 +81,9 @@ def mixed(regression_task, rows, mirrored_on):
 
 
 class TestOptions:
-    @pytest.mark.parametrize("replicas", [1, 2, 4])
+    @pytest.mark.parametrize(
+        "replicas", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+    )
     @pytest.mark.parametrize("options", OPTIONS)
     def test_act_on_the_reduced_gradient(self, task, make_trainer, weights_of, rows, options, replicas):
         make = OPTIONS[options]
@@ -226,7 +228,7 @@ class TestAdopt:
 
 class TestMixedPrecision:
     @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
-    @pytest.mark.parametrize("replicas", [1, 4])
+    @pytest.mark.parametrize("replicas", [4, pytest.param(1, marks=pytest.mark.slow)])
     def test_trains_like_float32(self, mixed, replicas, dtype):
         """Variables stay float32; float16 rounds to 2^-11, bfloat16 to 2^-8, in each of 40 steps."""
         tolerance = 0.01 if dtype == "mixed_float16" else 0.08

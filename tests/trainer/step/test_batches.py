@@ -30,7 +30,7 @@ def dataset(request, numbered):
 
 
 class TestBadExamples:
-    @pytest.mark.parametrize("replicas", [1, 2])
+    @pytest.mark.parametrize("replicas", [2, pytest.param(1, marks=pytest.mark.slow)])
     def test_skipped_and_counted(self, make_trainer, dataset, replicas, tmp_path):
         """Two of 40 in each pass, whatever the number of replicas; a rerun goes on counting."""
         seen = []

@@ -63,7 +63,7 @@ class Counts(keras.layers.Layer):
 
 
 class TestSeeds:
-    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_replicas_drop_others(self, regression_task, make_trainer, jit_compile, copies_of):
         ones, _ = masks(regression_task, make_trainer, 1, jit_compile=jit_compile)
         found, trainer = masks(regression_task, make_trainer, 4, jit_compile=jit_compile)
@@ -112,7 +112,7 @@ class TestSeeds:
         with pytest.raises(UsageError, match=r"without a seed.*keras.random.SeedGenerator"):
             make_trainer(Noisy(), replicas=replicas).train()
 
-    @pytest.mark.parametrize("replicas", [1, 2])
+    @pytest.mark.parametrize("replicas", [2, pytest.param(1, marks=pytest.mark.slow)])
     def test_inside_a_loop(self, regression_task, rows, mirrored_on, replicas, copies_of):
         class Recurrent(regression_task):
             def build_model(self):

@@ -70,7 +70,7 @@ class Wrapped(keras.optimizers.Optimizer):
 
 
 class TestTrajectory:
-    @pytest.mark.parametrize("replicas", [1, 2, 4])
+    @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow), 4])
     @pytest.mark.parametrize("n", [103, 97])
     def test_equals_one_device(self, make_trainer, weights_of, rows, n, replicas):
         """103 = 6 * 16 + 7 and 97 = 6 * 16 + 1: with 4 replicas, three have no example of the last batch."""
@@ -204,7 +204,7 @@ class TestLoops:
         cut.train_and_eval()
         np.testing.assert_array_equal(weights_of(whole), weights_of(cut))
 
-    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_any_length(self, make_trainer, weights_of, jit_compile, tmp_path):
         found = []
         for steps_per_loop in (1, 5, "auto"):
@@ -251,7 +251,9 @@ class TestXla:
             pytest.param({}, id="plain", marks=pytest.mark.slow),
             pytest.param({"shuffle": True, "steps_per_loop": 2}, id="shuffled"),
             pytest.param({"drop_remainder": True}, id="full batches", marks=pytest.mark.slow),
-            pytest.param({"gradient_accumulation": 3, "clip_global_norm": 0.5}, id="accumulated"),
+            pytest.param(
+                {"gradient_accumulation": 3, "clip_global_norm": 0.5}, id="accumulated", marks=pytest.mark.slow
+            ),
             pytest.param(
                 {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1, use_ema=True))},
                 id="loss scale and averages",
@@ -311,6 +313,7 @@ class TestXla:
         for one, other in zip(found.variables, expected.variables, strict=True):
             np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, rtol=1e-5, err_msg=one.path)
 
+    @pytest.mark.slow
     def test_skipped_step_of_a_wrapped_optimizer(self, make_trainer, rows, weights_of):
         data = rows(40)
         data["y"][20] = np.nan
