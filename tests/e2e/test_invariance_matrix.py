@@ -140,6 +140,7 @@ def test_how_results_are_compared(matrix, difference):
         assert not matrix("invariance.compare").Difference(*nearly).is_within(tight)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails(matrix):
     placements = matrix("invariance.placements")
     with pytest.raises(placements.ProcessError, match=r"(?s)process 0: exit code 1.*KeyError: 'no such setting'"):

@@ -42,7 +42,11 @@ def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
             marks=pytest.mark.slow,
         ),
         (["--start_timeout=9"], ["--start_timeout=9.0 needs Trainer.strategy = @multi_worker_mirrored()"]),
-        (["--workers=2", MANY, PARAM + "Trainer.train_step=3"], ["train_step", 'did you mean "train_steps"']),
+        pytest.param(
+            ["--workers=2", MANY, PARAM + "Trainer.train_step=3"],
+            ["train_step", 'did you mean "train_steps"'],
+            marks=pytest.mark.slow,
+        ),
         (["--workers=2", "--model_dir=taken/run"], ["--model_dir", "taken"]),
         (["--workers=0"], ["--workers=0: expected", "at least 1"]),
         (["--workers=2", "--max_restarts=-1"], ["--max_restarts=-1: expected", "at least 0"]),

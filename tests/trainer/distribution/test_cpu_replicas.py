@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import tensorflow as tf
 from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use
