@@ -14,7 +14,7 @@ from ..finishers.finish import finisher
 from ..finishers.finisher import Finish, Finisher
 from ..paths import join, normalize
 from ..tally import Tally, tally
-from .call_stack import caller, is_repeated
+from .call_stack import caller, is_python_call, is_repeated
 from .recorder import current_recorder
 
 
@@ -22,7 +22,8 @@ def add(name: str, values: Any, weights: Any = None, finish: Finish = None) -> N
     """Record a metric: the mean of `values` over all elements, replicas and steps up to the next summary.
 
     It works at any depth of a replica's step: a layer's `call`, a task's `loss`. Outside a step it does nothing, so the
-    same model serves and exports. A name added twice in one step adds up.
+    same model serves and exports. What one line adds in several calls of a step adds up, such as a layer that is called
+    twice; so do the branches of one condition.
 
     Args:
       name: a path, `loss/stage_1`; the names of the open `scope`s are put in front.
@@ -37,10 +38,15 @@ def add(name: str, values: Any, weights: Any = None, finish: Finish = None) -> N
         number, an array, or a dict of numbers.
 
     Raises:
-      UsageError: the name is malformed or has another meaning already, a shape or dtype does not fit, or the values
-        cannot leave the construct they are made in.
+      UsageError: the name is malformed, or has another meaning, or another line adds it, too; a shape or dtype does not fit;
+        or the values cannot leave the construct they are made in.
     """
     recorder = current_recorder()
+    if recorder is None and is_python_call():
+        raise UsageError(
+            f"Metric {name!r} ({caller()}): it is added inside tf.py_function or tf.numpy_function, which runs outside of the "
+            "step. Return the values from there and add them outside."
+        )
     if recorder is None or is_repeated():
         return
     path = name

@@ -13,6 +13,12 @@ import tensorflow as tf
 
 _PACKAGE = str(Path(__file__).parents[1])
 _WHILE_LOOP_FILE = inspect.unwrap(tf.while_loop).__code__.co_filename
+_PYTHON_CALL_FILE = inspect.unwrap(tf.py_function).__code__.co_filename
+# TensorFlow's private functions that call the branches of a condition one after the other.
+_BRANCHING = {"cond_v2", "indexed_case"}
+# They call their function once outside of the loop that they build, only to see what it returns.
+_PROBING = {keras.layers.RNN.inner_loop.__code__, inspect.unwrap(keras.ops.map).__code__}
+_RECOMPUTING = "inner_recompute_grad"  # the function inside `tf.recompute_grad` that runs in its backward pass
 
 
 def caller() -> str:
@@ -24,16 +30,46 @@ def caller() -> str:
 def is_repeated() -> bool:
     """Return whether this is a second execution of a call that counts already.
 
-    Two things call a layer once more than the model does: the backward pass of `tf.recompute_grad`, and a Keras RNN
-    layer, which calls its cell on the first time step only to see what it returns.
+    Two things call a layer once more than the model does: the backward pass of `tf.recompute_grad`, and what calls a function
+    on a first time step or row only to see what it returns.
     """
+    return _is_probe() or _is_recomputed()
+
+
+def is_python_call() -> bool:
+    """Return whether a `tf.py_function` or `tf.numpy_function` is running: it is called while the graph runs, not traced."""
+    return any(frame.f_code.co_filename == _PYTHON_CALL_FILE for frame in _frames())
+
+
+def stack() -> list[FrameType]:
+    """Return the frames of this call, innermost first, for `are_branches`."""
+    return list(_frames())
+
+
+def are_branches(stack: list[FrameType], other: list[FrameType]) -> bool:
+    """Return whether two calls are in two branches of one `tf.cond` or `tf.switch_case`: there, their stacks part."""
+    outer = set(map(id, other))
+    parting = next(frame for frame in stack if id(frame) in outer)
+    return parting.f_code.co_name in _BRANCHING
+
+
+def _is_probe() -> bool:
     in_while = False
     for frame in _frames():
-        if frame.f_code is tf.GradientTape.gradient.__code__:
-            return True
         in_while = in_while or frame.f_code.co_filename == _WHILE_LOOP_FILE
-        if frame.f_code is keras.layers.RNN.inner_loop.__code__ and not in_while:
-            return not frame.f_locals["self"].unroll
+        if frame.f_code in _PROBING:
+            if not in_while and not getattr(frame.f_locals.get("self"), "unroll", False):
+                return True
+            in_while = False  # of this loop; it may be in the probe of an outer one
+    return False
+
+
+def _is_recomputed() -> bool:
+    for frame in _frames():
+        if frame.f_code is tf.GradientTape.gradient.__code__:
+            return False  # in the backward pass itself
+        if frame.f_code.co_name == _RECOMPUTING:
+            return True
     return False
 
 

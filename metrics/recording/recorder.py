@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -14,7 +15,8 @@ from ..device.inner_graph_sums import InnerGraphSums, Key
 from ..errors import UsageError
 from ..finishers.finisher import Finisher
 from ..tally import Tally, add_tallies
-from .call_stack import caller
+from .call_stack import are_branches, caller, is_repeated, stack
+from .nested_functions import OwnTraces, intercept
 
 
 class Meaning(NamedTuple):
@@ -45,12 +47,14 @@ class Recorder:
     def __init__(self, inner_graph_sums: InnerGraphSums | None = None):
         self.meanings: dict[str, Meaning] = {}
         self.places: dict[str, str] = {}
+        self._stacks: dict[str, dict[str, list[FrameType]]] = {}  # path -> place -> the first call from there
         self.scopes: list[str] = []
         self.collected: bool = False
         self._contributions: dict[str, Tally | Unsummed] = {}
         self._inner_graph_sums = inner_graph_sums or InnerGraphSums()
         self._inner_keys: dict[str, Key] = {}
         self._graph = _current_graph()
+        self._own_traces = OwnTraces()
 
     @property
     def paths(self) -> list[str]:
@@ -71,6 +75,7 @@ class Recorder:
                 f"Metric {path!r} has two meanings ({self.places[path]}, {caller()}): finish={known.finisher.name!r} with shape "
                 f"{known.shape}, and finish={finish.name!r} with shape {meaning.shape}. Give one of them another name."
             )
+        self._check_place(path)
         if _current_graph() is self._graph:
             self._add(path, contribution)
         elif finish.combine == "sum":
@@ -94,12 +99,29 @@ class Recorder:
             )
         self.record(path, contribution, finish)
 
+    def own_trace(self, function: Any) -> Any:
+        """Return a `tf.function` that does what `function` does, and whose traces serve this step and its open scopes."""
+        return self._own_traces.of(function, (tuple(self.scopes), is_repeated()))
+
     def collect(self) -> GroupedTallies:
         """Return the step's tallies. Call it once, at the end of the step."""
         self.collected = True
         for path, key in self._inner_keys.items():
             self._add(path, self._inner_graph_sums.take(key))
         return grouped_sums(self._contributions)
+
+    def _check_place(self, path: str) -> None:
+        """Check that all calls that record `path` are of one line, such as that of a layer, or of the branches of a condition."""
+        place, known = caller(), self._stacks.setdefault(path, {})
+        if place in known:
+            return
+        here = stack()
+        if not all(are_branches(here, other) for other in known.values()):
+            raise UsageError(
+                f"Metric {path!r} is added by two lines of a step, {self.places[path]} and {place}, and their values would be "
+                "mixed. Give one of them another name, or open a metrics.scope around it."
+            )
+        known[place] = here
 
     def _add(self, path: str, contribution: Tally | Unsummed) -> None:
         before = self._contributions.get(path)
@@ -132,6 +154,14 @@ def recording_into(recorder: Recorder) -> Iterator[Recorder]:
 def current_recorder() -> Recorder | None:
     """Return the innermost recorder of this thread; None outside a step."""
     return _active.recorders[-1] if _active.recorders else None
+
+
+def _own_trace(function: Any) -> Any:
+    recorder = current_recorder()
+    return function if recorder is None else recorder.own_trace(function)
+
+
+intercept(_own_trace)
 
 
 def _current_graph() -> tf.Graph | None:

@@ -17,6 +17,7 @@ from ...metrics.registry import MetricRegistry
 from ..model.building import build_model
 from ..step.batches import fetch_one
 from ..step.forward_state import ForwardState
+from ..step.objective import mean_gradients
 from ..step.replica import run_on_shards
 from ..step.replica_step import ReplicaStep
 from ..task import Task
@@ -126,13 +127,12 @@ class _Side:
 
         def contribution(batch, share):
             found = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
-            return found.gradients, found.loss
+            return found.terms
 
         @tf.function(autograph=False)
         def whole():
             sums = run_on_shards(self._strategy, feed, *fetch_one(feed, 0), contribution)
-            gradients, loss = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-            return {i: gradient / tf.cast(loss.count, gradient.dtype) for i, gradient in gradients.items()}
+            return mean_gradients(self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None))
 
         return {i: gradient.numpy() for i, gradient in whole().items()}
 

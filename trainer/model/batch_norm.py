@@ -64,7 +64,12 @@ class _Moments:
         return active * tf.expand_dims(tf.cast(mask, inputs.dtype), -1)
 
     def _sum(self, weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        return _over_replicas(tf.reduce_sum(tf.where(weights > 0, values, 0.0), self._axes))
+        sums = tf.where(weights > 0, values, 0.0)
+        for axis in sorted(self._axes, reverse=True):
+            # One axis at a time, the rows last: one long float32 sum over the pixels of all images would lose four digits,
+            # and others on each number of replicas.
+            sums = tf.reduce_sum(sums, axis)
+        return _over_replicas(sums)
 
     def _shape(self, inputs: tf.Tensor) -> list[int | None]:
         return [1 if axis in self._axes else size for axis, size in enumerate(inputs.shape)]

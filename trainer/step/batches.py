@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ import tensorflow as tf
 
 from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
+from ...metrics.errors import UsageError
 
+_USAGE_ERROR = re.compile(r"\bUsageError: (.*)")
 SKIPPED_EXAMPLES = "data/skipped"  # the metric
 
 
@@ -38,7 +41,7 @@ def first_batch(feed: Feed) -> Any:
 
 @contextlib.contextmanager
 def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
-    """Replace TensorFlow's error about a bad example by one that names the example.
+    """Replace TensorFlow's error about a bad example by one that names the example, and one from Python by that itself.
 
     Args:
       feed: the feed whose batches are fetched inside the context.
@@ -46,10 +49,14 @@ def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
 
     Raises:
       DataError: an example cannot be read.
+      UsageError: a `tf.py_function` of the step raised it; TensorFlow passes on only its text.
     """
     try:
         yield
     except FAILURES as error:
+        usage = _USAGE_ERROR.search(str(error))
+        if usage is not None:
+            raise UsageError(usage[1]) from error
         found = feed.data_error(error, step)
         if found is None:
             raise

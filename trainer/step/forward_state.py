@@ -81,8 +81,10 @@ class _Capture(keras.StatelessScope):
         self._share = share
         self._graph = tf.compat.v1.get_default_graph()
         self._changed: dict[int, keras.Variable] = {}
+        self._read: dict[int, keras.Variable] = {}
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        self._read[id(variable)] = variable
         if self._in_inner_graph():
             return None
         if variable.name == _SEED_NAME and id(variable) not in self.state_mapping:
@@ -110,6 +112,10 @@ class _Capture(keras.StatelessScope):
     def changed(self) -> list[keras.Variable]:
         """Return the variables that would have been assigned, in the order of their first assignment."""
         return list(self._changed.values())
+
+    def read(self) -> list[keras.Variable]:
+        """Return the Keras variables that were read."""
+        return list(self._read.values())
 
     def contribution(self) -> list[tf.Tensor]:
         """Return this replica's contribution to the new values of `changed`."""

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
-from ...metrics.finishers.finish import finisher
 from ...metrics.registry import MetricRegistry
 from ...metrics.tally import Tally
-from ..task import loss_tally, split_outputs
+from ..task import split_outputs
 from .forward_state import ForwardState
+from .objective import Term, check_rows, check_variables, objective_terms, recorded_loss
 
 Gradient = tf.Tensor | tf.IndexedSlices  # the latter of an embedding
 
@@ -23,15 +23,12 @@ class Contribution(NamedTuple):
     """What a replica adds to a train step: sums over its examples, none of them divided yet.
 
     Attributes:
-      gradients: position of a trainable variable -> d(sum of losses) / d(variable), dense; without the variables that
-        the loss does not touch.
-      loss: the `Tally` of the losses.
+      terms: the objective is the sum of their means.
       packed: all tallies of the step as one vector.
       state: the replica's contribution to the new moving statistics and seeds; see `ForwardState`.
     """
 
-    gradients: dict[int, tf.Tensor]
-    loss: Tally
+    terms: list[Term]
     packed: tf.Tensor
     state: list[tf.Tensor]
 
@@ -60,8 +57,10 @@ class ReplicaStep:
 
     def evaluate(self, batch: Any, share: ReplicaShare) -> tf.Tensor:
         """Return the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
-        with share.active(), ForwardState().discarded(share, self._model):
-            return self._run(batch, share.rows > 0)[1]
+        with share.active(), ForwardState().discarded(share, self._model), self._registry.recording() as recorder:
+            terms, outputs = self._terms(batch, share)
+            recorder.record_only("loss", *recorded_loss(terms))
+            return self._packed(batch, outputs, share)
 
     def differentiate(
         self,
@@ -80,30 +79,30 @@ class ReplicaStep:
           scale: the optimizer's loss scaling.
           forward_state: captures what the forward pass would assign.
         """
-        with share.active():
-            with tf.GradientTape() as tape, forward_state.captured(share, self._model) as capture:
-                loss, packed = self._run(batch, share.rows > 0)
-                objective, unscale = _objective(loss.value, share, scale)
+        with share.active(), self._registry.recording() as recorder:
+            with tf.GradientTape(persistent=True) as tape, forward_state.captured(share, self._model) as capture:
+                terms, outputs = self._terms(batch, share)
+                objectives = [_objective(term.value, share, scale) for term in terms]
                 state = capture.contribution()
             with forward_state.discarded(share, self._model):  # a rematerialized layer runs again, with the same seeds
-                gradients = tape.gradient(objective, variables)
-        found = {i: g for i, g in enumerate(gradients) if g is not None}
-        return Contribution({i: _dense(unscale(g), variables[i]) for i, g in found.items()}, loss, packed, state)
+                check_variables(tape, [objective for objective, _ in objectives], self._model, capture.read())
+                gradients = [_gradients(tape, *each, variables) for each in objectives]
+                recorder.record_only("loss", *recorded_loss(terms))
+                packed = self._packed(batch, outputs, share)  # what the backward pass recorded, too
+        return Contribution([Term(*each) for each in zip(gradients, terms, strict=True)], packed, state)
 
-    def _run(self, batch: Any, active: tf.Tensor) -> tuple[Tally, tf.Tensor]:
-        with self._registry.recording() as recorder:
-            losses, outputs = split_outputs(self._forward(self._model, batch))
-            loss = _only_if(active, self._regularized(loss_tally(losses)))
-            recorder.record_only("loss", loss, finisher("mean"))
-            tallies = self._registry.compute(batch, outputs)
-        return loss, self.accumulator.pack(tallies, active)
+    def _terms(self, batch: Any, share: ReplicaShare) -> tuple[list[Tally], Any]:
+        """Return the terms of the objective, and the outputs."""
+        losses, outputs = split_outputs(self._forward(self._model, batch))
+        check_rows(losses, batch, self._losses_of)
+        terms = objective_terms(losses, self._model, share)
+        return [_only_if(share.rows > 0, term) for term in terms], outputs
 
-    def _regularized(self, loss: Tally) -> Tally:
-        """Add the layers' regularization losses, weighted by the count: over all replicas, they count once."""
-        if not self._model.losses:
-            return loss
-        penalty = tf.add_n([tf.cast(penalty, loss.value.dtype) for penalty in self._model.losses])
-        return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
+    def _losses_of(self, batch: Any) -> Any:
+        return split_outputs(self._forward(self._model, batch))[0]
+
+    def _packed(self, batch: Any, outputs: Any, share: ReplicaShare) -> tf.Tensor:
+        return self.accumulator.pack(self._registry.compute(batch, outputs), share.rows > 0)
 
 
 def _objective(
@@ -118,6 +117,16 @@ def _objective(
         return loss, tf.convert_to_tensor
     examples = tf.cast(share.examples, loss.dtype)
     return scale(loss / examples), lambda gradient: tf.convert_to_tensor(gradient) * tf.cast(examples, gradient.dtype)
+
+
+def _gradients(
+    tape: tf.GradientTape,
+    objective: tf.Tensor,
+    unscale: Callable[[Gradient], tf.Tensor],
+    variables: list[keras.Variable],
+) -> dict[int, tf.Tensor]:
+    found = {i: g for i, g in enumerate(tape.gradient(objective, variables)) if g is not None}
+    return {i: _dense(unscale(gradient), variables[i]) for i, gradient in found.items()}
 
 
 def _dense(gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:

@@ -169,8 +169,8 @@ class TrainLoop:
 
     def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         self.skipped_examples.add(part)
-        gradients, loss, packed, state = run_on_shards(self._strategy, self._feed, part, examples, self._differentiate)
-        finite, updates = self._sums.add_and_maybe(step, gradients, loss, self._update.apply)
+        terms, packed, state = run_on_shards(self._strategy, self._feed, part, examples, self._differentiate)
+        finite, updates = self._sums.add_and_maybe(step, terms, self._update.apply)
         # A step that stops the run keeps its metrics, which tell what isn't finite.
         self._accumulator.add(packed, keep=finite if self.skips.allowed else None)
         self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=finite)

@@ -11,8 +11,8 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.errors import UsageError
-from ...metrics.tally import Tally
 from ..model.optimizers import all_of_keras
+from .objective import Term, mean_gradients
 
 OnNonFinite = Literal["halt", "skip", "rollback"]
 
@@ -70,12 +70,11 @@ class Update:
         """The optimizer's loss scaling."""
         return self._optimizer.scale_loss
 
-    def apply(self, gradients: dict[int, tf.Tensor], loss: Tally) -> tf.Tensor:
+    def apply(self, terms: list[Term]) -> tf.Tensor:
         """Update the weights, unless the loss or the gradient isn't finite.
 
         Args:
-          gradients: position of a variable -> d(sum of all losses) / d(variable).
-          loss: the sum of all losses, and their global count.
+          terms: the terms of the objective, summed over all replicas.
 
         Returns:
           A bool scalar: whether everything was finite. If not, nothing has changed.
@@ -83,11 +82,10 @@ class Update:
         Raises:
           UsageError: the loss depends on no trainable variable.
         """
+        gradients = dict(sorted(mean_gradients(terms).items()))
         self._check(gradients)
-        count = tf.where(loss.count > 0, loss.count, tf.ones_like(loss.count))  # without examples, all sums are 0
-        mean = [gradient / tf.cast(count, gradient.dtype) for gradient in gradients.values()]
-        finite = self._finite(mean, loss)
-        self._apply_if(finite, dict(zip(gradients, mean, strict=True)))
+        finite = self._finite(list(gradients.values()), [term.loss.value for term in terms])
+        self._apply_if(finite, gradients)
         return finite
 
     def _check(self, gradients: dict[int, tf.Tensor]) -> None:
@@ -133,8 +131,8 @@ class Update:
         limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
         return tf.clip_by_global_norm(gradients, limit)[0]
 
-    def _finite(self, gradients: list[tf.Tensor], loss: Tally) -> tf.Tensor:
-        checks = [tf.math.is_finite(loss.value)]
+    def _finite(self, gradients: list[tf.Tensor], losses: list[tf.Tensor]) -> tf.Tensor:
+        checks = [tf.math.is_finite(loss) for loss in losses]
         if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
             # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
             checks += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]

@@ -27,9 +27,8 @@ class TestAdd:
 
     def test_the_same_name_twice_adds_up(self, record):
         def step():
-            metrics.add("m", [1.0, 2.0])
-            metrics.add("m", [10.0], weights=[3.0])
-            metrics.add("m", [True, False])
+            for values, weights in (([1.0, 2.0], None), ([10.0], [3.0]), ([True, False], None)):
+                metrics.add("m", values, weights=weights)
 
         assert record(step) == {"m": (1 + 2 + 30 + 1, 2 + 3 + 2)}
 

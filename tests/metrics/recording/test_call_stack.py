@@ -43,11 +43,37 @@ def time_distributed():
     return keras.layers.TimeDistributed(Adds())
 
 
+class Nested(keras.layers.Layer):
+    """A cell that runs the steps of another layer."""
+
+    state_size = output_size = 2
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.RNN(Cell())
+
+    def call(self, inputs, states):
+        return self.inner(tf.stack([inputs, inputs], 1)) + states[0], [states[0]]
+
+
+class Mapped(keras.layers.Layer):
+    """Looks at each row on its own, and in it at each step."""
+
+    def call(self, inputs):
+        return keras.ops.map(lambda row: keras.ops.map(self.look, row), inputs)
+
+    def look(self, row):
+        metrics.add("inside", row)
+        return row * 1
+
+
 LAYERS = {
     "subclassed": (Subclassed, (66 * 11, 24)),
     "sequential": (sequential, (66, 12)),
     "time distributed": (time_distributed, (66, 12)),
     "cell": (lambda: keras.layers.RNN(Cell()), (66, 12)),
+    "layer in a cell": (lambda: keras.layers.RNN(Nested()), (2 * 66, 2 * 12)),
+    "map in a map": (Mapped, (66, 12)),
     "cell, unrolled": (lambda: keras.layers.RNN(Cell(), unroll=True), (66, 12)),
 }
 
@@ -97,17 +123,66 @@ class TestLayers:
         assert found == {"inside": (1000, 1000)}
 
 
-def test_the_second_run_below_recompute_grad_does_not_count(record_traced):
-    weight = tf.Variable(2.0)
+def recomputed(function):
+    return tf.recompute_grad(function)
 
-    def step():
-        with tf.GradientTape() as tape:
 
-            def layer(x):
-                metrics.add("inner", x, finish="sum")
-                return x * weight
+def recomputed_twice(function):
+    return tf.recompute_grad(lambda x: tf.recompute_grad(function)(x))
 
-            loss = tf.reduce_sum(tf.recompute_grad(layer)(tf.constant([1.0, 2.0])))
-        metrics.add("gradient", tape.gradient(loss, weight))
 
-    assert record_traced(step) == {"inner": (3.0, 2.0), "gradient": (3.0, 1.0)}
+def recomputed_in_a_function(function):
+    return tf.recompute_grad(tf.function(function))
+
+
+class TestBackwardPass:
+    @pytest.mark.parametrize("recompute", [recomputed, recomputed_twice, recomputed_in_a_function])
+    def test_a_recomputation_does_not_count(self, record_traced, recompute):
+        weight = tf.Variable(2.0)
+
+        def layer(x):
+            metrics.add("inner", x, finish="sum")
+            return x * weight
+
+        def step():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(recompute(layer)(tf.constant([1.0, 2.0])))
+            metrics.add("gradient", tape.gradient(loss, weight))
+
+        assert record_traced(step) == {"inner": (3.0, 2.0), "gradient": (3.0, 1.0)}
+
+    @pytest.mark.parametrize("within", [lambda function: function, recomputed])
+    def test_a_custom_gradient_counts(self, record, within):
+        """d/dx of (x + 1)^2 is 4 and 6; the backward pass of a recomputed function runs once, too."""
+
+        @tf.custom_gradient
+        def shown(x):
+            def backward(upstream):
+                metrics.add("upstream", upstream)
+                return upstream
+
+            return x + 1, backward
+
+        def step():
+            x = tf.constant([1.0, 2.0])
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(within(shown)(x) ** 2)
+            tape.gradient(loss, x)
+
+        assert record(step) == {"upstream": (10.0, 2.0)}
+
+
+class TestPythonCall:
+    @pytest.mark.parametrize("call", [tf.py_function, tf.numpy_function])
+    def test_is_refused_by_name(self, record_traced, call):
+        """In a graph, it runs long after the step was traced."""
+
+        def function(x):
+            metrics.add("lost", x)
+            return x
+
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"UsageError: Metric 'lost' \(.*test_call_stack.py:\d+\)"
+        ):
+            record_traced(lambda: call(function, [tf.constant(1.0)], tf.float32))

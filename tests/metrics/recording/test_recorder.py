@@ -52,10 +52,72 @@ class TestMeaning:
 
     def test_maxima_of_one_name_give_the_larger(self, record):
         def step():
-            metrics.add("m", [1.0, 7.0], finish="max")
-            metrics.add("m", [4.0], finish="max")
+            for values in ([1.0, 7.0], [4.0]):
+                metrics.add("m", values, finish="max")
 
         assert record(step) == {"m": (7.0, 3.0)}
+
+
+class TestPlace:
+    def test_refuses_two_lines_for_one_name_with_both(self, record):
+        def step():
+            metrics.add("m", [1.0])  # the first line
+            metrics.add("m", [2.0])  # the second line
+
+        with pytest.raises(UsageError, match=r"'m' is added by two lines of a step.*another name") as caught:
+            record(step)
+        assert line_of(step, "# the first line") in str(caught.value)
+        assert line_of(step, "# the second line") in str(caught.value)
+
+    def test_one_line_called_twice_adds_up(self, record):
+        def add(value):
+            metrics.add("m", value)
+
+        def step():
+            add([1.0])
+            add([2.0, 6.0])
+
+        assert record(step) == {"m": (9.0, 3.0)}
+
+    @pytest.mark.parametrize("branch", [0, 1])
+    @pytest.mark.parametrize("condition", ["cond", "switch_case", "nested"])
+    def test_branches_of_one_condition_add_up(self, record_traced, condition, branch):
+        def first():
+            metrics.add("m", 1.0)
+            return 0
+
+        def second():
+            metrics.add("m", 10.0)
+            return 0
+
+        def step():
+            i = tf.constant(branch)
+            if condition == "switch_case":
+                tf.switch_case(i, [first, second])
+            else:
+                last = (lambda: tf.cond(i == 1, second, first)) if condition == "nested" else second
+                tf.cond(i == 0, first, last)
+
+        assert record_traced(step) == {"m": ([1.0, 10.0][branch], 1.0)}
+
+    @pytest.mark.parametrize("branches", ["of two conditions", "the same"])
+    def test_refuses_two_lines_that_may_both_run(self, record_traced, branches):
+        def one():
+            metrics.add("m", 1.0)
+            if branches == "the same":
+                metrics.add("m", 2.0)
+            return 0
+
+        def other():
+            metrics.add("m", 3.0)
+            return 0
+
+        def step():
+            for branch in (one, other):
+                tf.cond(tf.constant(True), branch, lambda: 0)
+
+        with pytest.raises(UsageError, match="two lines of a step"):
+            record_traced(step)
 
 
 class TestRecorder:
@@ -63,8 +125,8 @@ class TestRecorder:
         recorder = Recorder()
 
         def step():
-            metrics.add("m", [1.0], finish="sum")  # first
-            metrics.add("m", [2.0], finish="sum")
+            for values in ([1.0], [2.0]):
+                metrics.add("m", values, finish="sum")  # first
             metrics.add("a", tf.ones([2, 3]), finish="per_class")
 
         with recording_into(recorder) as active:
@@ -132,11 +194,14 @@ class TestRecorder:
 
     def test_adds_what_is_inside_to_what_is_outside(self, record_traced):
         def step():
+            def add(value):
+                metrics.add("m", value)
+
             def body(i):
-                metrics.add("m", 10.0)
+                add(10.0)
                 return (i + 1,)
 
-            metrics.add("m", 1.0)
+            add(1.0)
             tf.while_loop(lambda i: i < 2, body, [tf.constant(0)])
 
         assert record_traced(step) == {"m": (21.0, 3.0)}

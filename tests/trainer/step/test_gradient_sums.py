@@ -16,7 +16,8 @@ class TestGradientSums:
         done = tf.Variable(0)
         traces = []
 
-        def apply(gradients, loss):
+        def apply(reduced):
+            gradients, loss = reduced
             assert sorted(gradients) == [0, 5]
             update = tf.stack([gradients[5][1], loss.value, loss.count])
             updates.scatter_nd_update([[done]], [update])
@@ -33,7 +34,7 @@ class TestGradientSums:
 
             def body(step, finite):
                 gradients, loss = strategy.run(replica, args=(step,))
-                applied, updated = sums.add_and_maybe(step, gradients, loss, apply)
+                applied, updated = sums.add_and_maybe(step, (gradients, loss), apply)
                 return step + 1, finite & applied & (updated == ((step + 1) % accumulation == 0))
 
             zero = tf.constant(0, tf.int64)
@@ -52,14 +53,15 @@ class TestGradientSums:
         """float32 would lose the 1e-12, and the last digit of the count."""
         sums, applied = GradientSums(mirrored_on(1), 2), []
 
-        def apply(gradients, loss):
+        def apply(reduced):
+            gradients, loss = reduced
             applied.append((gradients[0].dtype, loss.count.dtype))
             return (gradients[0] == 2 + 2e-12) & (loss.count == 2**25 + 2)
 
         @tf.function(autograph=False)
         def run(step):
             gradients, loss = {0: tf.constant(1 + 1e-12, tf.float64)}, Tally(1.0, tf.constant(2**24 + 1, tf.int64))
-            return sums.add_and_maybe(step, gradients, tf.nest.map_structure(tf.convert_to_tensor, loss), apply)
+            return sums.add_and_maybe(step, (gradients, tf.nest.map_structure(tf.convert_to_tensor, loss)), apply)
 
         assert [bool(part) for part in run(tf.constant(0, tf.int64))] == [True, False]
         assert [bool(part) for part in run(tf.constant(1, tf.int64))] == [True, True]
@@ -77,7 +79,8 @@ class TestCheckpoint:
             strategy, applied = mirrored_on(replicas), tf.Variable([0.0, 0.0])
             sums = GradientSums(strategy, 2)
 
-            def apply(gradients, loss):
+            def apply(reduced):
+                gradients, loss = reduced
                 applied.assign(tf.stack([gradients[3], loss.count]))
                 return tf.constant(False)
 
@@ -87,7 +90,7 @@ class TestCheckpoint:
                     number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group + 1, tf.float32)
                     return {3: tf.cast(step + 1, tf.float32) * number}, Tally(number, tf.constant(1.0))
 
-                return sums.add_and_maybe(step, *strategy.run(replica), apply)
+                return sums.add_and_maybe(step, strategy.run(replica), apply)
 
             def run(step):
                 finite, updated = traced(tf.constant(step, tf.int64))

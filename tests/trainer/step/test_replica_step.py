@@ -44,21 +44,22 @@ class Alone:
 
 
 def gradients_of(contribution):
-    return [contribution.gradients[i].numpy().ravel().tolist() for i in sorted(contribution.gradients)]
+    (term,) = contribution.terms
+    return [term.gradients[i].numpy().ravel().tolist() for i in sorted(term.gradients)]
 
 
 class TestContribution:
     def test_sums_are_not_divided(self):
         found = Alone().differentiate()
         assert gradients_of(found) == [[80, 114], [34]]
-        assert (float(found.loss.value), float(found.loss.count)) == (162.5, 2)
+        assert (float(found.terms[0].loss.value), float(found.terms[0].loss.count)) == (162.5, 2)
         assert found.packed.numpy().tolist() == [2, 162.5]  # count before value, as in the layout
         assert found.state == []
 
     def test_of_a_borrowed_example_is_zero(self):
         found = Alone().differentiate(share=share(rows=0))
         assert gradients_of(found) == [[0, 0], [0]]
-        assert (float(found.loss.value), float(found.loss.count)) == (0, 0)
+        assert (float(found.terms[0].loss.value), float(found.terms[0].loss.count)) == (0, 0)
         assert found.packed.numpy().tolist() == [0, 0]
 
     def test_one_row_counts(self):
@@ -67,12 +68,12 @@ class TestContribution:
 
     def test_leaves_out_untouched_variables(self):
         found = Alone(lambda model, x: (x @ model.trainable_variables[0].value)[:, 0]).differentiate()
-        assert list(found.gradients) == [0]
+        assert list(found.terms[0].gradients) == [0]
         assert gradients_of(found) == [[4, 6]]
 
     def test_sparse_gradients_become_dense(self):
         found = Alone(lambda model, x: tf.gather(model.trainable_variables[0].value, [1, 1])[:, 0]).differentiate()
-        assert isinstance(found.gradients[0], tf.Tensor)
+        assert isinstance(found.terms[0].gradients[0], tf.Tensor)
         assert gradients_of(found) == [[0, 2]]
 
     def test_state_is_captured_and_not_assigned(self):
@@ -105,7 +106,9 @@ class TestContribution:
             return tf.recompute_grad(noisy)(x)
 
         found = Alone(forward).differentiate(share=share(replica=1))
-        assert float(tf.reduce_sum(found.gradients[0] * [[1.0], [2.0]])) == pytest.approx(float(found.loss.value))
+        assert float(tf.reduce_sum(found.terms[0].gradients[0] * [[1.0], [2.0]])) == pytest.approx(
+            float(found.terms[0].loss.value)
+        )
 
     @pytest.mark.parametrize("method", ["differentiate", "evaluate"])
     def test_layers_see_the_share(self, method):
@@ -136,11 +139,11 @@ class TestLossScale:
         found = Alone().differentiate(scale=scale)
         assert seen[-1] == 32.5  # 162.5 / 5
         assert gradients_of(found) == [pytest.approx([80 * 1024, 114 * 1024]), pytest.approx([34 * 1024])]
-        assert float(found.loss.value) == 162.5
+        assert float(found.terms[0].loss.value) == 162.5
 
     def test_gradients_of_another_dtype_than_the_loss(self):
         found = Alone(dtype="bfloat16").differentiate(scale=lambda loss: 2.0 * loss)
-        assert {gradient.dtype for gradient in found.gradients.values()} == {tf.bfloat16}
+        assert {gradient.dtype for gradient in found.terms[0].gradients.values()} == {tf.bfloat16}
         assert gradients_of(found) == [pytest.approx([160, 228], rel=0.02), pytest.approx([68], rel=0.02)]
 
 
@@ -148,14 +151,14 @@ class TestPenalties:
     def test_count_once_per_example(self):
         """L2 of factor 2: 2 * (1 + 4) = 10 per example, with the gradient 4 * (1, 2)."""
         found = Alone(kernel_regularizer=keras.regularizers.L2(2.0)).differentiate()
-        assert (float(found.loss.value), float(found.loss.count)) == (182.5, 2)
+        assert (float(found.terms[0].loss.value), float(found.terms[0].loss.count)) == (182.5, 2)
         assert gradients_of(found) == [[80 + 2 * 4, 114 + 2 * 8], [34]]
 
     def test_take_the_dtype_of_the_loss(self):
         options = {"kernel_regularizer": keras.regularizers.L2(2.0)}
         found = Alone(lambda model, x: tf.cast(squares(model, x), tf.float64), **options).differentiate()
-        assert found.loss.value.dtype == tf.float64
-        assert float(found.loss.value) == 182.5
+        assert found.terms[0].loss.value.dtype == tf.float64
+        assert float(found.terms[0].loss.value) == 182.5
 
     def test_their_weight_is_a_constant(self):
         """A count that depends on the weights, as a soft mask's does, has no gradient: 10 * d(count) would be 10 * (1, 2)."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
+from tallyloop.trainer.step.objective import Term
 from tallyloop.trainer.step.update import OnNonFinite, Update, UpdateSettings
 
 
@@ -28,7 +29,7 @@ class Weights:
 
     def apply(self, gradients, value=1.0, count=1.0, dtype=tf.float32):
         gradients = {i: tf.constant(g, dtype) for i, g in gradients.items()}
-        return bool(self.update.apply(gradients, Tally(tf.constant(value), tf.constant(count))))
+        return bool(self.update.apply([Term(gradients, Tally(tf.constant(value), tf.constant(count)))]))
 
     def with_defaults(self):
         self.update = Update(self.optimizer, SimpleNamespace(trainable_variables=self.variables), None)
@@ -39,7 +40,7 @@ class Weights:
 
         @tf.function(autograph=False)
         def apply():
-            self.update.apply({0: tf.ones([2])}, Tally(tf.constant(1.0), tf.constant(1.0)))
+            self.update.apply([Term({0: tf.ones([2])}, Tally(tf.constant(1.0), tf.constant(1.0)))])
 
         return sum(op.type in ("If", "StatelessIf") for op in apply.get_concrete_function().graph.get_operations())
 
@@ -138,7 +139,7 @@ class TestUpdate:
     def test_refuses_a_model_without_variables(self):
         update = Update(keras.optimizers.SGD(), SimpleNamespace(trainable_variables=[]), None)
         with pytest.raises(UsageError, match=r"no trainable variable: \(the model has none\)\.$"):
-            update.apply({}, Tally(tf.constant(1.0), tf.constant(1.0)))
+            update.apply([Term({}, Tally(tf.constant(1.0), tf.constant(1.0)))])
 
 
 class TestXlaLoop:

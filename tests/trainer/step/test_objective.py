@@ -1,0 +1,137 @@
+"""What a step differentiates, and what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.metrics import Tally, UsageError
+
+RATE = 0.02
+
+
+class TestPenalties:
+    """A penalty on activations is a mean over rows, and a mask says nothing about rows."""
+
+    @pytest.fixture(scope="class")
+    def task(self, regression_task):
+        class Masked(regression_task):
+            """Of the first 12 rows 3 count, of the others 9."""
+
+            def build_model(self):
+                options = {
+                    "activity_regularizer": keras.regularizers.L2(0.5),
+                    "kernel_regularizer": keras.regularizers.L2(0.1),
+                }
+                return keras.Sequential(
+                    [keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones", **options)]
+                )
+
+            def loss(self, model, batch, training):
+                losses = super().loss(model, batch, training)
+                return Tally(tf.reduce_sum(losses * batch["mask"]), tf.reduce_sum(batch["mask"]))
+
+        return Masked()
+
+    @pytest.fixture(scope="class")
+    def data(self, rows):
+        return {**rows(24), "mask": (np.arange(24) % 12 < np.array([3, 9]).repeat(12)).astype(np.float32)}
+
+    @staticmethod
+    def expected(data, batches, updates):
+        """The weights after full gradients by hand: of the masked mean, of the mean penalty, of the kernel's."""
+        x = np.concatenate([data["x"], np.ones([24, 1])], 1).astype(np.float64)
+        w, losses = np.array([1.0, 1.0, 1.0, 0.0]), []
+        for i in range(updates):
+            part = batches[i % len(batches)]
+            x_, y, mask = x[part], data["y"][part], data["mask"][part]
+            out, kernel = x_ @ w, w * [1, 1, 1, 0]
+            losses.append((mask * (out - y) ** 2).sum() / mask.sum() + 0.5 * (out**2).mean() + 0.1 * (kernel**2).sum())
+            w = w - RATE * (2 * mask * (out - y) @ x_ / mask.sum() + out @ x_ / len(out) + 0.2 * kernel)
+        return w, losses
+
+    @pytest.mark.parametrize("replicas", [1, 2, 3])
+    def test_are_weighted_by_rows(self, make_trainer, weights_of, task, data, replicas):
+        """14 rows and 10, of which 3 and 9 count (and others in the second batch): unequal everywhere."""
+        seen = []
+        trainer = make_trainer(
+            task, data, replicas, batch=14, train_steps=4, steps_per_loop=1, summary_interval=1,
+            actions=[lambda _, summary: seen.append(summary.metrics["loss"])],
+        )  # fmt: skip
+        trainer.train()
+        w, losses = self.expected(data, [slice(0, 14), slice(14, 24)], 4)
+        np.testing.assert_allclose(weights_of(trainer), w, rtol=1e-5)
+        np.testing.assert_allclose(seen, losses, rtol=1e-5)
+
+    def test_accumulate(self, make_trainer, weights_of, task, data):
+        trainer = make_trainer(task, data, 2, batch=14, train_steps=4, gradient_accumulation=2)
+        trainer.train()
+        w, _ = self.expected(data, [slice(0, 24)], 2)
+        np.testing.assert_allclose(weights_of(trainer), w, rtol=1e-5)
+
+
+class TestRows:
+    def train(self, make_trainer, regression_task, losses, **data):
+        class Other(regression_task):
+            def loss(self, model, batch, training):
+                return losses(model(batch["x"], training=training), batch)
+
+        make_trainer(Other(), **data, train_steps=1).train()
+
+    @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+    def test_a_matrix_of_each_against_each_is_refused(self, make_trainer, regression_task, options):
+        class Crossed(regression_task):
+            def loss(self, model, batch, training):
+                return (model(batch["x"], training=training) - batch["y"]) ** 2
+
+        with pytest.raises(UsageError, match=r"matrix of shape .*\(batch, 1\) array minus a \(batch,\) array"):
+            make_trainer(Crossed(), train_steps=1, **options).train()
+
+    def test_a_loss_per_token_is_not(self, make_trainer, regression_task):
+        """Of as many tokens as there are rows in a batch."""
+        self.train(make_trainer, regression_task, lambda out, batch: (out - tf.repeat(batch["y"][:, None], 16, 1)) ** 2)
+
+    def test_a_number_of_tokens_that_is_not_known_is_not(self, make_trainer, regression_task):
+        def losses(out, batch):
+            return (out - tf.repeat(batch["y"][:, None], tf.random.uniform([], 2, 5, tf.int32), 1)) ** 2
+
+        self.train(make_trainer, regression_task, losses)
+
+
+class TestVariables:
+    @pytest.fixture(scope="class")
+    def adversarial(self, regression_task):
+        """adversarial(frozen, stopped) -> a task that has a second model."""
+
+        class Adversarial(regression_task):
+            def __init__(self, frozen=False, stopped=False):
+                self.frozen, self.stopped = frozen, stopped
+
+            def build_model(self):
+                self.critic = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="judge")])
+                self.critic.trainable = not self.frozen
+                return super().build_model()
+
+            def loss(self, model, batch, training):
+                opinion = self.critic(batch["x"])[:, 0]
+                return super().loss(model, batch, training) + (tf.stop_gradient(opinion) if self.stopped else opinion)
+
+        return Adversarial
+
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_of_another_model_are_refused(self, make_trainer, adversarial, replicas):
+        with pytest.raises(UsageError, match=r"variables that the model does not have: .*judge/bias, .*judge/kernel"):
+            make_trainer(adversarial(), replicas=replicas, train_steps=1).train()
+
+    @pytest.mark.parametrize("options", [{"frozen": True}, {"stopped": True}])
+    def test_of_a_model_that_is_only_asked_are_not(self, make_trainer, adversarial, options):
+        make_trainer(adversarial(**options), replicas=2, train_steps=1).train()
+
+    def test_of_tensorflow_are_refused(self, make_trainer, regression_task):
+        temperature = tf.Variable(1.0, name="temperature")
+
+        class Tempered(regression_task):
+            def loss(self, model, batch, training):
+                return super().loss(model, batch, training) * temperature
+
+        with pytest.raises(UsageError, match="does not have: temperature:0"):
+            make_trainer(Tempered(), train_steps=1).train()

@@ -1,0 +1,177 @@
+"""What a step differentiates: the task's losses and the layers' penalties, and what cannot be meant by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ...data.feeds.replica_share import ReplicaShare
+from ...metrics.errors import UsageError
+from ...metrics.finishers.finish import finisher
+from ...metrics.finishers.finisher import Finisher
+from ...metrics.recording.recorder import Recorder, recording_into
+from ...metrics.tally import Tally
+from ..task import loss_tally
+
+_ROWS = 7, 11  # two numbers that no shape of a model has by chance
+
+
+class Term(NamedTuple):
+    """A part of the objective that is divided by a count of its own.
+
+    Attributes:
+      gradients: position of a trainable variable -> d(loss.value) / d(variable), dense; without the variables that the
+        term does not touch.
+      loss: the term's sum over the replica's examples, and its count.
+    """
+
+    gradients: dict[int, tf.Tensor]
+    loss: Tally
+
+
+def mean_gradients(terms: list[Term]) -> dict[int, tf.Tensor]:
+    """Return the gradient of the objective, by position of the variable, from the terms' sums over all examples."""
+    means: dict[int, tf.Tensor] = {}
+    for term in terms:
+        count = tf.where(
+            term.loss.count > 0, term.loss.count, tf.ones_like(term.loss.count)
+        )  # without examples, all sums are 0
+        for i, gradient in term.gradients.items():
+            mean = gradient / tf.cast(count, gradient.dtype)
+            means[i] = means[i] + mean if i in means else mean
+    return means
+
+
+def objective_terms(losses: Any, model: keras.Model, share: ReplicaShare) -> list[Tally]:
+    """Return the terms of the objective, which is the sum of their means over all replicas.
+
+    A regularizer of weights counts once. Any other penalty (`activity_regularizer`, `add_loss`) is taken for a mean over
+    the replica's rows: weighted by rows, it becomes the mean over all rows, whatever a mask or weights leave of the losses;
+    one that depends on weights alone counts once so, too.
+
+    Args:
+      losses: what the task returned.
+      model: after its call.
+      share: this replica's rows.
+    """
+    loss = loss_tally(losses)
+    if not model.losses:
+        return [loss]
+    weights = [v for v in model.trainable_weights if v.regularizer is not None]  # whose penalties come last
+    others = model.losses[: len(model.losses) - len(weights)]
+    if not others or _counts_rows(losses):
+        return [_penalized(loss, model.losses)]
+    rows = tf.cast(share.rows, loss.value.dtype)
+    return [_penalized(loss, model.losses[len(others) :]), _penalized(Tally(tf.zeros_like(rows), rows), others)]
+
+
+def recorded_loss(terms: list[Tally]) -> tuple[Tally, Finisher]:
+    """Return what the metric `loss` records: the sum of the terms' means."""
+    if len(terms) == 1:
+        return terms[0], finisher("mean")
+    return Tally(*(tf.stack(parts) for parts in zip(*terms, strict=True))), _SUM_OF_MEANS
+
+
+def check_rows(losses: Any, batch: Any, losses_of: Callable[[Any], Any]) -> None:
+    """Check that the losses are not a matrix of each example against each.
+
+    A shape does not tell (batch, batch) from (batch, time). The losses are traced with two other numbers of rows, without
+    being run, where their second axis is not fixed.
+
+    Args:
+      losses: what the task returned for `batch`.
+      batch: nest of tensors (batch, ...).
+      losses_of: the task's losses of a batch.
+
+    Raises:
+      UsageError: the second axis of the losses grows with the batch, too.
+    """
+    if isinstance(losses, Tally) or not isinstance(losses, tf.Tensor) or not losses.shape.rank or losses.shape.rank < 2:
+        return
+    if losses.shape[1] not in (None, losses.shape[0]):
+        return
+    if all(_second_axis(losses_of, batch, rows) == rows for rows in _ROWS):
+        raise UsageError(
+            f"loss returned a matrix of shape {_shape(losses)}, whose second axis grows with the batch: it compares each "
+            "example with every other one. The likely cause is a (batch, 1) array minus a (batch,) array, which broadcasts to "
+            "(batch, batch). Give both one shape, such as with keras.ops.squeeze(prediction, -1); return one loss per example."
+        )
+
+
+def check_variables(
+    tape: tf.GradientTape, objectives: list[tf.Tensor], model: keras.Model, read: list[keras.Variable]
+) -> None:
+    """Check that the losses depend on no trainable variable outside of the model: it would not be trained, nor saved.
+
+    Args:
+      tape: of the forward pass.
+      objectives: what is differentiated.
+      model: whose variables are trained.
+      read: the Keras variables that the forward pass read. Freezing a layer leaves TensorFlow's variable trainable.
+
+    Raises:
+      UsageError: they do.
+    """
+    known = _by_identity([*model.variables, *(variable for variable in read if not variable.trainable)])
+    others = [each for each in tape.watched_variables() if not _identities(each) & known.keys()]
+    if not others:
+        return
+    gradients = [tape.gradient(objective, others) for objective in objectives]
+    touched = [v for found in gradients for v, gradient in zip(others, found, strict=True) if gradient is not None]
+    if touched:
+        paths = _by_identity(read)
+        names = {next((paths[i] for i in _identities(each) if i in paths), each.name) for each in touched}
+        raise UsageError(
+            f"The task's loss depends on variables that the model does not have: {', '.join(sorted(names))}. They would be "
+            "neither trained nor saved. Make their layers a part of the model that build_model returns, or set their "
+            "`trainable = False`."
+        )
+
+
+def _counts_rows(losses: Any) -> bool:
+    """Return whether the count of the losses is a fixed multiple of the rows, so that one count serves all."""
+    return not isinstance(losses, Tally) and losses.shape.rank is not None and losses.shape[1:].is_fully_defined()
+
+
+def _penalized(loss: Tally, penalties: list[tf.Tensor]) -> Tally:
+    if not penalties:
+        return loss
+    penalty = tf.add_n([tf.cast(penalty, loss.value.dtype) for penalty in penalties])
+    return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
+
+
+def _sum_of_means(value: np.ndarray, count: np.ndarray) -> float:
+    return float((value / np.where(count == 0, 1, count)).sum())
+
+
+_SUM_OF_MEANS = Finisher("sum of means", "sum of means", _sum_of_means)
+
+
+def _second_axis(losses_of: Callable[[Any], Any], batch: Any, rows: int) -> int | None:
+    """Return the size of the second axis of the losses of `rows` examples; None if it is not known, or that is no batch."""
+    with_rows = tf.nest.map_structure(lambda x: tf.TensorSpec([rows, *x.shape[1:]], x.dtype), batch)
+    try:
+        with recording_into(Recorder()):
+            traced = tf.function(losses_of, autograph=False).get_concrete_function(with_rows)
+    except Exception:  # the task has a batch size of its own; what is wrong with it, the step itself has shown
+        return None
+    return traced.outputs[0].shape[1]
+
+
+def _by_identity(variables: list[keras.Variable]) -> dict[int, str]:
+    # A seed is a tensor while its assignments are captured.
+    found = [(each.path, each.value) for each in variables]
+    return {i: path for path, value in found if isinstance(value, tf.Variable) for i in _identities(value)}
+
+
+def _identities(variable: tf.Variable) -> set[int]:
+    """Return what identifies a variable: that of all replicas, and this replica's copy of it, which a tape watches."""
+    return {id(variable), id(variable.handle)}
+
+
+def _shape(losses: tf.Tensor) -> str:
+    return str(tuple("batch" if size is None else size for size in losses.shape))
