@@ -85,6 +85,11 @@ def equal_length_arrays(origin: str, arrays: Mapping[str, Any]) -> dict[str, np.
 def _array(origin: str, key: Any, value: Any) -> np.ndarray:
     if not isinstance(key, str):
         raise UsageError(f"{origin}: expected strings as keys, got {key!r} of type {type(key).__name__}")
+    if isinstance(value, Mapping):
+        raise UsageError(
+            f"{origin}: {key!r} is a dict of {list(value)}: expected an array. Give one flat dict, with keys such as "
+            f"'{key}_{next(iter(value), 'x')}'"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:  # such as a ragged list of lists

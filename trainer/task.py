@@ -13,6 +13,8 @@ import tensorflow as tf
 from ..metrics.errors import UsageError
 from ..metrics.tally import Tally
 
+_LOSSES = "one loss per example, a Tally of their sum and count, or (losses, outputs)"
+
 
 class Task:
     """A model, its loss and its metrics. Subclass it; only `build_model` and `loss` must be written.
@@ -77,9 +79,11 @@ class Task:
 
 def split_outputs(result: Any) -> tuple[Any, Any]:
     """Split what `loss` returned into losses and outputs (None if there are none)."""
+    if result is None:
+        raise UsageError(f"returned None: expected {_LOSSES}. Does it lack a `return`?")
     if isinstance(result, tuple) and not isinstance(result, Tally):
         if len(result) != 2:
-            raise UsageError(f"loss returned a tuple of {len(result)}: expected losses, a Tally, or (losses, outputs).")
+            raise UsageError(f"returned a tuple of {len(result)}: expected {_LOSSES}.")
         return result
     return result, None
 
@@ -91,16 +95,39 @@ def loss_tally(losses: Any) -> Tally:
       UsageError: the losses are averaged already (a scalar).
     """
     if isinstance(losses, Tally):
-        value = _wide(losses.value)
-        return Tally(value, tf.cast(losses.count, value.dtype))
+        return _scalar_tally(losses)
+    _check_type(losses)
     losses = tf.convert_to_tensor(losses)
     if losses.shape.rank == 0:
         raise UsageError(
-            "loss returned a scalar, which is averaged or summed already: return one loss per example, shape (batch,), "
+            "returned a scalar, which is averaged or summed already: expected one loss per example, shape (batch,), "
             "or metrics.Tally(sum, count). A mean over unequal pieces cannot be undone."
         )
     value = tf.reduce_sum(_wide(losses))
     return Tally(value, tf.cast(tf.size(losses), value.dtype))
+
+
+def _scalar_tally(losses: Tally) -> Tally:
+    value, count = _wide(losses.value), tf.convert_to_tensor(losses.count)
+    if value.shape.rank or count.shape.rank:
+        raise UsageError(
+            f"returned a Tally of shapes {tuple(value.shape)} and {tuple(count.shape)}: expected two scalars, the sum of the "
+            "losses and their count. Sum them, or return the losses themselves."
+        )
+    return Tally(value, tf.cast(count, value.dtype))
+
+
+def _check_type(losses: Any) -> None:
+    if isinstance(losses, Mapping):
+        raise UsageError(
+            f"returned a dict of {list(losses)}: expected {_LOSSES}. metrics.composite_loss adds weighted parts up, and records "
+            "each."
+        )
+    if isinstance(losses, tf.RaggedTensor | tf.SparseTensor):
+        raise UsageError(
+            f"returned a {type(losses).__name__}: expected {_LOSSES}. Sum over the ragged axis, or return "
+            "metrics.Tally(sum, count)."
+        )
 
 
 def _wide(losses: Any) -> tf.Tensor:

@@ -33,12 +33,12 @@ from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
-from .model.building import build_model, traced_on
-from .model.layers import freeze
+from .model.layers import build_model, freeze
 from .model.optimizers import build_optimizer
 from .step.batches import first_batch
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
+from .user_code import traced_on
 
 
 @gin.register(module="tallyloop")
@@ -255,7 +255,7 @@ class Trainer:
         if tf.distribute.has_strategy():
             raise UsageError("Call the Trainer outside any `with strategy.scope():`; it enters its own where needed.")
         if train:
-            with traced_on("Trainer.train_dataset"):
+            with traced_on("Trainer.train_dataset", lambda: self._train_dataset.element_spec):
                 self._session.trace()
         if evaluate:
             self._evaluation.trace()

@@ -18,6 +18,7 @@ from .feed import Feed
 from .iterators import restart_iterator
 
 _NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
+_UNEQUAL = "Cannot batch tensors with different shapes"  # of TensorFlow
 _ALL_BAD = "all examples of a global batch are bad"
 _open_feeds: weakref.WeakSet[StreamFeed] = weakref.WeakSet()
 
@@ -136,6 +137,11 @@ class StreamFeed(Feed):
             error, _NOT_OF_DATA
         ):
             return None
+        if _UNEQUAL in message(error):
+            return DataError(
+                f"the source of Input has examples of different shapes: {reason(error)}. Pad them in the source; if it is "
+                "batched already, give it as dataset.unbatch(), as Input makes the batches"
+            )
         found = self._find_bad(step) or f"an example of the source of Input, which did not raise again: {reason(error)}"
         return DataError(with_fix(found))
 

@@ -85,6 +85,12 @@ def _contribution(values: Any, weights: Any, chosen: Finisher) -> Tally | Unsumm
         raise UsageError(
             "it is added inside tf.vectorized_map, which lets no value out. Return the values and add them outside."
         )
+    for given in (values, weights):
+        if isinstance(given, tf.RaggedTensor | tf.SparseTensor):
+            raise UsageError(
+                f"expected dense values and weights, got a {type(given).__name__}: add its `flat_values` or `values`, or make it "
+                "dense and give a mask as weights."
+            )
     if isinstance(values, Tally):
         return Tally(*map(tf.convert_to_tensor, values))
     if chosen.tally is tally:

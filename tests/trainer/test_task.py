@@ -23,7 +23,7 @@ class TestLossTally:
         assert (float(value), float(count)) == (3.0, 2.0)
 
     def test_refuses_a_scalar(self):
-        with pytest.raises(UsageError, match=r"loss returned a scalar.*shape \(batch,\).*metrics.Tally\(sum, count\)"):
+        with pytest.raises(UsageError, match=r"returned a scalar.*shape \(batch,\).*metrics.Tally\(sum, count\)"):
             loss_tally(tf.constant(0.5))
 
     def test_splits_off_the_outputs(self):

@@ -15,10 +15,10 @@ from ...metrics.device.accumulator import Accumulator
 from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
 from ..model.averaged_weights import AveragedWeights
-from ..model.building import traced_on
 from ..step.eval_loop import EvalLoop
 from ..step.replica_step import ReplicaStep
 from ..task import Task
+from ..user_code import traced_on
 from .summaries import summarize
 from .timing import TIMES
 
@@ -47,6 +47,7 @@ class Evaluation:
         averaged: Callable[[], AveragedWeights] = lambda: AveragedWeights(None),
     ):
         self._averaged = averaged
+        self._feeds = feeds
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
         for name, feed in feeds.items():
@@ -66,7 +67,7 @@ class Evaluation:
     def trace(self) -> None:
         """Trace every loop without running it."""
         for name, loop in self._loops.items():
-            with traced_on(f"Trainer.eval_datasets[{name!r}]"):
+            with traced_on(f"Trainer.eval_datasets[{name!r}]", lambda name=name: self._feeds[name].element_spec):
                 loop.trace()
 
     @property

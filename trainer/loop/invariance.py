@@ -14,7 +14,7 @@ from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.errors import UsageError
 from ...metrics.registry import MetricRegistry
-from ..model.building import build_model
+from ..model.layers import build_model
 from ..step.batches import fetch_one
 from ..step.forward_state import ForwardState
 from ..step.objective import mean_gradients

@@ -1,4 +1,4 @@
-"""The layers of a model, and which of them are trained."""
+"""The task's model: built, its layers found, and which of them are trained."""
 
 from __future__ import annotations
 
@@ -6,8 +6,30 @@ import re
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 
+from ...data import Input
 from ...metrics.errors import UsageError
+from ..task import Task
+
+
+def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | None) -> keras.Model:
+    """Return the task's model with all its variables created, under the strategy's scope.
+
+    A model that does not know its input's shape is called once, on zeros shaped like a batch of `dataset`.
+
+    Raises:
+      UsageError: `build_model` returned something else, or the model cannot be built.
+    """
+    with strategy.scope():
+        model = task.build_model()
+        if not isinstance(model, keras.Model):
+            raise UsageError(f"{type(task).__name__}.build_model returned {model!r}: expected a keras.Model.")
+        if not model.built:
+            if dataset is None:
+                raise UsageError("The model does not know its input's shape, and no dataset is bound that has one.")
+            task.loss(model, _zeros(dataset.element_spec), training=False)
+    return model
 
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:
@@ -66,3 +88,8 @@ def replica_dependent_layers(model: keras.Model) -> list[str]:
 def _names(layer: keras.Layer) -> list[str]:
     """Return its name, and its path unless it has none, like an input layer."""
     return [layer.name] if layer.path is None else [layer.name, layer.path]
+
+
+def _zeros(spec):
+    """Return one example of zeros."""
+    return tf.nest.map_structure(lambda tensor: tf.zeros([1, *[d or 1 for d in tensor.shape[1:]]], tensor.dtype), spec)

@@ -35,9 +35,20 @@ def build_optimizer(
             )
         if made.built:
             raise UsageError("Trainer.optimizer: it was built on other variables already; give a new, unbuilt one.")
+        _check_rate(made)
         _bind_to(made, strategy)
         made.build(variables)
     return made
+
+
+def _check_rate(optimizer: keras.optimizers.Optimizer) -> None:
+    for part in parts(optimizer):
+        rate = getattr(part, "_learning_rate", None)  # `learning_rate` would call it
+        if isinstance(rate, type):
+            raise UsageError(
+                f"Trainer.optimizer: {type(part).__name__}.learning_rate = {rate!r}: expected a number or a schedule, got a "
+                f"class. Call it: @{rate.__name__}() in gin, {rate.__name__}(...) in Python."
+            )
 
 
 def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:

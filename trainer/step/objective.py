@@ -96,7 +96,7 @@ def check_rows(losses: Any, batch: Any, losses_of: Callable[[Any], Any]) -> None
         return
     if all(_second_axis(losses_of, batch, rows) == rows for rows in _ROWS):
         raise UsageError(
-            f"loss returned a matrix of shape {_shape(losses)}, whose second axis grows with the batch: it compares each "
+            f"returned a matrix of shape {_shape(losses)}, whose second axis grows with the batch: it compares each "
             "example with every other one. The likely cause is a (batch, 1) array minus a (batch,) array, which broadcasts to "
             "(batch, batch). Give both one shape, such as with keras.ops.squeeze(prediction, -1); return one loss per example."
         )

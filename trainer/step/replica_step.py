@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
+from ...metrics.errors import UsageError
 from ...metrics.registry import MetricRegistry
 from ...metrics.tally import Tally
 from ..task import split_outputs
+from ..user_code import place_of
 from .forward_state import ForwardState
 from .objective import Term, check_rows, check_variables, objective_terms, recorded_loss
 
@@ -93,9 +95,13 @@ class ReplicaStep:
 
     def _terms(self, batch: Any, share: ReplicaShare) -> tuple[list[Tally], Any]:
         """Return the terms of the objective, and the outputs."""
-        losses, outputs = split_outputs(self._forward(self._model, batch))
-        check_rows(losses, batch, self._losses_of)
-        terms = objective_terms(losses, self._model, share)
+        result = self._forward(self._model, batch)
+        try:
+            losses, outputs = split_outputs(result)
+            check_rows(losses, batch, self._losses_of)
+            terms = objective_terms(losses, self._model, share)
+        except UsageError as error:
+            raise UsageError(f"{place_of(self._forward)}: {error}") from error
         return [_only_if(share.rows > 0, term) for term in terms], outputs
 
     def _losses_of(self, batch: Any) -> Any:

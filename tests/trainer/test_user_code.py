@@ -1,0 +1,148 @@
+"""Mistakes in a task, told by the user's line."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.metrics import Tally, UsageError
+from tallyloop.metrics.errors import DataError
+from tallyloop.trainer import user_code
+from tallyloop.trainer.user_code import place_of, traced_on
+
+
+@pytest.fixture
+def refused(make_trainer, regression_task):
+    """refused(loss, **arguments) -> the message for a task with this `loss(model, batch)`, and where that is defined."""
+
+    def train(loss, **arguments):
+        class Mistaken(regression_task):
+            pass
+
+        def method(self, model, batch, training):
+            return loss(model, batch)
+
+        Mistaken.loss = method
+        with pytest.raises(UsageError) as caught:
+            make_trainer(Mistaken(), train_steps=1, **arguments).train()
+        return "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+
+    return train
+
+
+def line_of(function, text):
+    lines, first = inspect.getsourcelines(function)
+    return f"{__file__}:{first + next(i for i, line in enumerate(lines) if text in line)}"
+
+
+def wrong_key(model, batch):
+    return model(batch["features"])  # the wrong key
+
+
+def wrong_shape(model, batch):
+    return tf.matmul(batch["x"], tf.ones([5, 2]))  # the wrong shape
+
+
+def to_numpy(model, batch):
+    return np.square(np.asarray(model(batch["x"])))  # NumPy
+
+
+def branching(model, batch):
+    if tf.reduce_sum(batch["x"]) > 0:  # a tensor as a condition
+        return model(batch["x"])
+
+
+def wide_model(model, batch):
+    return keras.Sequential([keras.Input((7,)), keras.layers.Dense(1)])(batch["x"])  # another width
+
+
+class TestRaised:
+    @pytest.mark.parametrize(
+        ("loss", "comment", "fragments"),
+        [
+            (wrong_key, "# the wrong key", ["KeyError: 'features'"]),
+            (wrong_shape, "# the wrong shape", ["are 3 and 5 for MatMul with input shapes: [?,3], [5,2]"]),
+            (to_numpy, "# NumPy", ["use tf or keras.ops instead of NumPy"]),
+            (branching, "# a tensor as", ["use tf.where or tf.cond instead of Python's if"]),
+            (wide_model, "# another width", ["to have value 7, but received input with shape (None, 3)"]),
+        ],
+    )
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_is_told_by_the_line_and_the_batch(self, refused, loss, comment, fragments, replicas):
+        message = refused(loss, replicas=replicas)
+        source = inspect.getsource(loss).splitlines()
+        line = next(each.strip() for each in source if comment in each)
+        assert message.startswith(f"{line_of(loss, comment)}, in {loss.__name__}: {line}\n")
+        for fragment in [*fragments, "A batch of Trainer.train_dataset: 'x' float32(batch, 3), 'y' float32(batch)."]:
+            assert fragment in message
+        assert len(message.splitlines()) <= 12
+        assert "{{" not in message
+        assert "\x1b" not in message
+
+    def test_names_the_eval_dataset(self, make_trainer, regression_task):
+        class Mistaken(regression_task):
+            def eval_step(self, model, batch):
+                return wrong_key(model, batch)
+
+        with pytest.raises(UsageError, match=r"A batch of Trainer.eval_datasets\['test'\]: 'x' float32"):
+            make_trainer(Mistaken(), evaluate=True).train_and_eval()
+
+    def test_looks_batched_already(self, refused):
+        source = tf.data.Dataset.from_tensor_slices({"x": np.zeros([64, 3], "f"), "y": np.zeros([64], "f")}).batch(
+            16, drop_remainder=True
+        )
+        message = refused(lambda model, batch: model(batch["x"]), data=lambda: source)
+        assert "if the source is batched already, unbatch() it" in message
+
+    def test_what_no_user_called_passes(self, monkeypatch):
+        monkeypatch.setattr(user_code, "_NOT_USERS", (*user_code._NOT_USERS, __file__))
+        with pytest.raises(ZeroDivisionError), traced_on("Trainer.train_dataset", lambda: None):
+            _ = 1 / 0
+
+    @pytest.mark.parametrize("error", [FileNotFoundError("a.npz"), DataError("example 3")])
+    def test_one_of_a_file_has_no_suffix(self, error):
+        with pytest.raises(type(error)) as caught, traced_on("Trainer.train_dataset", lambda: None):
+            raise error
+        assert not getattr(caught.value, "__notes__", [])
+
+
+class TestReturned:
+    @pytest.mark.parametrize(
+        ("losses", "fragment"),
+        [
+            (lambda out: None, "returned None: expected one loss per example, .*Does it lack a `return`?"),
+            (
+                lambda out: {"a": out},
+                r"returned a dict of \['a'\]: expected one loss per example.*metrics.composite_loss",
+            ),
+            (lambda out: (out, out, out), "returned a tuple of 3: expected one loss per example"),
+            (lambda out: tf.reduce_mean(out), "returned a scalar.*expected one loss per example"),
+            (
+                lambda out: Tally(out[:, 0], tf.ones_like(out[:, 0])),
+                r"returned a Tally of shapes \(None,\).*expected two scalars",
+            ),
+            (lambda out: tf.RaggedTensor.from_tensor(out), "returned a RaggedTensor: expected one loss per example"),
+        ],
+    )
+    def test_is_told_by_the_method(self, make_trainer, regression_task, losses, fragment):
+        class Mistaken(regression_task):
+            def loss(self, model, batch, training):
+                return losses(model(batch["x"]))
+
+        with pytest.raises(UsageError, match=fragment) as caught:
+            make_trainer(Mistaken(), train_steps=1).train()
+        assert str(caught.value).startswith(f"{line_of(Mistaken.loss, 'def loss')}, in loss: returned")
+
+
+class TestPlace:
+    def test_of_a_step_of_the_users_own(self, regression_task):
+        class Own(regression_task):
+            def train_step(self, model, batch):
+                return self.loss(model, batch, training=True)
+
+        assert place_of(Own().train_step) == f"{line_of(Own.train_step, 'def train_step')}, in train_step"
+        assert place_of(Own().eval_step).endswith(", in loss")
+
+    def test_of_what_has_no_code(self):
+        assert place_of(len) == repr(len)
