@@ -209,6 +209,7 @@ def _worker_of(launcher, index):
     [
         (1, signal.SIGTERM),
         pytest.param(1, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGHUP, marks=pytest.mark.slow),
         pytest.param(2, signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
@@ -220,13 +221,7 @@ def test_asked_to_stop(command, trained, short, workers, number):
     (command.folder / "slow.py").write_text(
         "import time\n\nimport gin\n\n\n@gin.register\ndef slow(trainer, summary):\n    time.sleep(0.3)\n"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-m", "tallyloop.trainer", *flags],
-        cwd=command.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    run = command.background(*flags)
     _wait_for(command.model_dir / "metrics.jsonl", run)
     os.kill(_worker_of(run.pid, 1) if workers == 2 else run.pid, number)
     error = run.communicate(timeout=60)[1]
