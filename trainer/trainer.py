@@ -89,7 +89,8 @@ class Trainer:
         weights and the optimizer of the last checkpoint, and continues with the batch after the bad one.
       max_consecutive_skips: the number of updates in a row that may be skipped, or rolled back, before the run stops: more
         than 10 are not an accident of the data.
-      actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker.
+      actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
+        not training time. If it raises an error, the run is saved first.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
