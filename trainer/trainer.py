@@ -265,9 +265,10 @@ class Trainer:
             self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
-        """Run one train step, and one eval step per dataset, on the real data; writes nothing.
+        """Run one train step, and one eval step per dataset, on the real data; takes a snapshot, and writes nothing.
 
         Raises:
+          UsageError: an argument, the data or a checkpoint does not fit, or something in the state cannot be saved.
           NonFiniteError: the loss or a gradient isn't finite.
         """
         self.prepare(train, evaluate)
@@ -276,6 +277,7 @@ class Trainer:
             started = time.monotonic()
             if not self._session.loop.run(self.step, 1):
                 raise non_finite_error(self._session, describe(self._session, self._settings), self._settings)
+            self._session.try_snapshot()
             summaries.append(self._session.summarize(self.step, time.monotonic() - started))
         return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
 

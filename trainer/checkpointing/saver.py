@@ -28,14 +28,20 @@ _RETRY_AFTER = (1.0, 4.0, 16.0)  # seconds; a full disk is often being cleared
 class Saver:
     """Takes a snapshot of a run's state, and writes it while training goes on; one at a time.
 
+    It takes one when it is made, so that a state that cannot be saved is an error before the first step.
+
     Args:
       state: the state to save; all its variables exist.
       folder: the folder to save it to.
       retention: which checkpoints are kept.
+
+    Raises:
+      UsageError: something in the state cannot be saved.
     """
 
     def __init__(self, state: Checkpoint, folder: CheckpointFolder, retention: Retention):
         self._snapshots = Snapshots(state)
+        self._snapshots.take()
         self._folder = folder
         self._retention = retention
         self._pool = ThreadPoolExecutor(1, "tallyloop-saver", _yield_to_training)

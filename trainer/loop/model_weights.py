@@ -127,8 +127,9 @@ class ModelWeights:
 
     def _restore(self, checkpoint: str) -> None:
         optimizer = self._averaged.optimizer
-        state = ModelState(self._task, self._model, optimizer).state()
-        restore.restore(tf.train.Checkpoint(step=self._progress.step_variable, **state), checkpoint)
+        state = ModelState(self._task, self._model, optimizer)
+        restore.restore(tf.train.Checkpoint(step=self._progress.step_variable, **state.state()), checkpoint)
+        state.after_restore()
         if optimizer is None and restore.has_averages(checkpoint):
             logging.warning(
                 "%s has averages of the weights, which are not used: Trainer.optimizer has no use_ema=True.", checkpoint

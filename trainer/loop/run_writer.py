@@ -31,10 +31,10 @@ class RunWriter:
 
     def __init__(self, model_dir: Path, state: RunState, retention: Retention):
         self._folder = model_dir
+        self._saver = Saver(state.checkpoint(), CheckpointFolder(model_dir / CHECKPOINTS), retention)
         self._tensorboard = TensorBoardWriter(model_dir)
         self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
         self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
-        self._saver = Saver(state.checkpoint(), CheckpointFolder(model_dir / CHECKPOINTS), retention)
         self._error: OSError | None = None
         self._resumed_at = -1  # the step
 
