@@ -78,7 +78,8 @@ class Trainer:
       deterministic: use only TensorFlow's deterministic kernels, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
       jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, otherwise forward and backward.
-      gradient_accumulation: steps per update: the sums over their examples, divided by their count.
+      gradient_accumulation: steps per update: the sums over their examples, divided by their count. A learning rate schedule
+        counts updates, unlike with `gradient_accumulation_steps` of a Keras optimizer, where it counts steps.
       clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
       initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
