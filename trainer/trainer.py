@@ -226,7 +226,7 @@ class Trainer:
         """Evaluate like `evaluate`; returns the step, the counts and the time, too: what the writers take."""
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind the data to evaluate on, {"test": @test/Input()}.')
-        with self._weights.of(checkpoint):
+        with self._weights.of(checkpoint, together=True):
             return self._evaluation.run(self.step)
 
     def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
