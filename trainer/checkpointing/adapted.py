@@ -30,7 +30,7 @@ class Adapted:
     def __init__(self, layers: Sequence[keras.Layer]):
         self._normalizations = [each for each in layers if isinstance(each, keras.layers.Normalization)]
         self._learned = [found for layer in layers if (found := _learned(layer)) is not None]
-        self._note = tf.Variable(json.dumps(self._learned), trainable=False, name="adapted")
+        self._note = tf.Variable(tf.constant(json.dumps(self._learned)), trainable=False, name="adapted")
 
     def state(self) -> dict[str, tf.Variable]:
         """The note, if there is anything to note: "adapted"."""
@@ -42,7 +42,7 @@ class Adapted:
         Raises:
           UsageError: a layer has learned something else.
         """
-        noted = json.loads(self._note.numpy())
+        noted = json.loads(bytes(self._note.numpy()))
         if len(noted) != len(self._learned):
             raise UsageError(
                 f"The model and the task: expected {len(noted)} adapted layers, as the run was trained with, got "
@@ -73,7 +73,7 @@ def _check_moment(layer: keras.layers.Normalization, name: str) -> None:
     """Compare the variable, which is restored, with what the layer computes with."""
     variable, used = getattr(layer, f"adapt_{name}", None), getattr(layer, name)
     if variable is not None and used is not None:
-        before, now = np.ravel(variable.numpy()), np.ravel(keras.ops.convert_to_numpy(used))
+        before, now = (np.asarray(keras.ops.convert_to_numpy(each)).ravel() for each in (variable, used))
         if not _same(before, now):
             _refuse(layer.name, f"the {name}", str(before)[:60], str(now)[:60])
 

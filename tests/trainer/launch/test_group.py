@@ -92,7 +92,7 @@ class TestOutput:
 
     def test_an_error_of_all_workers_is_printed_once(self, launcher):
         error = "print('Error: no such flag\\nwith a note', file=sys.stderr)"
-        done = launcher.run(f"time.sleep(1 - me)\n{error}\nsys.exit(2)")
+        done = launcher.run(f"time.sleep((1 - me) / 2)\n{error}\nsys.exit(2)")
         assert done.returncode == 2
         assert done.err == "Error: no such flag\nwith a note\n"
 

@@ -1,5 +1,6 @@
 """What a run writes below its folder."""
 
+import contextlib
 import errno
 import json
 import re
@@ -77,8 +78,10 @@ class TestRunWriter:
 
         def spoil(trainer, summary):
             if (summary.step, summary.split) == (4, "eval"):
-                (tmp_path / "metrics.jsonl").unlink()
-                (tmp_path / "metrics.jsonl").mkdir()
+                while not (tmp_path / "metrics.jsonl").is_dir():  # the thread that writes may make the file again
+                    (tmp_path / "metrics.jsonl").unlink(missing_ok=True)
+                    with contextlib.suppress(FileExistsError):
+                        (tmp_path / "metrics.jsonl").mkdir()
 
         with pytest.raises(OutputError, match="metrics cannot be written") as raised:
             run(tmp_path, actions=[spoil], summary_interval=2, steps_per_loop=1)
