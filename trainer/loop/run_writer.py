@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..errors import OutputError
 
 CHECKPOINTS = "checkpoints"  # the folder below the model_dir
 _UNWRITTEN = "TALLYLOOP_UNWRITTEN"  # in a checkpoint's files, beside the state: summaries that could not be written
+# Of the summaries since the last checkpoint, more than the background thread has waiting when the first one fails.
+_MOST_UNWRITTEN = 256
 
 
 class RunWriter:
@@ -42,7 +45,7 @@ class RunWriter:
         self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
         self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
         self._error: OSError | None = None
-        self._unwritten: list[Summary] = []  # since the last flush: perhaps unwritten
+        self._unwritten: collections.deque[Summary] = collections.deque(maxlen=_MOST_UNWRITTEN)  # since the last flush
         self._resumed_at = -1  # the step
 
     def __enter__(self) -> RunWriter:
@@ -94,7 +97,7 @@ class RunWriter:
         self._keep_error(self._writers.flush)
         if self._error is None:
             self._unwritten.clear()
-        self._saver.save(step, needed, {_UNWRITTEN: dump(self._unwritten)} if self._unwritten else {})
+        self._saver.save(step, needed, {_UNWRITTEN: dump([*self._unwritten])} if self._unwritten else {})
         if self._error is not None:
             self._saver.settle()
             raise OutputError(
