@@ -122,7 +122,7 @@ class Accumulator:
         return {"tallies": self._sums.vectors.rows, "tallies_fingerprint": self._sums.fingerprint}
 
     @cached_property
-    def _drain(self) -> Callable[[], tuple[tf.Tensor, tuple[tf.Tensor, ...]]]:
+    def _drain(self) -> Any:
         """The traced function: TensorFlow takes those of many accumulators for one that is traced again, and warns."""
         return tf.function(self._take_and_reduce, autograph=False).get_concrete_function()
 
