@@ -78,7 +78,8 @@ class Trainer:
       deterministic: use only TensorFlow's deterministic kernels, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
       jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, otherwise forward and backward.
-      gradient_accumulation: steps per update: the sums over their examples, divided by their count.
+      gradient_accumulation: steps per update: the sums over their examples, divided by their count. A learning rate schedule
+        counts updates, unlike with `gradient_accumulation_steps` of a Keras optimizer, where it counts steps.
       clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
       initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
@@ -89,7 +90,8 @@ class Trainer:
         weights and the optimizer of the last checkpoint, and continues with the batch after the bad one.
       max_consecutive_skips: the number of updates in a row that may be skipped, or rolled back, before the run stops: more
         than 10 are not an accident of the data.
-      actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker.
+      actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
+        not training time. If it raises an error, the run is saved first.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
@@ -224,7 +226,7 @@ class Trainer:
         """Evaluate like `evaluate`; returns the step, the counts and the time, too: what the writers take."""
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind the data to evaluate on, {"test": @test/Input()}.')
-        with self._weights.of(checkpoint):
+        with self._weights.of(checkpoint, together=True):
             return self._evaluation.run(self.step)
 
     def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
@@ -264,9 +266,10 @@ class Trainer:
             self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
-        """Run one train step, and one eval step per dataset, on the real data; writes nothing.
+        """Run one train step, and one eval step per dataset, on the real data; takes a snapshot, and writes nothing.
 
         Raises:
+          UsageError: an argument, the data or a checkpoint does not fit, or something in the state cannot be saved.
           NonFiniteError: the loss or a gradient isn't finite.
         """
         self.prepare(train, evaluate)
@@ -275,6 +278,7 @@ class Trainer:
             started = time.monotonic()
             if not self._session.loop.run(self.step, 1):
                 raise non_finite_error(self._session, describe(self._session, self._settings), self._settings)
+            self._session.try_snapshot()
             summaries.append(self._session.summarize(self.step, time.monotonic() - started))
         return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
 

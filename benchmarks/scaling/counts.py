@@ -68,7 +68,7 @@ def count(size: str, metrics: int, strategy: tf.distribute.Strategy) -> dict[str
     trainer.prepare(evaluate=False)
     loops = trainer._session  # private: the Trainer has no public access to its graphs
     step = loops.loop.graph
-    summary = loops._sums.accumulator._drain.get_concrete_function().graph
+    summary = loops._sums.accumulator._drain.graph
     return {
         "size": size,
         "metrics": metrics,

@@ -21,6 +21,7 @@ CASES: tuple[Case, ...] = (
     layers.BATCH_NORM,
     layers.SYNCHRONIZED,
     *optimizers.CASES,
+    optimizers.EMBEDDING,
     training.JIT,
     training.LOOPS,
     optimizers.OVERFLOW,

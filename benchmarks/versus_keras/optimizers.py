@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from .case import Case
-from .problem import RATE, batches, descend, difference, fitted, gradient, rows, trained
+from .problem import RATE, LeastSquares, batches, descend, difference, fitted, gradient, rows, trained
 
 ROWS, STEPS, LIMIT = 96, 12, 0.7
 sgd = functools.partial(keras.optimizers.SGD, RATE)
@@ -59,6 +59,42 @@ def _case(name: str, expected: Callable[[], np.ndarray], **options) -> Case:
         tallyloop=lambda n: difference(trained(n, rows(ROWS), STEPS, optimizer=make), expected()),
         form="{:.2g}",
     )
+
+
+IDS = 5
+
+
+def repeated() -> dict[str, np.ndarray]:
+    """Return 96 rows of an id below `IDS`, each several times in a batch, and a number."""
+    rng = np.random.default_rng(6)
+    return {"x": rng.integers(IDS, size=(ROWS, 1)).astype(np.int32), "y": rng.normal(size=ROWS).astype(np.float32)}
+
+
+def table() -> keras.Model:
+    """Return a model that predicts one number per id, 0 until it is trained."""
+    embedding = keras.layers.Embedding(IDS, 1, embeddings_initializer="zeros")
+    return keras.Sequential([keras.Input((1,), dtype="int32"), embedding, keras.layers.Flatten()])
+
+
+def by_adam() -> np.ndarray:
+    """Return the numbers after Adam on the whole gradient: an id's rows are added up before they are squared."""
+    w, m, v = np.zeros((3, IDS))
+    for step, batch in enumerate(batches(repeated(), STEPS), 1):
+        ids = batch["x"][:, 0].astype(int)
+        g = np.bincount(ids, 2 * (w[ids] - batch["y"]) / len(ids), IDS)
+        m, v = m + 0.1 * (g - m), v + 0.001 * (g**2 - v)
+        w = w - RATE * np.sqrt(1 - 0.999**step) / (1 - 0.9**step) * m / (np.sqrt(v) + 1e-7)
+    return w
+
+
+adam = functools.partial(keras.optimizers.Adam, RATE)
+EMBEDDING = Case(
+    "dW with Adam, an embedding whose ids repeat in a batch",
+    exact=lambda: 0.0,
+    keras=lambda n: difference(fitted(n, repeated(), STEPS, table, adam), by_adam()),
+    tallyloop=lambda n: difference(trained(n, repeated(), STEPS, task=LeastSquares(table), optimizer=adam), by_adam()),
+    form="{:.2g}",
+)
 
 
 def overflowing() -> dict[str, np.ndarray]:

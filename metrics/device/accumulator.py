@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,6 @@ class Accumulator:
         self._layout_of = layout_of
         self._known_layout: Layout | None = None
         self._created_sums: _Sums | None = None
-        self._drain = tf.function(self._take_and_reduce, autograph=False)
 
     def pack(self, tallies: Mapping[str, Tally], active: tf.Tensor) -> tf.Tensor:
         """In a replica: return the step's tallies as a vector, or that of no examples where `active` is False."""
@@ -120,6 +120,11 @@ class Accumulator:
     def state(self) -> dict[str, tf.Variable]:
         """Return what a checkpoint has to hold of the sums; known once a step was traced."""
         return {"tallies": self._sums.vectors.rows, "tallies_fingerprint": self._sums.fingerprint}
+
+    @cached_property
+    def _drain(self) -> Any:
+        """The traced function: TensorFlow takes those of many accumulators for one that is traced again, and warns."""
+        return tf.function(self._take_and_reduce, autograph=False).get_concrete_function()
 
     @property
     def _layout(self) -> Layout:

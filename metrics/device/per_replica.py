@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -41,8 +42,6 @@ class PerReplica:
         shape = tf.TensorShape(None)  # pyright: ignore[reportArgumentType]  # the stubs leave out None
         self.rows: tf.Variable = tf.Variable(initial[tf.newaxis], trainable=False, shape=shape, name=f"{name}_rows")
         self.value: tf.Variable = variable_per_replica(strategy, initial, name)
-        self._gather = tf.function(self._gathered, autograph=False)
-        self._assign = tf.function(self._assigned, autograph=False)
 
     def take(self) -> tf.Tensor:
         """In a replica: return its value and reset it to the initial one."""
@@ -62,6 +61,17 @@ class PerReplica:
             others = [self._initial.numpy()] * (self._strategy.num_replicas_in_sync - 1)
             rows = np.stack([self._combine(rows), *others])
         self._assign(tf.constant(rows))
+
+    # The traced functions: TensorFlow takes those of many objects for one that is traced again, and warns.
+
+    @cached_property
+    def _gather(self) -> Callable[[], tf.Tensor]:
+        return tf.function(self._gathered, autograph=False).get_concrete_function()
+
+    @cached_property
+    def _assign(self) -> Callable[[tf.Tensor], None]:
+        rows = tf.TensorSpec([self._strategy.num_replicas_in_sync, *self._initial.shape], self._initial.dtype)
+        return tf.function(self._assigned, autograph=False).get_concrete_function(rows)
 
     def _gathered(self) -> tf.Tensor:
         """Return all values, (replicas, ...): each replica writes its own row, and the rows are added up."""

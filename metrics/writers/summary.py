@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,6 +50,25 @@ class Writer(Protocol):
 def scalars(summary: Summary) -> dict[str, float]:
     """Return the metrics that are single numbers, as Python floats, without the arrays."""
     return {path: float(value) for path, value in summary.metrics.items() if is_scalar(value)}
+
+
+def dump(summaries: Sequence[Summary]) -> bytes:
+    """Return the summaries as JSON, from which `load` makes them again; floats keep all their digits."""
+    return json.dumps(
+        [dataclasses.asdict(summary) for summary in summaries], default=lambda value: value.tolist()
+    ).encode()
+
+
+def load(text: bytes) -> list[Summary]:
+    """Return what `dump` was given; arrays are float64 or int64."""
+    return [
+        Summary(**{**fields, "metrics": {path: _value(value) for path, value in fields["metrics"].items()}})
+        for fields in json.loads(text)
+    ]
+
+
+def _value(value: list | float) -> float | np.ndarray:
+    return np.asarray(value) if isinstance(value, list) else value
 
 
 def is_scalar(value: float | np.ndarray) -> bool:

@@ -84,6 +84,17 @@ class Command:
             timeout=300,
         )
 
+    def background(self, *arguments, first="", **streams):
+        """Start it as from a terminal, and return the running process: the tests may have been started with SIGINT ignored.
+
+        `first` is Python code to run before it.
+        """
+        code = f"{first}\nimport runpy, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code += "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        code += "runpy.run_module('tallyloop.trainer', run_name='__main__', alter_sys=True)\n"
+        given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, **streams}
+        return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=self.folder, **given)
+
     def ok(self, *arguments, **keywords):
         done = self(*arguments, **keywords)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -247,3 +247,39 @@ def test_idx_files_train(command, short, write_idx):
     source = ["--gin_param=train/Input.source=@idx", "--gin_param=test/Input.source=@idx"]
     command.ok(*short, *source, "--gin_param=idx.images=images.gz", "--gin_param=idx.labels=labels")
     assert command.lines()[-1]["counts"]["accuracy"] == 50
+
+
+MANY = """
+import keras
+import numpy as np
+import tempfile
+from tallyloop.data import Input
+from tallyloop.trainer import Task, Trainer
+
+class Line(Task):
+    def build_model(self):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+
+    def loss(self, model, batch, training):
+        return (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
+
+    def predict_step(self, model, batch):
+        return model(batch["x"])
+
+x = np.ones((10, 3), "float32")
+data = Input({"x": x, "y": x[:, 0]}, 10)
+for _ in range(6):
+    arguments = {"train_dataset": data, "eval_datasets": {"test": data}, "train_steps": 2}
+    trainer = Trainer(task=Line(), optimizer=keras.optimizers.SGD(0.1), model_dir=tempfile.mkdtemp(), **arguments)
+    trainer.train_and_eval()
+    trainer.predict(data)
+"""
+
+
+@pytest.mark.slow
+def test_tensorflow_warns_of_nothing_in_a_program_with_many_trainers(tmp_path):
+    """TensorFlow counts the traces of different objects as one function that is traced again and again."""
+    (tmp_path / "many.py").write_text(MANY)
+    done = subprocess.run([sys.executable, "many.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING:tensorflow" not in done.stderr

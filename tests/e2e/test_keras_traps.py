@@ -103,6 +103,12 @@ def test_ema_overwrite_frequency(gives, replicas):
     assert gives("dW with ema_overwrite_frequency", replicas) < 1e-6
 
 
+@everywhere
+def test_repeated_ids_in_an_embedding(gives, replicas):
+    """Adam sees the sum of an id's rows; Keras squares the rows apart."""
+    assert gives("dW with Adam, an embedding whose ids repeat in a batch", replicas) < 2e-6
+
+
 @several
 def test_jit_compile_on_several_replicas(gives, replicas):
     assert gives("dW with jit_compile=True", replicas) < 1e-6

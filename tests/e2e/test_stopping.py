@@ -2,9 +2,8 @@
 
 import json
 import os
+import pty
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -80,20 +79,7 @@ def in_one_loop(command):
     bindings = ("train_steps=100000000", "steps_per_loop=100000000", "summary_interval=100000000")
     intervals = ("eval_interval=100000000", "checkpoint_interval=100000000")
     given = [f"--gin_param=Trainer.{binding}" for binding in bindings + intervals]
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tallyloop.trainer",
-            "--gin_file=digits.gin",
-            f"--model_dir={command.model_dir}",
-            *given,
-        ],
-        cwd=command.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
+    with command.background("--gin_file=digits.gin", f"--model_dir={command.model_dir}", *given) as running:
         end = time.monotonic() + 120
         while not (command.model_dir / "run.json").exists() and running.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
@@ -115,3 +101,39 @@ def test_a_second_ctrl_c_ends_an_inner_loop_at_once(command, in_one_loop):
         "Stopped. The same command continues from the last checkpoint.",
     ]
     assert json.loads((command.model_dir / "run.json").read_text())["exit_reason"] is None
+
+
+SLOW = """
+import time
+
+import gin
+
+@gin.register
+def slow(trainer, summary):
+    time.sleep(0.3)
+"""
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_saves(command):
+    """The run has a real terminal, with the progress bar; what it prints after that goes nowhere."""
+    (command.folder / "slow.py").write_text(SLOW)
+    bindings = ("Trainer.actions=[@slow]", "Trainer.summary_interval=5")
+    flags = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", "--import_module=slow"]
+    ours, its = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), its)
+    flags += [f"--gin_param={each}" for each in bindings]
+    acquire = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+    run = command.background(
+        *flags, first=acquire, **streams, start_new_session=True, env=os.environ | {"TERM": "xterm"}
+    )
+    os.close(its)
+    end = time.monotonic() + 120
+    while not (command.model_dir / "metrics.jsonl").exists() and time.monotonic() < end:
+        os.read(ours, 4096)
+    os.close(ours)
+    assert run.wait(60) == 42
+    saved = [path.stem for path in (command.model_dir / "checkpoints").glob("*.index")]
+    assert json.loads((command.model_dir / "run.json").read_text())[
+        "exit_reason"
+    ] == "PreemptedError: Stopped after step " + (saved[0].removeprefix("ckpt-") + ".")

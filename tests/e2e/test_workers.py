@@ -219,6 +219,7 @@ def _worker_of(launcher, index):
     [
         (1, signal.SIGTERM),
         (1, signal.SIGINT),
+        (1, signal.SIGHUP),
         (2, signal.SIGTERM),
     ],
 )
@@ -230,13 +231,7 @@ def test_asked_to_stop(command, trained, short, workers, number):
     (command.folder / "slow.py").write_text(
         "import time\n\nimport gin\n\n\n@gin.register\ndef slow(trainer, summary):\n    time.sleep(0.3)\n"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-m", "tallyloop.trainer", *flags],
-        cwd=command.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    run = command.background(*flags)
     _wait_for(command.model_dir / "metrics.jsonl", run)
     os.kill(_worker_of(run.pid, 1) if workers == 2 else run.pid, number)
     error = run.communicate(timeout=60)[1]
@@ -249,6 +244,36 @@ def test_asked_to_stop(command, trained, short, workers, number):
     assert (last["step"], last["split"], last["counts"]) == (60, "eval", same["counts"])
     assert last["metrics"] == pytest.approx(same["metrics"], rel=1e-4 if workers == 2 else 1e-9)
     assert [line["step"] for line in command.lines() if line["split"] == "train"] == list(range(5, 61, 5))
+
+
+FAILS = """
+import json
+import os
+
+import gin
+
+@gin.register
+def fails(trainer, summary):
+    if summary.step == 10 and not os.path.exists("fixed") and json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+        raise ValueError("a bug on worker 1")
+"""
+
+
+@pytest.mark.slow
+def test_an_action_that_fails_on_one_worker(command, trained, short):
+    """At step 10, where no checkpoint is due: both save, none hangs, and the rerun continues from there."""
+    (command.folder / "fails.py").write_text(FAILS)
+    flags = ["--workers=2", "--max_restarts=0", MANY, *short, "--import_module=fails"]
+    flags += [PARAM + "Trainer.actions=[@fails]", PARAM + "Trainer.summary_interval=5"]
+    done = command(*flags)
+    assert done.returncode == 1
+    assert "ValueError: a bug on worker 1" in done.stderr
+    assert "Error: another worker has failed: see its messages. The run is saved as it was after step 10" in done.stderr
+    assert [path.name for path in (command.model_dir / "checkpoints").glob("*.index")] == ["ckpt-10.index"]
+    (command.folder / "fixed").touch()
+    command.ok(*flags)
+    last, same = command.lines()[-1], trained.lines()[-1]
+    assert last["metrics"] == pytest.approx(same["metrics"], rel=1e-4)
 
 
 @pytest.mark.slow

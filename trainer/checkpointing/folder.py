@@ -12,6 +12,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ...metrics.atomic_file import replace_file
+
 _INDEX, _DATA, _SUMS = ".index", ".data-00000-of-00001", ".sha256.json"
 _IN_ORDER = (_DATA, _SUMS, _INDEX)  # the order in which they appear: a checkpoint with an index is complete
 _UNFINISHED, _DELETED = ".unfinished", ".deleted"
@@ -139,8 +141,9 @@ class CheckpointFolder:
         if self._listed() == [*steps, newest]:
             return
         names = [self.prefix(step).name for step in [*steps, newest]]
-        # With a relative path, TensorFlow would take the names to be relative to the working folder.
-        tf.compat.v1.train.update_checkpoint_state(str(self.path.absolute()), names[-1], names)
+        # A `CheckpointState` as text, as TensorFlow's own function writes it, which logs that it is deprecated.
+        lines = [f'model_checkpoint_path: "{names[-1]}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
+        replace_file(self.path / "checkpoint", ["".join(f"{line}\n" for line in lines).encode()])
 
 
 def damage(prefix: Path) -> str | None:

@@ -14,6 +14,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from ...metrics.errors import UsageError
 from .folder import CheckpointFolder, damage
+from .snapshot import VARIABLE
 from .state import Checkpoint
 
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
@@ -184,7 +185,7 @@ def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
 
         def visit(node, place, found=found):
             for attribute in graph.nodes[node].attributes:
-                if attribute.checkpoint_key in shapes:
+                if attribute.name == VARIABLE and attribute.checkpoint_key in shapes:
                     key = attribute.checkpoint_key
                     found[place] = attribute.full_name, tuple(shapes[key]), key
             return [(child.local_name, child.node_id) for child in graph.nodes[node].children]

@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -28,14 +29,20 @@ _RETRY_AFTER = (1.0, 4.0, 16.0)  # seconds; a full disk is often being cleared
 class Saver:
     """Takes a snapshot of a run's state, and writes it while training goes on; one at a time.
 
+    It takes one when it is made, so that a state that cannot be saved is an error before the first step.
+
     Args:
       state: the state to save; all its variables exist.
       folder: the folder to save it to.
       retention: which checkpoints are kept.
+
+    Raises:
+      UsageError: something in the state cannot be saved.
     """
 
     def __init__(self, state: Checkpoint, folder: CheckpointFolder, retention: Retention):
         self._snapshots = Snapshots(state)
+        self._snapshots.take()
         self._folder = folder
         self._retention = retention
         self._pool = ThreadPoolExecutor(1, "tallyloop-saver", _yield_to_training)
@@ -46,19 +53,20 @@ class Saver:
         if step in self._folder.steps():
             self._retention.apply(self._folder, step, self._retention.record(), needed)
 
-    def save(self, step: int, needed: int = -1) -> None:
+    def save(self, step: int, needed: int = -1, beside: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Take a snapshot, to become the checkpoint of `step`. Waits until the one before is written.
 
         Args:
           step: the steps done.
           needed: the step of a checkpoint that must be kept.
+          beside: key in the files -> what to write beside the state.
 
         Raises:
           CheckpointError: the one before could not be written.
         """
         self.settle()
         record = self._retention.record()
-        snapshot = self._snapshots.take()
+        snapshot = {**self._snapshots.take(), **{key: tf.constant(text) for key, text in beside.items()}}
         self._writing = self._pool.submit(self._insist, step, lambda: self._write(step, snapshot, record, needed))
 
     def check(self) -> None:

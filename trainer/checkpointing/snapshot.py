@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+from ...data.failures import reason
 from ...data.feeds.iterators import serialize_iterator
+from ...metrics.errors import UsageError
 from .state import Checkpoint
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_ITERATOR = "_STATE"  # what the key of an iterator's state has behind the one in the object graph
+VARIABLE = "VARIABLE_VALUE"  # the attribute in the object graph that holds a variable's value
+# The attributes whose values are taken directly -> what the key in the files has behind that in the object graph.
+_DIRECT = {VARIABLE: "", "ITERATOR": "_STATE"}
 
 
 class Snapshots:
@@ -25,7 +30,7 @@ class Snapshots:
     without the state of an iterator (TensorFlow 2.21, Keras 3.15).
 
     A snapshot costs next to nothing: TensorFlow copies a variable only when it is next assigned while its value is still
-    held elsewhere.
+    held elsewhere. What is neither a variable nor an iterator, such as a hash table or a `PythonState`, is copied by TensorFlow.
 
     Args:
       state: all its variables exist.
@@ -34,14 +39,33 @@ class Snapshots:
     def __init__(self, state: Checkpoint):
         self._state = state
         self._sources: dict[str, Any] = {}  # key in the files -> a variable or an iterator
+        self._others: list[str] = []  # the keys of everything else
         self._graph: bytes = b""
 
     def take(self) -> dict[str, tf.Tensor]:
-        """Return key -> value."""
+        """Return key -> value.
+
+        Raises:
+          UsageError: something in the state cannot be saved.
+        """
+        try:
+            return self._take()
+        except Exception as error:
+            raise UsageError(
+                "The model, or an attribute of the task, holds something that no checkpoint can hold: expected layers, "
+                f"variables, generators and hash tables; got {reason(error)}"
+            ) from error
+
+    def _take(self) -> dict[str, tf.Tensor]:
         if not self._sources:
-            self._graph = _object_graph(self._state)
+            seen = _seen(self._state)
+            self._graph = tf.get_static_value(seen.pop(_GRAPH))
             self._sources = dict(_places(self._state, TrackableObjectGraph.FromString(self._graph)))
+            self._others = [key for key in seen if key not in self._sources]
         values = {key: _value(source) for key, source in self._sources.items()}
+        if self._others:
+            seen = _seen(self._state)
+            values |= {key: _copy(seen[key]) for key in self._others}
         return {**values, _GRAPH: tf.constant(self._graph)}
 
 
@@ -61,41 +85,48 @@ class _CalledOffError(Exception):
 
 
 class _Spy(tf.train.experimental.ShardingCallback):
-    """Sees what would be written, keeps the object graph, and calls the writing off."""
+    """Sees what would be written, keeps it, and calls the writing off."""
 
-    description = "takes the object graph"
-    graph = b""
+    description = "takes the tensors"
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tf.Tensor] = {}
 
     def __call__(self, shardable_tensors: Sequence[tf.train.experimental.ShardableTensor]) -> list:
-        """Look for the object graph among the tensors of a device."""
-        for each in shardable_tensors:
-            if each.checkpoint_key == _GRAPH:
-                self.graph = tf.get_static_value(each.tensor)
-                raise _CalledOffError
+        """Keep the tensors of a process; the map of keys to objects is among them."""
+        self.seen |= {each.checkpoint_key: each.tensor for each in shardable_tensors}
+        if _GRAPH in self.seen:
+            raise _CalledOffError
         return []
 
 
-def _object_graph(state: Checkpoint) -> bytes:
-    """Return the map of keys to objects that `state.write` would write, without the time of a whole save."""
+def _seen(state: Checkpoint) -> dict[str, tf.Tensor]:
+    """Return key -> value of what `state.write` would write, without the time of a whole save."""
     spy = _Spy()
     with contextlib.suppress(_CalledOffError):
         options = tf.train.CheckpointOptions(experimental_sharding_callback=spy)
         state.write(tf.constant(""), options)  # pyright: ignore[reportArgumentType]  # the stubs know no tensors here
-    return spy.graph
+    return spy.seen
 
 
 def _places(root: Any, graph: TrackableObjectGraph) -> Iterator[tuple[str, Any]]:
-    """Yield (key in the files, live object) for everything that has a value in the object graph."""
+    """Yield (key in the files, live object) for every variable and iterator in the object graph."""
     view, waiting, seen = tf.train.TrackableView(root), [(root, 0)], {0}
     while waiting:
         node, number = waiting.pop()
-        behind = _ITERATOR if isinstance(node, tf.data.Iterator) else ""
-        yield from ((attribute.checkpoint_key + behind, node) for attribute in graph.nodes[number].attributes)
+        for attribute in graph.nodes[number].attributes:
+            if attribute.name in _DIRECT:
+                yield attribute.checkpoint_key + _DIRECT[attribute.name], node
         children = view.children(node)
         for child in graph.nodes[number].children:
             if child.node_id not in seen and child.local_name in children:
                 seen.add(child.node_id)
                 waiting.append((children[child.local_name], child.node_id))
+
+
+def _copy(value: tf.Tensor) -> tf.Tensor:
+    """Return a copy: the tensors of a `DenseHashTable` are those that it goes on to change (TensorFlow 2.21)."""
+    return tf.constant(np.array(value), value.dtype)
 
 
 def _value(source: Any) -> tf.Tensor:

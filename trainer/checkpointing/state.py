@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
 import tensorflow as tf
+
+from ..model.layers import layers_of
+from .adapted import Adapted
 
 if TYPE_CHECKING:
     # To the stubs of TensorFlow, `tf.train` is anything: they define it, but `tf` does not import it.
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 else:
     Checkpoint = tf.train.Checkpoint
 
+_TABLES = (tf.lookup.experimental.MutableHashTable, tf.lookup.experimental.DenseHashTable)
 Trackable = Any  # whatever tf.train.Checkpoint can hold
 
 
@@ -79,10 +83,12 @@ class ModelState:
         self._model = model
         self._optimizer = optimizer
         self._forward_variables = forward_variables
+        self._adapted: Adapted | None = None
 
     def state(self) -> dict[str, Trackable]:
         """The model, the optimizer if there is one, and the loose variables if training goes on from here."""
-        found = {"model": self._model, "task": _owned(self._task)}
+        self._adapted = Adapted([*layers_of(self._model), *owned_layers(self._task)])
+        found = {"model": self._model, "task": _owned(self._task), **self._adapted.state()}
         if self._optimizer is not None:
             found["optimizer"] = self._optimizer
         if self._forward_variables is not None:
@@ -93,7 +99,9 @@ class ModelState:
         """Do nothing: everything is in variables."""
 
     def after_restore(self) -> None:
-        """Do nothing: everything is in variables."""
+        """Check that the layers of this run have learned what those of the restored one had."""
+        assert self._adapted is not None, "there is a state to restore"
+        self._adapted.check()
 
     def _loose_variables(self, forward_variables: Sequence[keras.Variable]) -> list[tf.Variable]:
         """Keras lists the state of seed generators (dropout) only in `variables`, where TensorFlow does not look."""
@@ -104,17 +112,34 @@ class ModelState:
 
 def owned_variables(task: Any) -> list[keras.Variable | tf.Variable]:
     """Return the variables that a task holds itself."""
-    return [variable for each in _attributes(task).values() for variable in each]
+    return [variable for _, value in sorted(vars(task).items()) for variable in _variables(value)]
+
+
+def owned_layers(task: Any) -> list[keras.Layer]:
+    """Return the layers that a task holds itself, and those inside them."""
+    return [layer for name in sorted(vars(task)) for layer in _layers(vars(task)[name])]
 
 
 def _owned(task: Any) -> Checkpoint:
-    return tf.train.Checkpoint(**{name: [_raw(v) for v in found] for name, found in _attributes(task).items()})
+    found = {name: [*map(_raw, _variables(value)), *_tables(value)] for name, value in sorted(vars(task).items())}
+    return tf.train.Checkpoint(**{name: each for name, each in found.items() if each})
 
 
-def _attributes(task: Any) -> dict[str, list[keras.Variable | tf.Variable]]:
-    """Return name of an attribute -> the variables in it, for those that have any."""
-    found = {name: _variables(value) for name, value in sorted(vars(task).items())}
-    return {name: variables for name, variables in found.items() if variables}
+def _tables(value: Any) -> list[Trackable]:
+    """Return the hash tables that steps can change, of an attribute, and of lists and dicts in it."""
+    if isinstance(value, list | tuple | dict):
+        return [each for inner in _values(value) for each in _tables(inner)]
+    return [value] if isinstance(value, _TABLES) else []
+
+
+def _layers(value: Any) -> list[keras.Layer]:
+    if isinstance(value, list | tuple | dict):
+        return [each for inner in _values(value) for each in _layers(inner)]
+    return [value, *layers_of(value)] if isinstance(value, keras.Layer) else []
+
+
+def _values(value: list | tuple | dict) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _variables(value: Any) -> list[keras.Variable | tf.Variable]:
@@ -126,7 +151,7 @@ def _variables(value: Any) -> list[keras.Variable | tf.Variable]:
     if isinstance(value, tf.Module):
         return list(value.variables)
     if isinstance(value, list | tuple | dict):
-        return [each for inner in (value.values() if isinstance(value, dict) else value) for each in _variables(inner)]
+        return [each for inner in _values(value) for each in _variables(inner)]
     return [value] if isinstance(value, keras.Variable | tf.Variable) else []
 
 

@@ -33,21 +33,28 @@ def problems(config: Config, written: Sequence[Written]) -> list[str]:
     ]
 
 
-def duplicates(bindings: Sequence[Binding]) -> list[str]:
-    """Return a warning for each parameter that one file binds twice: the first binding has no effect."""
-    seen: dict[tuple, Binding] = {}
-    found = []
-    for binding in bindings:
-        if binding.location.line is None:
-            continue
-        first = seen.get((binding.location.reading, binding.key))
-        if first:
-            found.append(
-                f"{binding.location}: {binding.name} is bound twice in this file: line {first.location.line} "
-                f"({first.value_text}) has no effect, line {binding.location.line} ({binding.value_text}) wins"
-            )
-        seen[binding.location.reading, binding.key] = binding
-    return found
+def duplicates(config: Config) -> list[str]:
+    """Return a warning for each parameter that one file binds more than once: all of these but the last have no effect."""
+    groups: dict[tuple, list[Binding]] = {}
+    for binding in config.bindings:
+        if binding.location.line is not None:
+            groups.setdefault((binding.location.reading, binding.key), []).append(binding)
+    found = [_duplicate(group, config.effective[group[0].key]) for group in groups.values() if len(group) > 1]
+    return list(dict.fromkeys(found))  # a file that is included twice is read twice
+
+
+def _duplicate(group: Sequence[Binding], winner: Binding) -> str:
+    """Return the warning; the winner may be of another file, one that is included further down, or of the command line."""
+    *others, last = group
+    here = winner.location[:2] == last.location[:2]  # maybe at another reading of the same file
+    lost = [f"line {each.location.line} ({each.value_text})" for each in (others if here else group)]
+    wins = f"line {last.location.line}" if here else str(winner.location)
+    times = "twice" if len(group) == 2 else f"{len(group)} times"
+    effect = "has no effect" if len(lost) == 1 else "have no effect"
+    return (
+        f"{last.location}: {last.name} is bound {times} in this file: {' and '.join(lost)} {effect}, {wins} "
+        f"({winner.value_text}) wins"
+    )
 
 
 def _macro_names(config: Config, written: Sequence[Written]) -> set[str]:

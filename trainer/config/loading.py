@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from ...metrics.errors import UsageError
@@ -33,9 +34,9 @@ def load(gin_files: Sequence[str] = (), gin_params: Sequence[str] = (), search_p
     written = [*reader.written, *map(read_param, gin_params)]
     lookup = Lookup()
     bindings = lookup.bindings(written)
-    warnings = (*lookup.warnings, *checks.duplicates(bindings))
     imports = tuple({statement.format(): statement for statement in reader.imports}.values())
-    config = Config(tuple(bindings), imports, warnings)
+    config = Config(tuple(bindings), imports)
+    config = dataclasses.replace(config, warnings=(*dict.fromkeys(lookup.warnings), *checks.duplicates(config)))
     _refuse([*lookup.problems, *checks.problems(config, written)])
     engine.feed(config.imports, map(_line, config.effective.values()))
     return config

@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM, when a machine is taken away, or Ctrl-C.
+"""Requests to stop: SIGTERM, when a machine is taken away, Ctrl-C, or SIGHUP, when the terminal is closed.
 
 Python runs signal handlers only in the main thread and between two bytecodes: not before an inner loop, one long call into
 TensorFlow, is over, and then once for several signals of a kind. A thread therefore reads each signal as it arrives.
@@ -15,14 +15,15 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _END = b"\0"  # to the thread; no signal has this number
 # How long a second Ctrl-C lets Python close its files and record the end before it ends the process anyway.
 _LAST_SECONDS = 1.0
 
 _handled: list[int] = []  # the signals seen by Python's handlers
 _seen: list[int] = []  # the same, seen by the thread, which misses none
-_before: dict[int, Any] = {}  # the handlers outside the context
+_terminals: list[int] = []  # the descriptors of this process's output that were terminals at the start
+_before: dict[int, Any] = {}  # the handlers outside the context, of the signals that are handled inside
 
 
 def requested() -> bool:
@@ -32,12 +33,13 @@ def requested() -> bool:
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[None]:
-    """Turn SIGTERM and the first SIGINT (Ctrl-C) into a request to stop, reported at once. For the main thread.
+    """Turn SIGTERM, SIGHUP and the first SIGINT (Ctrl-C) into a request to stop, reported at once. For the main thread.
 
-    A second SIGINT raises KeyboardInterrupt, and ends the process with exit code 1 unless this context is left soon.
+    A second SIGINT raises KeyboardInterrupt, and ends the process with exit code 1 unless this context is left soon. A signal
+    that is ignored stays ignored.
     """
-    with _watched():
-        _before.update({number: signal.signal(number, _take) for number in _SIGNALS})
+    with _watched(), output_without_terminal():
+        _before.update({number: signal.signal(number, _take) for number in not_ignored()})
         try:
             yield
         finally:
@@ -46,6 +48,34 @@ def on_signals() -> Iterator[None]:
             _before.clear()
     _handled.clear()
     _seen.clear()
+
+
+def not_ignored() -> list[signal.Signals]:
+    """Return the signals that ask a run to stop, without those that whoever started the process has had it ignore.
+
+    `nohup` ignores SIGHUP; a shell without job control, and so a script, a CI system or cron, ignores SIGINT for `command &`.
+    """
+    return [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+
+
+@contextlib.contextmanager
+def output_without_terminal() -> Iterator[None]:
+    """Inside the context, `drop_lost_terminals` discards the output to a terminal that is closed; at the end it is called."""
+    _terminals[:] = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+    try:
+        yield
+    finally:
+        drop_lost_terminals()
+        _terminals.clear()
+
+
+def drop_lost_terminals() -> None:
+    """Send what is printed to a terminal that is closed to nowhere: printing must not fail while the run saves."""
+    for descriptor in _terminals:
+        if not os.isatty(descriptor):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
 
 
 @contextlib.contextmanager
@@ -72,9 +102,11 @@ def _watch(reader: int, over: threading.Event) -> None:
         number = byte[0]
         if number in _SIGNALS:
             _seen.append(number)
+            if number == signal.SIGHUP:
+                drop_lost_terminals()
             if len(_seen) == 1:
-                name = signal.Signals(number).name
-                _say(f"{name}: saving after this inner loop. Press Ctrl-C again to stop at once.")
+                again = " Press Ctrl-C again to stop at once." if signal.SIGINT in _before else ""
+                _say(f"{signal.Signals(number).name}: saving after this inner loop.{again}")
             if number == signal.SIGINT and _stops_at_once() and not over.wait(_LAST_SECONDS):
                 _say("Stopped. The same command continues from the last checkpoint.")
                 os._exit(1)  # checkpoints are complete or absent: there is nothing to lose
@@ -98,10 +130,11 @@ def _say(text: str) -> None:
 def _leave_to_parent() -> None:
     """In a forked child, let SIGTERM do what it does outside the context, and keep its signals from its parent.
 
-    Ctrl-C reaches all processes of a terminal at once. The first one leaves a child alone, as the run is saving then.
+    Ctrl-C and SIGHUP reach all processes of a terminal at once. The first one leaves a child alone, as the run is saving then.
     """
     if _before:
         signal.set_wakeup_fd(-1)
+    if signal.SIGTERM in _before:
         signal.signal(signal.SIGTERM, _before[signal.SIGTERM])
 
 

@@ -70,7 +70,7 @@ def _exit_code(argv: Sequence[str]) -> int:
         return _run(argv)
     except UsageError as error:
         _log_traceback()
-        print("\n".join([f"Error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        _print_error(str(error), error)
         return WRONG_USAGE
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
@@ -80,13 +80,17 @@ def _exit_code(argv: Sequence[str]) -> int:
         return PREEMPTED
     except (CheckpointError, ClusterError, DataError, NonFiniteError, OutputError) as error:
         _log_traceback()
-        print(f"Error: {configs.without_gin_notes(str(error))}", file=sys.stderr)
+        _print_error(configs.without_gin_notes(str(error)), error)
         return FAILED
     except BrokenPipeError:
         raise
     except Exception:
         traceback.print_exc()
         return FAILED
+
+
+def _print_error(text: str, error: Exception) -> None:
+    print("\n".join([f"Error: {text}", *getattr(error, "__notes__", ())]), file=sys.stderr)
 
 
 def _log_traceback() -> None:

@@ -5,6 +5,7 @@ TensorFlow is not loaded here: the launcher only watches.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,9 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
-from ..distribution import tf_config
+from ..distribution import preemption, tf_config
 from ..errors import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from . import member
 
@@ -142,21 +143,24 @@ def _report(text: str) -> None:
 
 
 class _Signals:
-    """Forwards SIGTERM and SIGINT to all workers once; a second SIGINT kills them."""
+    """Forwards SIGTERM, SIGINT and SIGHUP to all workers once; a second SIGINT kills them.
+
+    One that is ignored stays so, for the workers too, which inherit that.
+    """
 
     def __init__(self) -> None:
         self._workers: Sequence[_Worker] = ()
         self._received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> _Signals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._forward)
+        self._stack.enter_context(preemption.output_without_terminal())
+        for number in preemption.not_ignored():
+            self._stack.callback(signal.signal, number, signal.signal(number, self._forward))
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._stack.close()
 
     @property
     def stopping(self) -> bool:
@@ -170,6 +174,8 @@ class _Signals:
             _send(workers, self._received)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            preemption.drop_lost_terminals()
         if not self.stopping:
             self._received = number
             _send(self._workers, number)

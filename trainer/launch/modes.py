@@ -82,14 +82,11 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
 
 
 def _unless_deleted(trainer: Trainer, path: str) -> Mapping[str, Summary]:
-    """Return the summaries of a checkpoint; none if the training run, which keeps the newest few, has just deleted it.
-
-    With several workers a deleted checkpoint is an error: one worker may have restored what another did not find.
-    """
+    """Return the summaries of a checkpoint; none if the training run, which keeps the newest few, has just deleted it."""
     try:
         return trainer.summaries(path)
     except (UnreadableCheckpointError, tf.errors.NotFoundError):
-        if workers.is_multi_worker(trainer.strategy) or tf.io.gfile.exists(path + ".index"):
+        if workers.any_of(trainer.strategy, tf.io.gfile.exists(path + ".index"))[0]:
             raise
         logging.warning(
             "%s was deleted before it could be evaluated; waiting for the next one. A larger Trainer.keep_checkpoints in the "

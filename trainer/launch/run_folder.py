@@ -154,6 +154,8 @@ def recorded(config: configs.Config, model_dir: Path, strategy: tf.distribute.St
 class RunRecord:
     """The files that describe a run: config.gin, operative_config.gin, run.json.
 
+    `run.json` holds this attempt, and under "attempts" all of them, the oldest first: a rerun adds one, and changes none.
+
     Args:
       model_dir: the folder of the run, created by `begin`.
       config: the loaded config.
@@ -163,6 +165,7 @@ class RunRecord:
         self._folder = model_dir
         self._config = config
         self._record: dict[str, Any] = {}
+        self._earlier: list[dict[str, Any]] = []
 
     def changes(self) -> list[str]:
         """Return the differences from the config of the previous run in this folder; empty if there was none."""
@@ -178,6 +181,7 @@ class RunRecord:
         self._folder.mkdir(parents=True, exist_ok=True)
         replace_file(self._folder / "config.gin", [configs.as_given(self._config).encode()])
         replace_file(self._folder / "operative_config.gin", [configs.operative(self._config).encode()])
+        self._earlier = _attempts(self._path)
         self._record = _start_record()
         self._write()
 
@@ -196,7 +200,20 @@ class RunRecord:
         return self._folder / "run.json"
 
     def _write(self) -> None:
-        replace_file(self._path, [json.dumps(self._record, indent=2).encode() + b"\n"])
+        record = {**self._record, "attempts": [*self._earlier, self._record]}
+        replace_file(self._path, [json.dumps(record, indent=2).encode() + b"\n"])
+
+
+def _attempts(path: Path) -> list[dict[str, Any]]:
+    """Return the attempts that a `run.json` lists; one without a list, of an earlier version, is one attempt."""
+    if not path.exists():
+        return []
+    try:
+        record = json.loads(path.read_bytes())
+        return record.pop("attempts", None) or [record]
+    except (ValueError, AttributeError, TypeError):
+        logging.warning("%s is damaged: the attempts that it listed are lost.", path)
+        return []
 
 
 def _start_record() -> dict[str, Any]:

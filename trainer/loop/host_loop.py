@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ...metrics.writers import ConsoleWriter, Summary
 from ..distribution import preemption, workers
-from ..errors import PreemptedError
+from ..errors import ClusterError, PreemptedError
 from ..step.eval_loop import EvaluationStopped
 from .evaluation import Evaluation
 from .non_finite import Rollbacks
@@ -53,10 +53,14 @@ class HostLoop:
         self._rollbacks = rollbacks
         self._writer = writer
         self._console = console
-        self._summaries = Summaries(session.registry, [writer.write, console.write, *actions])
+        writers = (self._consumer(each, "time/writers_s") for each in (writer.write, console.write))
+        self._summaries = Summaries(
+            session.registry, [*writers, *(self._consumer(action, "time/actions_s") for action in actions)]
+        )
         self._acts = bool(actions)
         self._step = session.progress.step
         self._rolled_back = False
+        self._error: Exception | SystemExit | None = None  # of the host's work, to be raised once the run is saved
         self._timing = Timing(time.monotonic)
         self._timing.add("time/compile_s", session.trace_seconds)
         self._longer, self._shorter = False, False  # what this worker wants of the next loop
@@ -65,8 +69,12 @@ class HostLoop:
     def run(self) -> dict[str, dict[str, Any]]:
         """Run up to `train_steps`; returns the last evaluation, dataset -> metric -> value.
 
+        An error of the host's own work, such as an action's or a writer's, is raised once the steps done are saved. One of a
+        step is raised at once: what it was about to change may be changed in part.
+
         Raises:
           PreemptedError: the run was asked to stop, and has saved its state.
+          ClusterError: another worker has failed; the run is saved.
           CheckpointError, OutputError: the run can no longer be written.
           NonFiniteError: the loss or a gradient became NaN or infinite.
         """
@@ -86,8 +94,8 @@ class HostLoop:
             self._train()
             self._summarize()
             self._after_step()
-        self._summaries.settle()
         self._writer.settle()
+        self._raise_error()
         return self._evaluated
 
     def _evaluation_is_left(self) -> bool:
@@ -104,28 +112,57 @@ class HostLoop:
             self._rollbacks.forgive(self._session, self._step)
         else:
             self._roll_back()
-        self._console.progress(self._step)
+        with self._error_kept():
+            self._console.progress(self._step)
 
     def _compile(self) -> bool:
         """Run one step, which takes about as long as compiling it, and doesn't count as training time."""
         with self._console.paused(), self._timing.pause("time/compile_s"), self._session.loop.fetching.uncounted():
-            return self._session.loop.run(self._step, 1, self._summaries.settle)
+            return self._session.loop.run(self._step, 1, self._settle)
 
     def _loop(self, steps: int) -> bool:
         with self._timing.loop():
-            finite = self._session.loop.run(self._step, steps, self._settle)
+            finite = self._session.loop.run(self._step, steps, self._settle_meanwhile)
         timing = self._timing
         self._longer, self._shorter = self._loop_length.wishes(steps, timing.loop_seconds, timing.host_seconds)
         return finite
 
-    def _settle(self) -> None:
+    def _settle_meanwhile(self) -> None:
         with self._timing.host():
+            self._settle()
+
+    def _settle(self) -> None:
+        with self._error_kept():
             self._summaries.settle()
+
+    @contextlib.contextmanager
+    def _error_kept(self) -> Iterator[None]:
+        """Keep an error of the host's work until the run is saved; one after it becomes a note on the first.
+
+        It comes while the steps of a loop run, or on one of several workers alone, and only after a step can all of them save.
+        """
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if self._error is None:
+                self._error = error
+            else:
+                self._error.add_note(f"Later: {error!r}")
+
+    def _consumer(self, consume: Callable[[Summary], None], metric: str) -> Callable[[Summary], None]:
+        """Return what calls `consume`, whose time is not training time but a metric, and whose error is kept."""
+
+        def consumer(summary: Summary) -> None:
+            with self._error_kept(), self._console.paused(), self._timing.pause(metric):
+                consume(summary)
+
+        return consumer
 
     def _roll_back(self) -> None:
         """Continue with the last checkpoint's weights and the next batch, if that is allowed; else raise the error."""
-        self._writer.settle()
-        self._rollbacks.go_back(self._session)
+        with self._console.paused(), self._timing.pause("time/checkpoint_blocked_s"):
+            self._writer.settle()
+            self._rollbacks.go_back(self._session)
         self._step = self._session.progress.step
         self._rolled_back = True
 
@@ -134,9 +171,11 @@ class HostLoop:
             return
         session = self._session
         seconds, times = self._timing.lap(session.loop.fetching.take(), session.steps_summed)
-        self._summaries.defer(self._step, session.drain(), seconds, session.known(), times)
+        drained = session.drain()  # by all workers together; what comes then, one of them may fail at alone
+        with self._error_kept():
+            self._summaries.defer(self._step, drained, seconds, session.known(), times)
         if self._acts:  # at once, as what an action changes must not depend on the length of the next loop
-            self._summaries.settle()
+            self._settle()
 
     def _after_step(self) -> None:
         """Evaluate and save when due, or when asked to stop; and stop then."""
@@ -145,14 +184,13 @@ class HostLoop:
         if self._evaluation is not None and schedule.evaluates(step):
             with self._saved_if_it_fails(due):
                 due |= self._evaluate(self._evaluation)
-        asked = preemption.requested(), self._writer.failing(), self._longer, self._shorter
-        stops, fails, *change = self._agree(*asked)
+        fails = self._writer.failing() or self._error is not None
+        stops, fails, *change = self._agree(preemption.requested(), fails, self._longer, self._shorter)
         self._loop_length.change(*change)
         if self._writer.saves and (due or stops or fails):
             self._save(due)
-        if stops:
-            self._settle_together()
-            raise PreemptedError(f"Stopped after step {step}.")
+        if fails or stops:
+            self._end(fails)
 
     def _agree(self, *mine: bool) -> list[bool]:
         """For each flag, return whether any worker set it; all workers call this at the same points."""
@@ -160,13 +198,33 @@ class HostLoop:
 
     @contextlib.contextmanager
     def _saved_if_it_fails(self, due: bool) -> Iterator[None]:
-        """Save on an error in an evaluation if a save is due. One of several workers cannot save alone."""
+        """Save on an error in an evaluation. One of several workers cannot save alone."""
         try:
             yield
-        except Exception:
-            if due and self._writer.saves and not workers.is_multi_worker(self._session.strategy):
+        except Exception as error:
+            if self._writer.saves and not workers.is_multi_worker(self._session.strategy):
                 self._save(due)
+                error.add_note(self._saved)
             raise
+
+    def _end(self, fails: bool) -> NoReturn:
+        """Raise why all workers end now: an error of this one or, if one of them `fails`, of another; or a request to stop."""
+        self._settle_together()
+        self._raise_error()
+        if fails:
+            raise ClusterError(f"another worker has failed: see its messages. {self._saved}")
+        raise PreemptedError(f"Stopped after step {self._step}.")
+
+    def _raise_error(self) -> None:
+        """Raise the error that was kept, if there is one."""
+        if self._error is not None:
+            if self._writer.saves:
+                self._error.add_note(self._saved)
+            raise self._error
+
+    @property
+    def _saved(self) -> str:
+        return f"The run is saved as it was after step {self._step}: the same command continues from there."
 
     def _settle_together(self) -> None:
         """Return once the chief has written everything: a worker that ends earlier might report success too early."""
@@ -175,12 +233,12 @@ class HostLoop:
 
     def _evaluate(self, evaluation: Evaluation) -> bool:
         """Evaluate, unless asked to stop; returns whether this is the best so far."""
-        self._summaries.settle()
+        self._settle()
         try:
             with self._console.paused(), self._timing.pause():
                 summaries = evaluation.run(
                     self._step,
-                    stop=lambda: self._agree(preemption.requested())[0],
+                    stop=lambda: self._agree(preemption.requested() or self._error is not None)[0],
                     steps_per_call=self._loop_length.steps,
                 )
         except EvaluationStopped:
@@ -188,6 +246,8 @@ class HostLoop:
         for name, summary in summaries.items():
             self._evaluated[name] = dict(summary.metrics)
             self._summaries.emit(summary)
+        if self._error is not None:
+            return False  # so that the rerun evaluates again
         progress = self._session.progress
         progress.evaluated = self._step
         return progress.best.consider(self._step, self._evaluated)
@@ -199,7 +259,7 @@ class HostLoop:
 
     def _save(self, due: bool) -> None:
         """Save, because it is due or because the run is about to stop."""
-        self._summaries.settle()
+        self._settle()
         if due:
             self._session.progress.last_due_checkpoint = self._step
         with self._console.paused(), self._timing.pause("time/checkpoint_blocked_s"):

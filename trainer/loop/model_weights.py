@@ -97,7 +97,7 @@ class ModelWeights:
         self._loaded = Loaded.RUN
 
     @contextlib.contextmanager
-    def of(self, checkpoint: str | None) -> Iterator[None]:
+    def of(self, checkpoint: str | None, together: bool = False) -> Iterator[None]:
         """Inside the context, the model and the step are those of a checkpoint.
 
         A trainer that has trained gets its own weights back afterwards.
@@ -105,30 +105,47 @@ class ModelWeights:
         Args:
           checkpoint: its path. None keeps the weights of a trainer that has trained or loaded some, and takes the newest
             checkpoint for one that has not.
+          together: all workers call this: where one of them cannot read the checkpoint, all raise.
 
         Raises:
-          UsageError: the checkpoint doesn't fit, or cannot be read.
+          UsageError: the checkpoint doesn't fit.
+          UnreadableCheckpointError: it cannot be read.
         """
         if checkpoint is None and self._loaded is Loaded.NOTHING and self._model_dir is not None:
             checkpoint = restore.latest(self._model_dir / CHECKPOINTS)
         own = self._variables() if checkpoint and self._loaded is Loaded.RUN else []
         values = [variable.numpy() for variable in own]
-        if checkpoint is None:
-            self._load_initial()
-        else:
-            self._restore(str(checkpoint))
-        if self._loaded is Loaded.NOTHING:
-            self._loaded = Loaded.WEIGHTS
         try:
+            if checkpoint is None:
+                self._load_initial()
+            elif together:
+                self._restore_together(str(checkpoint))
+            else:
+                self._restore(str(checkpoint))
+            if self._loaded is Loaded.NOTHING:
+                self._loaded = Loaded.WEIGHTS
             yield
         finally:
             for variable, value in zip(own, values, strict=True):
                 variable.assign(value)
 
+    def _restore_together(self, checkpoint: str) -> None:
+        """Restore on all workers or on none: the run that writes the checkpoints may delete one while they read it."""
+        failure = None
+        try:
+            self._restore(checkpoint)
+        except (restore.UnreadableCheckpointError, tf.errors.NotFoundError) as error:
+            failure = error
+        if workers.any_of(self._strategy, failure is not None)[0]:
+            raise failure or restore.UnreadableCheckpointError(
+                f"Another worker cannot read {checkpoint}: see its messages."
+            )
+
     def _restore(self, checkpoint: str) -> None:
         optimizer = self._averaged.optimizer
-        state = ModelState(self._task, self._model, optimizer).state()
-        restore.restore(tf.train.Checkpoint(step=self._progress.step_variable, **state), checkpoint)
+        state = ModelState(self._task, self._model, optimizer)
+        restore.restore(tf.train.Checkpoint(step=self._progress.step_variable, **state.state()), checkpoint)
+        state.after_restore()
         if optimizer is None and restore.has_averages(checkpoint):
             logging.warning(
                 "%s has averages of the weights, which are not used: Trainer.optimizer has no use_ema=True.", checkpoint

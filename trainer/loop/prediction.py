@@ -23,11 +23,12 @@ def predict(task: Task, model: keras.Model, feed: Feed) -> Any:
       DataError: an example cannot be read.
     """
 
-    @tf.function(autograph=False)
-    def step(number):
+    def predicted(number):
         part, examples = fetch_one(feed, number)
         return task.predict_step(model, whole_batch(feed, part, examples)), examples
 
+    # Called as it was traced: TensorFlow takes many predictions for one function that is traced again, and warns.
+    step = tf.function(predicted, autograph=False).get_concrete_function(tf.TensorSpec([], tf.int64))
     feed.rewind()
     batches, number = [], 0
     while feed.batches_per_epoch is None or number < feed.batches_per_epoch:

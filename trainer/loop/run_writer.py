@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import tensorflow as tf
+
 from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, Summary, TensorBoardWriter
+from ...metrics.writers.summary import dump, load
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.retention import Retention
 from ..checkpointing.saver import Saver
@@ -14,12 +18,16 @@ from ..checkpointing.state import RunState
 from ..errors import OutputError
 
 CHECKPOINTS = "checkpoints"  # the folder below the model_dir
+_UNWRITTEN = "TALLYLOOP_UNWRITTEN"  # in a checkpoint's files, beside the state: summaries that could not be written
+# Of the summaries since the last checkpoint, more than the background thread has waiting when the first one fails.
+_MOST_UNWRITTEN = 256
 
 
 class RunWriter:
     """Writes the event files, `metrics.jsonl` and the checkpoints of a run. A context manager: it closes them.
 
-    A metric that cannot be written never costs a checkpoint: the error is kept, and raised once the next one is saved.
+    A metric that cannot be written never costs a checkpoint: the error is kept, and raised once the next one is saved. That one
+    holds the summaries since the one before, and a rerun writes those that are missing.
 
     Args:
       model_dir: the run folder.
@@ -31,11 +39,13 @@ class RunWriter:
 
     def __init__(self, model_dir: Path, state: RunState, retention: Retention):
         self._folder = model_dir
+        self._checkpoints = CheckpointFolder(model_dir / CHECKPOINTS)
+        self._saver = Saver(state.checkpoint(), self._checkpoints, retention)
         self._tensorboard = TensorBoardWriter(model_dir)
         self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
         self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
-        self._saver = Saver(state.checkpoint(), CheckpointFolder(model_dir / CHECKPOINTS), retention)
         self._error: OSError | None = None
+        self._unwritten: collections.deque[Summary] = collections.deque(maxlen=_MOST_UNWRITTEN)  # since the last flush
         self._resumed_at = -1  # the step
 
     def __enter__(self) -> RunWriter:
@@ -48,18 +58,24 @@ class RunWriter:
             self._writers.close()
 
     def resume(self, step: int, needed: int) -> None:
-        """After a restore: drop the points past `step`, which will be computed again, and finish what a kill interrupted."""
+        """After a restore: drop the points past `step`, which will be computed again, and finish what was interrupted.
+
+        Raises:
+          OutputError: metrics that the last attempt could not write still cannot be written.
+        """
         self._resumed_at = step
         self._jsonl.truncate_after(step)
         self._tensorboard.truncate_after(step)
+        self._write_missing(step)
         self._saver.tidy(step, needed)
 
     def write(self, summary: Summary) -> None:
         """Write a summary in the background."""
+        self._unwritten.append(summary)
         if summary.step > self._resumed_at:
             self._keep_error(lambda: self._writers.write(summary))
         else:  # of an evaluation that was still due: `--mode=eval` may have written it already
-            self._keep_error(lambda: [writer.upsert(summary) for writer in (self._jsonl, self._tensorboard)])
+            self._keep_error(lambda: self._upsert(summary))
 
     def failing(self) -> bool:
         """Return whether a metric could not be written: save now, and the error will be raised.
@@ -79,17 +95,37 @@ class RunWriter:
         """
         # Points before the checkpoint: a rerun drops points past a checkpoint, but cannot recover lost ones.
         self._keep_error(self._writers.flush)
-        self._saver.save(step, needed)
+        if self._error is None:
+            self._unwritten.clear()
+        self._saver.save(step, needed, {_UNWRITTEN: dump([*self._unwritten])} if self._unwritten else {})
         if self._error is not None:
             self._saver.settle()
             raise OutputError(
-                f"The metrics cannot be written to {self._folder} ({self._error}). The checkpoint of step {step} is saved: "
-                "fix that, and rerun the same command."
+                f"The metrics cannot be written to {self._folder} ({self._error}). The checkpoint of step {step} is saved, and "
+                "holds them: fix that, and rerun the same command, which writes them."
             ) from self._error
 
     def settle(self) -> None:
         """Return once all checkpoints are written; raises an error of the background thread."""
         self._saver.settle()
+
+    def _write_missing(self, step: int) -> None:
+        if step not in self._checkpoints.steps():
+            return
+        reader = tf.train.load_checkpoint(str(self._checkpoints.prefix(step)))
+        missing = load(reader.get_tensor(_UNWRITTEN)) if reader.has_tensor(_UNWRITTEN) else []
+        try:
+            for summary in missing:
+                self._upsert(summary)
+        except OSError as error:
+            raise OutputError(
+                f"The metrics still cannot be written to {self._folder} ({error}). The checkpoint of step {step} holds those "
+                "that are missing: fix that, and rerun the same command."
+            ) from error
+
+    def _upsert(self, summary: Summary) -> None:
+        for writer in (self._jsonl, self._tensorboard):
+            writer.upsert(summary)
 
     def _keep_error(self, call: Callable[[], object]) -> None:
         try:

@@ -17,6 +17,8 @@ TIMES = frozenset(
         "time/host_fraction",
         "time/data_wait_fraction",
         "time/checkpoint_blocked_s",
+        "time/actions_s",
+        "time/writers_s",
         "time/compile_s",
         "throughput/examples_per_sec",
         "time/eval_s",
@@ -28,7 +30,7 @@ _MUCH_WAITING = 0.2  # of the time of training
 class Timing:
     """Splits the training time into loops, the host between them, data, and pauses.
 
-    A pause is time that isn't training: compiling, evaluating, saving.
+    A pause is time that isn't training: compiling, evaluating, saving, writing, and what actions do.
 
     Args:
       clock: returns seconds.

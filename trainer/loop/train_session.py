@@ -14,6 +14,7 @@ from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
+from ..checkpointing.snapshot import Snapshots
 from ..checkpointing.state import ModelState, RunState, Trackable
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
@@ -94,6 +95,15 @@ class TrainSession:
         self._warn_of_other_replicas()
         self.state.after_restore()
         return True
+
+    def try_snapshot(self) -> None:
+        """Do all of a save but the writing.
+
+        Raises:
+          UsageError: something in the state cannot be saved.
+        """
+        self.state.before_save()
+        Snapshots(self.state.checkpoint()).take()
 
     def roll_back(self, path: str) -> None:
         """Restore model and optimizer from a checkpoint, and continue with the batch after the one that stopped the loop."""

@@ -1,9 +1,11 @@
 """What a writer is given."""
 
+import math
+
 import numpy as np
 import pytest
 from tallyloop.metrics.writers import Summary
-from tallyloop.metrics.writers.summary import is_scalar, scalars
+from tallyloop.metrics.writers.summary import dump, is_scalar, load, scalars
 
 
 class TestScalars:
@@ -37,3 +39,13 @@ class TestIsScalar:
     @pytest.mark.parametrize("value", [np.ones(1), np.ones((1, 1)), np.ones(0)])
     def test_array(self, value):
         assert not is_scalar(value)
+
+
+class TestDump:
+    def test_round_trip(self):
+        matrix = np.array([[1.5, 2.0], [3.0, 1 / 3]])
+        metrics = {"a": 0.1, "b": math.inf, "c": np.float64(2.5), "matrix": matrix, "counts": np.array([1, 2])}
+        summary = Summary(3, "eval/x", metrics, {"a": 2.0}, {"time/eval_s": 1 / 3})
+        (found,) = load(dump([summary]))
+        assert (found.step, found.split, found.counts, found.times) == (3, "eval/x", summary.counts, summary.times)
+        np.testing.assert_equal(found.metrics, metrics)

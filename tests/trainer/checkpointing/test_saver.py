@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import tensorflow as tf
+from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer.checkpointing import retention, saver
 from tallyloop.trainer.checkpointing.folder import CheckpointFolder
 from tallyloop.trainer.errors import CheckpointError
@@ -13,6 +14,39 @@ from tallyloop.trainer.errors import CheckpointError
 
 def value_of(folder, step):
     return float(tf.train.load_checkpoint(str(folder.prefix(step))).get_tensor("v/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+class Unable(tf.train.experimental.PythonState):
+    def serialize(self):
+        raise ValueError("not this one")
+
+    def deserialize(self, string_value):
+        pass
+
+
+class TestUnable:
+    @pytest.fixture
+    def task(self, regression_task):
+        """A task whose model has a layer with state that no checkpoint can hold."""
+
+        class Holding(regression_task):
+            def build_model(self):
+                model = super().build_model()
+                model.get_layer("dense").unable = Unable()
+                return model
+
+        return Holding()
+
+    def test_is_an_error_before_the_first_step(self, make_trainer, task, tmp_path):
+        trainer = make_trainer(task, model_dir=tmp_path)
+        with pytest.raises(UsageError, match=r"that no checkpoint can hold: .* got not this one"):
+            trainer.train()
+        assert trainer.step == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+
+    def test_is_an_error_of_a_dry_run(self, make_trainer, task):
+        with pytest.raises(UsageError, match=r"that no checkpoint can hold: .* got not this one"):
+            make_trainer(task).dry_run()
 
 
 class TestBackground:

@@ -123,3 +123,25 @@ class TestModelState:
         path = tf.train.Checkpoint(**state).write(str(tmp_path / "ckpt"))
         names = {name.partition("/.ATTRIBUTES")[0] for name, _ in tf.train.list_variables(path)}
         assert {"task/steps/0", "task/generators/0", "loose_variables/0"} <= names
+
+
+class TestTables:
+    def test_of_a_task_are_saved(self, tmp_path):
+        """Hash tables that steps can change, in an attribute and in a list."""
+
+        def task():
+            made = Task()
+            made.counts = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+            made.others = [tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, -1, -1, -2)]
+            made.fixed = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["x"], [7]), -1)
+            return made
+
+        def state(of):
+            return tf.train.Checkpoint(**ModelState(of, keras.Sequential([keras.Input((2,))]), None).state())
+
+        saved, restored = task(), task()
+        saved.counts.insert(tf.constant(["a"]), tf.constant([3], tf.int64))
+        saved.others[0].insert(tf.constant([5], tf.int64), tf.constant([4], tf.int64))
+        state(restored).read(state(saved).write(str(tmp_path / "ckpt"))).assert_consumed()
+        assert restored.counts.lookup(tf.constant(["a"])).numpy() == 3
+        assert restored.others[0].lookup(tf.constant([5], tf.int64)).numpy() == 4

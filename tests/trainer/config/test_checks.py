@@ -69,12 +69,38 @@ class TestMistakesInOtherBindings:
         assert "a.gin:3: TestsTrainer has no" in message
 
 
+TWICE = "tests_input.batch = 1\ntests_input.path = 'x'\ntests_input:\n  batch = 2\n"
+
+
 class TestDuplicates:
     def test_in_one_file_are_a_warning(self, load):
-        loaded = load(
-            "tests_input.batch = 1\ntests_input.path = 'x'\ntests_input:\n  batch = 2\n",
-            "tests_input.batch = 3\n",
-        )
+        loaded = load(TWICE, "tests_input.path = 'y'\n")
         assert loaded.warnings == (
             "a.gin:4: tests_input.batch is bound twice in this file: line 1 (1) has no effect, line 4 (2) wins",
         )
+
+    def test_three_in_one_file_are_one_warning(self, load):
+        assert load(TWICE + "tests_input.batch = 3\n").warnings == (
+            "a.gin:5: tests_input.batch is bound 3 times in this file: line 1 (1) and line 4 (2) have no effect, line 5 (3) wins",
+        )
+
+    def test_name_the_file_that_wins(self, load, tmp_path):
+        """A file that is included further down, a later file, or the command line."""
+        (tmp_path / "inner.gin").write_text("tests_input.batch = 3\n")
+        lost = "a.gin:4: tests_input.batch is bound twice in this file: line 1 (1) and line 4 (2) have no effect, "
+        assert load(TWICE + "include 'inner.gin'\n").warnings == (lost + "inner.gin:1 (3) wins",)
+        assert load(TWICE, "tests_input.batch = 3\n").warnings == (lost + "b.gin:1 (3) wins",)
+        assert load(TWICE, params=["tests_input.batch=3"]).warnings == (
+            lost + '--gin_param "tests_input.batch=3" (3) wins',
+        )
+
+    def test_with_an_included_file_between_them(self, load, tmp_path):
+        (tmp_path / "inner.gin").write_text("tests_input.batch = 3\n")
+        text = "tests_input.batch = 1\ninclude 'inner.gin'\ntests_input.batch = 2\n"
+        assert load(text).warnings == (
+            "a.gin:3: tests_input.batch is bound twice in this file: line 1 (1) has no effect, line 3 (2) wins",
+        )
+
+    def test_of_a_file_that_is_read_three_times_are_one_warning(self, load, tmp_path):
+        (tmp_path / "inner.gin").write_text(TWICE)
+        assert len(load("include 'inner.gin'\n" * 3).warnings) == 1

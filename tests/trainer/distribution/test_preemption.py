@@ -1,5 +1,7 @@
 """Being asked to stop while the main thread is busy elsewhere: in processes of their own, with real signals."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -8,6 +10,13 @@ import time
 
 import pytest
 
+# Precedes all code: a test run in the background may have been started with signals ignored, which its children inherit.
+AS_IN_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(_number, signal.SIG_DFL)
+"""
 # A second Ctrl-C ends the process after half a second instead of one.
 QUICK = """
 from tallyloop.trainer.distribution import preemption
@@ -51,7 +60,7 @@ def start():
 
     def run(code):
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", AS_IN_A_TERMINAL + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         timer = threading.Timer(20, process.kill)  # so that a test that waits for a line fails
         timer.start()
@@ -87,7 +96,9 @@ for number in (signal.SIGTERM, signal.SIGINT):
     assert not preemption.requested()
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_IN_A_TERMINAL + code], capture_output=True, text=True, timeout=60
+        )
         assert (done.returncode, done.stdout) == (0, "at once\n"), done.stderr
         assert done.stderr.count("saving after this inner loop") == 2
 
@@ -149,6 +160,90 @@ with preemption.on_signals():
     assert preemption.requested()
 """)
         assert process.wait(10) == 0, process.stderr.read()
+
+    def test_ignored_ones_stay_ignored(self, start):
+        """As `command &` in a script ignores SIGINT, and `nohup` SIGHUP."""
+        process = start("""
+import os, time
+from tallyloop.trainer.distribution import preemption
+ignored = (signal.SIGINT, signal.SIGHUP)
+for number in ignored:
+    signal.signal(number, signal.SIG_IGN)
+with preemption.on_signals():
+    print("ready", flush=True)
+    for number in ignored * 2:
+        os.kill(os.getpid(), number)
+    time.sleep(0.1)
+    assert not preemption.requested()
+    child = os.fork()
+    if not child:
+        os._exit([signal.getsignal(number) for number in ignored] != [signal.SIG_IGN] * 2)
+    assert os.waitpid(child, 0)[1] == 0
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert preemption.requested()
+assert [signal.getsignal(number) for number in ignored] == [signal.SIG_IGN] * 2
+""")
+        assert process.wait(10) == 0, process.stderr.read()
+        assert process.stderr.read() == "SIGTERM: saving after this inner loop.\n"  # no word of a second Ctrl-C
+
+    def test_an_ignored_sigterm_in_a_forked_child(self, start):
+        process = start("""
+import os
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+from tallyloop.trainer.distribution import preemption
+with preemption.on_signals():
+    print("ready", flush=True)
+    child = os.fork()
+    if not child:
+        os._exit(signal.getsignal(signal.SIGTERM) != signal.SIG_IGN)
+    assert os.waitpid(child, 0)[1] == 0
+""")
+        assert process.wait(10) == 0, process.stderr.read()
+
+
+# Asks whether it is to stop while it prints, as a run does; then prints once more, and ends with the code of a run that saved.
+PRINTS = """
+import sys, time
+from tallyloop.trainer.distribution import preemption
+with preemption.on_signals():
+    while not preemption.requested():
+        print("training", flush=True)
+        time.sleep(0.05)
+    print("saving", flush=True)
+print("saved", file=sys.stderr, flush=True)
+sys.exit(42)
+"""
+
+
+class TestClosedTerminal:
+    def test_asks_like_sigterm(self, start):
+        process = start(LONG_CALL)
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr.readline().startswith("SIGHUP: saving after this inner loop.")
+
+    def test_output_stays_where_there_was_no_terminal(self, start):
+        process = start(PRINTS)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(10) == 42
+        assert process.stdout.read().endswith("training\nsaving\n")
+        assert process.stderr.read().endswith("saved\n")
+
+    def test_output_to_it_is_dropped(self):
+        """With a real terminal: writing to one that is closed is an error."""
+        ours, its = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{TAKES_THE_TERMINAL}{AS_IN_A_TERMINAL}{PRINTS}"],
+            **dict.fromkeys(("stdin", "stdout", "stderr"), its),
+            start_new_session=True,
+        )
+        os.close(its)
+        assert b"training" in os.read(ours, 100)
+        os.close(ours)
+        assert process.wait(20) == 42
+
+
+# Makes the terminal at stdin the one that controls this process, so that closing it sends SIGHUP.
+TAKES_THE_TERMINAL = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 
 
 class TestSecondCtrlC:

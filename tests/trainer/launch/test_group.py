@@ -12,7 +12,11 @@ from tallyloop.trainer.launch import group
 
 # What a launcher process runs: `group.run` on the code of a fake worker, then a check of what was imported.
 LAUNCHER = """
-import sys
+import signal, sys
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # which a test run in the background may have ignored
+    signal.signal(number, signal.SIG_DFL)
+for name in sys.argv[4:]:
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
 from tallyloop.trainer.launch import group
 code = group.run([sys.executable, "-c", sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]), grace=1.0)
 assert not {"tensorflow", "keras", "gin"} & set(sys.modules), "the launcher imported TensorFlow"
@@ -35,7 +39,7 @@ SAVES_WHEN_TOLD = """
 told = []
 def save(number, frame):
     told.append(number)
-signal.signal(signal.SIGTERM, save); signal.signal(signal.SIGINT, save)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, save)
 while not told: time.sleep(0.02)
 time.sleep(1)
 print(me, told, flush=True)
@@ -47,9 +51,9 @@ class Launcher:
     def __init__(self, folder):
         self.folder = folder
 
-    def start(self, code, workers=2, max_restarts=0):
+    def start(self, code, workers=2, max_restarts=0, ignored=()):
         return subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, PRELUDE + code, str(workers), str(max_restarts)],
+            [sys.executable, "-c", LAUNCHER, PRELUDE + code, str(workers), str(max_restarts), *ignored],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -88,7 +92,7 @@ class TestOutput:
 
     def test_an_error_of_all_workers_is_printed_once(self, launcher):
         error = "print('Error: no such flag\\nwith a note', file=sys.stderr)"
-        done = launcher.run(f"time.sleep(1 - me)\n{error}\nsys.exit(2)")
+        done = launcher.run(f"time.sleep((1 - me) / 2)\n{error}\nsys.exit(2)")
         assert done.returncode == 2
         assert done.err == "Error: no such flag\nwith a note\n"
 
@@ -166,7 +170,7 @@ class TestPreemption:
 
 
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_are_forwarded_once_and_all_workers_awaited(self, launcher, number):
         process = launcher.start(SAVES_WHEN_TOLD, max_restarts=3)
         launcher.wait_for_pids()
@@ -175,6 +179,15 @@ class TestSignals:
         assert process.returncode == 42
         assert out == f"0 [{int(number)}]\n"
         assert err == f"[worker 1] 1 [{int(number)}]\n"
+
+    def test_an_ignored_one_stays_ignored_by_all(self, launcher):
+        code = "print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, flush=True)\ntime.sleep(1)"
+        process = launcher.start(code, ignored=["SIGINT"])
+        launcher.wait_for_pids()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err) == (0, "True\n", "[worker 1] True\n")
 
     def test_a_worker_ended_by_one_is_not_restarted(self, launcher):
         process = launcher.start("time.sleep(60)", max_restarts=3)

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -94,3 +95,44 @@ class TestRecord:
             UsageError, match=r"--model_dir=.* cannot be written \(Is a directory\): choose another folder"
         ):
             recorded().__enter__()
+
+
+class TestAttempts:
+    def test_rerun_adds_one(self, recorded, tmp_path):
+        """The start and the end of the run that did the work stay, also after a rerun that has nothing to do."""
+        records = []
+        for error in (PreemptedError("Stopped after step 7."), None, None):
+            with contextlib.suppress(PreemptedError), recorded():
+                if error is not None:
+                    raise error
+            records.append(json.loads((tmp_path / "run.json").read_text()))
+        attempts = records[-1].pop("attempts")
+        assert [each["exit_reason"] for each in attempts] == ["PreemptedError: Stopped after step 7.", "done", "done"]
+        assert attempts[-1] == records[-1]
+        assert attempts[:2] == records[1]["attempts"]
+        assert None not in [each["end"] for each in attempts]
+
+    def test_killed_one_has_no_end(self, recorded, tmp_path):
+        killed_run = recorded()
+        killed_run.__enter__()
+        killed = json.loads((tmp_path / "run.json").read_text())
+        with recorded():
+            pass
+        attempts = json.loads((tmp_path / "run.json").read_text())["attempts"]
+        assert [each["exit_reason"] for each in attempts] == [None, "done"]
+        assert attempts[0]["start"] == killed["start"]
+
+    def test_file_of_an_earlier_version(self, recorded, tmp_path):
+        (tmp_path / "run.json").write_text('{"start": "before", "exit_reason": "done"}')
+        with recorded():
+            pass
+        attempts = json.loads((tmp_path / "run.json").read_text())["attempts"]
+        assert (len(attempts), attempts[0]) == (2, {"start": "before", "exit_reason": "done"})
+
+    @pytest.mark.parametrize("text", ["{", "[]", "3"])
+    def test_damaged_file(self, recorded, tmp_path, caplog, text):
+        (tmp_path / "run.json").write_text(text)
+        with recorded():
+            pass
+        assert len(json.loads((tmp_path / "run.json").read_text())["attempts"]) == 1
+        assert "run.json is damaged" in caplog.text

@@ -2,14 +2,15 @@
 
 import contextlib
 import json
+import time
 
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics.writers import Summary
 from tallyloop.trainer.checkpointing.retention import Best
-from tallyloop.trainer.distribution import preemption
-from tallyloop.trainer.errors import OutputError, PreemptedError
+from tallyloop.trainer.distribution import preemption, workers
+from tallyloop.trainer.errors import ClusterError, OutputError, PreemptedError
 from tallyloop.trainer.loop.host_loop import HostLoop
 from tallyloop.trainer.loop.progress import Progress
 from tallyloop.trainer.loop.schedule import LoopLength, Schedule
@@ -103,11 +104,12 @@ class Rollbacks:
 
 
 class Writer:
-    """Stands in for the run's writer; `failing` may be set by a test."""
+    """Stands in for the run's writer; a test may set `fails`, and the `errors` of steps."""
 
     def __init__(self, log, saves):
         self.saves = saves
         self.fails = False
+        self.errors = {}
         self._log = log
 
     def resume(self, step, needed):
@@ -115,6 +117,8 @@ class Writer:
 
     def write(self, summary):
         self._log.append(("write", summary.step, summary.split))
+        if summary.step in self.errors:
+            raise self.errors[summary.step]
 
     def failing(self):
         return self.fails
@@ -129,9 +133,13 @@ class Writer:
 class Console:
     def __init__(self):
         self.notes = []
+        self.pauses = 0
 
+    @contextlib.contextmanager
     def paused(self):
-        return contextlib.nullcontext()
+        self.pauses += 1
+        yield
+        self.pauses -= 1
 
     def note(self, text):
         self.notes.append(text)
@@ -296,14 +304,138 @@ class TestStop:
         assert again.events("run", "evaluate")[:1] == [("run", 3, 1)]
 
 
+SAVED = "The run is saved as it was after step {}: the same command continues from there."
+
+
+def fails(error, at, split="train"):
+    """An action that raises this error at that step."""
+
+    def action(summary):
+        if (summary.step, summary.split) == (at, split):
+            raise error
+
+    return action
+
+
 class TestErrors:
-    def test_failing_evaluation_saves_what_is_due(self):
-        """Step 5 is the last: a checkpoint is due; at step 3 none is."""
-        for step, saved in ((3, []), (5, [("save", 3), ("save", 4), ("save", 5)])):
+    def test_failing_evaluation_saves(self):
+        """Step 5 is the last: a checkpoint is due; at step 3 none is, so a rollback would not go back to it."""
+        for step, saved, due in ((3, [3], -1), (5, [3, 4, 5], 5)):
             host = Host(losses={step: ValueError("bad eval data")})
-            with pytest.raises(ValueError, match="bad eval data"):
+            with pytest.raises(ValueError, match="bad eval data") as raised:
                 host.run()
-            assert host.events("save") == saved
+            assert host.events("save") == [("save", step) for step in saved]
+            assert host.session.progress.last_due_checkpoint == due
+            assert raised.value.__notes__ == [SAVED.format(step)]
+
+    @pytest.mark.parametrize("kind", [ValueError, SystemExit])
+    def test_failing_action_saves_first(self, kind):
+        """At step 2, where no checkpoint is due."""
+        error = kind("a bug")
+        host = Host(actions=[fails(error, at=2), lambda summary: host.log.append(("action", summary.step))])
+        with pytest.raises(kind, match="a bug") as raised:
+            host.run()
+        assert raised.value is error
+        assert error.__notes__ == [SAVED.format(2)]
+        assert host.log[-5:] == [
+            ("write", 2, "train"),
+            ("action", 2),  # the other action has its summary
+            ("before_save",),
+            ("save", 2),
+            ("settle",),
+        ]
+        assert host.session.progress.last_due_checkpoint == -1
+
+    def test_failing_action_at_a_due_checkpoint(self):
+        host = Host(actions=[fails(ValueError("a bug"), at=4)])
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+        assert host.events("save") == [("save", 3), ("save", 4)]
+        assert host.session.progress.last_due_checkpoint == 4
+
+    def test_two_failing_actions(self):
+        host = Host(actions=[fails(ValueError("first"), at=2), fails(KeyError("second"), at=2)])
+        with pytest.raises(ValueError, match="first") as raised:
+            host.run()
+        assert raised.value.__notes__ == ["Later: KeyError('second')", SAVED.format(2)]
+
+    def test_failing_action_on_an_evaluation(self):
+        """The rerun evaluates again, so that every action sees the evaluation."""
+        host = Host(actions=[fails(ValueError("a bug"), at=3, split="eval")])
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+        assert host.events("save") == [("save", 3)]
+        assert host.session.progress.evaluated == -1
+
+    def test_no_evaluation_after_a_failing_action(self):
+        schedule = Schedule(5, summary_interval=3, eval_interval=3, checkpoint_interval=4)
+        host = Host(schedule=schedule, actions=[fails(ValueError("a bug"), at=3)])
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+        assert host.events("write", "save") == [("write", 3, "train"), ("save", 3)]
+
+    def test_failing_writer_while_steps_run(self):
+        """The summary of step 2 is written while the loop to step 3 runs: that loop ends, and is saved."""
+        host = Host(evaluates=False)
+        host.writer.errors[2] = ValueError("a bug")
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+        assert host.events("run", "save") == [("run", 0, 1), ("run", 1, 1), ("run", 2, 1), ("save", 3)]
+
+    def test_failing_console_saves_first(self):
+        """Nobody reads standard output any more."""
+        host = Host(evaluates=False)
+        host.console.progress = lambda step: fails(BrokenPipeError(), at=2)(Summary(step, "train", {}, {}))
+        with pytest.raises(BrokenPipeError):
+            host.run()
+        assert host.events("save") == [("save", 2)]
+
+    def test_failing_finisher_saves_first(self):
+        host = Host(evaluates=False)
+        host.session.finish = lambda tallies, seconds: {}["a bug"]
+        with pytest.raises(KeyError, match="a bug"):
+            host.run()
+        assert host.events("save") == [("save", 3)]
+
+    def test_writer_that_fails_at_the_last_save(self):
+        host = Host(evaluates=False)
+        host.writer.errors[5] = ValueError("a bug")
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+        assert host.events("save") == [("save", 4), ("save", 5)]
+
+    def test_failing_step_saves_nothing(self):
+        """What it was about to change may be changed in part."""
+        host = Host(evaluates=False)
+        run = host.session.run
+        host.session.run = lambda step, *rest: run(step, *rest) if step < 2 else {}["a bug"]
+        with pytest.raises(KeyError, match="a bug"):
+            host.run()
+        assert host.events("save") == []
+
+    def test_ctrl_c_stops_at_once(self):
+        host = Host(actions=[fails(KeyboardInterrupt(), at=2)])
+        with pytest.raises(KeyboardInterrupt):
+            host.run()
+        assert host.events("save") == []
+
+    def test_without_a_folder(self):
+        error = ValueError("a bug")
+        host = Host(saves=False, actions=[fails(error, at=2)])
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+        assert host.events("save") == []
+        assert not hasattr(error, "__notes__")
+
+    def test_of_another_worker(self, monkeypatch):
+        """Which sets the flag that all agree on: this one takes part in the save, and ends too."""
+        host = Host(evaluates=False)
+        monkeypatch.setattr(
+            workers, "any_of", lambda strategy, *mine: [len(mine) > 1 and i == 1 for i in range(len(mine))]
+        )
+        with pytest.raises(ClusterError, match=r"another worker has failed.* saved as it was after step 1"):
+            host.run()
+        assert host.events("save") == [("save", 1)]
 
     def test_failing_metrics_save_at_once(self):
         """The writer raises the error then."""
@@ -316,6 +448,68 @@ class TestErrors:
         host.writer.save = save
         with pytest.raises(OutputError, match="step 1 is saved"):
             host.run()
+
+
+class TestTimes:
+    """With a clock of our own: a step takes half a second, and all else far longer."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        """clock.spend(object, method, seconds): each call of it takes so long."""
+
+        class Clock:
+            now = 0.0
+
+            def spend(self, owner, method, seconds):
+                call = getattr(owner, method)
+                setattr(owner, method, lambda *rest, **named: (call(*rest, **named), self._pass(seconds))[0])
+
+            def _pass(self, seconds):
+                self.now += seconds
+
+        clock = Clock()
+        monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+        return clock
+
+    @pytest.fixture
+    def host(self, clock, monkeypatch):
+        """A whole run, and the times of its train summaries."""
+        for owner, method, seconds in (
+            (Session, "run", 0.5),
+            (Session, "before_save", 7.0),
+            (Writer, "write", 3.0),
+            (Console, "write", 2.0),
+            (Evaluation, "run", 50.0),
+        ):
+            monkeypatch.setattr(owner, method, getattr(owner, method))  # undone afterwards
+            clock.spend(owner, method, seconds)
+        schedule = Schedule(6, summary_interval=1, eval_interval=3, checkpoint_interval=4)
+        host = Host(
+            schedule=schedule, actions=[lambda summary: host.times.append(summary), lambda _: clock._pass(30.0)]
+        )
+        host.times = []
+        host.run()
+        host.times = {each.step: each.times for each in host.times if each.split == "train"}
+        return host
+
+    def test_step_takes_as_long_as_it_takes(self, host):
+        for step in range(2, 7):
+            assert host.times[step]["time/step_ms"] == 500.0
+            assert host.times[step]["throughput/examples_per_sec"] == 32.0
+            assert host.times[step]["time/host_fraction"] == 0.0
+
+    def test_console_speed_leaves_them_out(self):
+        seen = []
+        host = Host(actions=[lambda summary: seen.append(host.console.pauses)])
+        host.run()
+        assert seen == [1] * 5
+
+    def test_others_have_metrics(self, host):
+        """Of the summary after: 5 s to write each and 30 s of actions; of the evaluation at step 3 its own, too."""
+        assert [host.times[step].get("time/actions_s") for step in range(1, 7)] == [None, 30, 30, 60, 30, 30]
+        assert [host.times[step].get("time/writers_s") for step in range(1, 7)] == [None, 5, 5, 10, 5, 5]
+        saved = [host.times[step].get("time/checkpoint_blocked_s") for step in range(1, 7)]
+        assert saved == [None, None, None, 7, 7, None]
 
 
 class TestRollback:
@@ -424,3 +618,20 @@ class TestFailingEvaluation:
         again.train_and_eval()
         lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines if line["split"] == "eval"] == [3, 6]
+
+
+class TestFailingAction:
+    def test_costs_no_steps(self, run, tmp_path, assert_same_weights):
+        """The rerun continues from step 6, where no checkpoint was due, and ends as if nothing had happened."""
+        control = run(tmp_path / "a", summary_interval=3, actions=[lambda trainer, summary: None])
+
+        def fail(trainer, summary):
+            if summary.step == 6:
+                raise ValueError("a bug")
+
+        with pytest.raises(ValueError, match="a bug"):
+            run(tmp_path / "b", summary_interval=3, actions=[fail])
+        assert (tmp_path / "b/checkpoints/ckpt-6.index").exists()
+        again = run(tmp_path / "b", summary_interval=3, actions=[lambda trainer, summary: None])
+        assert_same_weights(again, control)
+        assert lines(tmp_path / "a") == lines(tmp_path / "b")

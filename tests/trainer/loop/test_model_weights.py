@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.metrics import UsageError
 from tallyloop.trainer import Task
+from tallyloop.trainer.checkpointing import restore
 from tallyloop.trainer.checkpointing.folder import CheckpointFolder
 from tallyloop.trainer.checkpointing.retention import Best
 from tallyloop.trainer.checkpointing.state import ModelState
@@ -115,6 +116,30 @@ class TestOf:
         with pytest.raises(KeyError):
             fail()
         assert run.values == (3, 3, 11)
+
+    def test_trained_weights_come_back_after_a_restore_that_fails(self, folder, monkeypatch):
+        run = Run(folder)
+        run.weights.continue_run(run)
+        run.fill(3.0, 11)
+
+        def fail(state, path):
+            run.fill(5.0, 12)
+            raise UsageError("half of it")
+
+        monkeypatch.setattr(restore, "restore", fail)
+        with pytest.raises(UsageError, match="half of it"):
+            run.weights.of(f"{folder}/checkpoints/ckpt-4").__enter__()
+        assert run.values == (3, 3, 11)
+
+    def test_all_workers_or_none(self, folder, monkeypatch):
+        """One that could read it says which one could not, and one that could not says why."""
+        asked = []
+        monkeypatch.setattr(workers, "any_of", lambda strategy, *mine: asked.append(mine) or [True])
+        with pytest.raises(restore.UnreadableCheckpointError, match=r"Another worker cannot read .*ckpt-4"):
+            Run(folder).weights.of(f"{folder}/checkpoints/ckpt-4", together=True).__enter__()
+        with pytest.raises(restore.UnreadableCheckpointError, match=r"ckpt-5 cannot be read"):
+            Run(folder).weights.of(f"{folder}/checkpoints/ckpt-5", together=True).__enter__()
+        assert asked == [(False,), (True,)]
 
     def test_averages_come_back(self, tmp_path):
         optimizer = keras.optimizers.SGD(use_ema=True)

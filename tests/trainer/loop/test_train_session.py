@@ -116,3 +116,16 @@ class TestRestore:
         assert "written by 1 replicas, and there are 2: " in caplog.text
         assert "drop" in caplog.text
         assert "will not continue exactly" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "options", "rate"), [(2, {}, 0.05), (1, {"gradient_accumulation_steps": 2}, 0.0)]
+)
+def test_schedules_count_updates_or_as_keras_does_steps(make_trainer, accumulation, options, rate):
+    """A decay from 0.1 to 0 over 8: after 8 steps and 4 updates."""
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 8, 0.0)
+    trainer = make_trainer(
+        optimizer=lambda: keras.optimizers.SGD(schedule, **options), train_steps=8, gradient_accumulation=accumulation
+    )
+    trainer.train()
+    assert trainer._session.known()["learning_rate"] == pytest.approx(rate, abs=1e-7)
