@@ -94,12 +94,31 @@ def explain_call_error(error: BaseException, config: Config) -> UsageError | Non
         return UsageError("\n".join(missing))
     binding = _refused_binding(text, error, config)
     if binding is None:
-        return None
+        return _refused_values(text, error, config)
     takes = ", ".join(signature(engine.configurables()[binding.selector]).parameters)
     return UsageError(
         f"{binding.location}: {names.short(binding.selector)} does not take `{binding.param}` "
         f"({without_gin_notes(text)}). It takes: {takes}"
     )
+
+
+def _refused_values(text: str, error: BaseException, config: Config) -> UsageError | None:
+    """Return the error if a class of Keras does not take what is bound for it; which value that is, only its message tells."""
+    call = _IN_CALL.search(text)
+    selector = _selector(call) if call else None
+    if (
+        not call
+        or not selector
+        or not selector.startswith(names.KERAS)
+        or not isinstance(error, TypeError | ValueError)
+    ):
+        return None
+    bound = config.bindings_for(call["scope"] or "", selector).values()
+    if not bound:
+        return None
+    lines = [f"{each.location}: {each.name} = {each.value!r}" for each in bound]
+    which = "this" if len(lines) == 1 else "one of these"
+    return UsageError("\n".join([*lines, f"{names.short(selector)} does not take {which}: {without_gin_notes(text)}"]))
 
 
 def without_gin_notes(text: str) -> str:

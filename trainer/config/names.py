@@ -13,6 +13,7 @@ from ...metrics.errors import UsageError, did_you_mean
 from . import engine
 
 KERAS = "keras."
+_IF_YOURS = "If it is yours, decorate it with @gin.register, and name its module with --import_module"
 
 # The first module that has a class gives it its name; `keras` comes last, so that `keras.Sequential` is the alias.
 _KERAS_MODULES = (
@@ -55,7 +56,8 @@ def resolve(selector: str) -> str:
     if len(found) > 1:
         found = [name for name in found if not name.startswith(KERAS)] or found
     if not found:
-        raise UsageError(f'unknown configurable "{selector}"{did_you_mean(selector, known())}')
+        meant = did_you_mean(selector, known()) or "."
+        raise UsageError(f'unknown configurable "{selector}"{meant} {_IF_YOURS}')
     if len(found) > 1:
         raise UsageError(f'"{selector}" is ambiguous: write {" or ".join(found)}')
     engine.register(found[0])

@@ -140,6 +140,11 @@ def no_such_parameter(configurable: engine.Configurable, param: str, takes: Sign
     listed = f"Its parameters: {', '.join(takes.parameters) or 'none'}"
     if param in signature(configurable._replace(allowlist=None, denylist=None)).parameters:
         return f"{name}.{param} cannot be bound in a config: it is passed in code. {listed}"
+    if callable(getattr(configurable.wrapped, param, None)):
+        return (
+            f"{name}.{param} is a method, not a parameter: a config cannot call it; make the object in a function of yours. "
+            f"{listed}"
+        )
     return f'{name} has no parameter "{param}"{did_you_mean(param, takes.parameters) or "."} {listed}'
 
 

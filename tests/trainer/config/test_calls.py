@@ -1,7 +1,7 @@
 import gin
 import pytest
 from tallyloop.metrics.errors import UsageError
-from tallyloop.trainer.config import check_required, explain_call_error, without_gin_notes
+from tallyloop.trainer.config import check_required, explain_call_error, names, without_gin_notes
 
 
 def required(loaded, name: str = "TestsTrainer") -> list[str]:
@@ -88,6 +88,18 @@ class TestRefusedArgument:
         assert str(explain_call_error(failure("tests_behind"), loaded)) == (
             f"a.gin:2: tests_behind does not take `c` ({inner.__qualname__}() got an unexpected keyword argument 'c'). "
             "It takes: a"
+        )
+
+
+class TestRefusedValues:
+    def test_of_keras_are_listed_with_their_places(self, load):
+        names.register_keras()
+        loaded = load('keras.optimizers.SGD.learning_rate = "0.1"\nkeras.optimizers.SGD.momentum = 0.5\n')
+        told = str(explain_call_error(failure("keras.optimizers.SGD"), loaded))
+        assert told.startswith(
+            "a.gin:1: SGD.learning_rate = '0.1'\n"
+            "a.gin:2: SGD.momentum = 0.5\n"
+            "SGD does not take one of these: Argument `learning_rate` should be float"
         )
 
 

@@ -2,6 +2,7 @@ import gin
 import pytest
 from tallyloop.trainer import config as configs
 
+IF_YOURS = "If it is yours, decorate it with @gin.register, and name its module with --import_module"
 TRAINER_TAKES = "task, data, evals, train_steps, rate, model_dir, strategy, make"
 
 
@@ -14,10 +15,13 @@ class TestUnknownNames:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("TestsTrianer.rate = 1\n", '1: unknown configurable "TestsTrianer": did you mean "TestsTrainer"?'),
+            (
+                "TestsTrianer.rate = 1\n",
+                '1: unknown configurable "TestsTrianer": did you mean "TestsTrainer"? ' + IF_YOURS,
+            ),
             (
                 "\nTestsTrainer.data = @tests_inptu()\n",
-                '2: unknown configurable "tests_inptu": did you mean "tests_input"?',
+                '2: unknown configurable "tests_inptu": did you mean "tests_input"? ' + IF_YOURS,
             ),
             (
                 "tests_twin.x = 3\n",
@@ -39,7 +43,7 @@ class TestUnknownNames:
         assert refused(text) == f"a.gin:{problem}"
 
     def test_of_a_block_are_reported_once(self, refused):
-        assert refused("Xylophone:\n  a = 1\n  b = 2\n") == 'a.gin:2: unknown configurable "Xylophone"'
+        assert refused("Xylophone:\n  a = 1\n  b = 2\n") == 'a.gin:2: unknown configurable "Xylophone". ' + IF_YOURS
 
 
 class TestOpenKeywords:

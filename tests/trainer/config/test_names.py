@@ -74,6 +74,10 @@ class TestKerasClasses:
         assert message.startswith('a.gin:1: Adam has no parameter "learnig_rate": did you mean "learning_rate"?')
         message = refused("Dense.unit = 1\n")
         assert message.startswith('a.gin:1: Dense has no parameter "unit": did you mean "units"?')
+        message = refused('keras.optimizers.AdamW.exclude_from_weight_decay = ["bias"]\n')
+        assert message.startswith(
+            "a.gin:1: AdamW.exclude_from_weight_decay is a method, not a parameter: a config cannot call it"
+        )
         load("Dense.input_shape = (3,)\nDense.name = 'd'\n")
 
     def test_are_listed_by_module(self):

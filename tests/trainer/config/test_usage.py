@@ -4,6 +4,8 @@ from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer.config import check_consumed, explain
 from tallyloop.trainer.config.usage import unused
 
+IF_YOURS = "If it is yours, decorate it with @gin.register, and name its module with --import_module"
+
 
 def reasons(loaded) -> list[str]:
     return [str(item) for item in unused(loaded)]
@@ -174,7 +176,7 @@ class TestExplain:
                 "TestsTask.widht",
                 'TestsTask has no parameter "widht": did you mean "width"? Its parameters: width, depth',
             ),
-            ("TestsTsak.width", 'unknown configurable "TestsTsak": did you mean "TestsTask"?'),
+            ("TestsTsak.width", 'unknown configurable "TestsTsak": did you mean "TestsTask"? ' + IF_YOURS),
             ("sizee", '"sizee" is not a configurable, parameter or macro: did you mean "size"?'),
             ("%sizee", 'unknown macro %sizee: did you mean "size"?'),
         ],
