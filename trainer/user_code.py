@@ -34,6 +34,10 @@ _NOISE = [(re.compile(pattern), new) for pattern, new in (
 )]  # fmt: skip
 _NO_VALUES = "While a step is traced, its tensors have no values: use "
 _HINTS = (
+    (
+        "is incompatible with the layer",
+        "The data does not fit the model: change the model, or the dataset's Input.source or Input.map_fn.",
+    ),
     ("numpy array|NumPy call|__array__", _NO_VALUES + "tf or keras.ops instead of NumPy."),
     ("as a Python `bool`", _NO_VALUES + "tf.where or tf.cond instead of Python's if, while, and, or."),
     ("as a Python `int`|interpreted as an integer", _NO_VALUES + "tf.shape(x)[0] for the size of the batch."),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _REPLICAS_TO_CHECK = 3  # as in loop.invariance, which cannot be imported before TensorFlow is set up
 # Keras's sentence about data of a wrong shape, without the traceback and the colours around it.
-_MISFIT = re.compile(r"Input \d+ [^\n]*?is incompatible with the layer[^\n\x1b]*")
 
 
 def run() -> int:
@@ -159,22 +157,12 @@ def _explained(config: configs.Config) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        explained = configs.explain_call_error(error, config) or _misfit(error)
+        explained = configs.explain_call_error(error, config)
         if explained is None:
             raise
         for note in getattr(error, "__notes__", ()):
             explained.add_note(note)
         raise explained from error
-
-
-def _misfit(error: Exception) -> UsageError | None:
-    """Return the error for data of a shape that the model does not take, or None if it is another error."""
-    found = _MISFIT.search(str(error))
-    if found is None or not isinstance(error, ValueError):
-        return None
-    return UsageError(
-        f"The data does not fit the model: {found[0]}. Change the model, or the dataset's Input.source or Input.map_fn."
-    )
 
 
 @contextlib.contextmanager
