@@ -19,7 +19,8 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tenso
     Up to 64 elements are sorted by a random number each, so that every order is equally likely. More of them go through a
     Feistel network on a grid of `rows x columns >= size` cells, whose round functions are tables of random numbers drawn
     from (seed, epoch). A position that lands on a cell past the end is sent on until it lands inside ("cycle walking"),
-    which keeps the map one to one. Few positions do, because the grid has less than one row more than it needs. See Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
+    which keeps the map one to one. Few positions do, because the grid has less than one row more than it needs.
+    See Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
 
     `tf.random.experimental.index_shuffle` is no substitute: it walks in a domain of at least 2^16 cells,
     which costs 10 microseconds per index for 64 examples; it takes no vector of seeds (TensorFlow 2.21 pads them

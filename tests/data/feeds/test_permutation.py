@@ -43,7 +43,7 @@ def plainly_permuted(position, epoch, size, seed):
 
 
 def assert_uniform(seen):
-    """By a chi-square that chance exceeds once in 30,000 cases: four standard deviations, in Wilson and Hilferty's approximation."""
+    """By a chi-square that chance exceeds once in 30,000 cases (Wilson and Hilferty's approximation)."""
     expected, freedom = seen.sum() / len(seen), len(seen) - 1
     ratio = ((seen - expected) ** 2 / expected).sum() / freedom
     assert (ratio ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom)) < 4
