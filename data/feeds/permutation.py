@@ -9,14 +9,14 @@ import tensorflow as tf
 # After four rounds, neighbours stay neighbours half again as often as by chance; after six, no more often.
 _ROUNDS = 6
 # Up to this size, where six rounds on so few cells prefer some orders, the rows are sorted by random numbers instead.
-_TINY = 64
+_TINY = 32
 _NARROW = 2**30  # up to this size, rows are numbered in 32 bits, which is faster; the grid has slightly more cells
 
 
 def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tensor, size: int, seed: int) -> tf.Tensor:
     """Return where the permutation of (seed, epoch) sends each position.
 
-    Up to 64 elements are sorted by a random number each, so that every order is equally likely. More of them go through a
+    Up to 32 elements are sorted by a random number each, so that every order is equally likely. More of them go through a
     Feistel network on a grid of `rows x columns >= size` cells, whose round functions are tables of random numbers drawn
     from (seed, epoch). A position that lands on a cell past the end is sent on until it lands inside ("cycle walking"),
     which keeps the map one to one. Few positions do, because the grid has less than one row more than it needs.

@@ -50,12 +50,12 @@ def assert_uniform(seen):
 
 
 class TestPermuted:
-    @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 64, 65, 103, 1437])
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 32, 33, 103, 1437])
     def test_is_one_to_one_in_every_epoch(self, size):
         for epoch in (0, 1, 10**6):
             assert sorted(permutation(size, epoch)) == list(range(size))
 
-    @pytest.mark.parametrize("size", [65, 67, 103])
+    @pytest.mark.parametrize("size", [33, 37, 103])
     def test_equals_the_plain_one(self, size):
         for epoch, seed in [(0, 0), (3, 7), (2**33, 2**32 - 1)]:
             expected = [plainly_permuted(position, epoch, size, seed) for position in range(size)]
@@ -105,7 +105,7 @@ class TestRandomness:
         assert_uniform(seen)
 
     @pytest.mark.parametrize(
-        "size", [*range(6, 17), 33, *(pytest.param(size, marks=pytest.mark.slow) for size in (64, 65, 100))]
+        "size", [*range(6, 17), 33, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 40, 64, 100))]
     )
     def test_every_pair_of_rows_is_equally_likely_in_two_places(self, size):
         """At the start of an epoch, and at its end."""
