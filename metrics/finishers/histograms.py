@@ -18,7 +18,8 @@ def score_histogram(labels: tf.Tensor, scores: tf.Tensor, bins: int = 1000, weig
 
     Args:
       labels: 0 or 1, any shape.
-      scores: probabilities in [0, 1], of the shape of `labels`; those outside count in the outermost bins.
+      scores: probabilities in [0, 1], of the shape of `labels`; those outside count in the outermost bins. A NaN among scores
+        or labels makes the AUC NaN.
       bins: the number of bins. Two scores in one bin count as tied: the AUC is off by at most half the fraction of the
         (positive, negative) pairs that share a bin. The default keeps that below 0.001 for scores spread over the range.
       weights: one per label, or None.
@@ -65,7 +66,7 @@ def auc(histogram: np.ndarray) -> float:
 def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0), bins: int = 1000) -> Finisher:
     """Return a finisher that writes percentiles of the added values: `PATH/p50`, `PATH/p90`, ...
 
-    They come from a histogram, whose sums add up over replicas and steps.
+    They come from a histogram, whose sums add up over replicas and steps. A NaN among the values makes them NaN.
 
     Args:
       low: the lower edge of the first bin; values below it count in that bin.
