@@ -13,15 +13,14 @@ from ..tally import Tally, align_weights, summed_dtype
 # The digits of a fixed-point number: 19 in base 2^30, from 2^-300 to 2^270. 2^23 numbers add up without rounding, digit by digit.
 _BASE = 30
 _EXPONENTS = range(-300, 270, _BASE)
-_ADDED_UP = [[1] + [0] * 10, [0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1]]  # see `_terms`
 _LOW_HALF = 2**27 - 1  # the lower half of the significant bits of a float64
 
 
 def tally_moments(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
     """Return the sums of w, w * x and w * x^2 as fixed-point numbers, (3, digits), whose sums are exact.
 
-    x is taken relative to a pivot K near the mean of these values: in d = x - K no digit is lost, nor in the products that
-    make sums of x out of sums of d. What is rounded is the sum of d^2, and it has no need to cancel.
+    x = K + d and d = m + e, with a pivot K near the mean of x, and m near that of d. No digit is lost in them, nor in the
+    products that make sums of x out of sums of d and e. What is rounded is the sum of e^2, and it has no need to cancel.
     """
     values = tf.convert_to_tensor(values)
     summed_dtype(values.dtype)  # refuses what is not a number
@@ -31,11 +30,12 @@ def tally_moments(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
     else:
         weights = align_weights(tf.cast(weights, tf.float64), high)
         weight = tf.reduce_sum(weights)
-    mean = tf.math.divide_no_nan(_weighted_sum(tf.cast(values, tf.float64), weights), weight)
-    pivot = _halves(mean)[0]
+    pivot = _short_ratio(_weighted_sum(tf.cast(values, tf.float64), weights), weight)
     shifted = high - pivot if low is None else (high - pivot) + low
-    first, second = _weighted_sum(shifted, weights), _weighted_sum(shifted**2, weights)
-    terms = _terms(tf.stack([weight, first, second]), pivot)
+    first = _weighted_sum(shifted, weights)
+    rest = _short_ratio(first, weight)
+    second = _weighted_sum((shifted - rest) ** 2, weights)
+    terms = _terms(tf.stack([weight, first, second]), tf.stack([pivot, rest]))
     return Tally(tf.matmul(tf.constant(_ADDED_UP, tf.float64), _fixed_point(terms)), weight)
 
 
@@ -62,21 +62,36 @@ def _weighted_sum(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     return tf.reduce_sum(values if weights is None else tf.math.multiply_no_nan(values, weights))
 
 
+def _short_ratio(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Return the quotient with half of the bits, and 0 of nothing."""
+    return _halves(tf.math.divide_no_nan(first, second))[0]
+
+
 def _halves(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return float64 numbers as a sum of two with half of the bits each, so that products of halves are exact."""
     high = tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(numbers, tf.int64), ~_LOW_HALF), tf.float64)
     return high, numbers - high
 
 
-def _terms(sums: tf.Tensor, pivot: tf.Tensor) -> tf.Tensor:
-    """Return the exact terms of w, w * x and w * x^2, (11,), from the sums W, D1 and D2 of w, w * d and w * d^2.
+def _terms(sums: tf.Tensor, pivots: tf.Tensor) -> tf.Tensor:
+    """Return the exact terms of w, w * x and w * x^2, (19,), from the sums W, D and E of w, w * d and w * e^2.
 
-    x = K + d, so that sum(w x) = W K + D1, and sum(w x^2) = W K^2 + 2 K D1 + D2. `_ADDED_UP` says which term is of which sum.
+    sum(w x) = W K + D, and sum(w x^2) = W K^2 + 2 D K + sum(w d^2), where sum(w d^2) = E + 2 D m - W m^2. `_ADDED_UP` says which
+    term is of which sum.
     """
     weight, first, _ = tf.unstack(sums)
-    halves = tf.stack(_halves(tf.stack([weight, 2 * first, pivot**2])), 1)  # (3, 2)
-    squares = halves[0][:, tf.newaxis] * halves[2]
-    return tf.concat([sums, tf.reshape(pivot * halves[:2], [-1]), tf.reshape(squares, [-1])], 0)
+    halves = tf.stack(_halves(tf.concat([[weight, 2 * first], pivots**2], 0)), 1)  # (4, 2), of W, 2 D, K^2, m^2
+    products = pivots[:, tf.newaxis, tf.newaxis] * halves[:2]  # (2, 2, 2), of K and m with W and 2 D
+    squares = halves[2:, :, tf.newaxis] * halves[0]  # (2, 2, 2), of K^2 and m^2 with W
+    return tf.concat([sums, tf.reshape(products, [-1]), tf.reshape(squares, [-1])], 0)
+
+
+# How the terms of `_terms` make the three sums.
+_ADDED_UP = [
+    [1, 0, 0] + [0, 0, 0, 0] * 4,
+    [0, 1, 0] + [1, 1, 0, 0] + [0, 0, 0, 0] * 3,
+    [0, 0, 1] + [0, 0, 1, 1] * 2 + [1, 1, 1, 1] + [-1, -1, -1, -1],
+]
 
 
 def _fixed_point(numbers: tf.Tensor) -> tf.Tensor:
