@@ -178,7 +178,8 @@ def _sum_in_blocks(rows: tf.Tensor) -> tf.Tensor:
     blocks = count // _BLOCK
     whole = tf.reshape(rows[: blocks * _BLOCK], tf.concat([[blocks, _BLOCK], columns], 0))
     sums = tf.reduce_sum(tf.cast(tf.reduce_sum(whole, 1), tf.float64), 0)
-    if rows.shape[0] is not None and rows.shape[0] % _BLOCK == 0:
+    known = rows.shape[0]
+    if known is not None and known % _BLOCK == 0:
         return sums
     return sums + tf.reduce_sum(tf.cast(rows[blocks * _BLOCK :], tf.float64), 0)
 
