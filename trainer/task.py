@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
-from ..metrics.tally import Tally
+from ..metrics.tally import Tally, tally
 
 _LOSSES = "one loss per example, a Tally of their sum and count, or (losses, outputs)"
 
@@ -103,7 +103,9 @@ def loss_tally(losses: Any) -> Tally:
             "returned a scalar, which is averaged or summed already: expected one loss per example, shape (batch,), "
             "or metrics.Tally(sum, count). A mean over unequal pieces cannot be undone."
         )
-    value = tf.reduce_sum(_wide(losses))
+    wide = _wide(losses)
+    # One loss per pixel or token may be so many that one float32 sum is not accurate.
+    value = tf.reduce_sum(wide) if wide.shape.rank == 1 else tf.cast(tally(wide).value, wide.dtype)
     return Tally(value, tf.cast(tf.size(losses), value.dtype))
 
 

@@ -22,6 +22,12 @@ class TestLossTally:
         value, count = loss_tally(Tally(tf.constant(3.0), tf.constant(2, tf.int64)))
         assert (float(value), float(count)) == (3.0, 2.0)
 
+    def test_one_loss_per_pixel(self):
+        pixels = np.random.default_rng(0).uniform(0, 1, (16, 256, 256)).astype(np.float32)
+        found = loss_tally(tf.constant(pixels))
+        assert float(found.value) == pytest.approx(pixels.sum(dtype=np.float64), rel=3e-7)
+        assert (found.value.dtype, float(found.count)) == (tf.float32, pixels.size)
+
     def test_refuses_a_scalar(self):
         with pytest.raises(UsageError, match=r"returned a scalar.*shape \(batch,\).*metrics.Tally\(sum, count\)"):
             loss_tally(tf.constant(0.5))
