@@ -1,6 +1,7 @@
 """What a task returns, and what the Trainer asks of it."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
