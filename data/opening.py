@@ -19,9 +19,9 @@ from .feeds.feed import Feed
 from .feeds.iterators import can_be_saved
 from .feeds.order import Order
 from .feeds.pipelines import MappedRows, Stream, mapped_examples
-from .feeds.row_feed import RowFeed
 from .feeds.stream_feed import Batching, StreamFeed
 from .naming import name_first_bad, name_row
+from .rows.row_feed import RowFeed
 from .rows.rows import Rows
 from .rows.transforms import Transform
 

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
 from ..elements import Nest
-from ..rows.reader import Reader
-from ..rows.rows import Rows, element_spec
-from ..rows.shares import Share, Shares
-from ..rows.transforms import Mapped, Transform, transformed
-from .feed import Feed
-from .order import Order
+from ..feeds.feed import Feed
+from ..feeds.order import Order
+from .reader import Reader
+from .rows import Rows, element_spec
+from .shares import Share, Shares
+from .transforms import Mapped, Transform, transformed
 
 _AHEAD = 8  # steps
 
