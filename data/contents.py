@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
 from .failures import FAILURES
 from .feeds.pipelines import mapped_examples
 from .naming import name_first_bad
-from .rows.rows import Rows, as_rows
+from .rows.rows import Rows, as_rows, is_by_number
 
 _ORIGIN = "the source of Input"
 
@@ -27,7 +27,7 @@ def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset[Nest] | Rows:
     Raises:
       UsageError: it is neither, or it cannot be cut into batches.
     """
-    found = source() if callable(source) and not isinstance(source, Sized) else source
+    found = source() if callable(source) and not is_by_number(source) else source
     if isinstance(found, tf.data.Dataset):
         check_batchable(found, _ORIGIN)
         return found

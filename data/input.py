@@ -17,7 +17,7 @@ from .elements import Nest
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
 from .opening import BatchOptions, open_arrays, open_rows, open_stream
-from .rows.rows import Rows, of_arrays
+from .rows.rows import Rows, is_by_number, of_arrays
 from .rows.transforms import takes_seed
 
 OnError = Literal["raise", "skip"]
@@ -80,7 +80,7 @@ class Input:
         transform: Callable[..., Any] | None = None,
         read_threads: int = 2,
     ):
-        if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset) or hasattr(source, "__len__")):
+        if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset) or is_by_number(source)):
             raise UsageError(
                 f"Input.source = {source!r}: expected a function, a dict of arrays, an object with __len__ and __getitem__, or a "
                 "tf.data.Dataset; "

@@ -59,17 +59,22 @@ def as_rows(source: Any) -> Rows | None:
     """
     if isinstance(source, Mapping):
         return _of_memory_maps(source) if any(isinstance(each, np.memmap) for each in source.values()) else None
-    if isinstance(source, tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str) or not hasattr(source, "__len__"):
+    if not is_by_number(source):
         return None
     gather = _gather_of(source)
-    if gather is None:
-        return None
     found = Rows(len(source), gather, str(getattr(source, "fingerprint", "") or getattr(source, "_fingerprint", "")))
     if not found.length:
         raise UsageError(
             f"{_ORIGIN} has no examples: expected at least one row, got a {type(source).__name__} of length 0"
         )
     return found
+
+
+def is_by_number(source: Any) -> bool:
+    """Return whether an object that is no dict has a length and rows."""
+    if isinstance(source, tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str | bytes):
+        return False
+    return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray]) -> Rows:
@@ -103,12 +108,10 @@ def stacked(examples: Sequence[Nest]) -> Nest:
     return tf.nest.map_structure(lambda *parts: _array(np.stack([np.asarray(part) for part in parts])), *examples)
 
 
-def _gather_of(source: Any) -> Callable[[np.ndarray], Nest] | None:
+def _gather_of(source: Any) -> Callable[[np.ndarray], Nest]:
     if hasattr(source, "__getitems__"):
         return lambda rows: _as_stack(source.__getitems__(rows), len(rows))
-    if hasattr(source, "__getitem__"):
-        return lambda rows: stacked([source[int(row)] for row in rows])
-    return None
+    return lambda rows: stacked([source[int(row)] for row in rows])
 
 
 def _as_stack(found: Any, count: int) -> Nest:
