@@ -109,7 +109,10 @@ class KerasMetric:
             ]
             pieces = [self._added([None if a is None else a[part] for a in arguments]) for part in _PIECES]
         except Exception as error:
-            raise UsageError(f"Keras metric {name} does not take data such as {_shapes(arguments)}: {error}") from error
+            fix = " Remove KerasMetric.weights." if "sample_weight" in str(error) and arguments[-1] is not None else ""
+            raise UsageError(
+                f"Keras metric {name} does not take data such as {_shapes(arguments)}: {error}.{fix}"
+            ) from error
         if not all(_close(added, other) for other in onto):
             raise UsageError(
                 f"Keras metric {name} is refused: its state is not a sum (perhaps a maximum or a last value), so it cannot "

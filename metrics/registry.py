@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
@@ -186,7 +187,7 @@ class MetricRegistry:
             finish = self._finisher(path)
             if finish.per_second:
                 value = value / _required_seconds(path, seconds)
-            expanded = _expand(path, finish.finish(value, count))
+            expanded = _expand(path, _finished(path, finish, value, count))
             finished.update(expanded)
             counts.update(zip(expanded, _counts(count, len(expanded)), strict=True))
         return finished, counts
@@ -220,6 +221,19 @@ def _as_tally(path: str, pair: Any) -> Tally:
             f"Metric {path!r}: expected its function to return (value, count), two sums over the batch, got {pair!r}."
         )
     return Tally(*(_numeric(part) for part in pair))
+
+
+def _finished(path: str, finish: Finisher, value: np.ndarray, count: np.ndarray) -> Any:
+    try:
+        return finish.finish(value, count)
+    except UsageError:
+        raise
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(
+            f"Metric {path!r}: its finish={finish.name!r} raised {type(error).__name__}: {error} "
+            f"({line.filename}:{line.lineno}), for a value of shape {np.shape(value)} and a count of shape {np.shape(count)}."
+        ) from error
 
 
 def _counts(count: np.ndarray, numbers: int) -> list[float]:

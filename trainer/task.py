@@ -98,6 +98,8 @@ def loss_tally(losses: Any) -> Tally:
         return _scalar_tally(losses)
     _check_type(losses)
     losses = tf.convert_to_tensor(losses)
+    if not losses.dtype.is_floating:
+        raise UsageError(f"returned losses of dtype {losses.dtype.name}: expected floating-point numbers.")
     if losses.shape.rank == 0:
         raise UsageError(
             "returned a scalar, which is averaged or summed already: expected one loss per example, shape (batch,), "

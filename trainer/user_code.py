@@ -32,6 +32,8 @@ _NOISE = [(re.compile(pattern), new) for pattern, new in (
     (r"'\{\{node \S+\}\} = (\w+)\[.*?\]\(.*?\)'", r"\1"),  # the node that could not be made
     (r"Arguments received by [\s\S]*", ""),
 )]  # fmt: skip
+# What TensorFlow's message about a failed operation has besides the reason.
+_OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|Traceback|Original stack|Node: |\s")
 _NO_VALUES = "While a step is traced, its tensors have no values: use "
 _HINTS = (
     (
@@ -70,6 +72,56 @@ def traced_on(dataset: str, batch: Callable[[], Any]) -> Iterator[None]:
         raise UsageError(_told(error, frame, f"A batch of {dataset}", batch())) from error
 
 
+@contextlib.contextmanager
+def returned_by(method: Any) -> Iterator[None]:
+    """Begin an error about what a task's method returned with the place of that method.
+
+    Raises:
+      UsageError: one was raised inside.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{place_of(method)}: {error}") from error
+
+
+@contextlib.contextmanager
+def called_as(method: Any, arguments: str) -> Iterator[None]:
+    """Tell a task's method that does not take the arguments it is called with by its place.
+
+    Raises:
+      UsageError: it does not.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if _user_frame(error) is not None:  # so it took them
+            raise
+        raise UsageError(f"{place_of(method)}: {error}: expected the parameters {arguments}.") from error
+
+
+def raised(error: BaseException) -> str | None:
+    """Return an error of the user's code by the line that raised it; None if no line of the user's was running."""
+    frame = _user_frame(error)
+    return None if frame is None else "\n".join(_line_and_message(frame, _message(error)))
+
+
+def raised_in_a_step(error: tf.errors.OpError) -> str | None:
+    """Return an error of an operation by the user's line that made the operation, as TensorFlow's message tells it.
+
+    None if the operation is not of the user's code.
+    """
+    frames = [
+        traceback.FrameSummary(file, int(line), name)
+        for file, line, name in re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
+    ]
+    of_user = [frame for frame in frames if not _is_ours(frame.filename) and not frame.filename.startswith(_NOT_USERS)]
+    if not of_user:
+        return None
+    told = [line for line in str(error).splitlines() if line.strip() and not _OF_THE_STACK.match(line)]
+    return "\n".join(_line_and_message(of_user[-1], f"{type(error).__name__}: {(told or [''])[0].strip()}"))
+
+
 def place_of(method: Any) -> str:
     """Return `file:line, in name` of a task's method; of `loss`, where the task's own steps only call it."""
     task, code = getattr(method, "__self__", None), _code_of(method)
@@ -83,8 +135,7 @@ def _code_of(method: Any) -> CodeType | None:
 
 
 def _told(error: Exception, frame: traceback.FrameSummary, name: str, batch: Any) -> str:
-    source = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    lines = [f"{frame.filename}:{frame.lineno}, in {frame.name}: {source}", f"  {_message(error)}"]
+    lines = _line_and_message(frame, _message(error))
     lines += [f"  {hint}" for pattern, hint in _HINTS if re.search(pattern, str(error))]
     lines.append(f"  {name}: {_described(batch)}.")
     if _looks_batched(batch):
@@ -94,7 +145,12 @@ def _told(error: Exception, frame: traceback.FrameSummary, name: str, batch: Any
     return "\n".join(lines)
 
 
-def _message(error: Exception) -> str:
+def _line_and_message(frame: traceback.FrameSummary, message: str) -> list[str]:
+    source = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return [f"{frame.filename}:{frame.lineno}, in {frame.name}: {source}", f"  {message}"]
+
+
+def _message(error: BaseException) -> str:
     text = str(error)
     for pattern, new in _NOISE:
         text = pattern.sub(new, text)
@@ -116,7 +172,7 @@ def _looks_batched(batch: Any) -> bool:
     return all(shape.rank is not None and shape.rank >= 2 for shape in shapes) and len({s[1] for s in shapes}) == 1
 
 
-def _user_frame(error: Exception) -> traceback.FrameSummary | None:
+def _user_frame(error: BaseException) -> traceback.FrameSummary | None:
     """Return the innermost frame of the user's code, or else of a bundled task; None if there is neither."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_USERS)]
     of_user = [frame for frame in frames if not _is_ours(frame.filename)]

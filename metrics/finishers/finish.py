@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -40,8 +40,22 @@ def finisher(finish: Finish) -> Finisher:
 def _key(finish: FinishFn) -> Any:
     """Return what is the same for a function, or a partial of it, that is made anew in each trace of a line."""
     if isinstance(finish, functools.partial):
-        return _key(finish.func), repr(finish.args), repr(sorted(finish.keywords.items()))
-    return getattr(finish, "__code__", finish)
+        return _key(finish.func), _comparable(finish.args), _comparable(finish.keywords)
+    if hasattr(finish, "__code__"):
+        cells = [cell.cell_contents for cell in finish.__closure__ or ()]
+        return finish.__code__, _comparable(cells), _comparable(finish.__defaults__)
+    return type(finish), _comparable(getattr(finish, "__dict__", finish))
+
+
+def _comparable(value: Any) -> Any:
+    """Return something hashable that is equal for equal values, made anew or not."""
+    if isinstance(value, Mapping):
+        return tuple((key, _comparable(each)) for key, each in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(map(_comparable, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 @gin.register(module="tallyloop")

@@ -18,6 +18,9 @@ _PYTHON_CALL_FILE = inspect.unwrap(tf.py_function).__code__.co_filename
 _BRANCHING = {"cond_v2", "indexed_case"}
 # They call their function once outside of the loop that they build, only to see what it returns.
 _PROBING = {keras.layers.RNN.inner_loop.__code__, inspect.unwrap(keras.ops.map).__code__}
+# Private, and called by an RNN that has dropout in its cell, or cells in it: it calls the cell once more than the steps do.
+_ALWAYS_PROBING = keras.layers.RNN._maybe_config_dropout_masks.__code__
+_LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (tf, keras))
 _RECOMPUTING = "inner_recompute_grad"  # the function inside `tf.recompute_grad` that runs in its backward pass
 
 
@@ -54,13 +57,17 @@ def are_branches(stack: list[FrameType], other: list[FrameType]) -> bool:
 
 
 def _is_probe() -> bool:
-    in_while = False
+    in_loop = False  # of the frame that is looked at: a loop that the user's function builds itself says nothing
     for frame in _frames():
-        in_while = in_while or frame.f_code.co_filename == _WHILE_LOOP_FILE
+        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+            in_loop = False
+        in_loop = in_loop or frame.f_code.co_filename == _WHILE_LOOP_FILE
+        if frame.f_code is _ALWAYS_PROBING:
+            return True
         if frame.f_code in _PROBING:
-            if not in_while and not getattr(frame.f_locals.get("self"), "unroll", False):
+            if not in_loop and not getattr(frame.f_locals.get("self"), "unroll", False):
                 return True
-            in_while = False  # of this loop; it may be in the probe of an outer one
+            in_loop = False  # of this loop; it may be in the probe of an outer one
     return False
 
 

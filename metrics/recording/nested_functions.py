@@ -31,18 +31,23 @@ class OwnTraces:
         return self._clones[key][0]
 
 
-def intercept(choose: Callable[[Any], Any]) -> None:
+def intercept(choose: Callable[[Any], Any], check_kept: Callable[[Callable[[], Any]], Any]) -> None:
     """Let each call of a `tf.function` call `choose(function)` instead. For the whole process, once.
 
     Functions of a loaded SavedModel are left alone: they have no Python code that could record.
+
+    Args:
+      choose: function -> the function to call.
+      check_kept: calls what it is given, which makes a concrete function, and returns that; it may be kept for other steps.
     """
-    for name in ("__call__", "get_concrete_function"):
-        setattr(_Function, name, _redirected(getattr(_Function, name), choose))
+    call, concrete = _Function.__call__, _Function.get_concrete_function
 
+    def redirected(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return call(choose(self) if type(self) is _Function else self, *args, **kwargs)
 
-def _redirected(method: Callable[..., Any], choose: Callable[[Any], Any]) -> Callable[..., Any]:
-    def redirect(self: Any, *args: Any, **kwargs: Any) -> Any:
-        function = choose(self) if type(self) is _Function else self
-        return method(function, *args, **kwargs)
+    def redirected_concrete(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(self) is not _Function:
+            return concrete(self, *args, **kwargs)
+        return check_kept(lambda: concrete(choose(self), *args, **kwargs))
 
-    return redirect
+    _Function.__call__, _Function.get_concrete_function = redirected, redirected_concrete

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from ..finishers.finisher import Finisher
 from ..tally import Tally, add_tallies
 from .call_stack import are_branches, caller, is_repeated, stack
 from .nested_functions import OwnTraces, intercept
+
+# The names that TensorFlow gives to the graphs of gradients, of functions and of branches and loops.
+_OF_GRADIENT = re.compile(r"^__backward_|_grad_\d+$")
 
 
 class Meaning(NamedTuple):
@@ -42,6 +46,7 @@ class Recorder:
       places: path -> `file:line` of the call that recorded it first.
       scopes: the open scopes, outermost first.
       collected: whether `collect` was called.
+      records: the number of calls of `record`.
     """
 
     def __init__(self, inner_graph_sums: InnerGraphSums | None = None):
@@ -50,6 +55,7 @@ class Recorder:
         self._stacks: dict[str, dict[str, list[FrameType]]] = {}  # path -> place -> the first call from there
         self.scopes: list[str] = []
         self.collected: bool = False
+        self.records: int = 0
         self._contributions: dict[str, Tally | Unsummed] = {}
         self._inner_graph_sums = inner_graph_sums or InnerGraphSums()
         self._inner_keys: dict[str, Key] = {}
@@ -67,6 +73,7 @@ class Recorder:
         Raises:
           UsageError: `path` stands for something else already, or the construct lets no such value out.
         """
+        self.records += 1
         meaning = Meaning(finish, () if isinstance(contribution, Unsummed) else tuple(contribution.value.shape))
         known = self.meanings.setdefault(path, meaning)
         self.places.setdefault(path, caller())
@@ -76,6 +83,11 @@ class Recorder:
                 f"{known.shape}, and finish={finish.name!r} with shape {meaning.shape}. Give one of them another name."
             )
         self._check_place(path)
+        if _current_graph() is not self._graph and _is_of_backward_pass(_current_graph(), self._graph):
+            raise UsageError(
+                f"Metric {path!r} ({caller()}): it is added in the backward pass of a custom gradient inside a nested "
+                "tf.function, tf.cond or loop, which lets no value out. Call what has the custom gradient outside of that."
+            )
         if _current_graph() is self._graph:
             self._add(path, contribution)
         elif finish.combine == "sum":
@@ -161,7 +173,31 @@ def _own_trace(function: Any) -> Any:
     return function if recorder is None else recorder.own_trace(function)
 
 
-intercept(_own_trace)
+def _refuse_to_keep(make: Callable[[], Any]) -> Any:
+    """Return the concrete function that `make` makes, unless it records: kept for another step, it would record into this one."""
+    recorder = current_recorder()
+    if recorder is None:
+        return make()
+    before = recorder.records
+    made = make()
+    if recorder.records > before:
+        raise UsageError(
+            f"The metrics {recorder.paths} are added by a function whose get_concrete_function was called in a step: a concrete "
+            "function belongs to one step. Call the tf.function itself."
+        )
+    return made
+
+
+intercept(_own_trace, _refuse_to_keep)
+
+
+def _is_of_backward_pass(graph: Any, outermost: Any) -> bool:
+    """Return whether a graph is, or is inside, one that TensorFlow builds for the gradient of another."""
+    while graph is not None and graph is not outermost:
+        if _OF_GRADIENT.search(getattr(graph, "name", "")):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
 
 
 def _current_graph() -> tf.Graph | None:

@@ -84,9 +84,23 @@ def _exit_code(argv: Sequence[str]) -> int:
         return FAILED
     except BrokenPipeError:
         raise
-    except Exception:
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Print an error of nobody's in particular: by the user's line if one raised it, else with its traceback."""
+    told = None
+    if "tensorflow" in sys.modules:  # else no code of the user's has run
+        from ..user_code import raised
+
+        told = raised(error)
+    if told is None:
         traceback.print_exc()
-        return FAILED
+    else:
+        _log_traceback()
+        _print_error(configs.without_gin_notes(told) + "\n  --verbosity=1 shows the traceback.", error)
+    return FAILED
 
 
 def _print_error(text: str, error: Exception) -> None:

@@ -157,12 +157,20 @@ def _explained(config: configs.Config) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        explained = configs.explain_call_error(error, config)
+        explained = configs.explain_call_error(error, config) or _raised_by_the_user(error)
         if explained is None:
             raise
         for note in getattr(error, "__notes__", ()):
             explained.add_note(note)
         raise explained from error
+
+
+def _raised_by_the_user(error: Exception) -> UsageError | None:
+    """Return the error that code of the user's raised while the Trainer was made, such as a task's constructor."""
+    from ..user_code import raised
+
+    told = None if isinstance(error, OSError | RuntimeError) else raised(error)
+    return None if told is None else UsageError(configs.without_gin_notes(told))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,8 @@ from .evaluation import Evaluation
 REPLICAS = 3
 _HINT = (
     "it depends on how the batch is cut. Most likely it is a mean of batch means: add the values themselves "
-    "(metrics.add(name, values, weights)), and return one loss per example."
+    "(metrics.add(name, values, weights)), and return one loss per example. Or a (batch, 1) array minus a (batch,) array, which "
+    "compares each example with every other one: give both one shape."
 )
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
 from ...metrics.errors import UsageError
+from ..user_code import raised_in_a_step
 
 _USAGE_ERROR = re.compile(r"\bUsageError: (.*)")
 SKIPPED_EXAMPLES = "data/skipped"  # the metric
@@ -49,7 +50,8 @@ def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
 
     Raises:
       DataError: an example cannot be read.
-      UsageError: a `tf.py_function` of the step raised it; TensorFlow passes on only its text.
+      UsageError: a `tf.py_function` of the step raised it, of which TensorFlow passes on only the text; or an operation that the
+        task made failed.
     """
     try:
         yield
@@ -57,10 +59,18 @@ def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
         usage = _USAGE_ERROR.search(str(error))
         if usage is not None:
             raise UsageError(usage[1]) from error
-        found = feed.data_error(error, step)
+        found = feed.data_error(error, step) or _of_the_task(error)
         if found is None:
             raise
         raise found from error
+
+
+def _of_the_task(error: Exception) -> UsageError | None:
+    """Return the error for an operation of the task that failed, such as one on shapes that do not fit."""
+    if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.UnknownError):
+        return None
+    told = raised_in_a_step(error)
+    return None if told is None else UsageError(told)
 
 
 class Fetched(NamedTuple):

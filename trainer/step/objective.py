@@ -49,9 +49,8 @@ def mean_gradients(terms: list[Term]) -> dict[int, tf.Tensor]:
 def objective_terms(losses: Any, model: keras.Model, share: ReplicaShare) -> list[Tally]:
     """Return the terms of the objective, which is the sum of their means over all replicas.
 
-    A regularizer of weights counts once. Any other penalty (`activity_regularizer`, `add_loss`) is taken for a mean over
-    the replica's rows: weighted by rows, it becomes the mean over all rows, whatever a mask or weights leave of the losses;
-    one that depends on weights alone counts once so, too.
+    A penalty of a layer (a regularizer, `add_loss`) is taken for a mean over the replica's rows: weighted by rows, it becomes the
+    mean over all rows, whatever a mask or weights leave of the losses. One that depends on weights alone counts once so.
 
     Args:
       losses: what the task returned.
@@ -61,12 +60,10 @@ def objective_terms(losses: Any, model: keras.Model, share: ReplicaShare) -> lis
     loss = loss_tally(losses)
     if not model.losses:
         return [loss]
-    weights = [v for v in model.trainable_weights if v.regularizer is not None]  # whose penalties come last
-    others = model.losses[: len(model.losses) - len(weights)]
-    if not others or _counts_rows(losses):
+    if _counts_rows(losses):
         return [_penalized(loss, model.losses)]
     rows = tf.cast(share.rows, loss.value.dtype)
-    return [_penalized(loss, model.losses[len(others) :]), _penalized(Tally(tf.zeros_like(rows), rows), others)]
+    return [loss, _penalized(Tally(tf.zeros_like(rows), rows), model.losses)]
 
 
 def recorded_loss(terms: list[Tally]) -> tuple[Tally, Finisher]:
@@ -94,7 +91,7 @@ def check_rows(losses: Any, batch: Any, losses_of: Callable[[Any], Any]) -> None
         return
     if losses.shape[1] not in (None, losses.shape[0]):
         return
-    if all(_second_axis(losses_of, batch, rows) == rows for rows in _ROWS):
+    if all(_leading_axes(losses_of, batch, rows) == [rows, rows] for rows in _ROWS):
         raise UsageError(
             f"returned a matrix of shape {_shape(losses)}, whose second axis grows with the batch: it compares each "
             "example with every other one. The likely cause is a (batch, 1) array minus a (batch,) array, which broadcasts to "
@@ -126,10 +123,21 @@ def check_variables(
         paths = _by_identity(read)
         names = {next((paths[i] for i in _identities(each) if i in paths), each.name) for each in touched}
         raise UsageError(
-            f"The task's loss depends on variables that the model does not have: {', '.join(sorted(names))}. They would be "
-            "neither trained nor saved. Make their layers a part of the model that build_model returns, or set their "
-            "`trainable = False`."
+            f"the losses depend on variables that the model does not have: {', '.join(sorted(names))}. They would not be "
+            "trained. Make them variables of the model that build_model returns (layers, or add_weight in one), set "
+            "`trainable = False` of their layers, or take what you compute with them through tf.stop_gradient."
         )
+
+
+def check_some(gradients: list[dict[int, tf.Tensor]], variables: list[keras.Variable]) -> None:
+    """Check that the losses depend on something that is trained.
+
+    Raises:
+      UsageError: they do not.
+    """
+    if not any(gradients):
+        names = ", ".join(variable.path for variable in variables) or "(the model has none)"
+        raise UsageError(f"the losses depend on no trainable variable: {names}. Compute them from the model's outputs.")
 
 
 def _counts_rows(losses: Any) -> bool:
@@ -138,8 +146,6 @@ def _counts_rows(losses: Any) -> bool:
 
 
 def _penalized(loss: Tally, penalties: list[tf.Tensor]) -> Tally:
-    if not penalties:
-        return loss
     penalty = tf.add_n([tf.cast(penalty, loss.value.dtype) for penalty in penalties])
     return Tally(loss.value + penalty * tf.stop_gradient(loss.count), loss.count)
 
@@ -151,15 +157,15 @@ def _sum_of_means(value: np.ndarray, count: np.ndarray) -> float:
 _SUM_OF_MEANS = Finisher("sum of means", "sum of means", _sum_of_means)
 
 
-def _second_axis(losses_of: Callable[[Any], Any], batch: Any, rows: int) -> int | None:
-    """Return the size of the second axis of the losses of `rows` examples; None if it is not known, or that is no batch."""
+def _leading_axes(losses_of: Callable[[Any], Any], batch: Any, rows: int) -> list[int | None]:
+    """Return the sizes of the first two axes of the losses of `rows` examples; nothing if that is no batch for the task."""
     with_rows = tf.nest.map_structure(lambda x: tf.TensorSpec([rows, *x.shape[1:]], x.dtype), batch)
     try:
         with recording_into(Recorder()):
             traced = tf.function(losses_of, autograph=False).get_concrete_function(with_rows)
     except Exception:  # the task has a batch size of its own; what is wrong with it, the step itself has shown
-        return None
-    return traced.outputs[0].shape[1]
+        return []
+    return traced.outputs[0].shape[:2].as_list()
 
 
 def _by_identity(variables: list[keras.Variable]) -> dict[int, str]:

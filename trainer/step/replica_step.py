@@ -10,13 +10,12 @@ import tensorflow as tf
 
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.device.accumulator import Accumulator
-from ...metrics.errors import UsageError
 from ...metrics.registry import MetricRegistry
 from ...metrics.tally import Tally
 from ..task import split_outputs
-from ..user_code import place_of
+from ..user_code import called_as, returned_by
 from .forward_state import ForwardState
-from .objective import Term, check_rows, check_variables, objective_terms, recorded_loss
+from .objective import Term, check_rows, check_some, check_variables, objective_terms, recorded_loss
 
 Gradient = tf.Tensor | tf.IndexedSlices  # the latter of an embedding
 
@@ -87,21 +86,22 @@ class ReplicaStep:
                 objectives = [_objective(term.value, share, scale) for term in terms]
                 state = capture.contribution()
             with forward_state.discarded(share, self._model):  # a rematerialized layer runs again, with the same seeds
-                check_variables(tape, [objective for objective, _ in objectives], self._model, capture.read())
-                gradients = [_gradients(tape, *each, variables) for each in objectives]
+                with returned_by(self._forward):
+                    check_variables(tape, [objective for objective, _ in objectives], self._model, capture.read())
+                    gradients = [_gradients(tape, *each, variables) for each in objectives]
+                    check_some(gradients, variables)
                 recorder.record_only("loss", *recorded_loss(terms))
                 packed = self._packed(batch, outputs, share)  # what the backward pass recorded, too
         return Contribution([Term(*each) for each in zip(gradients, terms, strict=True)], packed, state)
 
     def _terms(self, batch: Any, share: ReplicaShare) -> tuple[list[Tally], Any]:
         """Return the terms of the objective, and the outputs."""
-        result = self._forward(self._model, batch)
-        try:
+        with called_as(self._forward, "(model, batch, training)"):
+            result = self._forward(self._model, batch)
+        with returned_by(self._forward):
             losses, outputs = split_outputs(result)
             check_rows(losses, batch, self._losses_of)
             terms = objective_terms(losses, self._model, share)
-        except UsageError as error:
-            raise UsageError(f"{place_of(self._forward)}: {error}") from error
         return [_only_if(share.rows > 0, term) for term in terms], outputs
 
     def _losses_of(self, batch: Any) -> Any:

@@ -78,20 +78,14 @@ class Update:
 
         Returns:
           A bool scalar: whether everything was finite. If not, nothing has changed.
-
-        Raises:
-          UsageError: the loss depends on no trainable variable.
         """
         gradients = dict(sorted(mean_gradients(terms).items()))
-        self._check(gradients)
+        self._name_untouched(gradients)
         finite = self._finite(list(gradients.values()), [term.loss.value for term in terms])
         self._apply_if(finite, gradients)
         return finite
 
-    def _check(self, gradients: dict[int, tf.Tensor]) -> None:
-        if not gradients:
-            names = ", ".join(variable.path for variable in self.variables) or "(the model has none)"
-            raise UsageError(f"The task's loss depends on no trainable variable: {names}.")
+    def _name_untouched(self, gradients: dict[int, tf.Tensor]) -> None:
         if len(gradients) < len(self.variables):
             untouched = [v.path for i, v in enumerate(self.variables) if i not in gradients]
             logging.warning("The task's loss does not depend on %s: they stay as they are.", ", ".join(untouched))
