@@ -76,6 +76,23 @@ class LastError(keras.metrics.Metric):
         return self.last
 
 
+class CountOfHits(keras.metrics.Metric):
+    """A metric whose result is its variable, as in the docstring of `keras.metrics.Metric`."""
+
+    def __init__(self, name="count_of_hits", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.hits = self.add_variable((), "zeros", name="hits")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add the weight of the rows that are close."""
+        hits = keras.ops.cast(keras.ops.max(keras.ops.abs(y_true - y_pred), -1) < 0.05, self.dtype)
+        self.hits.assign_add(keras.ops.sum(hits if sample_weight is None else hits * sample_weight))
+
+    def result(self):
+        """Return the variable itself."""
+        return self.hits
+
+
 class MeanOfBatchMeans(keras.metrics.Metric):
     """A metric that adds up means of batches."""
 
@@ -112,6 +129,14 @@ class TotalAndCount(keras.metrics.Metric):
     def result(self):
         """Return the weighted mean."""
         return self.total / self.count
+
+
+class NamedResults(TotalAndCount):
+    """A metric of several numbers, one of them a variable and one a vector."""
+
+    def result(self):
+        """Return a dict."""
+        return {"total": self.total, "both": keras.ops.stack([self.total * 1, self.count * 1])}
 
 
 _MEAN_IOU = Case("classes", {"num_classes": 4}, ("num_classes = 4",))
@@ -173,11 +198,106 @@ OTHERS = {
     "PearsonCorrelation(axis=0)": Case("vectors", {"axis": 0}, make=keras.metrics.PearsonCorrelation),
     "ConcordanceCorrelation(axis=0)": Case("vectors", {"axis": 0}, make=keras.metrics.ConcordanceCorrelation),
     "your own, with a total and a count": Case("vectors", make=TotalAndCount),
+    "your own, whose result is its variable": Case("vectors", make=CountOfHits),
+    "your own, whose result is a dict": Case("vectors", make=NamedResults),
     "your own, whose state is a maximum": Case("vectors", make=LargestError),
     "your own, whose state is the last value": Case("vectors", make=LastError),
     "your own, which averages each batch": Case("vectors", make=MeanOfBatchMeans),
 }
-CASES = {**EXPORTED, **OTHERS}
+# class -> kinds of data and further arguments that it is run with
+FURTHER: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "AUC": [
+        ("binary", {"curve": "PR"}), ("binary", {"curve": "PR", "summation_method": "majoring"}),
+        ("binary", {"summation_method": "minoring", "num_thresholds": 7}), ("binary", {"thresholds": [0.2, 0.7]}),
+        ("binary_logits", {"from_logits": True}), ("multi_label", {"multi_label": True}),
+        ("multi_label", {"multi_label": True, "num_labels": 3, "curve": "PR"}),
+        ("multi_label", {"multi_label": True, "label_weights": [1.0, 2.0, 0.5]}), ("multi_label", {}),
+    ],
+    "Accuracy": [("class_columns", {})],
+    "BinaryAccuracy": [("binary", {"threshold": 0.3}), ("multi_label", {})],
+    "BinaryCrossentropy": [
+        ("binary_logits", {"from_logits": True}), ("multi_label", {"label_smoothing": 0.1}), ("flat_binary", {}),
+    ],
+    "BinaryIoU": [("binary", {"target_class_ids": [0], "threshold": 0.3}), ("pixels", {"target_class_ids": [1]})],
+    "CategoricalAccuracy": [("one_hot_sequences", {})],
+    "CategoricalCrossentropy": [
+        ("one_hot_logits", {"from_logits": True}), ("one_hot", {"label_smoothing": 0.1}), ("one_hot_sequences", {}),
+    ],
+    "CategoricalHinge": [("signs", {})],
+    "ConcordanceCorrelation": [("vector_sequences", {})],
+    "CosineSimilarity": [("vector_sequences", {"axis": 1}), ("vector_sequences", {"axis": -1})],
+    "F1Score": [
+        ("one_hot", {"average": average, "threshold": threshold})
+        for average in (None, "micro", "macro", "weighted") for threshold in (None, 0.3)
+    ] + [("multi_label", {"average": "macro", "threshold": 0.5})],
+    "FBetaScore": [("one_hot", {"average": average, "beta": 0.5}) for average in ("micro", "macro", "weighted")],
+    "FalseNegatives": [("binary", {"thresholds": [0.2, 0.5, 0.8]}), ("multi_label", {"thresholds": 0.3})],
+    "FalsePositives": [("binary", {"thresholds": [0.2, 0.5, 0.8]}), ("multi_label", {"thresholds": 0.3})],
+    "Hinge": [("signs", {}), ("binary", {})],
+    "IoU": [
+        ("classes", {"ignore_class": 0}), ("classes", {"target_class_ids": [0]}), ("sparse", {"sparse_y_pred": False}),
+        ("one_hot", {"sparse_y_true": False, "sparse_y_pred": False}), ("pixels", {}),
+    ],
+    "KLDivergence": [("one_hot_sequences", {})],
+    "LogCoshError": [("vector_sequences", {})],
+    "Mean": [("columns", {}), ("values", {"dtype": "float64"})],
+    "MeanAbsoluteError": [("vector_sequences", {}), ("flat_binary", {})],
+    "MeanAbsolutePercentageError": [("vector_sequences", {})],
+    "MeanIoU": [
+        ("classes", {"ignore_class": 2}), ("sparse", {"sparse_y_pred": False}), ("pixels", {"ignore_class": 1}),
+        ("classes", {"dtype": "float64"}),
+    ],
+    "MeanMetricWrapper": [("binary", {"fn": keras.losses.binary_crossentropy, "from_logits": False})],
+    "MeanSquaredError": [("vector_sequences", {}), ("flat_binary", {}), ("vectors", {"dtype": "float64"})],
+    "MeanSquaredLogarithmicError": [("vector_sequences", {})],
+    "OneHotIoU": [("one_hot", {"ignore_class": 0}), ("one_hot_to_class", {"sparse_y_pred": True})],
+    "OneHotMeanIoU": [("one_hot", {"ignore_class": 1}), ("one_hot_to_class", {"sparse_y_pred": True})],
+    "PearsonCorrelation": [("vector_sequences", {})],
+    "Poisson": [("vector_sequences", {})],
+    "Precision": [
+        ("binary", {"thresholds": [0.2, 0.5, 0.8]}), ("binary", {"thresholds": 0.0}), ("one_hot", {"top_k": 2}),
+        ("one_hot", {"class_id": 1}), ("one_hot", {"class_id": 2, "top_k": 2}), ("multi_label", {}),
+    ],
+    "PrecisionAtRecall": [("one_hot", {"class_id": 1}), ("binary", {"recall": 0.2, "num_thresholds": 11})],
+    "R2Score": [
+        ("vectors", {"class_aggregation": None}), ("vectors", {"class_aggregation": "variance_weighted_average"}),
+        ("vectors", {"num_regressors": 2}), ("binary", {}),
+    ],
+    "Recall": [
+        ("binary", {"thresholds": [0.2, 0.5, 0.8]}), ("binary", {"thresholds": 0.9}), ("one_hot", {"top_k": 2}),
+        ("one_hot", {"class_id": 1}), ("one_hot", {"class_id": 2, "top_k": 2}), ("multi_label", {}),
+    ],
+    "RecallAtPrecision": [("one_hot", {"class_id": 1}), ("binary", {"precision": 0.8, "num_thresholds": 11})],
+    "RootMeanSquaredError": [("vector_sequences", {}), ("flat_binary", {})],
+    "SensitivityAtSpecificity": [("one_hot", {"class_id": 1}), ("binary", {"specificity": 0.2, "num_thresholds": 11})],
+    "SparseCategoricalAccuracy": [("sparse_sequences", {})],
+    "SparseCategoricalCrossentropy": [
+        ("sparse_logits", {"from_logits": True}), ("sparse_sequences", {}),
+    ],
+    "SparseTopKCategoricalAccuracy": [("sparse", {"k": 3}), ("sparse_sequences", {"k": 1})],
+    "SpecificityAtSensitivity": [("one_hot", {"class_id": 1}), ("binary", {"sensitivity": 0.2, "num_thresholds": 11})],
+    "SquaredHinge": [("signs", {})],
+    "Sum": [("columns", {})],
+    "TopKCategoricalAccuracy": [("one_hot", {"k": 1}), ("one_hot_sequences", {"k": 3})],
+    "TrueNegatives": [("binary", {"thresholds": [0.2, 0.5, 0.8]}), ("multi_label", {"thresholds": 0.3})],
+    "TruePositives": [("binary", {"thresholds": [0.2, 0.5, 0.8]}), ("multi_label", {"thresholds": 0.3})],
+}  # fmt: skip
+
+
+def _title(name: str, kind: str, arguments: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{key}={getattr(value, '__name__', None) or repr(value)}" for key, value in arguments.items())
+    return f"{name}({shown}) of {kind}"
+
+
+CONFIGURATIONS = {
+    _title(name, kind, arguments): Case(
+        kind, {**EXPORTED[name].arguments, **arguments}, make=getattr(keras.metrics, name)
+    )
+    for name, each in FURTHER.items()
+    for kind, arguments in each
+}
+CASES = {**EXPORTED, **OTHERS, **CONFIGURATIONS}
+VALUES = ("values", "columns")  # the kinds of data without labels
 
 
 def exported() -> list[str]:
@@ -196,7 +316,26 @@ def data(kind: str) -> dict[str, np.ndarray]:
     vectors = rng.uniform(0.1, 0.9, (ROWS, 3)).astype(np.float32)
     binary = rng.integers(0, 2, (ROWS, 1)).astype(np.float32)
     probability = (0.6 * rng.uniform(0, 1, (ROWS, 1)) + 0.4 * binary * rng.uniform(0, 1, (ROWS, 1))).astype(np.float32)
+    more = np.random.default_rng(12)
+    several = (more.uniform(size=(ROWS, 3)) < 0.4).astype(np.float32)
+    guesses = (0.5 * several + more.uniform(0, 0.5, several.shape)).astype(np.float32)
+    later = np.stack([classes, more.permutation(classes)], 1)  # sequences of two
+    later_scores = np.stack([scores, more.permutation(scores)], 1)
+    two_vectors = np.stack([vectors, vectors[:, ::-1]], 1)
     labels_and_predictions = {
+        "binary_logits": (binary, np.log(probability / (1 - probability))),
+        "flat_binary": (binary[:, 0], probability[:, 0]),
+        "multi_label": (several, guesses),
+        "class_columns": (later, more.integers(0, 4, (ROWS, 2))),
+        "pixels": (later, more.integers(0, 4, (ROWS, 2))),
+        "columns": (np.zeros(ROWS, np.float32), vectors),
+        "one_hot_logits": (np.eye(4, dtype=np.float32)[classes], np.log(scores)),
+        "one_hot_sequences": (np.eye(4, dtype=np.float32)[later], later_scores),
+        "one_hot_to_class": (np.eye(4, dtype=np.float32)[classes], more.integers(0, 4, ROWS)),
+        "signs": (2 * several - 1, 2 * guesses - 1),
+        "sparse_logits": (classes.astype(np.int64), np.log(scores)),
+        "sparse_sequences": (later.astype(np.int64), later_scores),
+        "vector_sequences": (two_vectors, (two_vectors * more.uniform(0.8, 1.2, two_vectors.shape)).astype(np.float32)),
         "binary": (binary, probability),
         "one_hot": (np.eye(4, dtype=np.float32)[classes], scores),
         "sparse": (classes.astype(np.int64), scores),
@@ -206,7 +345,7 @@ def data(kind: str) -> dict[str, np.ndarray]:
     }
     y, p = labels_and_predictions[kind]
     w = np.where(rng.uniform(size=ROWS) < 0.3, 0, rng.integers(1, 5, ROWS)).astype(np.float32)
-    return {"y": y, "p": p, "w": w}
+    return {"y": y, "p": p, "w": np.stack([w, w[::-1]], 1) if kind == "pixels" else w}
 
 
 def make(name: str, **more) -> keras.metrics.Metric:
@@ -218,7 +357,7 @@ def make(name: str, **more) -> keras.metrics.Metric:
 @functools.cache
 def tallied(name: str, weighted: bool) -> KerasMetric:
     """Return the metric of a case as a metric function."""
-    labels = None if CASES[name].data == "values" else "y"
+    labels = None if CASES[name].data in VALUES else "y"
     return KerasMetric(make(name), labels=labels, weights="w" if weighted else None)
 
 
@@ -226,9 +365,17 @@ def tallied(name: str, weighted: bool) -> KerasMetric:
 def one_pass(name: str, weighted: bool) -> np.ndarray:
     """Return what Keras gives on one device for all examples at once."""
     metric, values = make(name), data(CASES[name].data)
-    arguments = [values["p"]] if CASES[name].data == "values" else [values["y"], values["p"]]
+    arguments = [values["p"]] if CASES[name].data in VALUES else [values["y"], values["p"]]
+    if all(each.ndim == 1 for each in arguments):  # Keras would average over the batch
+        arguments = [each[:, np.newaxis] for each in arguments]
     metric.update_state(*arguments, sample_weight=values["w"] if weighted else None)
-    return np.asarray(metric.result(), np.float64)
+    result = metric.result()
+    numbers = [
+        np.ravel(keras.ops.convert_to_numpy(each))
+        for each in (result.values() if isinstance(result, Mapping) else [result])
+    ]
+    assert np.isfinite(np.concatenate(numbers)).all(), f"{name}: its data says nothing"
+    return np.squeeze(np.concatenate(numbers).astype(np.float64))
 
 
 def pieces(kind: str) -> list[dict[str, tf.Tensor]]:
@@ -272,9 +419,15 @@ def treatment(name: str) -> tuple[str, str]:
 
 
 def _reason(message: str) -> str:
-    for known in ("its state is not a sum", "its result depends on how the examples are cut into batches"):
-        if known in message:
-            return known
+    """Return why a metric is refused.
+
+    Raises:
+      AssertionError: for no reason that a page should have.
+    """
+    known = ("its state is not a sum", "its result depends on how the examples are cut into batches")
+    if found := next((reason for reason in known if reason in message), None):
+        return found
+    assert message.startswith("Keras metric Metric "), message
     return "it takes no data: it has no `update_state`"
 
 
@@ -284,7 +437,7 @@ def binding(name: str) -> str:
         return ""
     full = f"keras.metrics.{name}"
     lines = [f"KerasMetric.metric = @{full}()", *(f"{full}.{line}" for line in CASES[name].gin)]
-    if CASES[name].data == "values":
+    if CASES[name].data in VALUES:
         lines.append("KerasMetric.labels = None")
     return "<br>".join(f"`{line}`" for line in lines)
 
@@ -345,6 +498,14 @@ def page() -> str:
     """Return the page, with the results of running each metric."""
     rows = ["| `keras.metrics` | result | note | gin |", "|---|---|---|---|"]
     rows += [f"| `{name}` | {_cells(name)} | {binding(name)} |" for name in EXPORTED]
+    rows += [
+        "",
+        "Further arguments and kinds of data, run in the same way:",
+        "",
+        "| `keras.metrics` | result | note |",
+        "|---|---|---|",
+    ]
+    rows += [f"| `{name}` | {_cells(name)} |" for name in CONFIGURATIONS]
     more = ["", "| others | result | note |", "|---|---|---|"] + [f"| {name} | {_cells(name)} |" for name in OTHERS]
     return _TOP + "\n".join([*rows, *more]) + "\n"
 

@@ -35,8 +35,9 @@ class KerasMetric:
       weights: the batch's key of `sample_weight`; None for no weights.
 
     Raises:
-      UsageError: `metric` is not a Keras metric. Or, when the step is traced: the metric is not additive, because its
-        state is a maximum or depends on how the data is cut into batches; or it does not take such data.
+      UsageError: `metric` is not a Keras metric. When the step is traced: the metric is not additive, because its state is a
+        maximum or depends on how the data is cut into batches; or it does not take such data. When it is finished: the sums
+        are larger than an integer state holds.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class KerasMetric:
         self._is_tested = False
 
     def __call__(self, batch: Any, outputs: Any) -> Tally:
-        """Return the batch's contribution to the metric's state, flat float32, and the number of examples."""
+        """Return the batch's contribution to the metric's state, flat float64, and the number of examples."""
         arguments = self._arguments(batch, outputs)
         if not self._is_tested:
             outside_trace(lambda: self._check_additive(_random_like(arguments)))
@@ -121,9 +122,19 @@ class KerasMetric:
         for initial in self._initial():
             size = int(tf.size(initial))
             added = value[start : start + size].reshape(initial.numpy().shape)
+            self._check_range(added, initial.dtype)
             state.append(tf.cast(initial, initial.dtype) + tf.cast(added, initial.dtype))
             start += size
-        return _as_written(self._metric.stateless_result(state))
+        # Read in the scope: a result that is a variable has the value of the state only there.
+        with keras.StatelessScope(state_mapping=list(zip(self._metric.variables, state, strict=True))):
+            return _as_written(self._metric.result())
+
+    def _check_range(self, sums: np.ndarray, dtype: tf.DType) -> None:
+        if dtype.is_integer and np.abs(sums).sum() > dtype.max:
+            raise UsageError(
+                f"Keras metric {self._metric.name}: expected sums up to {dtype.max}, as its state is {dtype.name}, got "
+                f"{np.abs(sums).sum():.0f}. Give the metric dtype='float64'."
+            )
 
 
 def _get(batch: Any, key: str, metric: keras.metrics.Metric) -> tf.Tensor:
@@ -136,7 +147,7 @@ def _get(batch: Any, key: str, metric: keras.metrics.Metric) -> tf.Tensor:
 
 
 def _flat(parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    return [tf.reshape(tf.cast(part, tf.float32), [-1]) for part in parts]
+    return [tf.reshape(tf.cast(part, tf.float64), [-1]) for part in parts]
 
 
 def _random_like(arguments: Sequence[Any]) -> list[Any]:
@@ -164,6 +175,13 @@ def _shapes(arguments: Sequence[Any]) -> str:
 
 def _as_written(result: Any) -> Finished:
     if isinstance(result, Mapping):
-        return {name: float(each) for name, each in result.items()}
-    array = np.asarray(result, np.float64)
+        return {path: number for name, each in result.items() for path, number in _named(name, _as_written(each))}
+    array = np.asarray(keras.ops.convert_to_numpy(result), np.float64)
     return {f"class_{i}": float(each) for i, each in enumerate(array)} if array.ndim == 1 else array
+
+
+def _named(name: str, written: Finished) -> list[tuple[str, Any]]:
+    """Return what is written of one entry of a dict: a number, or one number for each class below its name."""
+    if isinstance(written, Mapping):
+        return [(f"{name}/{below}", each) for below, each in written.items()]
+    return [(name, float(written) if np.ndim(written) == 0 else written)]

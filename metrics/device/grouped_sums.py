@@ -7,10 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ..tally import Tally, check_weights, summed_dtype, tally
-
-# Of one metric. Stacking larger ones takes as long as summing them.
-_MOST_ELEMENTS = 2**12
+from ..tally import PLAIN_ELEMENTS, Tally, check_weights, summed_dtype, tally
 
 
 class Unsummed(NamedTuple):
@@ -75,8 +72,9 @@ def grouped_sums(contributions: Mapping[str, Tally | Unsummed]) -> GroupedTallie
 
 
 def _is_small(each: Unsummed) -> bool:
+    """Whether one kernel sums it accurately, and stacking it does not take as long as summing it."""
     shapes = [part.shape for part in each if part is not None]
-    return all(shape.is_fully_defined() for shape in shapes) and shapes[0].num_elements() <= _MOST_ELEMENTS
+    return all(shape.is_fully_defined() for shape in shapes) and shapes[0].num_elements() <= PLAIN_ELEMENTS
 
 
 def _kind(each: Unsummed) -> tuple[Any, ...]:

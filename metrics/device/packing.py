@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import UsageError
-from ..tally import Tally
+from ..tally import Tally, larger
 
 # Sums in float64 are exact up to 2^53 examples; float32 stops counting at 2^24.
 DTYPE = tf.float64
@@ -21,15 +21,14 @@ DTYPE = tf.float64
 class Part(NamedTuple):
     """One run of numbers in the vector.
 
-    The fields are in sorting order: maxima come last, and parts of one dtype stand together, so that packing takes one
-    cast per dtype instead of two per metric.
+    The fields are in sorting order: maxima come last, and scalars stand together, so that packing takes a few operations for
+    all of them. The dtype has no part in it: a sum may be float32 in one step and float64 in the next, depending on its size.
     """
 
     is_max: bool
-    dtype: str
+    shape: tuple[int, ...]
     path: str
     field: str
-    shape: tuple[int, ...]
 
 
 class Layout(NamedTuple):
@@ -61,7 +60,7 @@ class Layout(NamedTuple):
         if not self.maxima:
             return a + b
         cut = self.size - self.maxima
-        return tf.concat([a[:cut] + b[:cut], tf.maximum(a[cut:], b[cut:])], 0)
+        return tf.concat([a[:cut] + b[:cut], larger(a[cut:], b[cut:])], 0)
 
     def combine_rows(self, rows: np.ndarray) -> np.ndarray:
         """Return the vector of the examples of all rows, (n, size) -> (size,)."""
@@ -85,7 +84,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(tallies: Mapping[str, Tally], maxima: Collection[str] = ()) -> Layout:
-    """Return the layout of tallies; it depends only on their paths, dtypes and shapes.
+    """Return the layout of tallies; it depends only on their paths and shapes.
 
     Args:
       tallies: path -> tally.
@@ -102,7 +101,7 @@ def layout_of(tallies: Mapping[str, Tally], maxima: Collection[str] = ()) -> Lay
                     f"Metric {path!r}: expected a {field} of a fixed shape, got {tensor.shape}. Sum over the batch first."
                 )
             is_max = field == "value" and path in maxima
-            parts.append(Part(is_max, tensor.dtype.name, path, field, tuple(tensor.shape)))
+            parts.append(Part(is_max, tuple(tensor.shape), path, field))
     return Layout(tuple(sorted(parts)))
 
 
@@ -113,13 +112,12 @@ def pack(tallies: Mapping[str, Tally], layout: Layout) -> tf.Tensor:
     """
     scalars, places = _scalars(tallies, layout)
     pieces = []
-    for kind, run in itertools.groupby(layout.parts, key=lambda part: part.dtype if part.shape else "scalars"):
-        if kind == "scalars":
+    for are_scalars, run in itertools.groupby(layout.parts, key=lambda part: part.shape == ()):
+        if are_scalars:
             assert scalars is not None, "the tallies are not those of the layout"
             pieces.append(_gather(scalars, [places[part.path, part.field] for part in run]))
         else:
-            flat = [tf.reshape(getattr(tallies[part.path], part.field), [-1]) for part in run]
-            pieces.append(tf.cast(tf.concat(flat, 0), DTYPE))
+            pieces += [tf.cast(tf.reshape(getattr(tallies[part.path], part.field), [-1]), DTYPE) for part in run]
     return tf.concat(pieces, 0) if pieces else tf.zeros([0], DTYPE)
 
 
@@ -135,9 +133,11 @@ def _scalars(tallies: Mapping[str, Tally], layout: Layout) -> tuple[tf.Tensor | 
             vectors.setdefault(sums.dtype.name, []).append(sums)
             keys.setdefault(sums.dtype.name, []).extend((path, field) for path in group.paths)
     grouped = {key for each in keys.values() for key in each}
-    single = (part for part in layout.parts if part.shape == () and (part.path, part.field) not in grouped)
-    for dtype, run in itertools.groupby(single, key=lambda part: part.dtype):
-        names = [(part.path, part.field) for part in run]
+    single: dict[str, list[tuple[str, str]]] = {}  # dtype -> (path, field) of the others
+    for part in layout.parts:
+        if part.shape == () and (part.path, part.field) not in grouped:
+            single.setdefault(getattr(tallies[part.path], part.field).dtype.name, []).append((part.path, part.field))
+    for dtype, names in single.items():
         vectors.setdefault(dtype, []).append(tf.stack([getattr(tallies[path], field) for path, field in names]))
         keys.setdefault(dtype, []).extend(names)
     if not keys:

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import tensorflow as tf
 
-from ..tally import Tally, summable
+from ..tally import Tally
 from .finisher import Finished, FinishFn
+from .histograms import cell_weights, nan_marked
 
 Score = Literal["precision", "recall", "f1"]
 Average = Literal["", "_macro", "_micro", "_per_class"]
@@ -25,7 +26,7 @@ def confusion_matrix(
     "precision", "recall", and each of these three with "_macro", "_micro" or "_per_class".
 
     Args:
-      labels: class numbers, any shape; those outside [0, num_classes) do not count.
+      labels: class numbers, any shape; those outside [0, num_classes) do not count. A NaN makes the scores NaN.
       predictions: class numbers, of the shape of `labels`.
       num_classes: the size of the matrix.
       weights: one per label, or None.
@@ -34,12 +35,15 @@ def confusion_matrix(
       A tally. Its value has shape (num_classes, num_classes), rows are labels and columns are predictions; its count is
       the weight of all examples that count.
     """
-    labels, predictions = (tf.reshape(tf.cast(each, tf.int64), [-1]) for each in (labels, predictions))
+    given = [tf.reshape(each, [-1]) for each in (labels, predictions)]
+    labels, predictions = (tf.cast(each, tf.int64) for each in given)
     inside = (labels >= 0) & (labels < num_classes) & (predictions >= 0) & (predictions < num_classes)
-    weights = tf.ones_like(labels) if weights is None else tf.reshape(summable(weights), [-1])
-    weights = tf.where(inside, weights, tf.zeros_like(weights))
     cells = tf.where(inside, labels * num_classes + predictions, tf.zeros_like(labels))
-    flat = tf.math.unsorted_segment_sum(weights, cells, num_classes**2)
+    for each in given:
+        inside |= tf.math.is_nan(each) if each.dtype.is_floating else False
+    weights = tf.ones_like(labels) if weights is None else cell_weights(weights)
+    weights = tf.where(inside, weights, tf.zeros_like(weights))
+    flat = tf.math.unsorted_segment_sum(nan_marked(weights, *given), cells, num_classes**2)
     return Tally(tf.reshape(flat, [num_classes, num_classes]), tf.reduce_sum(weights))
 
 
@@ -53,6 +57,8 @@ def score_finisher(score: Score, average: Average) -> FinishFn:
     """
 
     def finish(matrix: np.ndarray, count: np.ndarray) -> Finished:
+        if not np.isfinite(matrix).all():
+            matrix = np.full_like(matrix, np.nan)
         hits, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
         if average == "_micro":
             return float(_score(score, hits.sum(), labelled.sum(), predicted.sum()))

@@ -14,6 +14,7 @@ from ..tally import Tally, align_weights, tally
 from .confusion import AVERAGES, SCORES, score_finisher
 from .finisher import Finish, Finisher, FinishFn
 from .histograms import auc
+from .moments import std, tally_moments
 
 
 def finisher(finish: Finish) -> Finisher:
@@ -66,32 +67,19 @@ def _class_names(names: Sequence[str] | None, classes: int) -> list[str]:
     return list(names)
 
 
-def _std(value: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return the population standard deviation from the sums of x and x^2: sqrt(E[x^2] - E[x]^2)."""
-    mean, mean_square = value / count
-    return np.sqrt(np.maximum(mean_square - mean**2, 0.0))
-
-
-def _tally_moments(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
-    """Return the sums of x and x^2, in float64, because their difference cancels."""
-    values = tf.cast(values, tf.float64)
-    weights = None if weights is None else tf.cast(weights, tf.float64)
-    first, second = tally(values, weights), tally(values**2, weights)
-    return Tally(tf.stack([first.value, second.value]), first.count)
-
-
 def _tally_last_axis(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
     return tally(values, weights, keep_axis=-1)
 
 
 def _tally_largest(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
-    """Return the largest value that counts; -inf if none does."""
+    """Return the largest value that counts; -inf if none does, NaN if one is NaN, which XLA's `reduce_max` leaves out."""
     counted = tally(values, weights)
     values = tf.cast(values, tf.float64)
     if weights is not None:
         weights = align_weights(tf.cast(weights, tf.float64), values)
         values = tf.where(weights != 0, values, tf.constant(-np.inf, tf.float64))
-    return Tally(tf.reduce_max(values), counted.count)
+    largest = tf.where(tf.reduce_any(tf.math.is_nan(values)), tf.constant(np.nan, tf.float64), tf.reduce_max(values))
+    return Tally(largest, counted.count)
 
 
 def _tally_smallest(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
@@ -110,7 +98,7 @@ FINISHERS: Mapping[str, Finisher] = {
         _named("sum", lambda value, count: value),
         _named("exp", lambda value, count: np.exp(value / count)),
         _named("sqrt", lambda value, count: np.sqrt(value / count)),
-        _named("std", _std, _tally_moments),
+        _named("std", std, tally_moments),
         _named("max", lambda value, count: value, _tally_largest, combine="max"),
         _named("min", lambda value, count: -value, _tally_smallest, combine="max"),
         _named("per_second", lambda value, count: value, per_second=True),

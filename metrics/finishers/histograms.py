@@ -18,7 +18,8 @@ def score_histogram(labels: tf.Tensor, scores: tf.Tensor, bins: int = 1000, weig
 
     Args:
       labels: 0 or 1, any shape.
-      scores: probabilities in [0, 1], of the shape of `labels`; those outside count in the outermost bins.
+      scores: probabilities in [0, 1], of the shape of `labels`; those outside count in the outermost bins. A NaN among scores
+        or labels makes the AUC NaN.
       bins: the number of bins. Two scores in one bin count as tied: the AUC is off by at most half the fraction of the
         (positive, negative) pairs that share a bin. The default keeps that below 0.001 for scores spread over the range.
       weights: one per label, or None.
@@ -28,9 +29,26 @@ def score_histogram(labels: tf.Tensor, scores: tf.Tensor, bins: int = 1000, weig
       weight of all labels.
     """
     labels, scores = tf.reshape(labels, [-1]), tf.reshape(scores, [-1])
-    weights = tf.ones_like(labels, tf.int64) if weights is None else tf.reshape(summable(weights), [-1])
+    weights = tf.ones_like(labels, tf.int64) if weights is None else cell_weights(weights)
     cells = _bin(scores, 0.0, 1.0, bins) + tf.cast(summable(labels) > 0, tf.int64) * bins
-    return Tally(tf.reshape(_histogram(cells, weights, 2 * bins), [2, bins]), tf.reduce_sum(weights))
+    flat = tf.math.unsorted_segment_sum(nan_marked(weights, labels, scores), cells, 2 * bins)
+    return Tally(tf.reshape(flat, [2, bins]), tf.reduce_sum(weights))
+
+
+def cell_weights(weights: tf.Tensor) -> tf.Tensor:
+    """Return flat weights whose sums over the cells of a histogram are exact: a cell adds one element after the other."""
+    flat = tf.reshape(summable(weights), [-1])
+    return tf.cast(flat, tf.float64) if flat.dtype.is_floating else flat
+
+
+def nan_marked(weights: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
+    """Return the weights, NaN where a value that counts is NaN: as in a mean, one NaN makes the result NaN."""
+    for each in values:
+        if each.dtype.is_floating:
+            weights = tf.cast(weights, tf.float64)
+            is_counted = tf.math.is_nan(each) & (weights != 0)
+            weights = tf.where(is_counted, tf.constant(np.nan, tf.float64), weights)
+    return weights
 
 
 def auc(histogram: np.ndarray) -> float:
@@ -48,7 +66,7 @@ def auc(histogram: np.ndarray) -> float:
 def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0), bins: int = 1000) -> Finisher:
     """Return a finisher that writes percentiles of the added values: `PATH/p50`, `PATH/p90`, ...
 
-    They come from a histogram, whose sums add up over replicas and steps.
+    They come from a histogram, whose sums add up over replicas and steps. A NaN among the values makes them NaN.
 
     Args:
       low: the lower edge of the first bin; values below it count in that bin.
@@ -66,11 +84,17 @@ def percentiles(low: float, high: float, q: Sequence[float] = (50.0, 90.0, 99.0)
 
     def histogram(values: tf.Tensor, weights: tf.Tensor | None) -> Tally:
         values = tf.convert_to_tensor(values)
-        weights = tf.ones_like(values, tf.int64) if weights is None else align_weights(summable(weights), values)
-        flat = tf.reshape(weights, [-1])
-        return Tally(_histogram(_bin(tf.reshape(values, [-1]), low, high, bins), flat, bins), tf.reduce_sum(flat))
+        flat = tf.reshape(values, [-1])
+        if weights is None:
+            each = tf.ones_like(flat, tf.int64)
+        else:
+            each = cell_weights(align_weights(tf.convert_to_tensor(weights), values))
+        sums = tf.math.unsorted_segment_sum(nan_marked(each, flat), _bin(flat, low, high, bins), bins)
+        return Tally(sums, tf.reduce_sum(each))
 
     def finish(value: np.ndarray, count: np.ndarray) -> Mapping[str, float]:
+        if not np.isfinite(value).all():
+            return {f"p{each:g}": float("nan") for each in q}
         edges = np.linspace(low, high, bins + 1)
         return {f"p{each:g}": _percentile(value, edges, each / 100) for each in q}
 
@@ -88,10 +112,8 @@ def _percentile(counts: np.ndarray, edges: np.ndarray, fraction: float) -> float
 
 
 def _bin(values: tf.Tensor, low: float, high: float, bins: int) -> tf.Tensor:
-    """Return the bin of each value, int64."""
-    scaled = (tf.cast(values, tf.float64) - low) / (high - low) * bins
-    return tf.cast(tf.clip_by_value(tf.floor(scaled), 0, bins - 1), tf.int64)
-
-
-def _histogram(cells: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
-    return tf.math.unsorted_segment_sum(weights, cells, size)
+    """Return the bin of each value, int64; a NaN is in the first one."""
+    scaled = tf.floor((tf.cast(values, tf.float64) - low) / (high - low) * bins)
+    return tf.cast(
+        tf.clip_by_value(tf.where(tf.math.is_nan(scaled), tf.zeros_like(scaled), scaled), 0, bins - 1), tf.int64
+    )

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.metrics import KerasMetric, MetricRegistry, UsageError
+from tallyloop.metrics import KerasMetric, MetricRegistry, Tally, UsageError
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_keras_metrics.py"
 
@@ -31,7 +31,15 @@ REFUSED = {
     "your own, whose state is the last value": "its state is not a sum",
     "your own, which averages each batch": CUT,
 }
-EXACT = [name for name in sweep.CASES if name not in REFUSED]
+EXACT = [name for name in (*sweep.EXPORTED, *sweep.OTHERS) if name not in REFUSED]
+FOUR_OF_A_KIND = (
+    "TruePositives",
+    "TrueNegatives",
+    "FalsePositives",
+    "FalseNegatives",
+)  # whose result is their variable
+SEVERAL_THRESHOLDS = [name for name in sweep.CONFIGURATIONS if "thresholds=[" in name]
+FURTHER = [name for name in sweep.CONFIGURATIONS if name not in SEVERAL_THRESHOLDS]
 
 
 def of_kind(metric, kind):
@@ -43,24 +51,33 @@ class TestPage:
     def test_has_every_class_that_keras_exports(self):
         assert sorted(sweep.EXPORTED) == sweep.exported()
 
+    def test_has_further_arguments_of_each_class(self):
+        assert sorted([*sweep.FURTHER, "Metric"]) == sweep.exported()
+
+    def test_names_all_that_is_run(self):
+        assert [name for name in sweep.CASES if name not in sweep.PAGE.read_text()] == []
+
     @pytest.mark.slow
     def test_is_up_to_date(self):
         assert sweep.page() == sweep.PAGE.read_text(), f"run python docs/{SCRIPT.name}"
 
 
 class TestExact:
-    @pytest.mark.parametrize("name", EXACT)
+    @pytest.mark.parametrize(
+        "name", [*EXACT, *SEVERAL_THRESHOLDS, *(pytest.param(name, marks=pytest.mark.slow) for name in FURTHER)]
+    )
     def test_equals_one_pass_on_one_device(self, name):
         assert sweep.treatment(name)[0] == "exact"
 
     def test_all_at_once_on_three_replicas_in_one_trace(self, mirrored_on):
         """Weighted; in a ragged batch, one with an empty replica, and one with a single row."""
         strategy, registry = mirrored_on(3), MetricRegistry()
-        paths = {name: f"m_{i}" for i, name in enumerate(EXACT)}
+        names = [*EXACT, *(f"{name}(thresholds=[0.2, 0.5, 0.8]) of binary" for name in FOUR_OF_A_KIND)]
+        paths = {name: f"m_{i}" for i, name in enumerate(names)}
         for name, path in paths.items():
             metric = sweep.tallied(name, weighted=True)  # shared, so that its additivity is tested once
             registry.register(path, of_kind(metric, sweep.CASES[name].data), metric.finisher)
-        kinds = {sweep.CASES[name].data for name in EXACT}
+        kinds = {sweep.CASES[name].data for name in names}
         arrays = {f"{kind}_{key}": value for kind in kinds for key, value in sweep.data(kind).items()}
         spec = {key: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for key, value in arrays.items()}
 
@@ -107,6 +124,40 @@ class TestExact:
         tally = KerasMetric(metric)(piece, piece["p"])
         assert int(tally.count) == len(piece["p"])
         assert [float(variable.numpy()) for variable in metric.variables] == [0.0, 0.0]
+
+    def test_a_result_that_is_a_variable(self):
+        """Of three rows, two are close to their labels; of the probabilities, two are above 0.5, one above 0.7."""
+        registry = MetricRegistry(
+            {"hits": sweep.CountOfHits(), "tp": keras.metrics.TruePositives(thresholds=[0.5, 0.7])}
+        )
+        batch = {"y": tf.ones([3, 1])}
+        found = registry.result(registry.compute(batch, tf.constant([[0.98], [0.6], [0.96]])))
+        assert found == {"hits": 2.0, "tp/class_0": 3.0, "tp/class_1": 2.0}
+
+    def test_a_result_of_several_names(self):
+        registry = MetricRegistry({"m": sweep.NamedResults()})
+        found = registry.result(registry.compute({"y": tf.ones([2, 1])}, tf.constant([[3.0], [0.0]])))
+        assert found == {"m/total": 3.0, "m/both/class_0": 3.0, "m/both/class_1": 2.0}  # |1 - 3| + |1 - 0|, of 2
+
+    def test_a_state_beyond_float32(self):
+        """What a float64 metric adds up keeps its digits."""
+        registry = MetricRegistry({"sum": KerasMetric(keras.metrics.Sum(dtype="float64"), labels=None)})
+        found = registry.result(registry.compute({}, tf.constant([2.0**24 + 1, 2.0**30], tf.float64)))
+        assert found == {"sum": 2**30 + 2**24 + 1}
+
+    @pytest.mark.parametrize(("dtype", "expected"), [("float64", 1.0), ("int32", None)])
+    def test_more_than_an_integer_state_holds(self, dtype, expected):
+        registry = MetricRegistry({"iou": keras.metrics.MeanIoU(2, dtype=dtype, name="iou")})
+        labels = tf.constant([[0], [1]])
+        once = registry.compute({"y": labels}, labels)["iou"]
+        total = {"iou": Tally(once.value * 2.0**31, once.count)}
+        if expected is None:
+            with pytest.raises(
+                UsageError, match=r"Keras metric iou: expected sums up to 2147483647, .*dtype='float64'"
+            ):
+                registry.result(total)
+        else:
+            assert registry.result(total) == {"iou": expected}
 
     def test_a_vector_result_is_one_number_per_class(self):
         registry = MetricRegistry({"f1": keras.metrics.F1Score()})

@@ -60,6 +60,80 @@ class TestValues:
         with pytest.raises(UsageError, match=r"expected numbers or bools, got dtype (string|complex128)"):
             tally(tf.constant(values))
 
+    def test_64_bit_integers_do_not_wrap_around(self):
+        nanoseconds = np.int64(1_700_000_000_000_000_000) + np.arange(1000) * 1_000_000_000
+        value, count = summed(nanoseconds)
+        assert value / count == pytest.approx(1_700_000_499_500_000_000, rel=1e-15)
+        assert summed(np.array([2**63, 2**64 - 1], np.uint64))[0] == pytest.approx(2**63 + 2**64, rel=1e-15)
+        assert summed(np.array([2**62, 2**62, 2**62])) == (3 * 2**62, 3)
+        assert summed(np.array([-(2**62)] * 3)) == (-3 * 2**62, 3)
+
+    def test_of_an_unknown_rank(self):
+        run = tf.function(tally, input_signature=[tf.TensorSpec(None)], autograph=False)
+        assert [float(part) for part in run(tf.constant([[1.0, 2.0]]))] == [3.0, 2.0]
+
+
+TENTH = float(np.float32(0.1))
+LONG = [
+    ((2**20 + 7,), None), ((16, 256, 256), None), ((16, 256, 256), -1), ((2**19 + 5, 2), -1), ((2**17, 9), 0),
+    ((64, 2**12, 3), 1), ((2000,), None), ((1500, 3), -1),
+]  # fmt: skip
+
+
+class TestLongSums:
+    """Of equal numbers, which is the worst case: each addition rounds the same way. To 1e-6 of the sum in NumPy's float64."""
+
+    @pytest.mark.parametrize(("shape", "axis"), LONG)
+    @pytest.mark.parametrize("known", ["known", "batch", "unknown"])
+    def test_are_accurate(self, shape, axis, known):
+        traced = {"known": shape, "batch": (None, *shape[1:]), "unknown": (None,) * len(shape)}[known]
+        run = tf.function(lambda values: tally(values, keep_axis=axis), [tf.TensorSpec(traced)], autograph=False)
+        value, count = run(tf.fill(shape, TENTH))
+        np.testing.assert_allclose(value, TENTH * count.numpy().astype(float), rtol=1e-6)
+
+    @pytest.mark.parametrize("axis", [None, -1])
+    def test_in_xla(self, axis):
+        run = tf.function(lambda values: tally(values, keep_axis=axis), jit_compile=True, autograph=False)
+        value, count = run(tf.fill([2**16 + 3, 2], TENTH))
+        np.testing.assert_allclose(value, TENTH * count.numpy().astype(float), rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+    def test_of_16_bits(self, dtype):
+        value, _ = tally(tf.ones([2**19 + 5, 2], dtype), keep_axis=-1)
+        np.testing.assert_allclose(value, 2**19 + 5, rtol=1e-6)
+
+    def test_of_weights(self):
+        value, count = tally(tf.fill([2**19 + 5, 2], 0.3), tf.fill([2**19 + 5], TENTH), keep_axis=-1)
+        np.testing.assert_allclose(count, TENTH * (2**19 + 5), rtol=1e-6)
+        np.testing.assert_allclose(value / count, np.float32(0.3), rtol=1e-6)
+
+    def test_of_ones_past_two_to_the_24(self):
+        value, count = tally(tf.ones([2**24 + 1000, 2]), keep_axis=-1)
+        assert value.numpy().tolist() == count.numpy().tolist() == [2**24 + 1000] * 2
+
+    def test_a_small_one_of_a_known_shape_takes_one_operation(self):
+        graph = tf.function(tally, [tf.TensorSpec([64])], autograph=False).get_concrete_function().graph
+        assert [op.type for op in graph.get_operations() if op.type not in ("Const", "Placeholder", "Identity")] == [
+            "Sum"
+        ]
+
+    @pytest.mark.parametrize(
+        ("shape", "axis"), [((0,), None), ((0, 4096), None), ((0, 4096, 2), -1), ((7, 4096, 0), -1)]
+    )
+    def test_of_nothing(self, shape, axis):
+        run = tf.function(
+            lambda values: tally(values, keep_axis=axis), [tf.TensorSpec((None, *shape[1:]))], autograph=False
+        )
+        value, count = run(tf.zeros(shape))
+        assert not np.any(value)
+        assert np.all(count.numpy() == np.prod(shape[: len(shape) if axis is None else axis]))
+
+    def test_have_a_gradient(self):
+        values = tf.Variable(tf.ones([3000]))
+        with tf.GradientTape() as tape:
+            value = tally(values).value
+        assert tape.gradient(value, values).numpy().tolist() == [1.0] * 3000
+
 
 class TestWeights:
     def test_of_the_full_shape(self):
@@ -114,6 +188,19 @@ class TestWeights:
     def test_masked_integers_are_summed_exactly(self):
         assert summed(np.array([2**24 + 1, 5], np.int32), [True, False]) == (2**24 + 1, 1)
 
+    @pytest.mark.parametrize(
+        ("values", "weights", "expected"),
+        [
+            (np.array([2**40 + 1, 2**40 + 3]), np.array([1.0, 1.0], np.float32), 2**41 + 4),
+            (np.array([2**31 - 1] * 3, np.int32), np.array([2**31 - 1] * 3, np.int32), 3 * (2**31 - 1) ** 2),
+            (np.array([2**62] * 3), np.array([True] * 3), 3 * 2**62),
+            (np.array([True] * 3), np.array([2**62] * 3), 3 * 2**62),
+            (np.array([2**24 + 1], np.int32), np.array([1.0], np.float32), 2**24 + 1),
+        ],
+    )
+    def test_of_integers_neither_wrap_around_nor_round(self, values, weights, expected):
+        assert summed(values, weights)[0] == pytest.approx(expected, rel=1e-15)
+
     def test_of_bool_values(self):
         assert summed([True, False, True], [0.5, 1.0, 2.0]) == (2.5, 3.5)
 
@@ -136,6 +223,13 @@ class TestAddTallies:
     def test_the_larger_maximum_stays_and_the_counts_add_up(self):
         assert add_tallies(Tally([1.0, 7.0], 2), Tally([4.0, 3.0], 3), "max").value.numpy().tolist() == [4.0, 7.0]
         assert int(add_tallies(Tally([1.0], 2), Tally([4.0], 3), "max").count) == 5
+
+    @pytest.mark.parametrize("compiled", [False, True])
+    @pytest.mark.parametrize("pair", [(1.0, np.nan), (np.nan, 1.0)])
+    def test_the_maximum_of_a_nan_is_nan(self, pair, compiled):
+        """XLA's own leaves it out."""
+        run = tf.function(lambda a, b: add_tallies(Tally(a, 1), Tally(b, 1), "max").value, jit_compile=compiled)
+        assert np.isnan(run(*map(tf.constant, pair)))
 
     def test_different_dtypes_meet_in_float64(self):
         total = add_tallies(

@@ -42,13 +42,20 @@ def plainly_permuted(position, epoch, size, seed):
             return cell
 
 
+def assert_uniform(seen):
+    """By a chi-square that chance exceeds once in 30,000 cases (Wilson and Hilferty's approximation)."""
+    expected, freedom = seen.sum() / len(seen), len(seen) - 1
+    ratio = ((seen - expected) ** 2 / expected).sum() / freedom
+    assert (ratio ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom)) < 4
+
+
 class TestPermuted:
-    @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 17, 103, 1437])
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 32, 33, 103, 1437])
     def test_is_one_to_one_in_every_epoch(self, size):
         for epoch in (0, 1, 10**6):
             assert sorted(permutation(size, epoch)) == list(range(size))
 
-    @pytest.mark.parametrize("size", [2, 5, 11, 103])
+    @pytest.mark.parametrize("size", [33, 37, 103])
     def test_equals_the_plain_one(self, size):
         for epoch, seed in [(0, 0), (3, 7), (2**33, 2**32 - 1)]:
             expected = [plainly_permuted(position, epoch, size, seed) for position in range(size)]
@@ -66,11 +73,17 @@ class TestPermuted:
         found = permuted(int64([*positions]), tf.fill([64], int64(43_478)), 1, 1437, 3)
         assert found.numpy().tolist() == [plainly_permuted(position, 43_478, 1437, 3) for position in positions]
 
-    def test_permutes_several_epochs_at_once(self):
-        positions = tf.tile(tf.range(11, dtype=tf.int64), [3])
-        together = permuted(positions, tf.repeat(int64([4, 5, 9]), 11), 6, 11, 2).numpy().reshape(3, 11)
+    @pytest.mark.parametrize("size", [11, 103])
+    def test_permutes_several_epochs_at_once(self, size):
+        positions = tf.tile(tf.range(size, dtype=tf.int64), [3])
+        together = permuted(positions, tf.repeat(int64([4, 5, 9]), size), 6, size, 2).numpy().reshape(3, size)
         for row, epoch in zip(together, [4, 5, 9], strict=True):
-            assert row.tolist() == permutation(11, epoch, 2).tolist()
+            assert row.tolist() == permutation(size, epoch, 2).tolist()
+
+    @pytest.mark.parametrize("size", [16, 103])
+    def test_is_the_same_in_xla(self, size):
+        compiled = tf.function(lambda: permuted(tf.range(size, dtype=tf.int64), tf.fill([size], int64(3)), 1, size, 0))
+        assert tf.function(compiled, jit_compile=True)().numpy().tolist() == permutation(size, 3).tolist()
 
     def test_changes_with_epoch_and_seed(self):
         orders = [permutation(50, epoch, seed).tolist() for epoch, seed in [(0, 0), (1, 0), (0, 1), (1, 1)]]
@@ -78,16 +91,28 @@ class TestPermuted:
 
 
 class TestRandomness:
-    def test_every_permutation_of_four_is_equally_likely(self):
-        counts = dict.fromkeys(itertools.permutations(range(4)), 0)
-        epochs = 2400
-        flat = tf.function(permuted)(
-            tf.tile(tf.range(4, dtype=tf.int64), [epochs]), tf.repeat(tf.range(epochs, dtype=tf.int64), 4), epochs, 4, 0
-        )
-        for row in flat.numpy().reshape(epochs, 4):
-            counts[tuple(row.tolist())] += 1
-        assert min(counts.values()) > 50  # 100 is the mean, with a standard deviation of 9.8
-        assert max(counts.values()) < 150
+    @staticmethod
+    def orders(size, epochs, seed=0):
+        """The orders of many epochs, (epochs, size)."""
+        positions, each = tf.tile(tf.range(size, dtype=tf.int64), [epochs]), tf.range(epochs, dtype=tf.int64)
+        return tf.function(permuted)(positions, tf.repeat(each, size), epochs, size, seed).numpy().reshape(epochs, size)
+
+    @pytest.mark.parametrize("size", [2, 3, 4, 5])
+    def test_every_order_is_equally_likely(self, size):
+        cells, epochs = math.factorial(size), 200 * math.factorial(size)
+        numbers = {order: i for i, order in enumerate(itertools.permutations(range(size)))}
+        seen = np.bincount([numbers[tuple(row)] for row in self.orders(size, epochs).tolist()], minlength=cells)
+        assert_uniform(seen)
+
+    @pytest.mark.parametrize(
+        "size", [*range(6, 17), 33, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 40, 64, 100))]
+    )
+    def test_every_pair_of_rows_is_equally_likely_in_two_places(self, size):
+        """At the start of an epoch, and at its end."""
+        orders, pairs = self.orders(size, max(2000, 5 * size**2)), ~np.eye(size, dtype=bool)
+        for first, second in ((0, 1), (size - 2, size - 1), (0, size - 1)):
+            seen = np.bincount(orders[:, first] * size + orders[:, second], minlength=size**2).reshape(size, size)
+            assert_uniform(seen[pairs])
 
     def test_few_neighbours_stay_neighbours(self):
         # Two of the pairs of a random order are neighbours, on average and whatever its length.

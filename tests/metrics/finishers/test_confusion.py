@@ -72,7 +72,31 @@ class TestMatrix:
     @pytest.mark.parametrize("dtype", [tf.bool, tf.int32, tf.float32])
     def test_counts_are_exact_whatever_the_labels_are(self, dtype):
         tally = metrics.confusion_matrix(tf.cast([1, 0], dtype), tf.cast([1, 1], dtype), 2)
-        assert (tally.value.dtype, tally.count.dtype) == (tf.int64, tf.int64)
+        assert tally.value.numpy().tolist() == [[0, 1], [0, 1]]
+        assert tally.count.dtype == tf.int64
+
+    def test_float_weights_are_summed_exactly(self):
+        """One after the other in float32, a million of 0.1 are 1% off."""
+        count = 2**20
+        tally = metrics.confusion_matrix(
+            tf.ones([count], tf.int32), tf.ones([count], tf.int32), 2, tf.fill([count], 0.1)
+        )
+        assert tally.value.numpy()[1, 1] == pytest.approx(count * float(np.float32(0.1)), rel=1e-12)
+        assert float(tally.count) == pytest.approx(count * float(np.float32(0.1)), rel=1e-12)
+
+    @pytest.mark.parametrize("finish", ["f1", "precision_macro", "recall_micro"])
+    @pytest.mark.parametrize("bad", ["label", "prediction", "weight"])
+    def test_a_nan_that_counts_makes_the_scores_nan(self, finish, bad):
+        labels, guesses, weights = np.zeros(3), np.zeros(3), np.ones(3)
+        {"label": labels, "prediction": guesses, "weight": weights}[bad][1] = np.nan
+        for count in (1.0, 0.0):
+            if bad != "weight":
+                weights[1] = count
+            registry = MetricRegistry()
+            with registry.recording():
+                metrics.add("m", metrics.confusion_matrix(labels, guesses, 2, weights), finish=finish)
+                found = registry.result(registry.compute(None, None))
+            assert np.isnan(found["m"]) == (count == 1.0 or bad == "weight")
 
     def test_takes_weights_of_any_shape(self):
         tally = metrics.confusion_matrix([[0, 1]], [[0, 1]], 2, [[2, 3]])

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import UsageError
+from tallyloop.metrics.finishers.histograms import auc
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
@@ -65,7 +66,20 @@ class TestAuc:
     def test_counts_are_exact_whatever_the_labels_are(self, dtype):
         tally = metrics.score_histogram(tf.cast([1, 0, 1], dtype), [0.1, 0.6, 0.9], 2)
         assert tally.value.numpy().tolist() == [[0, 1], [1, 1]]
-        assert (tally.value.dtype, tally.count.dtype, int(tally.count)) == (tf.int64, tf.int64, 3)
+        assert (tally.count.dtype, int(tally.count)) == (tf.int64, 3)
+
+    def test_float_weights_are_summed_exactly(self):
+        tally = metrics.score_histogram(tf.ones([2**20]), tf.ones([2**20]), 2, tf.fill([2**20], 0.1))
+        assert tally.value.numpy()[1, 1] == pytest.approx(2**20 * float(np.float32(0.1)), rel=1e-12)
+
+    @pytest.mark.parametrize("bad", ["label", "score", "weight"])
+    def test_a_nan_that_counts_makes_it_nan(self, bad):
+        labels, scores, weights = np.array([0.0, 1, 1]), np.array([0.1, 0.6, 0.9]), np.ones(3)
+        {"label": labels, "score": scores, "weight": weights}[bad][1] = np.nan
+        assert np.isnan(auc(metrics.score_histogram(labels, scores, 2, weights).value.numpy()))
+        if bad != "weight":
+            weights[1] = 0
+            assert auc(metrics.score_histogram(labels, scores, 2, weights).value.numpy()) == 1.0
 
     def test_scores_out_of_range_count_in_the_outermost_bins(self):
         tally = metrics.score_histogram([0, 1, 1], [-0.5, 1.0, 3.0], bins=4)
@@ -108,7 +122,27 @@ class TestPercentiles:
     def test_counts_are_exact_whatever_the_values_are(self, dtype):
         tally = metrics.percentiles(0, 4, (50,), 4).tally(tf.cast([-5, 0, 1, 3, 3, 9], dtype), None)
         assert tally.value.numpy().tolist() == [2, 1, 0, 3]
-        assert (tally.value.dtype, tally.count.dtype, int(tally.count)) == (tf.int64, tf.int64, 6)
+        assert (tally.count.dtype, int(tally.count)) == (tf.int64, 6)
+
+    def test_float_weights_are_summed_exactly(self):
+        """Each bin is one sum; 0.1 a million times is 1% off in float32."""
+        values, weights = tf.concat([tf.zeros([2**20]), tf.ones([2**20])], 0), tf.fill([2**21], 0.1)
+        tally = metrics.percentiles(0, 2, (50,), 2).tally(values, weights)
+        assert tally.value.numpy() == pytest.approx(2**20 * float(np.float32(0.1)), rel=1e-12)
+        assert float(tally.count) == pytest.approx(2**21 * float(np.float32(0.1)), rel=1e-12)
+
+    def test_a_nan_that_counts_makes_them_nan(self):
+        finish = metrics.percentiles(0, 4, (10, 90), 4)
+        value, count = finish.tally(tf.constant([1.0, np.nan, 2.0]), None)
+        assert float(count) == 3.0
+        assert {name: str(each) for name, each in finish.finish(value.numpy(), count.numpy()).items()} == {
+            "p10": "nan",
+            "p90": "nan",
+        }
+
+    def test_an_infinite_value_is_at_the_end(self):
+        tally = metrics.percentiles(0, 4, (50,), 4).tally(tf.constant([-np.inf, np.inf, np.inf]), None)
+        assert tally.value.numpy().tolist() == [1, 0, 0, 2]
 
     def test_has_a_name_in_gin(self):
         assert gin.get_configurable("tallyloop.percentiles")(low=0.0, high=1.0) == metrics.percentiles(0.0, 1.0)
