@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -29,6 +30,7 @@ from .program import CASES, Program, make, problems, wrong_cases
 
 PAGE = DOCS / "metamorphic.md"
 ALL_CASES = 5000
+FAST = 14  # programs of the fast tests
 _REPLICAS = 4
 _PER_PROCESS = 12  # programs, after which a process makes room for a new one: TensorFlow keeps their graphs
 
@@ -38,8 +40,8 @@ For users who want to know what the promise "the number is right" was tried on, 
 
 A generator composes random tasks. A *case* is one number: a random metric, added within a random construct, in training and in
 evaluation. A *program* is a task of {size} cases and one random *cut*: how the rows are divided over batches, replicas and steps.
-Each number is compared with what NumPy (float64, integers in 64 bits of precision), scikit-learn, or one pass of Keras makes of all
-rows at once; the loss and the weights with a training on one device, written out in NumPy.
+Each number is compared with what NumPy, scikit-learn or one pass of Keras makes of all rows; the loss and the weights with a
+training on one device, written out in NumPy.
 
 ```bash
 python -m benchmarks.metamorphic
@@ -49,8 +51,15 @@ python -m benchmarks.metamorphic --program 123 # one of them, case by case
 """
 _CONTROL = """## Negative control
 
-Would it notice? Each of these defects was once found by hand; each is planted again by a patch, and programs run until a number is
-wrong. A program has {size} cases; the fast tests run {fast}.
+Would it notice? Each of these defects was once found by hand. Each is planted again, by a patch, and programs run until a number
+is wrong. The fast tests run the first {fast} cases.
+
+"""
+_COVERED = """
+
+## What was covered
+
+Cases per kind; programs, for losses and cuts. A case in two constructs, one within the other, counts for both.
 
 """
 
@@ -99,7 +108,9 @@ def cases_until_found(title: str, programs: int) -> int | None:
 
 
 def set_up() -> None:
-    """Give this process the devices that programs need."""
+    """Give this process the devices that programs need, and no warnings."""
+    for name in ("tensorflow", "absl"):  # which warn of new traces, and of metrics without examples
+        logging.getLogger(name).setLevel(logging.ERROR)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * _REPLICAS)
 
@@ -141,22 +152,25 @@ def page(
     control: Mapping[str, int | None],
     seconds: float,
 ) -> str:
-    """Return the page of the docs."""
+    """Return the page of the docs.
+
+    Args:
+      counts: of `covered`.
+      found: the programs.
+      control: title of a planted defect -> the number of cases until it was found, or None.
+      seconds: that the programs took.
+    """
     wrong = sum(len(each.wrong) for each in found)
-    cases = len(found) * CASES
-    result = (
-        f"**{cases:,} cases in {len(found)} programs: {wrong} wrong.** In {seconds:.0f} seconds on {machine()}.\n\n"
-    )
+    result = f"**{len(found) * CASES:,} cases in {len(found)} programs: {wrong} wrong.** In {seconds:.0f} seconds on {machine()}."
     rows = [[title, "not found" if cases is None else f"{cases:,}"] for title, cases in control.items()]
-    table = "\n".join(aligned([["planted defect", "found after ... cases"], *rows]))
-    covering = [f"| {heading} | {_listed(each)} |" for heading, each in counts.items()]
+    table = aligned([["planted defect", "found after so many cases"], *rows])
+    covering = [[heading, _listed(each)] for heading, each in counts.items()]
+    control_top = _CONTROL.format(fast=FAST * CASES)
     return (
-        _TOP.format(size=CASES)
-        + result
-        + _CONTROL.format(size=CASES, fast="300")
-        + table
-        + "\n\n## What was covered\n\nCases per kind; programs, for losses and cuts. A case in two constructs, one within the other, counts for both.\n\n"
-        + "\n".join(["| | |", "|---|---|", *covering])
+        "\n".join(
+            [_TOP.format(size=CASES) + result + "\n", control_top + "\n".join(table) + _COVERED + "| | |", "|---|---|"]
+            + [f"| {heading} | {listed} |" for heading, listed in covering]
+        )
         + "\n"
     )
 

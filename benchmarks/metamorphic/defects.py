@@ -37,7 +37,7 @@ def _stateless_result() -> contextlib.AbstractContextManager[Any]:
 
 
 def _counted_probes() -> contextlib.AbstractContextManager[Any]:
-    return mock.patch.object(call_stack, "_is_probe", lambda: False)
+    return mock.patch.object(call_stack, "_is_probe", return_value=False)
 
 
 def _naive_sums() -> contextlib.AbstractContextManager[Any]:
@@ -47,7 +47,7 @@ def _naive_sums() -> contextlib.AbstractContextManager[Any]:
 
 
 def _penalties_by_mask() -> contextlib.AbstractContextManager[Any]:
-    return mock.patch.object(objective, "_counts_rows", lambda losses: True)
+    return mock.patch.object(objective, "_counts_rows", return_value=True)
 
 
 def _cancelling_std() -> contextlib.AbstractContextManager[Any]:

@@ -69,6 +69,8 @@ class Loss:
 
 
 class Penalized(keras.layers.Layer):
+    """A layer that adds a penalty on its inputs, their mean square, with `add_loss`."""
+
     def __init__(self, factor: float):
         super().__init__()
         self.factor = factor

@@ -268,8 +268,8 @@ def _input(cut: Cut, arrays: dict[str, np.ndarray], size: int, shuffle: bool) ->
 
 
 def _random_cut(rng: np.random.Generator) -> Cut:
-    compiled = bool(rng.random() < 0.06)
-    replicas = 1 if compiled else int(rng.choice([1, 2, 3, 4], p=[0.5, 0.35, 0.1, 0.05]))
+    compiled = bool(rng.random() < 0.05)
+    replicas = 1 if compiled else int(rng.choice([1, 2, 3, 4], p=[0.55, 0.35, 0.06, 0.04]))
     rows = int(rng.integers(6, 25)), int(rng.integers(6, 25))
     sizes = [int(rng.integers(max(replicas, 2), 1 + min(each, 12))) for each in rows]
     return Cut(
