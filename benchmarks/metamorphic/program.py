@@ -22,7 +22,7 @@ from .keras_metrics import RandomKerasMetric, random_keras_metric
 from .losses import Loss, PlainTraining, random_loss, random_rows
 from .values import Expectation, Expected, Kind, Metric, random_metric
 
-GROUPS, ADDED, REGISTERED, KERAS = 3, 6, 1, 2  # the last three are cases; a group has `ADDED` of them
+GROUPS, ADDED, REGISTERED, KERAS = 3, 10, 1, 2  # the last three are cases; a group has `ADDED` of them
 CASES = GROUPS * ADDED + REGISTERED + KERAS + 2  # of a program, with the loss and the weights
 _SEED = 20261
 _REGISTERED_FINISHERS = "mean", "sum", "exp", "sqrt", "a function"
