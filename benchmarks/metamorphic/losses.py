@@ -126,14 +126,14 @@ class PlainTraining:
         """Add a step's rows to the metric."""
         _, errors, outputs, mask = self._forward(rows)
         penalty = self._loss.weight_penalty * (self.kernel**2).sum()
-        self._sums[0] += (errors**2 * mask).sum() + penalty * mask.sum(), mask.sum()
-        self._sums[1] += self._loss.row_penalty * (outputs**2).mean() * len(rows), len(rows)
+        self._sums[0] += (errors**2 * mask).sum(), mask.sum()
+        self._sums[1] += (self._loss.row_penalty * (outputs**2).mean() + penalty) * len(rows), len(rows)
 
     def update(self, rows: np.ndarray) -> None:
         """Make one update with the gradient of all these rows."""
         x, errors, outputs, mask = self._forward(rows)
         of_outputs = 2 * errors * mask / max(mask.sum(), 1e-30) + 2 * self._loss.row_penalty * outputs / outputs.size
-        of_kernel = x.T @ of_outputs + 2 * self._loss.weight_penalty * self.kernel * (mask.sum() > 0)
+        of_kernel = x.T @ of_outputs + 2 * self._loss.weight_penalty * self.kernel
         self.kernel = self.kernel - self._loss.learning_rate * of_kernel
         self.bias = self.bias - self._loss.learning_rate * of_outputs.sum(0)
 

@@ -29,12 +29,18 @@ def finisher(finish: Finish) -> Finisher:
     if isinstance(finish, Finisher):
         return finish
     if callable(finish):
-        return Finisher(getattr(finish, "__name__", repr(finish)), _key(finish), finish)
+        return Finisher(_name(finish), _key(finish), finish)
     if finish not in FINISHERS:
         raise UsageError(
             f"finish = {finish!r}: expected one of {', '.join(sorted(FINISHERS))}, or a function of (value, count)."
         )
     return FINISHERS[finish]
+
+
+def _name(finish: FinishFn) -> str:
+    if isinstance(finish, functools.partial):
+        return f"partial of {_name(finish.func)}"
+    return getattr(finish, "__name__", type(finish).__name__)
 
 
 def _key(finish: FinishFn) -> Any:

@@ -377,3 +377,19 @@ def test_a_hand_written_loop_over_uneven_batches(mirrored_on):
     assert registry.result(total) == {"hits": 21 / 6, "added": 21 / 6}
     assert (float(total["hits"].value), float(total["hits"].count)) == (21, 6)
     assert step.experimental_get_tracing_count() == 1
+
+
+class TestFailingFinisher:
+    def test_is_named_with_its_line(self):
+        registry = MetricRegistry()
+
+        def broken(value, count):
+            return value[3]
+
+        with registry.recording():
+            metrics.add("m", [1.0], finish=broken)
+            reduced = registry.compute(None, None)
+        with pytest.raises(
+            UsageError, match=r"'m': its finish='broken' raised IndexError.*test_registry.py:\d+.* shape \(\)"
+        ):
+            registry.result(reduced)

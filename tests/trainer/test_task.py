@@ -29,6 +29,11 @@ class TestLossTally:
         assert float(found.value) == pytest.approx(pixels.sum(dtype=np.float64), rel=3e-7)
         assert (found.value.dtype, float(found.count)) == (tf.float32, pixels.size)
 
+    @pytest.mark.parametrize("losses", [tf.constant([1, 2]), tf.constant([True]), tf.constant([1j])])
+    def test_refuses_other_numbers(self, losses):
+        with pytest.raises(UsageError, match=f"losses of dtype {losses.dtype.name}: expected floating-point"):
+            loss_tally(losses)
+
     def test_refuses_a_scalar(self):
         with pytest.raises(UsageError, match=r"returned a scalar.*shape \(batch,\).*metrics.Tally\(sum, count\)"):
             loss_tally(tf.constant(0.5))

@@ -111,6 +111,49 @@ class TestRaised:
         assert not getattr(caught.value, "__notes__", [])
 
 
+class TestCalled:
+    def test_with_other_parameters(self, make_trainer, regression_task):
+        class Mistaken(regression_task):
+            def loss(self, model, batch):
+                return model(batch["x"])
+
+        with pytest.raises(
+            UsageError, match=r"in loss: .*unexpected keyword argument 'training': expected the parameters \(model,"
+        ) as caught:
+            make_trainer(Mistaken(), train_steps=1).train()
+        assert str(caught.value).startswith(line_of(Mistaken.loss, "def loss"))
+
+
+def meets_at_run_time(model, batch):
+    return tf.matmul(model(batch["x"]), tf.reshape(batch["x"], [-1, 1]))[:, 0]  # only the run knows both sizes
+
+
+def in_python(model, batch):
+    def broken(x):
+        raise ValueError("inside Python")  # what broke
+
+    return tf.numpy_function(broken, [model(batch["x"])], tf.float32)
+
+
+class TestRaisedInAStep:
+    @pytest.mark.parametrize(
+        ("loss", "comment", "fragment"),
+        [
+            (
+                meets_at_run_time,
+                "# only the run",
+                "InvalidArgumentError: Matrix size-incompatible: In[0]: [16,1], In[1]: [48,1]",
+            ),
+            (in_python, "# what broke", "ValueError: inside Python"),
+        ],
+    )
+    def test_is_told_by_the_line(self, refused, loss, comment, fragment):
+        message = refused(lambda model, batch: model(batch["x"])[:, 0] + tf.stop_gradient(loss(model, batch)))
+        assert message.startswith(line_of(loss, comment))
+        assert fragment in message
+        assert len(message.splitlines()) <= 12
+
+
 class TestReturned:
     @pytest.mark.parametrize(
         ("losses", "fragment"),

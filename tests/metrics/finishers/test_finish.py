@@ -49,7 +49,7 @@ class TestFinisher:
 
     def test_wraps_a_callable_without_a_name(self):
         halves, thirds = functools.partial(pow, 2), functools.partial(pow, 3)
-        assert finisher(halves).name == repr(halves)
+        assert finisher(halves).name == "partial of pow"
         assert finisher(halves) == finisher(halves) != finisher(thirds)
         assert finisher(pow) != finisher(math.pow)  # of one name
 
@@ -310,3 +310,32 @@ class TestPartial:
         assert first == same != other
         assert finisher(functools.partial(powers, power=2)) != finisher(functools.partial(powers, power=3))
         assert first.finish(np.float64(6), np.float64(2)) == 9
+
+    def test_an_array_in_it_tells_them_apart(self):
+        def weighed(by, value, count):
+            return value @ by
+
+        long = np.arange(2000.0)
+        first, same, other = (
+            finisher(functools.partial(weighed, by)) for by in (long, long.copy(), long + (long == 1000))
+        )
+        assert first == same != other
+
+
+class TestFunction:
+    @staticmethod
+    def times(factor):
+        return finisher(lambda value, count: factor * value / count)
+
+    def test_is_told_apart_by_what_it_closes_over(self):
+        assert self.times(2) == self.times(2) != self.times(3)
+
+    def test_an_object_is_the_same_with_the_same_attributes(self):
+        class Power:
+            def __init__(self, power):
+                self.power = power
+
+            def __call__(self, value, count):
+                return (value / count) ** self.power
+
+        assert finisher(Power(2)) == finisher(Power(2)) != finisher(Power(3))

@@ -67,6 +67,26 @@ class Mapped(keras.layers.Layer):
         return row * 1
 
 
+class LoopCell(Cell):
+    """Looks at each row of a step in a loop of its own."""
+
+    def call(self, inputs, states):
+        def look(row):
+            metrics.add("inside", row)
+            return row
+
+        return tf.map_fn(look, inputs) + states[0], [states[0]]
+
+
+class LoopInAMap(keras.layers.Layer):
+    def call(self, inputs):
+        return keras.ops.map(lambda row: tf.map_fn(self.look, row), inputs)
+
+    def look(self, row):
+        metrics.add("inside", row)
+        return row * 1
+
+
 LAYERS = {
     "subclassed": (Subclassed, (66 * 11, 24)),
     "sequential": (sequential, (66, 12)),
@@ -74,6 +94,9 @@ LAYERS = {
     "cell": (lambda: keras.layers.RNN(Cell()), (66, 12)),
     "layer in a cell": (lambda: keras.layers.RNN(Nested()), (2 * 66, 2 * 12)),
     "map in a map": (Mapped, (66, 12)),
+    "loop in a cell": (lambda: keras.layers.RNN(LoopCell()), (66, 12)),
+    "loop in a map": (LoopInAMap, (66, 12)),
+    "stacked cells": (lambda: keras.layers.RNN([Cell(), Cell()]), (66 + 22 + 94, 24)),
     "cell, unrolled": (lambda: keras.layers.RNN(Cell(), unroll=True), (66, 12)),
 }
 
@@ -171,6 +194,28 @@ class TestBackwardPass:
             tape.gradient(loss, x)
 
         assert record(step) == {"upstream": (10.0, 2.0)}
+
+    @pytest.mark.parametrize("within", [tf.function, recomputed_in_a_function], ids=["function", "recomputed"])
+    def test_a_custom_gradient_in_a_nested_function_is_refused(self, record_traced, within):
+        """TensorFlow takes no side effect out of the gradient of a function."""
+
+        @tf.custom_gradient
+        def shown(x):
+            def backward(upstream):
+                metrics.add("upstream", upstream)
+                return upstream
+
+            return x + 1, backward
+
+        def step():
+            x = tf.constant([1.0, 2.0])
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(within(lambda x: shown(x))(x) ** 2)
+            tape.gradient(loss, x)
+
+        with pytest.raises(UsageError, match=r"'upstream'.* in the backward pass of a custom gradient inside a nested"):
+            record_traced(step)
 
 
 class TestPythonCall:

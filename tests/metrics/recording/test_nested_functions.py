@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
-from tallyloop.metrics import MetricRegistry
+from tallyloop.metrics import MetricRegistry, UsageError
 
 
 @tf.function
@@ -64,12 +64,21 @@ class TestReused:
 
         assert record(step) == {"helped": (3.0, 2.0)}
 
-    def test_by_its_concrete_function(self, record_traced):
-        def step():
-            x = tf.constant([1.0, 2.0])
-            helper.get_concrete_function(x)(x)
+    def test_a_concrete_function_that_records_is_refused(self, record_traced):
+        """It could be kept, and called by another step."""
+        with pytest.raises(
+            UsageError, match=r"\['helped'\] are added by a function whose get_concrete_function was called"
+        ):
+            record_traced(lambda: helper.get_concrete_function(tf.constant([1.0, 2.0])))
 
-        assert [record_traced(step) for _ in range(2)] == [{"helped": (3.0, 2.0)}] * 2
+    def test_a_concrete_function_that_records_nothing_is_not(self, record_traced):
+        double = tf.function(lambda x: 2 * x)
+
+        def step():
+            x = tf.constant(3.0)
+            metrics.add("doubled", double.get_concrete_function(x)(x))
+
+        assert record_traced(step) == {"doubled": (6.0, 1.0)}
 
     @pytest.mark.parametrize("jit_compile", [None, True])
     def test_as_the_call_of_a_layer(self, record_traced, jit_compile):

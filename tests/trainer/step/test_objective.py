@@ -68,6 +68,23 @@ class TestPenalties:
         w, _ = self.expected(data, [slice(0, 24)], 2)
         np.testing.assert_allclose(weights_of(trainer), w, rtol=1e-5)
 
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_count_in_a_batch_that_is_masked_whole(self, make_trainer, regression_task, rows, replicas):
+        """As in Keras: d/dw of 0.5 w^2 is w, whatever the losses are."""
+
+        class Nothing(regression_task):
+            def build_model(self):
+                dense = keras.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=keras.regularizers.L2(0.5))
+                return keras.Sequential([keras.Input((3,)), dense])
+
+            def loss(self, model, batch, training):
+                losses = super().loss(model, batch, training)
+                return Tally(0.0 * tf.reduce_sum(losses), 0.0 * tf.reduce_sum(batch["y"]))
+
+        trainer = make_trainer(Nothing(), rows(16), replicas, train_steps=1)
+        trainer.train()
+        np.testing.assert_allclose(trainer.model.get_weights()[0], 1 - RATE, rtol=1e-6)
+
 
 class TestRows:
     def train(self, make_trainer, regression_task, losses, **data):
@@ -96,8 +113,22 @@ class TestRows:
 
         self.train(make_trainer, regression_task, losses)
 
+    def test_a_first_axis_of_another_kind_is_not(self, make_trainer, regression_task):
+        """Three losses of each example, stacked in front."""
+        self.train(make_trainer, regression_task, lambda out, batch: tf.stack([(out[:, 0] - batch["y"]) ** 2] * 3))
+
 
 class TestVariables:
+    def test_none_of_which_the_losses_depend_on_is_refused(self, make_trainer, regression_task):
+        class Constant(regression_task):
+            def loss(self, model, batch, training):
+                return batch["y"] ** 2
+
+        with pytest.raises(
+            UsageError, match=r"test_objective.py:\d+, in loss: .*no trainable variable: .*dense/kernel"
+        ):
+            make_trainer(Constant(), train_steps=1).train()
+
     @pytest.fixture(scope="class")
     def adversarial(self, regression_task):
         """adversarial(frozen, stopped) -> a task that has a second model."""

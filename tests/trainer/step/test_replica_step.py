@@ -160,14 +160,17 @@ class TestPenalties:
         assert found.terms[0].loss.value.dtype == tf.float64
         assert float(found.terms[0].loss.value) == 182.5
 
-    def test_their_weight_is_a_constant(self):
-        """A count that depends on the weights, as a soft mask's does, has no gradient: 10 * d(count) would be 10 * (1, 2)."""
+    def test_are_weighted_by_rows_whatever_the_count(self):
+        """A Tally's count, such as that of a mask, says nothing about rows: 2 rows of a penalty of 10."""
 
         def forward(model, x):
             return Tally(tf.reduce_sum(squares(model, x)), tf.reduce_sum(model.trainable_variables[0].value))
 
-        found = Alone(forward, kernel_regularizer=keras.regularizers.L2(2.0)).differentiate()
-        assert gradients_of(found) == [[80 + 3 * 4, 114 + 3 * 8], [34]]
+        loss, penalty = Alone(forward, kernel_regularizer=keras.regularizers.L2(2.0)).differentiate().terms
+        assert (float(loss.loss.value), float(loss.loss.count)) == (162.5, 3)
+        assert (float(penalty.loss.value), float(penalty.loss.count)) == (20, 2)
+        assert [loss.gradients[i].numpy().ravel().tolist() for i in (0, 1)] == [[80, 114], [34]]
+        assert {i: each.numpy().ravel().tolist() for i, each in penalty.gradients.items()} == {0: [2 * 4, 2 * 8]}
 
 
 class TestEvaluate:
@@ -308,7 +311,7 @@ class TestGradient:
             def loss(self, model, batch, training):
                 return batch["y"]
 
-        with pytest.raises(UsageError, match=r"depends on no trainable variable: .*dense/kernel.*dense/bias"):
+        with pytest.raises(UsageError, match=r"no trainable variable: .*dense/kernel.*dense/bias"):
             make_trainer(Constant()).train()
 
 

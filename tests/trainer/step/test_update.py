@@ -132,15 +132,6 @@ class TestUpdate:
         assert not weights.apply(gradients, value=bad if where == "loss" else 1.0)
         assert [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)] == before
 
-    def test_refuses_no_gradient(self):
-        with pytest.raises(UsageError, match=r"depends on no trainable variable: a, b\.$"):
-            Weights().apply({})
-
-    def test_refuses_a_model_without_variables(self):
-        update = Update(keras.optimizers.SGD(), SimpleNamespace(trainable_variables=[]), None)
-        with pytest.raises(UsageError, match=r"no trainable variable: \(the model has none\)\.$"):
-            update.apply([Term({}, Tally(tf.constant(1.0), tf.constant(1.0)))])
-
 
 class TestXlaLoop:
     def test_applies_what_is_finite(self):
