@@ -12,6 +12,7 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from ..checks import one_of
 from .records import Compression, RecordFile, Records
+from .storage.files import matching
 
 _STORED = (tf.float32, tf.int64, tf.string)
 _GZIP = b"\x1f\x8b\x08"
@@ -41,27 +42,7 @@ def tfrecord(
       UsageError: an argument is not as described, nothing matches, or a file cannot be opened.
     """
     packing = one_of("tfrecord.compression", compression, get_args(Compression))
-    return Records([_file(path, packing) for path in _paths(files)], packing, _features(features))
-
-
-def _paths(files: Any) -> list[str]:
-    patterns = [files] if isinstance(files, str | os.PathLike) else files
-    is_list = isinstance(patterns, Sequence) and all(isinstance(each, str | os.PathLike) for each in patterns)
-    if not is_list or not patterns:
-        raise UsageError(f"tfrecord.files = {files!r}: expected a file, a pattern or a list of these")
-    return [path for pattern in patterns for path in _matching(os.fspath(pattern))]
-
-
-def _matching(pattern: str) -> list[str]:
-    if tf.io.gfile.exists(pattern):  # its name may look like a pattern
-        return [pattern]
-    try:
-        found = sorted(tf.io.gfile.glob(pattern))
-    except tf.errors.OpError as error:
-        raise UsageError(f"tfrecord.files: {pattern!r} cannot be looked up ({error.message}); correct it") from error
-    if not found:
-        raise UsageError(f"tfrecord.files: expected at least one file that matches {pattern!r}, got none; correct it")
-    return found
+    return Records([_file(path, packing) for path in matching("tfrecord.files", files)], packing, _features(features))
 
 
 def _file(path: str, compression: Compression) -> RecordFile:
