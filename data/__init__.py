@@ -7,6 +7,8 @@ from .sources.files.npy import npy
 from .sources.files.text import text
 from .sources.idx import idx
 from .sources.npz import npz
+from .sources.tables.csv import csv
+from .sources.tables.parquet import parquet
 from .sources.tfrecord import tfrecord
 
-__all__ = ["Feed", "Input", "digits", "idx", "npy", "npz", "text", "tfrecord"]
+__all__ = ["Feed", "Input", "csv", "digits", "idx", "npy", "npz", "parquet", "text", "tfrecord"]

@@ -72,6 +72,17 @@ def _ends(file: str | os.PathLike[str]) -> int:
         return zlib.crc32(opened.read(_SAMPLE), begin)
 
 
+def stamp(files: Sequence[str | os.PathLike[str]]) -> list[tuple[str, int, int]]:
+    """Return what changes when a file is written again: its name, size and time."""
+    stats = [(os.path.basename(file), os.stat(file)) for file in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
+def total_size(files: Sequence[str | os.PathLike[str]]) -> int:
+    """Return the bytes of files in all."""
+    return sum(os.path.getsize(file) for file in files)
+
+
 def kept(beside: str | os.PathLike[str], key: Any, build: Callable[[Path], None]) -> Path:
     """Return the folder of what is made of files once, and make it if it isn't there.
 
