@@ -3,13 +3,31 @@
 from .feeds.feed import Feed
 from .input import Input
 from .sources.digits import digits
+from .sources.files.decode import decode_image
+from .sources.files.images import images
 from .sources.files.npy import npy
 from .sources.files.text import text
 from .sources.idx import idx
 from .sources.npz import npz
 from .sources.plans.mixture import Mixture
+from .sources.plans.packed import packed
 from .sources.tables.csv import csv
 from .sources.tables.parquet import parquet
 from .sources.tfrecord import tfrecord
 
-__all__ = ["Feed", "Input", "Mixture", "csv", "digits", "idx", "npy", "npz", "parquet", "text", "tfrecord"]
+__all__ = [
+    "Feed",
+    "Input",
+    "Mixture",
+    "csv",
+    "decode_image",
+    "digits",
+    "idx",
+    "images",
+    "npy",
+    "npz",
+    "packed",
+    "parquet",
+    "text",
+    "tfrecord",
+]

@@ -10,7 +10,8 @@ import gin
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
-from ..checks import one_of
+from ..checks import one_of, true_or_false
+from .files.record_rows import RecordRows
 from .records import Compression, RecordFile, Records
 from .storage.files import matching
 
@@ -24,8 +25,9 @@ def tfrecord(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     features: Mapping[str, Any],
     compression: Compression = "",
-) -> tf.data.Dataset[dict[str, tf.Tensor]]:
-    """Return the `tf.train.Example`s in TFRecord files as an unbatched stream.
+    by_number: bool = False,
+) -> tf.data.Dataset[dict[str, tf.Tensor]] | RecordRows:
+    """Return the `tf.train.Example`s in TFRecord files, as an unbatched stream or by row number.
 
     Args:
       files: a file, a pattern such as "/data/train-*.tfrecord", or a list of these. Files are read in the order of the
@@ -34,15 +36,26 @@ def tfrecord(
         one value. The dtypes are those that a `tf.train.Example` stores: float32, int64 and string (bytes); convert or
         decode in `Input.map_fn`.
       compression: "" (none, as `tf.io.TFRecordWriter` writes by default) or "GZIP".
+      by_number: read any row at once, for which all files are read and checked once, and where their records start is kept
+        beside them. For local files without compression.
 
     Returns:
-      A dataset of dicts. A record that is corrupt or lacks the features raises when it is read; see `Input.on_error`.
+      A dataset of dicts, or rows by number. A record that lacks the features raises when it is read; so does a corrupt one in
+      a stream (see `Input.on_error`), while by number it is refused at the start.
 
     Raises:
       UsageError: an argument is not as described, nothing matches, or a file cannot be opened.
     """
     packing = one_of("tfrecord.compression", compression, get_args(Compression))
-    return Records([_file(path, packing) for path in matching("tfrecord.files", files)], packing, _features(features))
+    found = [_file(path, packing) for path in matching("tfrecord.files", files)]
+    if not true_or_false("tfrecord.by_number", by_number):
+        return Records(found, packing, _features(features))
+    if packing:
+        raise UsageError(
+            f"tfrecord.by_number = True, tfrecord.compression = {packing!r}: expected files without compression, in which a "
+            "record can be found; write them again, or read a stream"
+        )
+    return RecordRows([file.path for file in found], _features(features))
 
 
 def _file(path: str, compression: Compression) -> RecordFile:

@@ -83,19 +83,19 @@ def total_size(files: Sequence[str | os.PathLike[str]]) -> int:
     return sum(os.path.getsize(file) for file in files)
 
 
-def kept(beside: str | os.PathLike[str], key: Any, build: Callable[[Path], None]) -> Path:
+def kept(beside: str | os.PathLike[str] | None, key: Any, build: Callable[[Path], None]) -> Path:
     """Return the folder of what is made of files once, and make it if it isn't there.
 
     It stands in `.tallyloop` beside the files or, where that cannot be written, in the user's cache folder. It appears as a
     whole, so that a killed run leaves nothing half made, and of two processes that make it at once one wins.
 
     Args:
-      beside: one of the files.
+      beside: one of the files; None for the cache folder.
       key: what it depends on; its `repr` is compared.
       build: writes it into an empty folder.
     """
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
-    places = [Path(beside).absolute().parent / ".tallyloop", _cache()]
+    places = [_cache()] if beside is None else [Path(beside).absolute().parent / ".tallyloop", _cache()]
     for place in places:
         if (place / name).is_dir():
             return place / name
@@ -103,8 +103,8 @@ def kept(beside: str | os.PathLike[str], key: Any, build: Callable[[Path], None]
         if _writable(place):
             return _built(place, name, build)
     raise UsageError(
-        f"neither {str(places[0])!r} nor {str(places[1])!r} can be written: expected a place for what is made of the data "
-        "once; set XDG_CACHE_HOME to a folder that can be written"
+        f"what is made of the data once has no place: expected one of {[str(place) for place in places]} that can be written; "
+        "set XDG_CACHE_HOME to a folder that can"
     )
 
 

@@ -60,7 +60,7 @@ class TestKept:
     def test_nowhere_to_write_is_told(self, tmp_path, monkeypatch, refused):
         (tmp_path / ".tallyloop").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".tallyloop"))
-        with refused("set XDG_CACHE_HOME to a folder that can be written"):
+        with refused("that can be written; set XDG_CACHE_HOME to a folder that can"):
             kept(tmp_path / "x", "key", lambda folder: None)
 
     def test_two_at_once_agree(self, tmp_path):
