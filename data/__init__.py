@@ -8,6 +8,10 @@ from .sources.files.images import images
 from .sources.files.npy import npy
 from .sources.files.text import text
 from .sources.idx import idx
+from .sources.libraries.array_record import array_record
+from .sources.libraries.grain import grain
+from .sources.libraries.huggingface import huggingface
+from .sources.libraries.tfds import tfds
 from .sources.npz import npz
 from .sources.plans.mixture import Mixture
 from .sources.plans.packed import packed
@@ -19,9 +23,12 @@ __all__ = [
     "Feed",
     "Input",
     "Mixture",
+    "array_record",
     "csv",
     "decode_image",
     "digits",
+    "grain",
+    "huggingface",
     "idx",
     "images",
     "npy",
@@ -29,5 +36,6 @@ __all__ = [
     "packed",
     "parquet",
     "text",
+    "tfds",
     "tfrecord",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import gin
 import tensorflow as tf
@@ -13,9 +13,9 @@ from ...metrics.errors import UsageError
 from ..checks import one_of, true_or_false
 from .files.record_rows import RecordRows
 from .records import Compression, RecordFile, Records
+from .storage.examples import features_of
 from .storage.files import matching
 
-_STORED = (tf.float32, tf.int64, tf.string)
 _GZIP = b"\x1f\x8b\x08"
 _NO_MODULUS = 2**62  # larger than any file
 
@@ -49,13 +49,13 @@ def tfrecord(
     packing = one_of("tfrecord.compression", compression, get_args(Compression))
     found = [_file(path, packing) for path in matching("tfrecord.files", files)]
     if not true_or_false("tfrecord.by_number", by_number):
-        return Records(found, packing, _features(features))
+        return Records(found, packing, features_of("tfrecord.features", features))
     if packing:
         raise UsageError(
             f"tfrecord.by_number = True, tfrecord.compression = {packing!r}: expected files without compression, in which a "
             "record can be found; write them again, or read a stream"
         )
-    return RecordRows([file.path for file in found], _features(features))
+    return RecordRows([file.path for file in found], features_of("tfrecord.features", features))
 
 
 def _file(path: str, compression: Compression) -> RecordFile:
@@ -91,34 +91,3 @@ def _is_gzip(path: str) -> bool:
     except tf.errors.OpError:
         return True
     return False
-
-
-def _features(features: Any) -> dict[str, tf.io.FixedLenFeature]:
-    if not isinstance(features, Mapping) or not features or not all(isinstance(name, str) for name in features):
-        raise UsageError(
-            f"tfrecord.features = {features!r}: expected a dict of names, such as "
-            "{'x': ('float32', [8]), 'y': 'int64'}"
-        )
-    return {name: _feature(name, given) for name, given in features.items()}
-
-
-def _feature(name: str, given: Any) -> tf.io.FixedLenFeature:
-    is_pair = isinstance(given, tuple | list) and len(given) == 2
-    dtype, shape = cast("tuple[Any, Any]", given if is_pair else (given, ()))
-    try:
-        dtype, shape = tf.as_dtype(dtype), tf.TensorShape(shape)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"tfrecord.features: {name!r} is {given!r}: expected a dtype, or a dtype and a shape, as in ('float32', [8])"
-        ) from error
-    if dtype not in _STORED:
-        raise UsageError(
-            f"tfrecord.features: {name!r} has dtype {dtype.name}: expected one of {[each.name for each in _STORED]}, "
-            "which a tf.train.Example stores; convert it in Input.map_fn"
-        )
-    if not shape.is_fully_defined():
-        raise UsageError(
-            f"tfrecord.features: {name!r} has shape {shape}: expected known sizes; store lists of different lengths as "
-            "bytes, and decode them in Input.map_fn"
-        )
-    return tf.io.FixedLenFeature(shape, dtype)

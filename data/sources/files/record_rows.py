@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from ....metrics.errors import UsageError
+from ..storage.examples import parsed
 from ..storage.files import fingerprint, kept, stamp
-from ..storage.rows import checked, objects
+from ..storage.rows import checked
 
 _HEADER, _FRAME = 12, 16  # the bytes of a record before its content, and around it
 
@@ -54,24 +55,12 @@ class RecordRows:
         at = rows + places  # each file has one more bound than it has records
         starts, ends = (self._bounds[at] + _HEADER).tolist(), (self._bounds[at + 1] - (_FRAME - _HEADER)).tolist()
         records = [self._maps[place][a:b] for place, a, b in zip(places.tolist(), starts, ends, strict=True)]
-        with tf.device("CPU:0"):
-            return {name: tensor.numpy() for name, tensor in self._parse(records, rows).items()}
-
-    def _parse(self, records: list[bytes], rows: np.ndarray) -> dict[str, tf.Tensor]:
-        try:
-            return tf.io.parse_example(objects(records), self._features)
-        except tf.errors.InvalidArgumentError as error:
-            for record, row in zip(records, rows.tolist(), strict=True):
-                try:
-                    tf.io.parse_single_example(record, self._features)
-                except tf.errors.InvalidArgumentError as own:
-                    raise UsageError(f"tfrecord: {self._place(row)}: {own.message}; correct tfrecord.features") from own
-            raise UsageError(f"tfrecord: {error.message}; correct tfrecord.features") from error
+        return parsed("tfrecord.features", records, self._features, lambda number: self._place(int(rows[number])))
 
     def _place(self, row: int) -> str:
         file = int(np.searchsorted(self._ends, row, side="right"))
         first = 0 if file == 0 else int(self._ends[file - 1])
-        return f"{self._files[file]!r}, record {row - first} (counted from 0)"
+        return f"tfrecord: {self._files[file]!r}, record {row - first} (counted from 0)"
 
     def _write_table(self, folder: Path) -> None:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -55,11 +55,11 @@ class Documents:
 
     def read(self, numbers: list[int]) -> list[np.ndarray]:
         """Return the tokens of some documents, each int32 (n,)."""
-        if hasattr(self._source, "__getitems__"):
+        if hasattr(self._source, "__getitem__"):  # in which lengths may differ
+            values = [self._value(self._source[number]) for number in numbers]
+        else:
             found = self._source.__getitems__(np.asarray(numbers, np.int64))
             values = list(self._value(found)) if isinstance(found, Mapping) else [self._value(each) for each in found]
-        else:
-            values = [self._value(self._source[number]) for number in numbers]
         return [self._tokens(number, value) for number, value in zip(numbers, values, strict=True)]
 
     def _value(self, example: Any) -> Any:

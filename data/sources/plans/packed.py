@@ -85,26 +85,22 @@ class Packs:
 
     def _fill(self, pack: dict[str, np.ndarray], row: int) -> None:
         plan, pieces = self._plan, slice(*self._plan.packs[row : row + 2].tolist())
-        numbers = plan.documents[pieces].tolist()
+        documents = plan.documents[pieces].tolist()
         end = 0
-        for segment, (number, start, length, tokens) in enumerate(
+        for segment, (start, length, total, tokens) in enumerate(
             zip(
-                numbers,
                 plan.starts[pieces].tolist(),
                 plan.lengths[pieces].tolist(),
-                self._documents.read(numbers),
+                plan.totals[pieces].tolist(),
+                self._documents.read(documents),
                 strict=True,
             )
         ):
-            piece = tokens[start : start + length]
-            if len(piece) < length:
+            if len(tokens) != total:
                 raise UsageError(
-                    f"packed: document {number} (counted from 0) has {len(tokens)} tokens: expected at least {start + length}, "
-                    "as when the plan was made; the source has changed without its fingerprint, or is not the same each time"
+                    f"packed: document {documents[segment]} (counted from 0) has {len(tokens)} tokens: expected {total}, as when "
+                    "the plan was made; the source has changed without its fingerprint, or is not the same each time"
                 )
             here = slice(end, end := end + length)
-            pack["tokens"][here], pack["segment_ids"][here], pack["positions"][here] = (
-                piece,
-                segment + 1,
-                np.arange(length),
-            )
+            pack["tokens"][here] = tokens[start : start + length]
+            pack["segment_ids"][here], pack["positions"][here] = segment + 1, np.arange(length)

@@ -16,12 +16,14 @@ class Plan(NamedTuple):
       documents: the document of each piece.
       starts: its first token there.
       lengths: its tokens.
+      totals: the tokens of the whole document.
       packs: (n + 1,) where the pieces of each pack begin, and the end of the last.
     """
 
     documents: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
+    totals: np.ndarray
     packs: np.ndarray
 
     def save(self, folder: Path) -> None:
@@ -51,7 +53,7 @@ def plan_packs(lengths: np.ndarray, size: int) -> Plan:
     count = int(packs.max(initial=-1)) + 1
     bounds = np.searchsorted(packs[order], np.arange(count + 1))
     documents, starts, sizes = pieces[order].T.copy()
-    return Plan(documents, starts, sizes, bounds)
+    return Plan(documents, starts, sizes, lengths[documents], bounds)
 
 
 def _pieces(lengths: np.ndarray, size: int) -> Iterator[tuple[int, int, int]]:

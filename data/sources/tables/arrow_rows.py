@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ....metrics.errors import UsageError
+from ..libraries.optional import library
 from ..storage.files import kept, stamp
 from ..storage.rows import checked, objects
 
@@ -25,13 +24,7 @@ def pyarrow(module: str = "pyarrow") -> Any:
     Raises:
       UsageError: it isn't installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"tables are read with pyarrow, which cannot be imported ({error}): expected it; install it with: "
-            'pip install "tallyloop[tables]"'
-        ) from error
+    return library(module, "a table", "tables")
 
 
 class ArrowRows:
@@ -65,7 +58,7 @@ class _Column:
     """A column, as one reader for each of its chunks."""
 
     def __init__(self, column: Any):
-        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        chunks = [chunk for chunk in column.chunks if len(chunk)] or [pyarrow().array([], column.type)]
         self._ends = np.cumsum([len(chunk) for chunk in chunks])
         self._readers = [_reader(chunk) for chunk in chunks]
 

@@ -69,11 +69,12 @@ class TestPlan:
 
     def test_that_a_changed_source_contradicts_is_told(self, refused):
         packed(Kept([[1, 2], [3]]), 4, key="input_ids")
-        changed = packed(Kept([[1], [3]]), 4, key="input_ids")
-        with refused(
-            "packed: document 0 (counted from 0) has 1 tokens: expected at least 2, as when the plan was made"
-        ):
-            changed.__getitems__(np.array([0]))
+        for tokens in ([1], [1, 2, 3]):
+            changed = packed(Kept([tokens, [3]]), 4, key="input_ids")
+            with refused(
+                f"document 0 (counted from 0) has {len(tokens)} tokens: expected 2, as when the plan was made"
+            ):
+                changed.__getitems__(np.array([0]))
 
 
 class TestRefused:
