@@ -65,7 +65,7 @@ class ImageFiles:
         self._folder, self._files, self._labels = folder, list(files), labels
         self.classes = list(classes)
         digest = hashlib.sha256(repr((self._files, self.classes)).encode())
-        digest.update(np.ascontiguousarray(labels))
+        digest.update(np.ascontiguousarray(labels).data)
         self.fingerprint = f"{len(self._files)} images ({digest.hexdigest()[:16]})"
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 import gin
@@ -64,7 +65,7 @@ def text(
     return Windows(_tokens(files, kind, tokenizer), width, step, part)
 
 
-def _tokens(files: list[str], kind: Unit, tokenizer: Callable[[str], Sequence[int]] | None) -> Tokens:
+def _tokens(files: list[str], kind: Unit, tokenizer: Callable[[str], Sequence[int]] | None) -> Tokens | Path:
     if tokenizer is not None:
         return of_tokenizer(files, tokenizer)
     return of_bytes(files) if kind == "bytes" else of_characters(files)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ....metrics.errors import UsageError
 from ..storage.rows import checked
+
+_SAMPLE = 2**22  # the tokens at either end of a sequence that tell it from others
+_CHUNK = 2**22  # the characters that are decoded at once
+_CODE_POINTS = 0x110000
 
 
 class Tokens(NamedTuple):
@@ -29,7 +34,7 @@ class Windows:
     """The windows of a sequence of tokens, by row number.
 
     Args:
-      tokens: the whole sequence.
+      tokens: the whole sequence; the path of a file for its bytes, which is memory-mapped.
       length: the tokens of a window.
       stride: from the start of a window to that of the next.
       split: the part of the sequence, as fractions.
@@ -38,19 +43,24 @@ class Windows:
       UsageError: the part is too short for a window.
     """
 
-    def __init__(self, tokens: Tokens, length: int, stride: int, split: tuple[float, float]):
-        start, end = (round(fraction * len(tokens.numbers)) for fraction in split)
-        numbers = tokens.numbers[start:end]
-        self._numbers, self._length, self._stride = numbers, length, stride
+    def __init__(self, tokens: Tokens | Path, length: int, stride: int, split: tuple[float, float]):
+        self._made_of = tokens, length, stride, split
+        whole, self.vocabulary = (_mapped(tokens), None) if isinstance(tokens, Path) else tokens
+        start, end = (round(fraction * len(whole)) for fraction in split)
+        self._numbers = numbers = whole[start:end]
+        self._length, self._stride = length, stride
         self._count = (len(numbers) - length - 1) // stride + 1
         if self._count < 1:
             raise UsageError(
                 f"text.length = {length}: expected at most {max(len(numbers) - 1, 0)}, as text.split = {split} has "
                 f"{len(numbers)} tokens, of which a window takes one more for `y`"
             )
-        self.vocabulary = tokens.vocabulary
-        content = zlib.crc32(numbers, zlib.crc32((tokens.vocabulary or "").encode()))
-        self.fingerprint = f"{len(numbers)} tokens ({content:08x}), windows of {length} every {stride}"
+        content = zlib.crc32(numbers[-_SAMPLE:].data, zlib.crc32(numbers[:_SAMPLE].data))
+        told = zlib.crc32((self.vocabulary or "").encode(), content)
+        self.fingerprint = f"{len(numbers)} tokens ({told:08x}), windows of {length} every {stride}"
+
+    def __reduce__(self) -> tuple[type[Windows], tuple[Tokens | Path, int, int, tuple[float, float]]]:
+        return Windows, self._made_of  # another process maps the file itself
 
     def __len__(self) -> int:
         return self._count
@@ -62,22 +72,35 @@ class Windows:
         return {"x": found[:, :-1].copy(), "y": found[:, 1:].copy()}
 
 
-def of_bytes(files: Sequence[str]) -> Tokens:
+def of_bytes(files: Sequence[str]) -> Tokens | Path:
     """Return the bytes of files; those of a single file stay in it."""
     try:
         if len(files) == 1 and os.path.getsize(files[0]):
-            return Tokens(np.asarray(np.memmap(files[0], np.uint8, "r")), None)
+            open(files[0], "rb").close()
+            return Path(files[0]).absolute()
         return Tokens(np.concatenate([np.fromfile(file, np.uint8) for file in files]), None)
     except OSError as error:
         raise _unreadable(files[0] if error.filename is None else error.filename, error) from error
 
 
+def _mapped(file: Path) -> np.ndarray:
+    return np.memmap(file, np.uint8, "r").view(np.ndarray)
+
+
 def of_characters(files: Sequence[str]) -> Tokens:
     """Return the characters of files, as places in the sorted vocabulary of all of them."""
-    points = np.concatenate([np.frombuffer(read(file).encode("utf-32-le"), np.uint32) for file in files])
-    vocabulary = np.unique(points)
-    numbers = np.searchsorted(vocabulary, points).astype(np.min_scalar_type(max(len(vocabulary) - 1, 0)))
-    return Tokens(numbers, "".join(map(chr, vocabulary)))
+    used = np.zeros(_CODE_POINTS, bool)
+    for file in files:
+        for chunk in _chunks(file):
+            used[_points(chunk)] = True
+    vocabulary = np.flatnonzero(used)
+    numbers = (np.cumsum(used) - 1).astype(np.min_scalar_type(max(len(vocabulary) - 1, 0)))
+    parts = [numbers[_points(chunk)] for file in files for chunk in _chunks(file)]
+    return Tokens(np.concatenate([numbers[:0], *parts]), "".join(map(chr, vocabulary.tolist())))
+
+
+def _points(chunk: str) -> np.ndarray:
+    return np.frombuffer(chunk.encode("utf-32-le"), np.uint32)
 
 
 def of_tokenizer(files: Sequence[str], tokenizer: Callable[[str], Sequence[int]]) -> Tokens:
@@ -87,7 +110,7 @@ def of_tokenizer(files: Sequence[str], tokenizer: Callable[[str], Sequence[int]]
 
 
 def _tokenized(file: str, tokenizer: Callable[[str], Sequence[int]]) -> np.ndarray:
-    found = np.asarray(tokenizer(read(file)))
+    found = np.asarray(tokenizer("".join(_chunks(file))))
     if found.ndim == 1 and found.size == 0:
         return found.astype(np.int64)
     if found.ndim != 1 or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= 2**31:
@@ -98,20 +121,21 @@ def _tokenized(file: str, tokenizer: Callable[[str], Sequence[int]]) -> np.ndarr
     return found
 
 
-def read(file: str) -> str:
-    """Return the text of a file.
+def _chunks(file: str) -> Iterator[str]:
+    """Yield the text of a file, a part at a time.
 
     Raises:
       UsageError: it cannot be read, or it isn't UTF-8.
     """
     try:
         with open(file, encoding="utf-8", newline="") as opened:
-            return opened.read()
+            while chunk := opened.read(_CHUNK):
+                yield chunk
     except OSError as error:
         raise _unreadable(file, error) from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"text: {file!r} isn't UTF-8 ({error.reason}): convert it, or bind text.unit = 'bytes'"
+            f"text: {file!r} isn't UTF-8 ({error.reason}): expected UTF-8; convert it, or bind text.unit = 'bytes'"
         ) from error
 
 

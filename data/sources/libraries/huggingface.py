@@ -40,7 +40,7 @@ def huggingface(
     Raises:
       UsageError: `datasets` is not installed, or the dataset cannot be opened, lacks a column, or is streaming.
     """
-    found = _dataset(path, split, name)
+    found: Any = _dataset(path, split, name)
     if hasattr(found, "keys"):  # a DatasetDict
         raise UsageError(f"huggingface.split = {split!r}: expected one of {sorted(found)}; bind it")
     if not hasattr(found, "with_format") or not hasattr(found, "__len__") or not len(found):
@@ -53,6 +53,7 @@ def huggingface(
 
 
 def _dataset(path: Any, split: str | None, name: str | None) -> Any:
+    found: Any
     datasets = library("datasets", "huggingface", "huggingface")
     if callable(path):
         found = path()

@@ -26,7 +26,7 @@ class Documents:
     """
 
     def __init__(self, source: Any, key: str, tokenizer: Callable[[str], Sequence[int]] | None):
-        found = source() if callable(source) else source
+        found: Any = source() if callable(source) else source
         if not hasattr(found, "__len__") or not (hasattr(found, "__getitem__") or hasattr(found, "__getitems__")):
             raise UsageError(
                 f"packed.source = {source!r}: expected sequences of tokens, or an object with __len__ and __getitem__ or "
@@ -34,7 +34,8 @@ class Documents:
             )
         if tokenizer is not None and not callable(tokenizer):
             raise UsageError(f"packed.tokenizer = {tokenizer!r}: expected a function from a text to its token numbers")
-        self._source, self._key, self._tokenizer = found, key, tokenizer
+        self._source: Any = found
+        self._key, self._tokenizer = key, tokenizer
 
     def __len__(self) -> int:
         return len(self._source)
@@ -72,7 +73,8 @@ class Documents:
         return example[self._key]
 
     def _tokens(self, number: int, value: Any) -> np.ndarray:
-        if isinstance(value, str | bytes) and self._tokenizer is None:
+        is_text = isinstance(value, str | bytes)
+        if is_text and self._tokenizer is None:
             raise UsageError(
                 f"packed: document {number} (counted from 0) is a text: expected tokens; bind packed.tokenizer"
             )

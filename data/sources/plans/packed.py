@@ -69,7 +69,7 @@ class Packs:
             raise UsageError("packed.source has no tokens: expected at least one")
         digest = hashlib.sha256(repr(documents.fingerprint).encode())
         for array in plan:
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         self.fingerprint = f"{len(self)} packs of {length} tokens ({digest.hexdigest()[:16]})"
 
     def __len__(self) -> int:

@@ -31,7 +31,7 @@ def shuffled(positions: np.ndarray, epochs: np.ndarray, size: int, seed: int) ->
 
 
 @functools.lru_cache(maxsize=256)
-def _permutation(size: int, seed: int) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
+def _permutation(size: int, seed: int) -> Callable[..., tf.Tensor]:
     vector = tf.TensorSpec([None], tf.int64)
 
     @tf.function(input_signature=[vector, vector])

@@ -68,7 +68,7 @@ def shares_of(binding: str, weights: Sequence[Any]) -> list[int]:
 
 def _fraction(binding: str, weight: Any) -> Fraction:
     is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not is_number or not 0 < weight < math.inf:
+    if not is_number or not 0 < float(weight) < math.inf:
         raise UsageError(f"{binding}: weight {weight!r}: expected a number above 0")
     if isinstance(weight, numbers.Rational):
         return Fraction(weight)

@@ -1,10 +1,13 @@
 """Windows of tokens."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tallyloop.data.sources.files.tokens import Tokens, Windows, of_bytes, of_characters, of_tokenizer, read
+from tallyloop.data.sources.files import tokens
+from tallyloop.data.sources.files.tokens import Tokens, Windows, of_bytes, of_characters, of_tokenizer
 
 
 class TestWindows:
@@ -25,11 +28,20 @@ class TestTokens:
         (tmp_path / "a").write_text("".join(map(chr, range(1000, 1300))))
         assert of_characters([tmp_path / "a"]).numbers.dtype == np.uint16
         assert of_tokenizer([tmp_path / "a"], lambda text: [70000, 1]).numbers.dtype == np.uint32
-        assert isinstance(of_bytes([tmp_path / "a"]).numbers.base, np.memmap)
+        assert of_bytes([tmp_path / "a"]) == tmp_path / "a"  # and no bytes
 
-    def test_keep_the_ends_of_lines(self, tmp_path):
-        (tmp_path / "a").write_bytes(b"a\r\nb\n")
-        assert read(tmp_path / "a") == "a\r\nb\n"
+    def test_of_a_mapped_file_are_not_pickled(self, tmp_path):
+        (tmp_path / "a").write_bytes(bytes(range(256)) * 100)
+        windows = Windows(tmp_path / "a", 4, 4, (0.5, 1.0))
+        content = pickle.dumps(windows)
+        assert len(content) < 1000
+        assert pickle.loads(content).__getitems__(np.array([0]))["y"].tolist() == [[1, 2, 3, 4]]
+
+    def test_keep_the_ends_of_lines_and_cross_chunks(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tokens, "_CHUNK", 2)
+        (tmp_path / "a").write_bytes("é\r\né\n".encode())
+        found = of_characters([tmp_path / "a"])
+        assert "".join(found.vocabulary[number] for number in found.numbers) == "é\r\né\n"
 
 
 class TestRefused:
@@ -42,5 +54,7 @@ class TestRefused:
 
     def test_other_encodings(self, tmp_path, refused):
         (tmp_path / "a").write_bytes(b"caf\xe9!")
-        with refused("a' isn't UTF-8 (invalid continuation byte): convert it, or bind text.unit = 'bytes'"):
-            read(str(tmp_path / "a"))
+        with refused(
+            "a' isn't UTF-8 (invalid continuation byte): expected UTF-8; convert it, or bind text.unit = 'bytes'"
+        ):
+            of_characters([str(tmp_path / "a")])
