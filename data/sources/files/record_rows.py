@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ....metrics.errors import UsageError
-from ..storage.examples import parsed
+from ..storage.examples import Parser
 from ..storage.files import fingerprint, kept, stamp
 from ..storage.rows import checked
 
@@ -43,6 +43,7 @@ class RecordRows:
                 f"tfrecord: {self._files[:3]} have no records: expected at least one; correct tfrecord.files"
             )
         self._maps = [_mapped(file) for file in self._files]
+        self._parse = Parser("tfrecord.features", self._features)
         self.fingerprint = fingerprint(self._files, sorted(self._features.items()))
 
     def __len__(self) -> int:
@@ -55,7 +56,7 @@ class RecordRows:
         at = rows + places  # each file has one more bound than it has records
         starts, ends = (self._bounds[at] + _HEADER).tolist(), (self._bounds[at + 1] - (_FRAME - _HEADER)).tolist()
         records = [self._maps[place][a:b] for place, a, b in zip(places.tolist(), starts, ends, strict=True)]
-        return parsed("tfrecord.features", records, self._features, lambda number: self._place(int(rows[number])))
+        return self._parse(records, lambda number: self._place(int(rows[number])))
 
     def _place(self, row: int) -> str:
         file = int(np.searchsorted(self._ends, row, side="right"))
@@ -76,7 +77,7 @@ def _bounds(file: str) -> np.ndarray:
     """Return where each record of a file starts, and the end of the last; all checksums are verified."""
     sizes = [np.zeros(1, np.int64)]
     with tf.device("CPU:0"):
-        lengths = tf.data.TFRecordDataset(file).map(tf.strings.length, num_parallel_calls=1).batch(2**16)
+        lengths = tf.data.TFRecordDataset(file).batch(1024).map(tf.strings.length)
         try:
             sizes.extend(tf.cast(part, tf.int64).numpy() + _FRAME for part in lengths)
         except tf.errors.OpError as error:

@@ -10,7 +10,7 @@ import gin
 import numpy as np
 
 from ....metrics.errors import UsageError
-from ..storage.examples import features_of, parsed
+from ..storage.examples import Parser, features_of
 from ..storage.files import fingerprint, matching
 from ..storage.rows import checked, objects
 from .optional import library, opened
@@ -48,7 +48,8 @@ class ArrayRecordRows:
 
     def __init__(self, files: Sequence[str], features: Mapping[str, Any] | None):
         module = library(_MODULE, "array_record", "array_record")
-        self._features, self._told = features, f"array_record: {list(files[:3])}"
+        self._made_of, self._told = (list(files), features), f"array_record: {list(files[:3])}"
+        self._parse = None if features is None else Parser("array_record.features", features)
         what = f"array_record.files = {list(files[:3])}"
         self._source = opened(what, "ArrayRecord files", module.ArrayRecordDataSource, list(files))
         if not len(self._source):
@@ -62,11 +63,9 @@ class ArrayRecordRows:
         """Return the records as `record`, or parsed."""
         numbers = checked(rows, len(self)).tolist()
         records = list(self._source.__getitems__(numbers)) if numbers else []
-        if self._features is None:
+        if self._parse is None:
             return {"record": objects(records)}
-        return parsed(
-            "array_record.features",
-            records,
-            self._features,
-            lambda number: f"{self._told}, record {numbers[number]} (counted from 0)",
-        )
+        return self._parse(records, lambda number: f"{self._told}, record {numbers[number]} (counted from 0)")
+
+    def __reduce__(self) -> tuple[type[ArrayRecordRows], tuple[Sequence[str], Mapping[str, Any] | None]]:
+        return ArrayRecordRows, self._made_of

@@ -98,7 +98,7 @@ class HuggingFaceRows:
         def place(row: int) -> str:
             return f"huggingface: {self._origin!r}, row {numbers[row] if numbers else 0} (counted from 0)"
 
-        table = cleaned(_bytes_of_images(self._tables[numbers]), {}, {}, place)
+        table = cleaned(_bytes_of_images(self._tables[numbers].combine_chunks()), {}, {}, place)
         return ArrowRows(table, "").__getitems__(np.arange(len(numbers)))
 
 

@@ -55,27 +55,38 @@ def _feature(binding: str, name: str, given: Any) -> tf.io.FixedLenFeature:
     return tf.io.FixedLenFeature(shape, dtype)
 
 
-def parsed(
-    binding: str, records: Sequence[bytes], features: Features, place: Callable[[int], str]
-) -> dict[str, np.ndarray]:
-    """Return serialized examples, parsed and stacked.
+class Parser:
+    """Parses many serialized examples at once, by one function in the graph, as calls from Python cost several times as much.
 
     Args:
       binding: as the user writes it: "tfrecord.features".
-      records: the serialized examples.
       features: what to parse.
-      place: number among `records` -> where it is, for messages.
-
-    Raises:
-      UsageError: an example lacks a feature, or isn't one.
     """
-    with tf.device("CPU:0"):
-        try:
-            found = tf.io.parse_example(objects(records), features)
-        except tf.errors.InvalidArgumentError as error:
-            number, reason = _first_bad(records, features, error.message)
-            raise UsageError(f"{place(number)}: {reason}: expected the features of {binding}; correct it") from error
-        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    def __init__(self, binding: str, features: Features):
+        self._binding, self._features = binding, dict(features)
+        records = tf.TensorSpec([None], tf.string)
+        self._parse = tf.function(lambda serialized: tf.io.parse_example(serialized, self._features), [records])
+
+    def __call__(self, records: Sequence[bytes], place: Callable[[int], str]) -> dict[str, np.ndarray]:
+        """Return the examples, stacked.
+
+        Args:
+          records: the serialized examples.
+          place: number among `records` -> where it is, for messages.
+
+        Raises:
+          UsageError: an example lacks a feature, or isn't one.
+        """
+        with tf.device("CPU:0"):
+            try:
+                found = self._parse(objects(records))
+            except tf.errors.InvalidArgumentError as error:
+                number, reason = _first_bad(records, self._features, error.message)
+                raise UsageError(
+                    f"{place(number)}: {reason}: expected the features of {self._binding}; correct it"
+                ) from error
+            return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 def _first_bad(records: Sequence[bytes], features: Features, otherwise: str) -> tuple[int, str]:
