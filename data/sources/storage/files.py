@@ -40,12 +40,17 @@ def _matching(binding: str, pattern: str) -> list[str]:
     if tf.io.gfile.exists(pattern):  # its name may look like a pattern
         return [pattern]
     try:
-        found = sorted(tf.io.gfile.glob(pattern))
+        found = [file for file in sorted(tf.io.gfile.glob(pattern)) if _is_shown(file, pattern)]
     except tf.errors.OpError as error:
         raise UsageError(f"{binding}: {pattern!r} cannot be looked up ({error.message}); correct it") from error
     if not found:
         raise UsageError(f"{binding}: expected at least one file that matches {pattern!r}, got none; correct it")
     return found
+
+
+def _is_shown(file: str, pattern: str) -> bool:
+    """Whether a pattern means a file: as in a shell, "*" does not match names that start with a dot, such as `.tallyloop`."""
+    return not os.path.basename(file).startswith(".") or os.path.basename(pattern).startswith(".")
 
 
 def fingerprint(files: Sequence[str | os.PathLike[str]], settings: Any = ()) -> str:

@@ -14,6 +14,12 @@ class TestMatching:
         found = matching("text.path", [f"{tmp_path}/c[1]", f"{tmp_path}/[ab]"])
         assert [os.path.basename(path) for path in found] == ["c[1]", "a", "b"]
 
+    def test_passes_over_hidden_names(self, tmp_path):
+        kept(tmp_path / "a", "key", lambda folder: None)
+        (tmp_path / "a").touch()
+        assert matching("text.path", f"{tmp_path}/*") == [f"{tmp_path}/a"]
+        assert matching("text.path", f"{tmp_path}/.t*") == [f"{tmp_path}/.tallyloop"]
+
     def test_refuses_what_is_not_there(self, refused):
         with refused("text.path: expected at least one file that matches '/no/*', got none; correct it"):
             matching("text.path", "/no/*")
