@@ -16,23 +16,28 @@ from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
 from .failures import FAILURES
 from .feeds.pipelines import mapped_examples
 from .naming import name_first_bad
+from .rows.rows import Rows, as_rows, is_by_number
 
 _ORIGIN = "the source of Input"
 
 
-def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset[Nest]:
-    """Return what `source` returns, or is: arrays as tensors in host memory, or a dataset of single examples.
+def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset[Nest] | Rows:
+    """Return what `source` returns, or is: arrays as tensors in host memory, a dataset of single examples, or rows by number.
 
     Raises:
       UsageError: it is neither, or it cannot be cut into batches.
     """
-    found = source() if callable(source) else source
+    found = source() if callable(source) and not is_by_number(source) else source
     if isinstance(found, tf.data.Dataset):
         check_batchable(found, _ORIGIN)
         return found
+    rows = as_rows(found)
+    if rows is not None:
+        return rows
     if not isinstance(found, Mapping):
         raise UsageError(
-            f"{_ORIGIN}: expected a dict of equal-length arrays or an unbatched tf.data.Dataset, got a "
+            f"{_ORIGIN}: expected a dict of equal-length arrays, an object with __len__ and __getitem__, or an unbatched "
+            f"tf.data.Dataset, got a "
             f"{type(found).__name__}; change Input.source"
         )
     arrays = equal_length_arrays(_ORIGIN, found)

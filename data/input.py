@@ -16,7 +16,9 @@ from .contents import read, read_whole
 from .elements import Nest
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
-from .opening import BatchOptions, open_arrays, open_stream
+from .opening import BatchOptions, open_arrays, open_rows, open_stream
+from .rows.rows import Rows, is_by_number, of_arrays
+from .rows.transforms import takes_seed
 
 OnError = Literal["raise", "skip"]
 
@@ -29,9 +31,11 @@ class Input:
     epoch has every example once; its last batch may be short.
 
     Args:
-      source: a function without arguments, or what such a function returned: a dict of arrays of equal length
-        (any step is reached at once, and the shuffle is over all examples), or a `tf.data.Dataset` of single
-        examples, which can be read again from its start. The function is called once, when first needed; it is
+      source: a function without arguments, or what such a function returned: a dict of arrays of equal length; or rows by
+        number, which is any object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples`
+        (a dict of stacked arrays, or a list), and a dict of memory-mapped arrays; or a `tf.data.Dataset` of single examples,
+        which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all
+        examples, and each worker reads only the rows of its replicas. The function is called once, when first needed; it is
         called again only for a dataset whose place no checkpoint can hold.
       global_batch_size: the examples per step.
       shuffle: a new order in each epoch, in training. Evaluation keeps the source's order: sums do not
@@ -39,8 +43,9 @@ class Input:
       cache: read a dataset, or arrays with a `map_fn`, into memory once, after `map_fn`; from then on it behaves like
         arrays.
       map_fn: example -> example, without a batch dimension, made of TensorFlow operations. It is called as by
-        `tf.data.Dataset.map`: a dict is one argument. Draw random numbers in it only from
-        `tf.random.stateless_*`; others are not repeated after a resume.
+        `tf.data.Dataset.map`: a dict is one argument. A second parameter named `seed` gets a stateless seed, int32 (2,), of
+        this row in this epoch, for `tf.image.stateless_random_*`: the same on any number of workers and after a resume, and
+        another one in each epoch. Other random numbers are not repeated after a resume.
       seed: the seed of the order, in [0, 2**32).
       drop_remainder: leave out an epoch's short batch, so that all shapes are static. In training only: an
         evaluation sees each example once in any case.
@@ -52,6 +57,10 @@ class Input:
         arrays, a batch is short of its bad examples, so that any step is still reached at once; a batch of bad examples
         only ends the run. The `shuffle_buffer` then holds mapped examples. With `cache`, bad examples are skipped when
         the source is read, and their number is logged.
+      transform: `transform(example, rng) -> example`, in Python and NumPy, before `map_fn`; of arrays and rows by number.
+        `rng` is a `numpy.random.Generator` keyed by (seed, epoch, row).
+      read_threads: how many threads read rows by number ahead of the step. More help if reading or `transform` waits for a
+        disk or a network, or lets other threads run.
 
     Raises:
       UsageError: an argument is not as described.
@@ -68,11 +77,19 @@ class Input:
         drop_remainder: bool = False,
         shuffle_buffer: int = 10_000,
         on_error: OnError = "raise",
+        transform: Callable[..., Any] | None = None,
+        read_threads: int = 2,
     ):
-        if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset)):
+        if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset) or is_by_number(source)):
             raise UsageError(
-                f"Input.source = {source!r}: expected a function, a dict of arrays or a tf.data.Dataset; "
+                f"Input.source = {source!r}: expected a function, a dict of arrays, an object with __len__ and __getitem__, or a "
+                "tf.data.Dataset; "
                 "bind it as in Input.source = @digits"
+            )
+        if transform is not None and not callable(transform):
+            raise UsageError(
+                f"Input.transform = {transform!r}: expected a function of (example, rng); bind it without calling it, as in "
+                "Input.transform = @my_function"
             )
         if map_fn is not None and not callable(map_fn):
             raise UsageError(
@@ -81,6 +98,8 @@ class Input:
             )
         self._source = source
         self._map_fn = map_fn
+        self._transform = transform
+        self._threads = whole_number("Input.read_threads", read_threads, least=1)
         self._cache = true_or_false("Input.cache", cache)
         self._options = BatchOptions(
             batch_size=whole_number("Input.global_batch_size", global_batch_size, least=1),
@@ -119,9 +138,12 @@ class Input:
         Raises:
           UsageError: the source gives something that cannot be batched.
         """
+        found, map_fn = self._contents
+        if isinstance(found, Rows):
+            return self.open_train().element_spec
         return tf.nest.map_structure(
             lambda spec: tf.TensorSpec([self._options.full_batch, *spec.shape], spec.dtype),
-            mapped_examples(*self._contents).element_spec,
+            mapped_examples(found, map_fn).element_spec,
         )
 
     @property
@@ -139,13 +161,32 @@ class Input:
         return {name: tensor.numpy() for name, tensor in found.items()}
 
     @functools.cached_property
-    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest, Callable[..., Any] | None]:
+    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows, Callable[..., Any] | None]:
         """What was read from the source, and the function that is still to be applied to each example."""
         found = read(self._source)
+        by_number = self._transform is not None or takes_seed(self._map_fn)
+        if isinstance(found, tf.data.Dataset) and by_number:
+            raise UsageError(
+                "Input.transform, and an Input.map_fn of (example, seed), are keyed by the number of the row: expected arrays or "
+                "rows by number as Input.source, got a stream. Use Dataset.map in the source."
+            )
+        if isinstance(found, Mapping) and by_number:
+            found = of_arrays({key: tensor.numpy() for key, tensor in found.items()})
+        if isinstance(found, Rows):
+            self._check_by_number()
+            return found, self._map_fn
         in_memory = not isinstance(found, tf.data.Dataset)
         if not self._cache or (in_memory and self._map_fn is None):
             return found, self._map_fn
         return read_whole(found, self._map_fn, self._options.skip), None
+
+    def _check_by_number(self) -> None:
+        for name, refused in (("cache = True", self._cache), ('on_error = "skip"', self._options.skip)):
+            if refused:
+                raise UsageError(
+                    f"Input.{name}: expected arrays in memory or a stream, got rows that are read by number (an object with "
+                    "__len__, memory-mapped arrays, or arrays with a transform or a map_fn of (example, seed)). Remove it."
+                )
 
     def _reread(self) -> tf.data.Dataset[Nest]:
         found = read(self._source)
@@ -154,6 +195,8 @@ class Input:
 
     def _open(self, options: BatchOptions, train: bool) -> Feed:
         found, map_fn = self._contents
+        if isinstance(found, Rows):
+            return open_rows(found, self._transform, map_fn, options, train=train, threads=self._threads)
         if isinstance(found, tf.data.Dataset):
             return open_stream(found, map_fn, options, train=train, reread=self._reread)
         return open_arrays(found, map_fn, options, train=train)

@@ -21,6 +21,9 @@ from .feeds.order import Order
 from .feeds.pipelines import MappedRows, Stream, mapped_examples
 from .feeds.stream_feed import Batching, StreamFeed
 from .naming import name_first_bad, name_row
+from .rows.row_feed import RowFeed
+from .rows.rows import Rows
+from .rows.transforms import Transform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +70,7 @@ def open_arrays(tensors: Nest, map_fn: Callable[..., Any] | None, options: Batch
     """
     num_examples = len(tf.nest.flatten(tensors)[0])
     refuse_fewer(num_examples, options.full_batch or 1)
-    order = Order(
-        num_examples=num_examples,
-        batch_size=options.batch_size,
-        shuffle=options.shuffle,
-        seed=options.seed,
-        drop_remainder=options.drop_remainder,
-        endless=train,
-    )
+    order = _order(num_examples, options, train)
     if map_fn is None:
         return (ArrayFeed if order.shuffle else SlicedFeed)(tensors, order)
     if train and not can_be_saved(mapped_examples(tensors, map_fn)):
@@ -83,6 +79,32 @@ def open_arrays(tensors: Nest, map_fn: Callable[..., Any] | None, options: Batch
             "an uninterrupted one. Use tf.random.stateless_* in it."
         )
     return _open_mapped(MappedRows(tensors, order, map_fn, options.skip), options.full_batch)
+
+
+def open_rows(
+    rows: Rows,
+    transform: Transform | None,
+    map_fn: Callable[..., Any] | None,
+    options: BatchOptions,
+    *,
+    train: bool,
+    threads: int,
+) -> Feed:
+    """Return a feed of rows that are read by number.
+
+    Args:
+      rows: the source.
+      transform: applied to each example in Python, or None.
+      map_fn: applied to each example in a graph, or None.
+      options: how to cut the rows into batches.
+      train: epoch after epoch, else one pass.
+      threads: how many read.
+
+    Raises:
+      UsageError: there are too few rows for a batch, or a row cannot be read.
+    """
+    refuse_fewer(rows.length, options.full_batch or 1)
+    return RowFeed(rows, _order(rows.length, options, train), transform, map_fn, threads)
 
 
 def open_stream(
@@ -116,6 +138,17 @@ def open_stream(
     )
     _check_start(stream)
     return _train_stream(stream, reread) if train else _eval_stream(stream)
+
+
+def _order(num_examples: int, options: BatchOptions, train: bool) -> Order:
+    return Order(
+        num_examples=num_examples,
+        batch_size=options.batch_size,
+        shuffle=options.shuffle,
+        seed=options.seed,
+        drop_remainder=options.drop_remainder,
+        endless=train,
+    )
 
 
 def _open_mapped(rows: MappedRows, full_batch: int | None) -> Feed:

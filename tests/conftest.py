@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,3 +28,12 @@ def _mirrored(replicas):
 def mirrored_on():
     """mirrored_on(n) -> a MirroredStrategy of n replicas."""
     return _mirrored
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the cases that `slow.txt` lists."""
+    listed = set(Path(__file__).with_name("slow.txt").read_text().splitlines())
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker(pytest.mark.slow)

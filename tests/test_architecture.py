@@ -144,3 +144,12 @@ class TestMirror:
     def test_behaviour(self):
         assert has_behaviour("class A:\n  @property\n  def b(self): ...")
         assert not has_behaviour("class A(Exception):\n  b: int = 1\nC = lambda: 1")
+
+
+class TestSlowList:
+    def test_names_tests_that_there_are(self):
+        listed = [line for line in (ROOT / "tests/slow.txt").read_text().splitlines() if line[0] != "#"]
+        for case in listed:
+            file, *_, name = case.partition("[")[0].split("::")
+            assert f"def {name}(" in (ROOT / file).read_text(), case
+        assert listed == sorted(set(listed))

@@ -257,7 +257,8 @@ class Trainer:
         if tf.distribute.has_strategy():
             raise UsageError("Call the Trainer outside any `with strategy.scope():`; it enters its own where needed.")
         if train:
-            with traced_on("Trainer.train_dataset", lambda: self._train_dataset.element_spec):
+            dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
+            with traced_on("Trainer.train_dataset", lambda: dataset.element_spec):
                 self._session.trace()
         if evaluate:
             self._evaluation.trace()

@@ -30,10 +30,10 @@ class TestReading:
         ("source", "message"),
         [
             (
-                lambda: [1, 2],
-                "the source of Input: expected a dict of equal-length arrays or an unbatched tf.data.Dataset",
+                lambda: 3.5,
+                "the source of Input: expected a dict of equal-length arrays, an object with __len__ and __getitem__, or an "
+                "unbatched tf.data.Dataset, got a float; change Input.source",
             ),
-            (lambda: [1, 2], "got a list; change Input.source"),
             ({}, "the source of Input has no arrays"),
             ({"x": [1, 2], "y": [1, 2, 3]}, "the source of Input has arrays of different lengths {'x': 2, 'y': 3}"),
             ({"t": np.zeros(2, "datetime64[s]")}, "'t' has dtype datetime64[s], which TensorFlow does not support"),

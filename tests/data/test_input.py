@@ -21,7 +21,10 @@ ARRAYS = {"x": np.zeros((3, 2), np.float32), "y": np.arange(3)}
         ({"seed": 2**32}, "Input.seed = 4294967296: expected a whole number from 0 to 4294967295"),
         ({"shuffle_buffer": 0}, "Input.shuffle_buffer = 0: expected a whole number of at least 1"),
         ({"map_fn": {"x": 1}}, "Input.map_fn = {'x': 1}: expected a function; bind it without calling it"),
-        ({"source": "digits"}, "Input.source = 'digits': expected a function, a dict of arrays or a tf.data"),
+        (
+            {"source": "digits"},
+            "Input.source = 'digits': expected a function, a dict of arrays, an object with __len__",
+        ),
         ({"on_error": "ignore"}, "Input.on_error = 'ignore': expected 'raise' or 'skip'"),
     ],
 )

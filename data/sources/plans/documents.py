@@ -73,8 +73,7 @@ class Documents:
         return example[self._key]
 
     def _tokens(self, number: int, value: Any) -> np.ndarray:
-        is_text = isinstance(value, str | bytes)
-        if is_text and self._tokenizer is None:
+        if self._tokenizer is None and type(value) in (str, bytes):
             raise UsageError(
                 f"packed: document {number} (counted from 0) is a text: expected tokens; bind packed.tokenizer"
             )

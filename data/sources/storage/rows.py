@@ -9,6 +9,7 @@ import numpy as np
 
 from ....metrics.errors import UsageError
 from ...checks import equal_length_arrays
+from ...rows.rows import is_by_number
 
 
 class Rows(Protocol):
@@ -71,10 +72,10 @@ def as_rows(binding: str, source: Any) -> Rows:
     Raises:
       UsageError: it is none of these.
     """
-    found = source() if callable(source) else source
+    found = source() if callable(source) and not is_by_number(source) else source
     if isinstance(found, Mapping):
         return ArrayRows(found)
-    if not hasattr(found, "__len__") or not (hasattr(found, "__getitems__") or hasattr(found, "__getitem__")):
+    if not is_by_number(found):
         raise UsageError(
             f"{binding} = {source!r}: expected arrays, or an object with __len__ and __getitems__ or __getitem__, got a "
             f"{type(found).__name__}"

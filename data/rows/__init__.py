@@ -1,0 +1,1 @@
+"""Examples that are read by row number: any object with a length, on disk or behind a library."""

@@ -1,0 +1,65 @@
+"""Which rows a replica has of each step: drawn for many steps at once, and for its own rows only."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ..feeds.order import Order
+from ..feeds.permutation import permuted
+
+_STEPS = 64  # drawn at once: one step costs as much as many
+
+
+class Share(NamedTuple):
+    """A replica's part of a batch: examples [n * index // count, n * (index + 1) // count) of n."""
+
+    index: int
+    count: int
+
+
+class Shares:
+    """The rows of each share of each step, kept for the steps around the last one asked for.
+
+    Args:
+      order: the order of the rows.
+    """
+
+    def __init__(self, order: Order):
+        self._order = order
+        self._lock = threading.Lock()
+        self._drawn: dict[tuple[int, Share], list[np.ndarray]] = {}  # (chunk, share) -> rows of each of its steps
+        self._draw = tf.function(self._traced, autograph=False)
+
+    def rows(self, step: int, share: Share) -> tuple[int, np.ndarray]:
+        """Return the epoch of a step, and the rows of the share, int64 (k,); one borrowed row of the batch if it has none."""
+        chunk, place = divmod(step, _STEPS)
+        with self._lock:
+            if (chunk, share) not in self._drawn:
+                for old in [key for key in self._drawn if abs(key[0] - chunk) > 1]:
+                    del self._drawn[old]
+                self._drawn[chunk, share] = self._of_chunk(chunk, share)
+            return step // self._order.batches_per_epoch, self._drawn[chunk, share][place]
+
+    def _of_chunk(self, chunk: int, share: Share) -> list[np.ndarray]:
+        with tf.device("CPU:0"):
+            first = tf.constant(chunk * _STEPS, tf.int64)
+            rows, counts = self._draw(first, tf.constant(share.index, tf.int64), tf.constant(share.count, tf.int64))
+        return np.split(rows.numpy(), np.cumsum(counts.numpy())[:-1])
+
+    def _traced(self, first: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        order = self._order
+        steps = first + tf.range(_STEPS, dtype=tf.int64)
+        starts, sizes = order.cut(steps)
+        sizes = tf.maximum(sizes, 1)  # past the end of an evaluation, one borrowed row
+        begins = tf.minimum(sizes * index // count, sizes - 1)
+        counts = tf.maximum(sizes * (index + 1) // count - sizes * index // count, 1)
+        positions = tf.ragged.range(starts + begins, starts + begins + counts).flat_values
+        if order.shuffle:
+            epochs = tf.repeat(steps // order.batches_per_epoch, counts)
+            most = (_STEPS - 1) // order.batches_per_epoch + 2
+            positions = permuted(positions, epochs, most, order.num_examples, order.seed)
+        return positions, counts

@@ -1,0 +1,145 @@
+"""Training on rows by number is training on arrays."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.metrics.errors import DataError, UsageError
+from tallyloop.trainer import Task, Trainer
+
+ROWS = 45
+
+
+def arrays():
+    rng = np.random.default_rng(0)
+    return {"x": rng.normal(size=(ROWS, 3)).astype(np.float32), "y": rng.normal(size=ROWS).astype(np.float32)}
+
+
+class ByNumber:
+    """Notes the rows that are read."""
+
+    def __init__(self, bad=()):
+        self.arrays, self.bad, self.read, self.lock = arrays(), bad, [], threading.Lock()
+
+    def __len__(self):
+        return ROWS
+
+    def __getitems__(self, rows):
+        if set(rows.tolist()) & set(self.bad):
+            raise OSError("a hole in the disk")
+        with self.lock:
+            self.read += rows.tolist()
+        return {key: array[rows] for key, array in self.arrays.items()}
+
+
+class Regression(Task):
+    def build_model(self):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")])
+
+    def loss(self, model, batch, training):
+        return (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
+
+
+def shifted(example, rng):
+    return {**example, "x": example["x"] + np.float32(rng.normal())}
+
+
+def shifted_in_the_graph(example, seed):
+    return {**example, "x": example["x"] + tf.random.stateless_normal([3], seed)}
+
+
+@pytest.fixture(scope="module")
+def train(mirrored_on):
+    """train(source, replicas, steps, folder, **input) -> (the weights, the last evaluation)."""
+
+    def run(source, replicas=1, steps=10, folder=None, **options):
+        data = Input(source, 8, shuffle=True, **options)
+        trainer = Trainer(
+            task=Regression(), optimizer=keras.optimizers.Adam(0.1), strategy=mirrored_on(replicas), train_dataset=data,
+            eval_datasets={"test": Input(source, 8)}, train_steps=steps, checkpoint_interval=5, steps_per_loop=5,
+            model_dir=folder, seed=0,
+        )  # fmt: skip
+        found = trainer.train_and_eval()
+        return np.concatenate([each.numpy().ravel() for each in trainer.model.weights]), found.get("test")
+
+    return run
+
+
+class TestRowFeed:
+    @pytest.mark.parametrize("replicas", [1, 3])
+    def test_trains_as_arrays_do_bit_for_bit(self, train, replicas):
+        """Six batches of 8 an epoch, the last of 5; evaluated on all rows once."""
+        (weights, found), (expected, known) = train(ByNumber(), replicas), train(arrays(), replicas)
+        np.testing.assert_array_equal(weights, expected)
+        assert found == known
+
+    def test_continues_bit_for_bit_on_other_replicas_rows(self, train, tmp_path):
+        train(ByNumber(), 3, 5, tmp_path)
+        np.testing.assert_array_equal(train(ByNumber(), 3, 10, tmp_path)[0], train(arrays(), 3)[0])
+
+    @pytest.mark.parametrize(
+        "options", [{"transform": shifted}, {"map_fn": shifted_in_the_graph}], ids=["transform", "map_fn"]
+    )
+    def test_draws_the_same_for_arrays_and_any_threads(self, train, options):
+        weights = [
+            train(source(), read_threads=threads, **options)[0] for source, threads in ((ByNumber, 1), (arrays, 3))
+        ]
+        np.testing.assert_array_equal(*weights)
+        assert not np.array_equal(weights[0], train(arrays())[0])
+
+    def test_a_replica_reads_its_rows_only(self):
+        """The second of two workers, of one replica each: 4 of 8 rows, and half of the last 5; read ahead within the pass."""
+        source = ByNumber()
+        feed = Input(source, 8).open_eval()
+        source.read.clear()
+
+        @tf.function(autograph=False)
+        def run():
+            plan = feed.plan(tf.constant(0, tf.int64), tf.constant(6, tf.int64))
+
+            def body(i, total):
+                part, n = feed.fetch(plan, i)
+                batch, _ = feed.shard(part, n, 1, 2)
+                return i + 1, total + tf.reduce_sum(batch["y"])
+
+            return tf.while_loop(lambda i, _: i < 6, body, [tf.constant(0, tf.int64), 0.0], parallel_iterations=1)[1]
+
+        mine = [row for first in range(0, 40, 8) for row in range(first + 4, first + 8)] + [42, 43, 44]
+        assert float(run()) == pytest.approx(arrays()["y"][mine].sum(), rel=1e-5)
+        assert sorted(source.read) == mine
+
+    def test_names_the_row_that_cannot_be_read(self, train):
+        with pytest.raises(DataError, match="source of Input, row 17: OSError: a hole in the disk"):
+            train(ByNumber(bad=[17]), replicas=3)
+
+    @pytest.mark.parametrize(
+        ("options", "fragment"),
+        [({"seed": 1}, "expected seed = 0, as in the checkpoint, got 1"), ({}, "expected length = 45.* got 44")],
+    )
+    def test_refuses_to_continue_on_other_data(self, train, tmp_path, options, fragment):
+        class Shorter(ByNumber):
+            def __len__(self):
+                return ROWS - (not options)
+
+        train(ByNumber(), 1, 5, tmp_path)
+        with pytest.raises(UsageError, match=fragment):
+            train(Shorter(), 1, 10, tmp_path, **options)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("options", [{"cache": True}, {"on_error": "skip"}])
+    def test_of_what_is_for_arrays_or_streams(self, options):
+        with pytest.raises(UsageError, match="got rows that are read by number"):
+            Input(ByNumber(), 8, **options).open_train()
+
+    @pytest.mark.parametrize("options", [{"transform": shifted}, {"map_fn": shifted_in_the_graph}])
+    def test_of_a_stream_without_row_numbers(self, options):
+        with pytest.raises(UsageError, match=r"keyed by the number of the row.*got a stream"):
+            Input(tf.data.Dataset.from_tensor_slices(arrays()), 8, **options).open_train()
+
+    def test_of_a_transform_that_is_no_function(self):
+        with pytest.raises(UsageError, match=r"Input.transform = 3: expected a function of \(example, rng\)"):
+            Input(ByNumber(), 8, transform=3)

@@ -1,0 +1,115 @@
+"""What is taken for rows by number, and how their examples are stacked."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data.rows.rows import as_rows, element_spec, of_arrays, stacked
+from tallyloop.metrics.errors import DataError, UsageError
+
+SQUARES = [{"x": np.float32(i * i), "name": f"row {i}"} for i in range(5)]
+
+
+class ByNumber:
+    """Ten lines of a user's."""
+
+    fingerprint = "squares"
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        return SQUARES[i]
+
+
+class ByNumbers(ByNumber):
+    def __getitems__(self, rows):
+        return {"x": np.array(rows, np.float32) ** 2, "name": [f"row {i}" for i in rows]}
+
+
+class InAList(ByNumber):
+    """As PyTorch's loaders take them."""
+
+    def __getitems__(self, rows):
+        return [SQUARES[i] for i in rows]
+
+
+class TestAsRows:
+    @pytest.mark.parametrize(
+        "source", [SQUARES, ByNumber(), ByNumbers(), InAList()], ids=lambda each: type(each).__name__
+    )
+    def test_any_rows_in_any_order(self, source):
+        rows = as_rows(source)
+        assert rows.length == 5
+        found = rows.examples(np.array([3, 0, 3]))
+        assert found["x"].tolist() == [9, 0, 9]
+        assert found["name"].tolist() == [b"row 3", b"row 0", b"row 3"]
+        assert element_spec(rows) == {"x": tf.TensorSpec([], tf.float32), "name": tf.TensorSpec([], tf.string)}
+
+    def test_bytes_keep_their_zeros(self):
+        rows = as_rows([{"x": b"a\0"}, {"x": b"\0\0"}])
+        assert rows.examples(np.array([1, 0]))["x"].tolist() == [b"\0\0", b"a\0"]
+
+    def test_has_the_fingerprint_of_the_source(self):
+        assert as_rows(ByNumber()).fingerprint == "squares"
+        assert as_rows(SQUARES).fingerprint == ""
+
+    @pytest.mark.parametrize(
+        "source", [{"x": np.zeros(3)}, (np.zeros(3),), np.zeros(3), tf.data.Dataset.range(3), "path", len, ByNumber]
+    )
+    def test_leaves_the_others(self, source):
+        assert as_rows(source) is None
+
+    def test_memory_mapped_arrays(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.arange(6).reshape(3, 2))
+        mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+        rows = as_rows({"x": mapped, "y": np.arange(3)})
+        assert rows.examples(np.array([2, 1]))["x"].tolist() == [[4, 5], [2, 3]]
+        with pytest.raises(UsageError, match=r"different lengths \{'x': 3, 'y': 4\}"):
+            as_rows({"x": mapped, "y": np.arange(4)})
+
+    def test_refuses_none_at_all(self):
+        with pytest.raises(UsageError, match=r"no examples.*got a list of length 0"):
+            as_rows([])
+
+
+class TestExamples:
+    def test_names_the_row_that_cannot_be_read(self):
+        class Torn(ByNumber):
+            def __getitem__(self, i):
+                if i == 3:
+                    raise OSError("torn")
+                return SQUARES[i]
+
+        with pytest.raises(DataError, match="source of Input, row 3: OSError: torn"):
+            as_rows(Torn()).examples(np.array([1, 3, 2]))
+
+    def test_names_rows_that_do_not_stack(self):
+        ragged = [np.zeros(i + 1) for i in range(4)]
+        with pytest.raises(
+            DataError, match=r"rows \[1, 2\], each of which can be read alone: ValueError: all input arrays"
+        ):
+            as_rows(ragged).examples(np.array([1, 2]))
+
+    def test_counts_what_getitems_returns(self):
+        class Short(ByNumber):
+            def __getitems__(self, rows):
+                return {"x": np.zeros(1)}
+
+        with pytest.raises(DataError, match="returned 1 values of 'x' for 2 rows"):
+            as_rows(Short()).examples(np.array([1, 2]))
+
+
+class TestElementSpec:
+    def test_refuses_objects(self):
+        with pytest.raises(UsageError, match=r"row 0: expected arrays, numbers or strings.*Python objects"):
+            element_spec(as_rows([{"x": object()}]))
+
+    def test_of_arrays_and_tuples(self):
+        assert element_spec(of_arrays({"x": np.zeros([4, 3], np.uint8)})) == {"x": tf.TensorSpec([3], tf.uint8)}
+        assert element_spec(as_rows([(1.5, True)])) == (tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.bool))
+
+
+class TestStacked:
+    def test_refuses_other_shapes(self):
+        with pytest.raises(ValueError, match="same shape"):
+            stacked([np.zeros(2), np.zeros(3)])
