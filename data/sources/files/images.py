@@ -63,10 +63,10 @@ class ImageFiles:
 
     def __init__(self, folder: str, files: Sequence[str], labels: np.ndarray, classes: Sequence[str]):
         self._folder, self._files, self._labels = folder, list(files), labels
-        self.classes = list(classes)
+        self.classes: list[str] = list(classes)
         digest = hashlib.sha256(repr((self._files, self.classes)).encode())
         digest.update(np.ascontiguousarray(labels).data)
-        self.fingerprint = f"{len(self._files)} images ({digest.hexdigest()[:16]})"
+        self.fingerprint: str = f"{len(self._files)} images ({digest.hexdigest()[:16]})"
 
     def __len__(self) -> int:
         return len(self._files)

@@ -33,7 +33,7 @@ class Lines:
         self._count = end - self._first
         if self._count < 1:
             raise UsageError(f"text.path: expected lines, got none in {self._files[:3]}, text.split = {split}")
-        self.fingerprint = fingerprint(files, ("lines", split))
+        self.fingerprint: str = fingerprint(files, ("lines", split))
 
     def __len__(self) -> int:
         return self._count

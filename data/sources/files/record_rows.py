@@ -44,7 +44,7 @@ class RecordRows:
             )
         self._maps = [_mapped(file) for file in self._files]
         self._parse = Parser("tfrecord.features", self._features)
-        self.fingerprint = fingerprint(self._files, sorted(self._features.items()))
+        self.fingerprint: str = fingerprint(self._files, sorted(self._features.items()))
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -45,7 +45,8 @@ class Windows:
 
     def __init__(self, tokens: Tokens | Path, length: int, stride: int, split: tuple[float, float]):
         self._made_of = tokens, length, stride, split
-        whole, self.vocabulary = (_mapped(tokens), None) if isinstance(tokens, Path) else tokens
+        whole, vocabulary = (_mapped(tokens), None) if isinstance(tokens, Path) else tokens
+        self.vocabulary: str | None = vocabulary
         start, end = (round(fraction * len(whole)) for fraction in split)
         self._numbers = numbers = whole[start:end]
         self._length, self._stride = length, stride
@@ -57,7 +58,7 @@ class Windows:
             )
         content = zlib.crc32(numbers[-_SAMPLE:].data, zlib.crc32(numbers[:_SAMPLE].data))
         told = zlib.crc32((self.vocabulary or "").encode(), content)
-        self.fingerprint = f"{len(numbers)} tokens ({told:08x}), windows of {length} every {stride}"
+        self.fingerprint: str = f"{len(numbers)} tokens ({told:08x}), windows of {length} every {stride}"
 
     def __reduce__(self) -> tuple[type[Windows], tuple[Tokens | Path, int, int, tuple[float, float]]]:
         return Windows, self._made_of  # another process maps the file itself

@@ -54,7 +54,7 @@ class ArrayRecordRows:
         self._source = opened(what, "ArrayRecord files", module.ArrayRecordDataSource, list(files))
         if not len(self._source):
             raise UsageError(f"{what}: expected at least one record, got none")
-        self.fingerprint = fingerprint(files, features and sorted(features.items()))
+        self.fingerprint: str = fingerprint(files, features and sorted(features.items()))
 
     def __len__(self) -> int:
         return len(self._source)

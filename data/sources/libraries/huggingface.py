@@ -82,7 +82,7 @@ class HuggingFaceRows:
         # Not the dataset's own, which changes with the time of its files and, in memory, from run to run.
         ends = self._tables[[0, len(dataset) // 2, len(dataset) - 1]].to_pydict()
         told = repr((sorted(dataset.features.items()), ends)).encode()
-        self.fingerprint = f"{len(dataset)} rows ({hashlib.sha256(told).hexdigest()[:16]})"
+        self.fingerprint: str = f"{len(dataset)} rows ({hashlib.sha256(told).hexdigest()[:16]})"
 
     def __len__(self) -> int:
         return len(self._tables)

@@ -57,7 +57,7 @@ class TfdsRows:
             raise UsageError(f"tfds: {told!r} has no rows: expected at least one; correct tfds.split")
         self._source = source
         info = getattr(source, "dataset_info", None)
-        self.fingerprint = f"{len(source)} rows of {getattr(info, 'full_name', told)}, {told}"
+        self.fingerprint: str = f"{len(source)} rows of {getattr(info, 'full_name', told)}, {told}"
 
     def __len__(self) -> int:
         return len(self._source)

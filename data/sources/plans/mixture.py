@@ -51,7 +51,9 @@ class Mixture:
         self._length = max(self._turns.end_of(k, length) for k, length in enumerate(self._lengths))
         parts = [getattr(source, "fingerprint", None) for source in self._sources]
         told = repr((parts, self._lengths, shares, self._seed)).encode()
-        self.fingerprint = f"a mixture of {self._lengths} rows as {shares} ({hashlib.sha256(told).hexdigest()[:16]})"
+        self.fingerprint: str = (
+            f"a mixture of {self._lengths} rows as {shares} ({hashlib.sha256(told).hexdigest()[:16]})"
+        )
 
     def __len__(self) -> int:
         return self._length

@@ -70,7 +70,7 @@ class Packs:
         digest = hashlib.sha256(repr(documents.fingerprint).encode())
         for array in plan:
             digest.update(np.ascontiguousarray(array).data)
-        self.fingerprint = f"{len(self)} packs of {length} tokens ({digest.hexdigest()[:16]})"
+        self.fingerprint: str = f"{len(self)} packs of {length} tokens ({digest.hexdigest()[:16]})"
 
     def __len__(self) -> int:
         return len(self._plan.packs) - 1

@@ -28,7 +28,7 @@ class Turns:
     """
 
     def __init__(self, shares: Sequence[int]):
-        self.period = sum(shares)
+        self.period: int = sum(shares)
         self._owner = _schedule(shares)
         self._shares = np.asarray(shares, np.int64)
         self._own = [np.flatnonzero(self._owner == source) for source in range(len(shares))]

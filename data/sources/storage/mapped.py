@@ -38,7 +38,7 @@ class MappedArrays:
         (self._length,) = set(lengths.values())
         if self._length == 0:
             raise UsageError(f"npy: {str(next(iter(self._shards.values()))[0])!r} has no rows: expected at least one")
-        self.fingerprint = fingerprint(
+        self.fingerprint: str = fingerprint(
             [path for paths in self._shards.values() for path in paths], sorted(self._shards)
         )
 

@@ -36,7 +36,8 @@ class ArrowRows:
     """
 
     def __init__(self, table: Table | Path, fingerprint: str):
-        self._opened_from, self.fingerprint = table, fingerprint
+        self._opened_from = table
+        self.fingerprint: str = fingerprint
         pa = pyarrow()
         found = pa.ipc.open_file(pa.memory_map(str(table))).read_all() if isinstance(table, Path) else table
         self._length = found.num_rows
