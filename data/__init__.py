@@ -3,8 +3,39 @@
 from .feeds.feed import Feed
 from .input import Input
 from .sources.digits import digits
+from .sources.files.decode import decode_image
+from .sources.files.images import images
+from .sources.files.npy import npy
+from .sources.files.text import text
 from .sources.idx import idx
+from .sources.libraries.array_record import array_record
+from .sources.libraries.grain import grain
+from .sources.libraries.huggingface import huggingface
+from .sources.libraries.tfds import tfds
 from .sources.npz import npz
+from .sources.plans.mixture import Mixture
+from .sources.plans.packed import packed
+from .sources.tables.csv import csv
+from .sources.tables.parquet import parquet
 from .sources.tfrecord import tfrecord
 
-__all__ = ["Feed", "Input", "digits", "idx", "npz", "tfrecord"]
+__all__ = [
+    "Feed",
+    "Input",
+    "Mixture",
+    "array_record",
+    "csv",
+    "decode_image",
+    "digits",
+    "grain",
+    "huggingface",
+    "idx",
+    "images",
+    "npy",
+    "npz",
+    "packed",
+    "parquet",
+    "text",
+    "tfds",
+    "tfrecord",
+]

@@ -72,7 +72,7 @@ def as_rows(source: Any) -> Rows | None:
 
 def is_by_number(source: Any) -> bool:
     """Return whether an object that is no dict has a length and rows."""
-    if isinstance(source, tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str | bytes):
+    if isinstance(source, type | tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str | bytes):
         return False
     return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))
 
@@ -105,7 +105,13 @@ def stacked(examples: Sequence[Nest]) -> Nest:
     Raises:
       ValueError: they differ in structure or shape.
     """
-    return tf.nest.map_structure(lambda *parts: _array(np.stack([np.asarray(part) for part in parts])), *examples)
+    return tf.nest.map_structure(_stack, *examples)
+
+
+def _stack(*parts: Any) -> np.ndarray:
+    if all(isinstance(part, bytes) for part in parts):
+        return np.array([*parts, None], object)[:-1]  # NumPy's own bytes lose the zeros at their ends
+    return _array(np.stack([np.asarray(part) for part in parts]))
 
 
 def _gather_of(source: Any) -> Callable[[np.ndarray], Nest]:

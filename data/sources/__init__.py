@@ -1,1 +1,1 @@
-"""Sources of examples that can be bound as `Input.source`: digits, npz, idx and tfrecord."""
+"""Sources of examples that can be bound as `Input.source`; those that are read by row number stand in rooms of their own."""

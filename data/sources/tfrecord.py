@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import gin
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
-from ..checks import one_of
+from ..checks import one_of, true_or_false
+from .files.record_rows import RecordRows
 from .records import Compression, RecordFile, Records
+from .storage.examples import features_of
+from .storage.files import matching
 
-_STORED = (tf.float32, tf.int64, tf.string)
 _GZIP = b"\x1f\x8b\x08"
 _NO_MODULUS = 2**62  # larger than any file
 
@@ -23,8 +25,9 @@ def tfrecord(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     features: Mapping[str, Any],
     compression: Compression = "",
-) -> tf.data.Dataset[dict[str, tf.Tensor]]:
-    """Return the `tf.train.Example`s in TFRecord files as an unbatched stream.
+    by_number: bool = False,
+) -> tf.data.Dataset[dict[str, tf.Tensor]] | RecordRows:
+    """Return the `tf.train.Example`s in TFRecord files, as an unbatched stream or by row number.
 
     Args:
       files: a file, a pattern such as "/data/train-*.tfrecord", or a list of these. Files are read in the order of the
@@ -33,35 +36,26 @@ def tfrecord(
         one value. The dtypes are those that a `tf.train.Example` stores: float32, int64 and string (bytes); convert or
         decode in `Input.map_fn`.
       compression: "" (none, as `tf.io.TFRecordWriter` writes by default) or "GZIP".
+      by_number: read any row at once, for which all files are read and checked once, and where their records start is kept
+        beside them. For local files without compression.
 
     Returns:
-      A dataset of dicts. A record that is corrupt or lacks the features raises when it is read; see `Input.on_error`.
+      A dataset of dicts, or rows by number. A record that lacks the features raises when it is read; so does a corrupt one in
+      a stream (see `Input.on_error`), while by number it is refused at the start.
 
     Raises:
       UsageError: an argument is not as described, nothing matches, or a file cannot be opened.
     """
     packing = one_of("tfrecord.compression", compression, get_args(Compression))
-    return Records([_file(path, packing) for path in _paths(files)], packing, _features(features))
-
-
-def _paths(files: Any) -> list[str]:
-    patterns = [files] if isinstance(files, str | os.PathLike) else files
-    is_list = isinstance(patterns, Sequence) and all(isinstance(each, str | os.PathLike) for each in patterns)
-    if not is_list or not patterns:
-        raise UsageError(f"tfrecord.files = {files!r}: expected a file, a pattern or a list of these")
-    return [path for pattern in patterns for path in _matching(os.fspath(pattern))]
-
-
-def _matching(pattern: str) -> list[str]:
-    if tf.io.gfile.exists(pattern):  # its name may look like a pattern
-        return [pattern]
-    try:
-        found = sorted(tf.io.gfile.glob(pattern))
-    except tf.errors.OpError as error:
-        raise UsageError(f"tfrecord.files: {pattern!r} cannot be looked up ({error.message}); correct it") from error
-    if not found:
-        raise UsageError(f"tfrecord.files: expected at least one file that matches {pattern!r}, got none; correct it")
-    return found
+    found = [_file(path, packing) for path in matching("tfrecord.files", files)]
+    if not true_or_false("tfrecord.by_number", by_number):
+        return Records(found, packing, features_of("tfrecord.features", features))
+    if packing:
+        raise UsageError(
+            f"tfrecord.by_number = True, tfrecord.compression = {packing!r}: expected files without compression, in which a "
+            "record can be found; write them again, or read a stream"
+        )
+    return RecordRows([file.path for file in found], features_of("tfrecord.features", features))
 
 
 def _file(path: str, compression: Compression) -> RecordFile:
@@ -97,34 +91,3 @@ def _is_gzip(path: str) -> bool:
     except tf.errors.OpError:
         return True
     return False
-
-
-def _features(features: Any) -> dict[str, tf.io.FixedLenFeature]:
-    if not isinstance(features, Mapping) or not features or not all(isinstance(name, str) for name in features):
-        raise UsageError(
-            f"tfrecord.features = {features!r}: expected a dict of names, such as "
-            "{'x': ('float32', [8]), 'y': 'int64'}"
-        )
-    return {name: _feature(name, given) for name, given in features.items()}
-
-
-def _feature(name: str, given: Any) -> tf.io.FixedLenFeature:
-    is_pair = isinstance(given, tuple | list) and len(given) == 2
-    dtype, shape = cast("tuple[Any, Any]", given if is_pair else (given, ()))
-    try:
-        dtype, shape = tf.as_dtype(dtype), tf.TensorShape(shape)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"tfrecord.features: {name!r} is {given!r}: expected a dtype, or a dtype and a shape, as in ('float32', [8])"
-        ) from error
-    if dtype not in _STORED:
-        raise UsageError(
-            f"tfrecord.features: {name!r} has dtype {dtype.name}: expected one of {[each.name for each in _STORED]}, "
-            "which a tf.train.Example stores; convert it in Input.map_fn"
-        )
-    if not shape.is_fully_defined():
-        raise UsageError(
-            f"tfrecord.features: {name!r} has shape {shape}: expected known sizes; store lists of different lengths as "
-            "bytes, and decode them in Input.map_fn"
-        )
-    return tf.io.FixedLenFeature(shape, dtype)

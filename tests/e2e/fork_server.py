@@ -71,8 +71,11 @@ def leave(error):
 if __name__ == "__main__":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # Keras does without pandas, which may be installed, and imports pyarrow, whose memory allocator starts a thread.
+    sys.modules["pandas"] = None
     for module in PRELOADED:
         __import__(module)
+    del sys.modules["pandas"]
     assert len(os.listdir("/proc/self/task")) == 1, "a thread would be missing in the forks"
     gc.freeze()  # or a collection would copy the memory that forks share
     print("ready", flush=True)

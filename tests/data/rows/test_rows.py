@@ -45,12 +45,16 @@ class TestAsRows:
         assert found["name"].tolist() == [b"row 3", b"row 0", b"row 3"]
         assert element_spec(rows) == {"x": tf.TensorSpec([], tf.float32), "name": tf.TensorSpec([], tf.string)}
 
+    def test_bytes_keep_their_zeros(self):
+        rows = as_rows([{"x": b"a\0"}, {"x": b"\0\0"}])
+        assert rows.examples(np.array([1, 0]))["x"].tolist() == [b"\0\0", b"a\0"]
+
     def test_has_the_fingerprint_of_the_source(self):
         assert as_rows(ByNumber()).fingerprint == "squares"
         assert as_rows(SQUARES).fingerprint == ""
 
     @pytest.mark.parametrize(
-        "source", [{"x": np.zeros(3)}, (np.zeros(3),), np.zeros(3), tf.data.Dataset.range(3), "path", len]
+        "source", [{"x": np.zeros(3)}, (np.zeros(3),), np.zeros(3), tf.data.Dataset.range(3), "path", len, ByNumber]
     )
     def test_leaves_the_others(self, source):
         assert as_rows(source) is None

@@ -1,5 +1,7 @@
 """Files in the formats of the sources."""
 
+import concurrent.futures
+import pickle
 import struct
 
 import numpy as np
@@ -62,3 +64,34 @@ def three(tmp_path, record, write_records):
 def features():
     """What to parse of `record`."""
     return {"x": ("float32", [2]), "y": "int64"}
+
+
+def _same(found, expected):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype, key
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+@pytest.fixture(scope="session")
+def by_number():
+    """by_number(source) -> all its rows by key, after a check of the protocol.
+
+    Any rows, repeated ones too, are those that are read one by one, also by several threads, and of a copy in another process.
+    """
+
+    def read(source):
+        one_by_one = [source.__getitems__(np.array([row])) for row in range(len(source))]
+        whole = {key: np.concatenate([each[key] for each in one_by_one]) for key in one_by_one[0]}
+        rng = np.random.default_rng(len(source))
+        asked = [rng.integers(0, len(source), size) for size in (1, 2, 7, 3 * len(source))]
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            for reader in (source, pickle.loads(pickle.dumps(source))):
+                for rows, found in zip(asked, threads.map(reader.__getitems__, asked), strict=True):
+                    _same(found, {key: value[rows] for key, value in whole.items()})
+        for bad in (-1, len(source)):
+            with pytest.raises(IndexError, match="expected rows from 0 to"):
+                source.__getitems__(np.array([0, bad]))
+        return whole
+
+    return read

@@ -1,0 +1,1 @@
+"""Sources of files that are read by row number: npy, text, images and TFRecord files."""

@@ -1,0 +1,1 @@
+"""Sources that read what other libraries keep: Hugging Face datasets, TFDS, ArrayRecord and Grain."""

@@ -1,0 +1,1 @@
+"""Sources that are plans over other sources: Mixture and packed."""

@@ -1,0 +1,88 @@
+"""Sequences of tokens of different lengths, read from whatever holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ....metrics.errors import UsageError
+
+_BLOCK = 1024  # the documents that are in memory at once while all are counted
+
+
+class Documents:
+    """The documents of a source, by number.
+
+    Args:
+      source: a sequence of sequences of token numbers, or rows by number: an object with `__len__` and `__getitem__` or
+        `__getitems__`, whose example is a dict, or the tokens.
+      key: which value of a dict.
+      tokenizer: value -> token numbers, where the values are texts.
+
+    Raises:
+      UsageError: the source is none of these.
+    """
+
+    def __init__(self, source: Any, key: str, tokenizer: Callable[[str], Sequence[int]] | None):
+        found: Any = source() if callable(source) else source
+        if not hasattr(found, "__len__") or not (hasattr(found, "__getitem__") or hasattr(found, "__getitems__")):
+            raise UsageError(
+                f"packed.source = {source!r}: expected sequences of tokens, or an object with __len__ and __getitem__ or "
+                f"__getitems__, got a {type(found).__name__}"
+            )
+        if tokenizer is not None and not callable(tokenizer):
+            raise UsageError(f"packed.tokenizer = {tokenizer!r}: expected a function from a text to its token numbers")
+        self._source: Any = found
+        self._key, self._tokenizer = key, tokenizer
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What is the same for the same documents; None if the source or a tokenizer does not tell."""
+        found = getattr(self._source, "fingerprint", None)
+        return None if found is None or self._tokenizer is not None else f"{found}, {self._key!r}"
+
+    def lengths(self) -> np.ndarray:
+        """Return the tokens in each document; all of them are read."""
+        return np.fromiter(map(len, self._all()), np.int64, len(self))
+
+    def _all(self) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self.read(list(range(start, min(start + _BLOCK, len(self)))))
+
+    def read(self, numbers: list[int]) -> list[np.ndarray]:
+        """Return the tokens of some documents, each int32 (n,)."""
+        if hasattr(self._source, "__getitem__"):  # in which lengths may differ
+            values = [self._value(self._source[number]) for number in numbers]
+        else:
+            found = self._source.__getitems__(np.asarray(numbers, np.int64))
+            values = list(self._value(found)) if isinstance(found, Mapping) else [self._value(each) for each in found]
+        return [self._tokens(number, value) for number, value in zip(numbers, values, strict=True)]
+
+    def _value(self, example: Any) -> Any:
+        if not isinstance(example, Mapping):
+            return example
+        if self._key not in example:
+            raise UsageError(
+                f"packed.key = {self._key!r}: expected one of {list(example)}, which the source gives; correct it"
+            )
+        return example[self._key]
+
+    def _tokens(self, number: int, value: Any) -> np.ndarray:
+        if self._tokenizer is None and type(value) in (str, bytes):
+            raise UsageError(
+                f"packed: document {number} (counted from 0) is a text: expected tokens; bind packed.tokenizer"
+            )
+        tokens = np.asarray(value if self._tokenizer is None else self._tokenizer(value))
+        if tokens.shape == (0,):
+            return np.zeros(0, np.int32)
+        if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or tokens.max() >= 2**31 or tokens.min() < -(2**31):
+            raise UsageError(
+                f"packed: document {number} (counted from 0) is {tokens.dtype} of shape {tokens.shape}: expected a sequence of "
+                "token numbers of 32 bits"
+            )
+        return tokens.astype(np.int32)

@@ -1,0 +1,107 @@
+"""`Mixture`: several sources as one, by weight."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+import numpy as np
+
+from ....metrics.errors import UsageError
+from ...checks import seed_number
+from ..storage.rows import as_rows
+from .shuffled import shuffled
+from .turns import Turns, shares_of
+
+
+@gin.register(module="tallyloop")
+class Mixture:
+    """Rows of several sources, in the proportion of their weights.
+
+    Which source a row is of, and which of its rows, is a function of the row's number. Of the first n rows, each source has
+    n times its weight, to less than one row. Each source is read whole, in a random order of its own, before it is read again
+    in another.
+
+    An epoch (`len`) ends where each source has been read whole at least once. Numbers beyond it are rows too: the next epochs
+    of the sources.
+
+    Args:
+      sources: source -> weight, or a list of sources with `weights` beside it. A source is a function, arrays, or rows by
+        number; all have the same keys, dtypes and shapes.
+      weights: one positive number for each source of a list; they need not add up to 1.
+      seed: the seed of the orders, in [0, 2**32).
+
+    Raises:
+      UsageError: an argument is not as described, or the sources don't fit together.
+    """
+
+    def __init__(
+        self, sources: Mapping[Any, float] | Sequence[Any], weights: Sequence[float] | None = None, seed: int = 0
+    ):
+        given, shares = _weighted(sources, weights)
+        self._seed = seed_number("Mixture.seed", seed)
+        self._sources = [as_rows("Mixture.sources", source) for source in given]
+        self._lengths = [len(source) for source in self._sources]
+        if 0 in self._lengths:
+            raise UsageError(f"Mixture.sources have {self._lengths} rows: expected at least one in each")
+        _check_same([source.__getitems__(np.zeros(1, np.int64)) for source in self._sources])
+        self._turns = Turns(shares)
+        self._length = max(self._turns.end_of(k, length) for k, length in enumerate(self._lengths))
+        parts = [getattr(source, "fingerprint", None) for source in self._sources]
+        told = repr((parts, self._lengths, shares, self._seed)).encode()
+        self.fingerprint: str = (
+            f"a mixture of {self._lengths} rows as {shares} ({hashlib.sha256(told).hexdigest()[:16]})"
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the examples of these rows, which may be beyond the epoch."""
+        rows = np.asarray(rows, np.int64)
+        if rows.size and rows.min() < 0:
+            raise IndexError(f"row {rows.min()}: expected rows from 0")
+        owners, counts = self._turns.at(rows)
+        order = np.argsort(owners, kind="stable")
+        parts = [self._part(k, counts[order[owners[order] == k]]) for k in np.unique(owners).tolist() or [0]]
+        back = np.argsort(order, kind="stable")
+        return {key: np.concatenate([part[key] for part in parts])[back] for key in parts[0]}
+
+    def _part(self, source: int, counts: np.ndarray) -> dict[str, np.ndarray]:
+        size = self._lengths[source]
+        # Two sources of one size are not in the same order.
+        return self._sources[source].__getitems__(
+            shuffled(counts % size, counts // size, size, (self._seed + source * 0x9E3779B1) % 2**32)
+        )
+
+
+def _weighted(sources: Any, weights: Any) -> tuple[list[Any], list[int]]:
+    if isinstance(sources, Mapping):
+        if weights is not None:
+            raise UsageError(
+                f"Mixture.weights = {weights!r}: expected none beside the weights in Mixture.sources; unbind it"
+            )
+        sources, weights = list(sources), list(sources.values())
+    is_list = isinstance(sources, Sequence) and not isinstance(sources, str) and len(sources) > 0
+    if not is_list or not isinstance(weights, Sequence) or len(weights) != len(sources):
+        raise UsageError(
+            f"Mixture.sources = {sources!r}, Mixture.weights = {weights!r}: expected {{source: weight}}, or a list of sources "
+            "and a list of as many weights"
+        )
+    return list(sources), shares_of("Mixture.sources", weights)
+
+
+def _check_same(examples: list[dict[str, np.ndarray]]) -> None:
+    kinds = [{key: (_kind(value.dtype), value.shape[1:]) for key, value in sorted(each.items())} for each in examples]
+    for number, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            raise UsageError(
+                f"Mixture.sources: source {number} (counted from 0) has {kind}: expected the keys, dtypes and shapes of source "
+                f"0, {kinds[0]}; name and convert them alike"
+            )
+
+
+def _kind(dtype: np.dtype) -> str:
+    return "string" if dtype.kind in "SUO" else str(dtype)

@@ -1,0 +1,1 @@
+"""Sources of tables that are read by row number: csv and parquet."""

@@ -1,0 +1,105 @@
+"""Image files and labels, from folders and from a table."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import digits, images
+
+PIXELS = (digits(split="all", flat=False)["x"][:4] * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of two digits each, as PNG files."""
+    for number, name in enumerate(["b/0.png", "b/1.PNG", "a/x.png", "a/more/y.png"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(tf.io.encode_png(PIXELS[number]).numpy())
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "a" / ".DS_Store").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def table(tmp_path):
+    """table(content) -> the path of a table."""
+
+    def write(content):
+        (tmp_path / "table.csv").write_text(content)
+        return tmp_path / "table.csv"
+
+    return write
+
+
+def decoded(found):
+    return np.stack([tf.io.decode_png(content).numpy() for content in found["image"]])
+
+
+class TestFolders:
+    def test_are_classes_by_name(self, folder, by_number):
+        source = images(folder)
+        found = by_number(source)
+        assert source.classes == ["a", "b"]
+        assert found["label"].tolist() == [0, 0, 1, 1]
+        assert found["label"].dtype == np.int64
+        np.testing.assert_array_equal(decoded(found), PIXELS[[3, 2, 0, 1]])
+
+    def test_other_files_are_named(self, folder, refused):
+        (folder / "b" / "notes.txt").touch()
+        with refused(f"expected files that end in .jpg, .jpeg, .png, .gif, .bmp, got '{folder}/b/notes.txt'"):
+            images(folder)
+
+    def test_without_images(self, folder, tmp_path, refused):
+        (folder / "c").mkdir()
+        with refused(f"got none in '{folder}/c'"):
+            images(folder)
+        with refused("has no images in folders: expected one folder a class, or bind images.table"):
+            images(folder / "b")
+        with refused("no': expected a folder, which isn't there"):
+            images(tmp_path / "no")
+
+
+class TestTable:
+    def test_gives_labels_in_its_order(self, folder, table, by_number):
+        source = images(folder, table("file,label\na/x.png,7\nb/0.png,-1\n"))
+        found = by_number(source)
+        assert found["label"].tolist() == [7, -1]
+        assert source.classes == []
+        np.testing.assert_array_equal(decoded(found), PIXELS[[2, 0]])
+
+    def test_gives_names(self, folder, table):
+        source = images(folder, table("label,file,more\ndog,a/x.png,\ncat,b/0.png,\n2,b/0.png,\n"))
+        assert source.__getitems__(np.arange(3))["label"].tolist() == [2, 1, 0]
+        assert source.classes == ["2", "cat", "dog"]
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("file,label\na/x.png,1\nno.png,2\n", "table.csv:3: expected a file below "),
+            ("file,label\na/x.png\n", "table.csv:2: expected the columns file and label, got 'a/x.png' and None"),
+            ("name,label\na/x.png,1\n", "table.csv:2: expected the columns file and label, got None and '1'"),
+            ("file,label\n", "table.csv' has no rows: expected the columns file and label"),
+        ],
+    )
+    def test_refused(self, folder, table, refused, content, message):
+        with refused(message):
+            images(folder, table(content))
+
+    def test_missing(self, folder, refused):
+        with refused("no.csv' cannot be read as CSV"):
+            images(folder, folder / "no.csv")
+
+
+class TestContent:
+    @pytest.mark.parametrize(("content", "told"), [(b"<html>", "3c 68 74 6d"), (b"", "nothing")])
+    def test_that_is_no_image_is_named(self, folder, refused, content, told):
+        source = images(folder)
+        (folder / "b" / "0.png").write_bytes(content)
+        with refused(f"images: '{folder}/b/0.png' starts with {told}: expected a JPEG, PNG, GIF or BMP file"):
+            source.__getitems__(np.arange(4))
+
+    def test_that_is_gone_is_named(self, folder, refused):
+        source = images(folder)
+        (folder / "b" / "0.png").unlink()
+        with refused("b/0.png' cannot be read (No such file or directory)"):
+            source.__getitems__(np.array([2]))
+        assert images(folder).fingerprint != source.fingerprint

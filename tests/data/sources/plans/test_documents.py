@@ -1,0 +1,38 @@
+"""Documents from whatever holds them."""
+
+import numpy as np
+import pytest
+from tallyloop.data.sources.plans.documents import Documents
+
+LISTS = [[1, 2, 3], [], [4]]
+
+
+class Batches:
+    """Gives a stacked dict, as tables do."""
+
+    def __len__(self):
+        return 3
+
+    def __getitems__(self, rows):
+        found = np.empty(len(rows), object)
+        found[:] = [LISTS[row] for row in rows]
+        return {"tokens": found}
+
+
+class Examples(Batches):
+    def __getitems__(self, rows):
+        return [{"tokens": LISTS[row]} for row in rows]
+
+
+@pytest.mark.parametrize("source", [LISTS, [{"tokens": each} for each in LISTS], Batches, Examples()])
+def test_of_any_kind(source):
+    documents = Documents(source, "tokens", None)
+    assert documents.lengths().tolist() == [3, 0, 1]
+    assert [each.tolist() for each in documents.read([2, 0])] == [[4], [1, 2, 3]]
+
+
+def test_a_tokenizer_has_no_fingerprint():
+    source = Batches()
+    source.fingerprint = "f"
+    assert Documents(source, "tokens", None).fingerprint == "f, 'tokens'"
+    assert Documents(source, "tokens", list).fingerprint is None

@@ -1,0 +1,116 @@
+"""A mixture: which rows of which source, counted."""
+
+import pickle
+
+import gin
+import numpy as np
+import pytest
+from tallyloop.data import Mixture
+
+
+def rows(name, n):
+    """Arrays whose rows are {"of": name, "y": i}."""
+    return {"of": np.array([name] * n), "y": np.arange(n)}
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return Mixture([rows("large", 40), rows("small", 7)], weights=[0.75, 0.25])
+
+
+class TestRows:
+    def test_any_of_them(self, mixture):
+        ahead = np.arange(3 * len(mixture))
+        whole = mixture.__getitems__(ahead)
+        asked = np.random.default_rng(0).integers(0, len(ahead), 50)
+        found = pickle.loads(pickle.dumps(mixture)).__getitems__(asked)
+        np.testing.assert_array_equal(found["of"], whole["of"][asked])
+        np.testing.assert_array_equal(found["y"], whole["y"][asked])
+        assert mixture.__getitems__(ahead[:0])["y"].shape == (0,)
+        with pytest.raises(IndexError, match="row -1: expected rows from 0"):
+            mixture.__getitems__(np.array([-1]))
+
+    def test_each_source_is_read_whole_again_and_again(self, mixture):
+        found = mixture.__getitems__(np.arange(400))
+        for name, size in (("large", 40), ("small", 7)):
+            read = found["y"][found["of"] == name]
+            epochs = [read[i : i + size] for i in range(0, len(read) - size + 1, size)]
+            assert all(sorted(epoch.tolist()) == list(range(size)) for epoch in epochs)
+            assert len({tuple(epoch) for epoch in epochs}) == len(epochs) > 5
+
+    def test_an_epoch_ends_where_each_source_was_read_whole(self, mixture):
+        found = mixture.__getitems__(np.arange(len(mixture)))
+        assert set(found["y"][found["of"] == "large"].tolist()) == set(range(40))
+        assert (found["of"] == "large").sum() == 40
+        assert found["of"][-1] == "large"
+        rare = Mixture([rows("large", 40), rows("rare", 7)], weights=[19, 1])
+        assert (rare.__getitems__(np.arange(len(rare)))["of"] == "rare").sum() == 7
+
+    def test_weights_hold_over_every_window(self, mixture):
+        of = mixture.__getitems__(np.arange(300))["of"] == "small"
+        for size in (1, 2, 5, 64):
+            for start in range(len(of) - size):
+                assert abs(of[start : start + size].sum() - size / 4) <= 1
+
+    def test_sources_of_one_size_are_in_different_orders(self):
+        found = Mixture([rows("a", 40), rows("b", 40)], [1, 1]).__getitems__(np.arange(80))
+        assert found["y"][found["of"] == "a"].tolist() != found["y"][found["of"] == "b"].tolist()
+
+
+class TestFingerprint:
+    def test_is_of_sources_weights_and_seed(self):
+        sources = [rows("a", 4), rows("b", 4)]
+        found = [Mixture(sources, [1, 1]), Mixture(sources, [1, 2]), Mixture(sources, [1, 1], seed=1)]
+        found.append(Mixture([rows("a", 4), rows("b", 5)], [1, 1]))
+        assert len({each.fingerprint for each in found}) == 4
+        assert Mixture(sources, [2, 2]).fingerprint == found[0].fingerprint
+
+
+class Numbers:
+    fingerprint = "numbers"
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, row):
+        return {"y": np.int64(row)}
+
+
+class TestArguments:
+    def test_sources_with_their_weights(self):
+        assert len(Mixture({Numbers(): 2, Numbers: 1})) == 8  # turns 0 1 0 | 0 1 0 | 0 1
+
+    def test_in_a_config(self):
+        gin.register(rows, module="test_mixture")
+        with gin.unlock_config():
+            gin.parse_config("""
+                a/rows.name = "a"
+                b/rows.name = "b"
+                rows.n = 4
+                Mixture.sources = [@a/rows(), @b/rows()]
+                Mixture.weights = [0.5, 0.5]
+            """)
+        try:
+            assert len(gin.get_configurable("Mixture")()) == 8
+        finally:
+            gin.clear_config()
+
+    @pytest.mark.parametrize(
+        ("sources", "weights", "message"),
+        [
+            ([Numbers()], None, "expected {source: weight}, or a list of sources and a list of as many weights"),
+            ([], [], "expected {source: weight}, or a list of sources"),
+            ([Numbers()], [1, 2], "expected {source: weight}, or a list of sources"),
+            ({Numbers: 1}, [1], "Mixture.weights = [1]: expected none beside the weights in Mixture.sources"),
+            ([3], [1], "Mixture.sources = 3: expected arrays, or an object with __len__"),
+            ([{"y": [1]}, {"z": [1]}], [1, 1], "source 1 (counted from 0) has {'z': ('int64', ())}: expected the keys"),
+            (
+                [{"y": [1]}, {"y": [1.0]}],
+                [1, 1],
+                "source 1 (counted from 0) has {'y': ('float64', ())}: expected the keys",
+            ),
+        ],
+    )
+    def test_refused(self, refused, sources, weights, message):
+        with refused(message):
+            Mixture(sources, weights)
