@@ -1,6 +1,7 @@
 import pytest
 from absl.testing import flagsaver
 from tallyloop.metrics.errors import DataError, UsageError
+from tallyloop.trainer import user_code
 from tallyloop.trainer.errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
 from tallyloop.trainer.launch import cli
 
@@ -43,11 +44,18 @@ class TestExitCode:
         assert ends_with(error) == code
         assert capsys.readouterr().err == printed
 
-    def test_of_another_error_comes_with_the_traceback(self, ends_with, capsys):
+    def test_of_another_error_comes_with_the_traceback(self, ends_with, capsys, monkeypatch):
+        monkeypatch.setattr(user_code, "raised", lambda error: None)  # as if no code of the user's had been running
         assert ends_with(ZeroDivisionError("a bug")) == 1
         err = capsys.readouterr().err
         assert err.startswith("Traceback")
         assert err.endswith("ZeroDivisionError: a bug\n")
+
+    def test_of_code_of_the_users_is_told_by_its_line(self, ends_with, capsys):
+        assert ends_with(ZeroDivisionError("in an action")) == 1
+        first, *rest = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"Error: {__file__}:")
+        assert rest == ["  ZeroDivisionError: in an action", "  --verbosity=1 shows the traceback."]
 
     def test_the_notes_of_a_usage_error_follow_it(self, ends_with, capsys):
         error = UsageError("a bad label")

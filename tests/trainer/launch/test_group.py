@@ -115,7 +115,7 @@ class TestRestarts:
     def test_end_with_the_last_failure(self, launcher):
         done = launcher.run("if me == 1: sys.exit(3)\ntime.sleep(60)", max_restarts=1)
         assert done.returncode == 3
-        assert len(launcher.starts()) == 2
+        assert len(launcher.starts(1)) == 2
         assert done.err.splitlines()[-1] == "Worker 1 exited with code 3: no restarts left (--max_restarts=1)."
 
     @pytest.mark.parametrize("code", [2, 42])

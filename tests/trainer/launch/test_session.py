@@ -6,8 +6,8 @@ from tallyloop.trainer.launch import session
 
 class TestExplained:
     def test_another_error_stays_what_it_is(self):
-        error = ValueError("something else")
-        with pytest.raises(ValueError, match="something else") as caught, session._explained(configs.load()):
+        error = RuntimeError("something else")
+        with pytest.raises(RuntimeError, match="something else") as caught, session._explained(configs.load()):
             raise error
         assert caught.value is error
 
