@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAST = {1}  # of the programs: each takes ten seconds and more
+FAST, SLOW = {1}, {0, 2}  # of the programs: each takes ten seconds and more; the others run with the whole benchmarks
+
+
+def marks(number):
+    return [] if number in FAST else pytest.mark.slow if number in SLOW else pytest.mark.benchmark
+
+
 LIMIT = 20  # programs within which each planted defect is found
 
 
@@ -25,9 +31,7 @@ def defects():
         return [*importlib.import_module("benchmarks.metamorphic.defects").DEFECTS]
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(number, marks=[] if number in FAST else pytest.mark.slow) for number in range(9)]
-)
+@pytest.mark.parametrize("number", [pytest.param(number, marks=marks(number)) for number in range(9)])
 def test_all_numbers_are_right(metamorphic, number):
     assert metamorphic("__main__").outcome(number).texts == []
 
@@ -45,7 +49,7 @@ def test_program_is_a_function_of_its_number(metamorphic):
     assert (first.cut, first.loss) == (again.cut, again.loss)
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.parametrize("title", defects())
 def test_planted_defect_is_found(metamorphic, title):
     found = metamorphic("__main__").cases_until_found(title, LIMIT)
