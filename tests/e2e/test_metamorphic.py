@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAST, SLOW = {1}, {0, 2}  # of the programs: each takes ten seconds and more; the others run with the whole benchmarks
+FAST, SLOW = {1}, {2}  # of the programs: each takes ten seconds and more; the others run with the whole benchmarks
 
 
 def marks(number):
