@@ -32,6 +32,8 @@ from tallyloop.trainer.launch import member
 member.die_with_launcher()
 starts = sum(name.startswith(f"{me}_") for name in os.listdir("."))
 open(f"{me}_{os.getpid()}", "w").close()
+def wait_for(other):  # or it may be killed before it has left its file
+    while sum(name.startswith(f"{other}_") for name in os.listdir(".")) <= starts: time.sleep(0.02)
 """
 
 
@@ -104,7 +106,10 @@ class TestOutput:
 
 class TestRestarts:
     def test_all_workers_restart_after_a_failure(self, launcher):
-        done = launcher.run("if me == 1 and starts < 2: sys.exit(3)\nif starts < 2: time.sleep(60)", max_restarts=5)
+        done = launcher.run(
+            "if me == 1: wait_for(0)\nif me == 1 and starts < 2: sys.exit(3)\nif starts < 2: time.sleep(60)",
+            max_restarts=5,
+        )
         assert done.returncode == 0
         assert [len(launcher.starts(index)) for index in range(2)] == [3, 3]
         assert done.err.splitlines() == [
@@ -113,7 +118,7 @@ class TestRestarts:
         ]
 
     def test_end_with_the_last_failure(self, launcher):
-        done = launcher.run("if me == 1: sys.exit(3)\ntime.sleep(60)", max_restarts=1)
+        done = launcher.run("if me == 1: wait_for(0); sys.exit(3)\ntime.sleep(60)", max_restarts=1)
         assert done.returncode == 3
         assert len(launcher.starts(1)) == 2
         assert done.err.splitlines()[-1] == "Worker 1 exited with code 3: no restarts left (--max_restarts=1)."
