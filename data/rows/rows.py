@@ -71,7 +71,7 @@ def as_rows(source: Any) -> Rows | None:
 
 
 def is_by_number(source: Any) -> bool:
-    """Return whether an object that is no dict has a length and rows."""
+    """Return whether an object has a length and rows, and is neither a dict, a tuple nor an array."""
     if isinstance(source, type | tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str | bytes):
         return False
     return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))

@@ -1,4 +1,4 @@
-"""Which rows a replica has of each step: drawn for many steps at once, and for its own rows only."""
+"""The rows of each replica in each step: drawn for many steps at once, and for its own rows only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to an example after it was read: in Python, or by TensorFlow, with random numbers of its own."""
+"""Transforms of an example after it was read: in Python, or by TensorFlow, with random numbers of its own."""
 
 from __future__ import annotations
 
