@@ -84,7 +84,7 @@ class RowFeed(Feed):
             index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
             rows = n * (index + 1) // replicas - n * index // replicas
             types = [spec.dtype for spec in tf.nest.flatten(self._element)]
-            found = tf.numpy_function(self._take, [part, index, replicas], types)
+            found = tf.nest.flatten(tf.numpy_function(self._take, [part, index, replicas], types))
             size = self._share_size(rows, count)
             static = size if isinstance(size, int) else None
             specs = tf.nest.flatten(self._element)

@@ -111,6 +111,13 @@ class TestRowFeed:
         assert float(run()) == pytest.approx(arrays()["y"][mine].sum(), rel=1e-5)
         assert sorted(source.read) == mine
 
+    def test_one_key_read_eagerly(self):
+        """TensorFlow takes a single result out of its list then."""
+        feed = Input([{"x": np.float32(i)} for i in range(5)], 2).open_eval()
+        part, n = feed.fetch(feed.plan(tf.constant(1, tf.int64), tf.constant(1, tf.int64)), tf.constant(0, tf.int64))
+        batch, rows = feed.shard(part, n, 0, 1)
+        assert (batch["x"].numpy().tolist(), int(rows)) == ([2, 3], 2)
+
     def test_names_the_row_that_cannot_be_read(self, train):
         with pytest.raises(DataError, match="source of Input, row 17: OSError: a hole in the disk"):
             train(ByNumber(bad=[17]), replicas=3)
