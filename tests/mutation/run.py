@@ -42,12 +42,14 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/metrics/recording/test_recorder.py",
     ],
     "metrics/finishers/histograms.py": ["tests/metrics/finishers/test_histograms.py"],
+    "metrics/finishers/moments.py": ["tests/metrics/finishers/test_moments.py"],
     "metrics/recording/add.py": ["tests/metrics/recording/test_add.py", "tests/metrics/recording"],
     "metrics/recording/call_stack.py": [
         "tests/metrics/recording/test_call_stack.py",
         "tests/metrics/recording/test_add.py",
     ],
     "metrics/recording/composite.py": ["tests/metrics/recording/test_composite.py"],
+    "metrics/recording/nested_functions.py": ["tests/metrics/recording/test_nested_functions.py"],
     "metrics/recording/recorder.py": [
         "tests/metrics/recording/test_recorder.py",
         "tests/metrics/recording/test_add.py",
@@ -55,6 +57,7 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
     ],
     "metrics/recording/watching.py": ["tests/metrics/recording/test_watching.py"],
     "trainer/step/replica_step.py": ["tests/trainer/step/test_replica_step.py"],
+    "trainer/step/objective.py": ["tests/trainer/step/test_objective.py"],
     "trainer/step/gradient_sums.py": ["tests/trainer/step/test_gradient_sums.py"],
     "trainer/step/update.py": ["tests/trainer/step/test_update.py"],
     "trainer/distribution/reduction.py": ["tests/trainer/distribution/test_reduction.py"],
