@@ -18,17 +18,18 @@ import logging
 import multiprocessing
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..harness.report import DOCS, aligned, machine, progress
+from ..harness.report import DOCS, LINE, aligned, machine, progress
 from . import TESTED
 from .defects import DEFECTS
 from .keras_metrics import RandomKerasMetric
-from .program import Program, Recorded, make, problems, wrong_cases
+from .program import ADDED, Program, Recorded, make, problems, wrong_cases
 
 PAGE = DOCS / "metamorphic.md"
 ALL_CASES = 12_000
@@ -46,8 +47,10 @@ the rows of that summary; the loss, and at the end the weights, with a training 
 
 ```bash
 python -m benchmarks.metamorphic
-python -m benchmarks.metamorphic --program 123 # one of them, metric by metric
+python -m benchmarks.metamorphic --program {shown} # one of them, metric by metric
 ```
+
+Program {shown} has these metrics, among others:
 
 """
 _CONTROL = """## Negative control
@@ -57,7 +60,6 @@ is wrong.
 
 """
 _COVERED = """
-
 ## What was covered
 
 Cases per kind; programs, for cuts. A case in two constructs, one within the other, counts for both. The fast tests run {tested}
@@ -172,15 +174,15 @@ def page(programs: Sequence[Program], wrong: int, control: Mapping[str, int | No
       seconds: that the programs took.
     """
     cases, metrics = (sum(map(len, each)) for each in zip(*((p.cases, p.recorded) for p in programs), strict=True))
-    result = (
-        f"**{cases:,} cases of {metrics:,} metrics in {len(programs)} programs: {wrong} wrong.** In {seconds:.0f} seconds on "
-        f"{machine()}.\n\n"
-    )
+    result = f"**{cases:,} cases of {metrics:,} metrics in {len(programs)} programs: {wrong} wrong.** In {seconds:.0f} seconds on {machine()}."
+    shown = programs[TESTED[-1] % len(programs)]
     rows = [[title, "not found" if after is None else f"{after:,}"] for title, after in control.items()]
     table = aligned([["planted defect", "found after so many cases"], *rows])
     tested = sum(len(make(number).cases) for number in TESTED)
     covering = [f"| {heading} | {_listed(each)} |" for heading, each in covered(programs).items()]
-    parts = [_TOP.format(metrics=len(programs[0].recorded)), result, _CONTROL, *_lines(table)]
+    top = _TOP.format(metrics=len(shown.recorded), shown=shown.number)
+    examples = [f"- {each}" for each in shown.recorded[::ADDED]]
+    parts = [top, *_lines(examples), f"\n{textwrap.fill(result, LINE)}\n\n", _CONTROL, *_lines(table)]
     return "".join([*parts, _COVERED.format(tested=tested), *_lines(["| | |", "|---|---|", *covering])])
 
 
@@ -189,7 +191,7 @@ def _lines(lines: Sequence[str]) -> list[str]:
 
 
 def _listed(counts: collections.Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return "; ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
 def main(arguments: list[str]) -> int:
