@@ -173,8 +173,9 @@ def page(programs: Sequence[Program], wrong: int, control: Mapping[str, int | No
       control: title of a planted defect -> the number of cases until it was found, or None.
       seconds: that the programs took.
     """
-    cases, metrics = (sum(map(len, each)) for each in zip(*((p.cases, p.recorded) for p in programs), strict=True))
-    result = f"**{cases:,} cases of {metrics:,} metrics in {len(programs)} programs: {wrong} wrong.** In {seconds:.0f} seconds on {machine()}."
+    cases, metrics = sum(len(each.cases) for each in programs), sum(len(each.recorded) for each in programs)
+    ran = f"{cases:,} cases of {metrics:,} metrics in {len(programs)} programs"
+    result = textwrap.fill(f"**{ran}: {wrong} wrong.** In {seconds:.0f} seconds on {machine()}.", LINE)
     shown = programs[TESTED[-1] % len(programs)]
     rows = [[title, "not found" if after is None else f"{after:,}"] for title, after in control.items()]
     table = aligned([["planted defect", "found after so many cases"], *rows])
@@ -182,7 +183,7 @@ def page(programs: Sequence[Program], wrong: int, control: Mapping[str, int | No
     covering = [f"| {heading} | {_listed(each)} |" for heading, each in covered(programs).items()]
     top = _TOP.format(metrics=len(shown.recorded), shown=shown.number)
     examples = [f"- {each}" for each in shown.recorded[::ADDED]]
-    parts = [top, *_lines(examples), f"\n{textwrap.fill(result, LINE)}\n\n", _CONTROL, *_lines(table)]
+    parts = [top, *_lines([*examples, "", result, ""]), _CONTROL, *_lines(table)]
     return "".join([*parts, _COVERED.format(tested=tested), *_lines(["| | |", "|---|---|", *covering])])
 
 
