@@ -1,8 +1,8 @@
 """Random tasks: constructs x metrics x cuts, each number compared with that of NumPy or of one plain pass.
 
-python -m benchmarks.metamorphic                # 5,000 cases and the negative control, in two processes
+python -m benchmarks.metamorphic                # all cases and the negative control, in two processes
 python -m benchmarks.metamorphic --cases 300    # fewer
-python -m benchmarks.metamorphic --program 123  # one program, case by case
+python -m benchmarks.metamorphic --program 123  # one program, metric by metric
 python -m benchmarks.metamorphic --write        # also writes docs/metamorphic.md
 
 The exit code is 1 if any number is wrong, or a planted defect is not found.
@@ -18,20 +18,21 @@ import logging
 import multiprocessing
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from ..harness.report import DOCS, aligned, machine, progress
+from ..harness.report import DOCS, LINE, aligned, machine, progress
+from . import TESTED
 from .defects import DEFECTS
 from .keras_metrics import RandomKerasMetric
-from .program import CASES, Program, make, problems, wrong_cases
+from .program import ADDED, Program, Recorded, make, problems, wrong_cases
 
 PAGE = DOCS / "metamorphic.md"
 ALL_CASES = 5000
-TESTED = 9  # programs that the tests run
 _REPLICAS = 4
 _PER_PROCESS = 12  # programs, after which a process makes room for a new one: TensorFlow keeps their graphs
 
@@ -39,28 +40,30 @@ _TOP = """# Metamorphic tests
 
 For users who want to know what the promise "the number is right" was tried on, and for whoever changes how a number is made.
 
-A generator composes random tasks. A *case* is one number: a random metric, added within a random construct, in training and in
-evaluation. A *program* is a task of {size} cases and one random *cut*: how the rows are divided over batches, replicas and steps.
-Each number is compared with what NumPy, scikit-learn or one pass of Keras makes of all rows; the loss and the weights with a
-training on one device, written out in NumPy.
+A generator composes random tasks. A *program* is a task with a random loss and {metrics} random metrics, added within random
+constructs, and a random *cut*: how the rows are divided over batches, replicas, steps and summaries. A *case* is one metric
+in one summary, of training or of an evaluation. Each is compared with what NumPy, scikit-learn or one pass of Keras makes of
+the rows of that summary; the loss, and at the end the weights, with a training on one device, written out in NumPy.
 
 ```bash
 python -m benchmarks.metamorphic
-python -m benchmarks.metamorphic --program 123 # one of them, case by case
+python -m benchmarks.metamorphic --program {shown} # one of them, metric by metric
 ```
+
+Program {shown} has these metrics, among others:
 
 """
 _CONTROL = """## Negative control
 
 Would it notice? Each of these defects was once found by hand. Each is planted again, by a patch, and programs run until a number
-is wrong. The tests run the first {tested} cases.
+is wrong.
 
 """
 _COVERED = """
-
 ## What was covered
 
-Cases per kind; programs, for losses and cuts. A case in two constructs, one within the other, counts for both.
+Cases per kind; programs, for cuts. A case in two constructs, one within the other, counts for both. The fast tests run {tested}
+of the cases.
 
 """
 
@@ -70,7 +73,7 @@ class Outcome(NamedTuple):
 
     Attributes:
       number: of the program.
-      wrong: the names of the cases that are wrong.
+      wrong: the cases that are wrong.
       texts: what is wrong.
     """
 
@@ -86,9 +89,9 @@ def outcome(number: int) -> Outcome:
         try:
             found = problems(program)
         except Exception as error:
-            return Outcome(number, [case.name for case in program.cases], [f"{type(error).__name__}: {error}"])
+            return Outcome(number, program.cases, [f"{type(error).__name__}: {error}"])
     wrong = wrong_cases(program, found)
-    titles = {case.name: str(case) for case in program.cases}
+    titles = {each.name: str(each) for each in program.recorded}
     texts = [f"{path}: {text} ({_title(path, titles) or program.loss.name})" for path, text in found.items()]
     return Outcome(number, wrong, texts)
 
@@ -99,13 +102,23 @@ def _title(path: str, titles: Mapping[str, str]) -> str | None:
 
 def cases_until_found(title: str, programs: int) -> int | None:
     """Plant a defect; return after how many cases a number is wrong, or None."""
+    before = 0
     with DEFECTS[title]():
         for number in range(programs):
-            found = outcome(number)
+            found, cases = outcome(number), make(number).cases
             if found.wrong:
-                names = [*(case.name for case in make(number).cases), "loss", "kernel", "bias"]
-                return number * CASES + names.index(found.wrong[0]) + 1
+                return before + cases.index(found.wrong[0]) + 1
+            before += len(cases)
     return None
+
+
+def programs_of(cases: int) -> list[Program]:
+    """Return the first programs that together have so many cases."""
+    found: list[Program] = []
+    while cases > 0:
+        found.append(make(len(found)))
+        cases -= len(found[-1].cases)
+    return found
 
 
 def set_up() -> None:
@@ -129,96 +142,94 @@ def _control(arguments: tuple[str, int]) -> tuple[str, int | None]:
 
 
 def covered(programs: Sequence[Program]) -> dict[str, collections.Counter[str]]:
-    """Return what the page counts: heading -> name -> cases (programs, for cuts and losses)."""
-    counts = {
-        heading: collections.Counter()
-        for heading in ("construct", "finisher", "values", "weights", "Keras metric", "loss", "cut")
-    }
+    """Return what the page counts: heading -> name -> cases (programs, for cuts)."""
+    headings = "construct", "finisher", "values", "weights", "Keras metric", "loss", "cut"
+    counts: dict[str, collections.Counter[str]] = {heading: collections.Counter() for heading in headings}
     for program in programs:
+        cases = len(program.cut.summaries)
         counts["cut"].update(program.cut.traits)
-        counts["loss"][program.loss.name] += 1
-        for case in program.cases:
-            counts["construct"].update(set(case.construct.split(" > ")))
-            if isinstance(case.metric, RandomKerasMetric):
-                counts["Keras metric"][case.metric.kind] += 1
-                continue
-            kind = case.metric.kind
-            counts["finisher"][kind.finisher] += 1
-            counts["values"][kind.dtype] += 1
-            counts["weights"][kind.weighted] += 1
+        counts["loss"][program.loss.name] += cases
+        for each in program.recorded:
+            for heading, name in _kinds(each):
+                counts[heading][name] += cases
     return counts
 
 
-def page(
-    counts: Mapping[str, collections.Counter[str]],
-    found: Sequence[Outcome],
-    control: Mapping[str, int | None],
-    seconds: float,
-) -> str:
+def _kinds(recorded: Recorded) -> list[tuple[str, str]]:
+    """Return (heading, name) of all that a metric is counted under."""
+    found = [("construct", name) for name in {*recorded.construct.split(" > ")}]
+    if isinstance(recorded.metric, RandomKerasMetric):
+        return [*found, ("Keras metric", recorded.metric.kind)]
+    kind = recorded.metric.kind
+    return [*found, ("finisher", kind.finisher), ("values", kind.dtype), ("weights", kind.weighted)]
+
+
+def page(programs: Sequence[Program], wrong: int, control: Mapping[str, int | None]) -> str:
     """Return the page of the docs.
 
     Args:
-      counts: of `covered`.
-      found: the programs.
+      programs: that were run.
+      wrong: how many of their cases are wrong.
       control: title of a planted defect -> the number of cases until it was found, or None.
-      seconds: that the programs took.
     """
-    wrong = sum(len(each.wrong) for each in found)
-    result = f"**{len(found) * CASES:,} cases in {len(found)} programs: {wrong} wrong.** In {seconds:.0f} seconds on {machine()}."
-    rows = [[title, "not found" if cases is None else f"{cases:,}"] for title, cases in control.items()]
+    cases, metrics = sum(len(each.cases) for each in programs), sum(len(each.recorded) for each in programs)
+    ran = f"{cases:,} cases of {metrics:,} metrics in {len(programs)} programs"
+    result = textwrap.fill(f"**{ran}: {wrong} wrong.** On {machine()}.", LINE)
+    shown = programs[TESTED[-1] % len(programs)]
+    rows = [[title, "not found" if after is None else f"{after:,}"] for title, after in control.items()]
     table = aligned([["planted defect", "found after so many cases"], *rows])
-    covering = [[heading, _listed(each)] for heading, each in counts.items()]
-    control_top = _CONTROL.format(tested=TESTED * CASES)
-    return (
-        "\n".join(
-            [_TOP.format(size=CASES) + result + "\n", control_top + "\n".join(table) + _COVERED + "| | |", "|---|---|"]
-            + [f"| {heading} | {listed} |" for heading, listed in covering]
-        )
-        + "\n"
-    )
+    tested = sum(len(make(number).cases) for number in TESTED)
+    covering = [f"| {heading} | {_listed(each)} |" for heading, each in covered(programs).items()]
+    top = _TOP.format(metrics=len(shown.recorded), shown=shown.number)
+    examples = [f"- {each}" for each in shown.recorded[::ADDED]]
+    parts = [top, *_lines([*examples, "", result, ""]), _CONTROL, *_lines(table)]
+    return "".join([*parts, _COVERED.format(tested=tested), *_lines(["| | |", "|---|---|", *covering])])
+
+
+def _lines(lines: Sequence[str]) -> list[str]:
+    return [f"{line}\n" for line in lines]
 
 
 def _listed(counts: collections.Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return "; ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.metamorphic", description=__doc__.split("\n")[0])
-    parser.add_argument("--cases", type=int, default=ALL_CASES, help=f"how many, rounded up to programs of {CASES}")
+    parser.add_argument("--cases", type=int, default=ALL_CASES, help="how many, rounded up to whole programs")
     parser.add_argument("--program", type=int, help="run this one alone, and list its cases")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--write", action="store_true", help=f"also write docs/{PAGE.name}")
     chosen = parser.parse_args(arguments)
     if chosen.program is not None:
         return _report_one(chosen.program)
-    return _report(-(-chosen.cases // CASES), chosen.jobs, chosen.write)
+    return _report(programs_of(chosen.cases), chosen.jobs, chosen.write)
 
 
 def _report_one(number: int) -> int:
     set_up()
     program = make(number)
     found = outcome(number)
-    print(program.cut, program.loss, *(f"{case.name}  {case}" for case in program.cases), sep="\n")
+    print(program.cut, program.loss, *(f"{each.name}  {each}" for each in program.recorded), sep="\n")
     print(*(found.texts or ["All numbers are right."]), sep="\n")
     return 1 if found.wrong else 0
 
 
-def _report(programs: int, jobs: int, write: bool) -> int:
+def _report(programs: list[Program], jobs: int, write: bool) -> int:
     started = time.monotonic()
-    found = []
-    for each in _in_processes(outcome, range(programs), jobs):
-        found.append(each)
+    wrong = 0
+    for each in _in_processes(outcome, range(len(programs)), jobs):
+        wrong += len(each.wrong)
         for text in each.texts:
             progress(f"program {each.number}: {text}")
-    seconds = time.monotonic() - started
-    progress(f"{programs} programs: {seconds:.0f} s")
-    control = dict(_in_processes(_control, [(title, programs) for title in DEFECTS], jobs))
-    text = page(covered([make(number) for number in range(programs)]), found, control, seconds)
+    progress(f"{len(programs)} programs: {time.monotonic() - started:.0f} s")
+    control = dict(_in_processes(_control, [(title, len(programs)) for title in DEFECTS], jobs))
+    text = page(programs, wrong, control)
     print(text)
     if write:
         PAGE.write_text(text, encoding="utf-8")
-    return 1 if any(each.wrong for each in found) or None in control.values() else 0
+    return 1 if wrong or None in control.values() else 0
 
 
 if __name__ == "__main__":

@@ -336,29 +336,27 @@ CONSTRUCTS: dict[str, Construct] = {
     "tf.boolean_mask": Construct(_boolean_mask, compiles=False, is_whole=False),
     "metrics.watch": Construct(_watch, _is_watched),
 }
+_SLOW, _SELDOM = "a compiled tf.function", 0.02  # XLA compiles it for each new shape, which takes seconds
 _ALONE = "plain", "metrics.watch"
 _REMATERIALIZED = "tf.recompute_grad", "keras.remat"
 
 
-def random_construct(rng: np.random.Generator, compiled: bool) -> tuple[str, Construct]:
+def random_construct(rng: np.random.Generator, number: int, compiled: bool) -> tuple[str, Construct]:
     """Return a construct, or two of them composed, and its name on the page.
 
     Args:
-      rng: draws it.
+      rng: draws the inner one, if there is one.
+      number: takes the outer ones in turn, so that few programs have all of them.
       compiled: whether XLA compiles the step.
     """
-    fitting = {name: each for name, each in CONSTRUCTS.items() if each.compiles or not compiled}
-    outer = _drawn(rng, [*fitting])
+    fitting = [name for name, each in CONSTRUCTS.items() if each.compiles or not compiled]
+    quick = [name for name in fitting if name != _SLOW]
+    outer = _SLOW if rng.random() < _SELDOM else quick[number % len(quick)]
     if outer in _ALONE or rng.random() < 0.5:
-        return outer, fitting[outer]
-    inner = _drawn(rng, [name for name in fitting if _compose(outer, name)])
-    return f"{outer} > {inner}", fitting[outer].around(fitting[inner])
-
-
-def _drawn(rng: np.random.Generator, names: list[str]) -> str:
-    """Return one of the names; seldom the one that XLA compiles for each new shape, which takes seconds."""
-    weights = np.array([0.2 if name == "a compiled tf.function" else 1.0 for name in names])
-    return str(rng.choice(names, p=weights / weights.sum()))
+        return outer, CONSTRUCTS[outer]
+    among = fitting if rng.random() < 0.2 else quick
+    inner = str(rng.choice([name for name in among if _compose(outer, name)]))
+    return f"{outer} > {inner}", CONSTRUCTS[outer].around(CONSTRUCTS[inner])
 
 
 def _compose(outer: str, inner: str) -> bool:

@@ -94,8 +94,9 @@ def random_loss(rng: np.random.Generator, is_ordered: bool) -> Loss:
 
 
 def random_rows(rng: np.random.Generator, rows: int, units: int) -> dict[str, np.ndarray]:
-    """Return the data: inputs, labels, and a mask of the elements."""
+    """Return the data: inputs, labels, a mask of the elements, and the numbers of the rows."""
     return {
+        "row": np.arange(rows),
         "x": rng.normal(size=(rows, FEATURES)).astype(np.float32),
         "y": rng.normal(size=(rows, units)).astype(np.float32),
         "mask": (rng.integers(0, 4, (rows, units)) / 2).astype(np.float32),
@@ -113,14 +114,14 @@ class PlainTraining:
 
     def __init__(self, loss: Loss, data: dict[str, np.ndarray], weights: Sequence[np.ndarray]):
         self._loss = loss
-        self._data = {name: values.astype(np.float64) for name, values in data.items()}
+        self._data = {name: data[name].astype(np.float64) for name in ("x", "y", "mask")}
         self.kernel, self.bias = (each.astype(np.float64) for each in weights)
         self._sums = np.zeros((2, 2))  # (loss, penalty of rows) x (value, count)
 
-    @property
-    def recorded(self) -> float:
-        """The metric `loss` of all steps: the mean of the losses and that of the penalties."""
-        return float((self._sums[:, 0] / np.maximum(self._sums[:, 1], 1e-30)).sum())
+    def take_recorded(self) -> float:
+        """Return the metric `loss` of the steps since the last call: the mean of the losses and that of the penalties."""
+        sums, self._sums = self._sums, np.zeros((2, 2))
+        return float((sums[:, 0] / np.maximum(sums[:, 1], 1e-30)).sum())
 
     def record(self, rows: np.ndarray) -> None:
         """Add a step's rows to the metric."""
@@ -136,12 +137,6 @@ class PlainTraining:
         of_kernel = x.T @ of_outputs + 2 * self._loss.weight_penalty * self.kernel
         self.kernel = self.kernel - self._loss.learning_rate * of_kernel
         self.bias = self.bias - self._loss.learning_rate * of_outputs.sum(0)
-
-    def evaluated(self, rows: np.ndarray) -> float:
-        """Return the metric `loss` of one pass over these rows, with the weights that training has reached."""
-        fresh = PlainTraining(self._loss, self._data, (self.kernel, self.bias))
-        fresh.record(rows)
-        return fresh.recorded
 
     def _forward(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         x, y = self._data["x"][rows], self._data["y"][rows]

@@ -1,4 +1,4 @@
-"""A program: one random task that holds a dozen cases, one random cut, and how its numbers compare with those of a plain pass.
+"""A program: one random task of a dozen metrics, one random cut, and how its numbers compare with those of a plain pass.
 
 A program is a function of its number alone, so a failing one is run again by its number.
 """
@@ -8,79 +8,29 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tallyloop.data import Input
 from tallyloop.trainer import Task, Trainer, one_device
 
 from . import losses
 from .constructs import Added, Construct, Way, random_construct
+from .cuts import EVALUATION, Cut, random_cut
 from .keras_metrics import RandomKerasMetric, random_keras_metric
 from .losses import Loss, PlainTraining, random_loss, random_rows
 from .values import Expectation, Expected, Kind, Metric, random_metric
 
-GROUPS, ADDED, REGISTERED, KERAS = 3, 10, 1, 2  # the last three are cases; a group has `ADDED` of them
-CASES = GROUPS * ADDED + REGISTERED + KERAS + 2  # of a program, with the loss and the weights
+GROUPS, ADDED, REGISTERED, KERAS = 4, 3, 1, 1  # the last three are metrics; a group has `ADDED` of them
 _SEED = 20261
 _REGISTERED_FINISHERS = "mean", "sum", "exp", "sqrt", "a function"
+_WEIGHTS = "weights"
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """How the rows are cut, and how the steps are run.
-
-    Attributes:
-      replicas: logical CPU devices; 1 is one device, without distribution.
-      rows: of the train set and of the eval set.
-      batch_sizes: of the train set and of the eval set; their last batches may be short, and leave replicas empty.
-      epochs: over the train set.
-      accumulation: steps per update.
-      steps_per_loop: see `Trainer`.
-      source: what the `Input`s read.
-      shuffle: whether the order of training is drawn.
-      jit_compile: whether XLA compiles the steps.
-    """
-
-    replicas: int
-    rows: tuple[int, int]
-    batch_sizes: tuple[int, int]
-    epochs: int
-    accumulation: int
-    steps_per_loop: int | Literal["auto"]
-    source: Literal["arrays", "a stream"]
-    shuffle: bool
-    jit_compile: bool
-
-    @property
-    def step_rows(self) -> list[np.ndarray]:
-        """The rows of each train step, if they are not shuffled."""
-        rows, size = self.rows[0], self.batch_sizes[0]
-        return [np.arange(i, min(i + size, rows)) for _ in range(self.epochs) for i in range(0, rows, size)]
-
-    @property
-    def traits(self) -> list[str]:
-        """What the page counts."""
-        found = {
-            f"{self.replicas} replica{'s' if self.replicas > 1 else ''}": True,
-            "a ragged last batch": any(n % size for n, size in zip(self.rows, self.batch_sizes, strict=True)),
-            "an empty replica": any(
-                0 < n % size < self.replicas for n, size in zip(self.rows, self.batch_sizes, strict=True)
-            ),
-            "gradient_accumulation": self.accumulation > 1,
-            "several steps per loop": self.steps_per_loop != 1,
-            self.source: True,
-            "shuffled": self.shuffle,
-            "jit_compile": self.jit_compile,
-        }
-        return [name for name, holds in found.items() if holds]
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One checked number, in training and in evaluation.
+class Recorded:
+    """One metric of a program. Its number in each summary is a case.
 
     Attributes:
       name: the metric's path.
@@ -96,7 +46,7 @@ class Case:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the case needs of the data, by the batch's keys."""
+        """What is added, by keys of the data."""
         return {f"{self.name}/{end}": values for end, values in self.metric.arrays.items()}
 
     def expected(self, rows: np.ndarray, training: bool) -> dict[str, Expected]:
@@ -122,32 +72,36 @@ class Program:
       number: what it was made from.
       cut: of the rows and steps.
       loss: of the task.
-      groups: cases that are added together, by one construct.
-      registered: cases that are metrics of the task.
+      groups: metrics that are added together, by one construct.
+      registered: metrics of the task.
       data: key -> all rows; first those of the train set.
     """
 
     number: int
     cut: Cut
     loss: Loss
-    groups: list[list[Case]]
-    registered: list[Case]
+    groups: list[list[Recorded]]
+    registered: list[Recorded]
     data: Mapping[str, np.ndarray] = dataclasses.field(repr=False)
 
     @property
-    def cases(self) -> list[Case]:
-        """All cases but the loss and the weights."""
-        return [*(case for group in self.groups for case in group), *self.registered]
+    def fed(self) -> dict[str, np.ndarray]:
+        """What the batches bring."""
+        if self.cut.is_fed:
+            return dict(self.data)
+        looked_up = {key for group in self.groups for each in group for key in each.arrays}
+        return {key: rows for key, rows in self.data.items() if key not in looked_up}
 
     @property
-    def train_rows(self) -> np.ndarray:
-        """The rows that training has seen, as often as it has seen them."""
-        return np.concatenate(self.cut.step_rows)
+    def recorded(self) -> list[Recorded]:
+        """All metrics but the loss."""
+        return [*(each for group in self.groups for each in group), *self.registered]
 
     @property
-    def eval_rows(self) -> np.ndarray:
-        """The rows of the evaluation."""
-        return np.arange(self.cut.rows[0], sum(self.cut.rows))
+    def cases(self) -> list[str]:
+        """SUMMARY/METRIC of each case, and at last the weights."""
+        names = [*(each.name for each in self.recorded), "loss"]
+        return [*(f"{summary}/{name}" for summary in self.cut.summaries for name in names), _WEIGHTS]
 
 
 class RandomTask(Task):
@@ -155,99 +109,106 @@ class RandomTask(Task):
 
     def __init__(self, program: Program):
         self._program = program
-        self.metrics = {case.name: _registered(case) for case in program.registered}
+        self.metrics = {each.name: _registered(each) for each in program.registered}
         self._ways: list[tuple[list[str], Way]] = []
 
     def build_model(self):
         """Return the model, and make the layers in which values are added; they have no weights."""
-        self._ways = [([key for case in group for key in case.arrays], _way(group)) for group in self._program.groups]
+        self._ways = [([key for each in group for key in each.arrays], _way(group)) for group in self._program.groups]
         return self._program.loss.model()
 
     def loss(self, model, batch, training):
         """Add all values, and return the losses."""
         carrier = model(batch["x"], training=training)
+        values = {
+            key: batch[key] if key in batch else tf.gather(rows, batch["row"])
+            for key, rows in self._program.data.items()
+        }
         for keys, way in self._ways:
-            carrier = way([batch[key] for key in keys], carrier)
-        return self._program.loss.losses(carrier, batch), batch
+            carrier = way([values[key] for key in keys], carrier)
+        return self._program.loss.losses(carrier, batch), values
 
 
 def make(number: int) -> Program:
     """Return the program of this number."""
     rng = np.random.default_rng([_SEED, number])
-    cut = _random_cut(rng)
+    cut = random_cut(rng)
     loss = random_loss(rng, is_ordered=not cut.shuffle)
     rows = sum(cut.rows)
-    groups = [_random_group(rng, f"group_{i}", rows, cut.jit_compile) for i in range(GROUPS)]
+    groups = [_random_group(rng, number * GROUPS + i, rows, cut.jit_compile) for i in range(GROUPS)]
     functions = [random_metric(rng, rows, _can_be_registered) for _ in range(REGISTERED)]
-    keras_metrics = [random_keras_metric(rng, rows) for _ in range(KERAS)]
+    keras_metrics = [random_keras_metric(rng, number * KERAS + i, rows) for i in range(KERAS)]
     registered = [
-        *(Case(f"registered_{i}", "a function in Task.metrics", each) for i, each in enumerate(functions)),
-        *(Case(f"keras_{i}", "a Keras metric", each) for i, each in enumerate(keras_metrics)),
+        *(Recorded(f"registered_{i}", "a function in Task.metrics", each) for i, each in enumerate(functions)),
+        *(Recorded(f"keras_{i}", "a Keras metric", each) for i, each in enumerate(keras_metrics)),
     ]
     data = random_rows(rng, rows, loss.units)
-    for case in (*(case for group in groups for case in group), *registered):
-        data.update(case.arrays)
+    for each in (*(each for group in groups for each in group), *registered):
+        data.update(each.arrays)
     return Program(number, cut, loss, groups, registered, data)
 
 
 def problems(program: Program) -> dict[str, str]:
-    """Run a program; return path -> what is wrong with its number, and nothing if all are right."""
-    trained: dict[str, Any] = {}
+    """Run a program; return SUMMARY/PATH -> what is wrong with its number, and nothing if all are right."""
+    written: dict[str, Mapping[str, Any]] = {}
 
     def remember(trainer, summary):
-        if summary.split == "train":
-            trained.update(summary.metrics)
+        written[f"train_{summary.step}" if summary.split == "train" else EVALUATION] = summary.metrics
 
     trainer = _trainer(program, remember)
     plain = PlainTraining(program.loss, program.data, trainer.model.get_weights())
-    evaluated = trainer.train_and_eval()["test"]
-    updated: list[np.ndarray] = []
-    for rows in program.cut.step_rows:
-        plain.record(rows)
-        updated.append(rows)
-        if len(updated) == program.cut.accumulation:
-            plain.update(np.concatenate(updated))
-            updated = []
-    wanted = {
-        "train": (trained, {**_numbers(program, program.train_rows, True), "loss": _near(plain.recorded)}),
-        "eval": (
-            evaluated,
-            {**_numbers(program, program.eval_rows, False), "loss": _near(plain.evaluated(program.eval_rows))},
-        ),
+    run = trainer.train_and_eval if program.cut.evaluates else trainer.train
+    run()
+    wanted = _wanted(program, plain)
+    written[_WEIGHTS] = dict(zip(("kernel", "bias"), trainer.model.get_weights(), strict=True))
+    return {
+        f"{summary}/{path}": text
+        for summary in sorted({*wanted, *written})
+        for path, text in _differences(written.get(summary, {}), wanted.get(summary, {})).items()
     }
-    found = {
-        f"{split}/{path}": text
-        for split, (numbers, expected) in wanted.items()
-        for path, text in _differences(numbers, expected).items()
-    }
-    weights = {"kernel": plain.kernel, "bias": plain.bias}
-    return found | _differences(
-        dict(zip(weights, trainer.model.get_weights(), strict=True)),
-        {name: _near(each) for name, each in weights.items()},
-    )
 
 
 def wrong_cases(program: Program, found: Mapping[str, str]) -> list[str]:
-    """Return the names of the cases that `problems` found wrong."""
-    names = [*(case.name for case in program.cases), "loss", "kernel", "bias"]
-    return [name for name in names if any(name in path.split("/") for path in found)]
+    """Return the cases that `problems` found wrong."""
+    return [case for case in program.cases if any(_belongs(path, case) for path in found)]
+
+
+def _belongs(path: str, case: str) -> bool:
+    summary, *rest = path.split("/")
+    return summary == case or any(f"{summary}/{name}" == case for name in rest)
+
+
+def _wanted(program: Program, plain: PlainTraining) -> dict[str, dict[str, Expected]]:
+    """Return summary -> path -> number, and those of the weights; `plain` is trained on the way."""
+    wanted: dict[str, dict[str, Expected]] = {}
+    accumulated: list[np.ndarray] = []
+    for summary, steps in zip(program.cut.summaries, program.cut.train_rows, strict=False):
+        for rows in steps:
+            plain.record(rows)
+            accumulated.append(rows)
+            if len(accumulated) == program.cut.accumulation:
+                plain.update(np.concatenate(accumulated))
+                accumulated = []
+        wanted[summary] = {**_numbers(program, np.concatenate(steps), True), "loss": _near(plain.take_recorded())}
+    if program.cut.evaluates:
+        plain.record(program.cut.eval_rows)
+        numbers = _numbers(program, program.cut.eval_rows, False)
+        wanted[EVALUATION] = {**numbers, "loss": _near(plain.take_recorded())}
+    return {**wanted, _WEIGHTS: {"kernel": _near(plain.kernel), "bias": _near(plain.bias)}}
 
 
 def _trainer(program: Program, remember: Any) -> Trainer:
     cut = program.cut
-    train, evaluation = (
-        {name: values[rows] for name, values in program.data.items()}
-        for rows in (slice(0, cut.rows[0]), slice(cut.rows[0], None))
-    )
-    steps = len(cut.step_rows)
+    train, evaluation = cut.inputs(program.fed)
     return Trainer(
         task=RandomTask(program),
         optimizer=keras.optimizers.SGD(program.loss.learning_rate),
         strategy=strategy(cut.replicas),
-        train_dataset=_input(cut, train, cut.batch_sizes[0], cut.shuffle),
-        eval_datasets={"test": _input(cut, evaluation, cut.batch_sizes[1], False)},
-        train_steps=steps,
-        summary_interval=steps,
+        train_dataset=train,
+        eval_datasets={"test": evaluation},
+        train_steps=cut.steps,
+        summary_interval=cut.interval,
+        eval_interval=cut.steps,
         steps_per_loop=cut.steps_per_loop,
         gradient_accumulation=cut.accumulation,
         jit_compile=cut.jit_compile,
@@ -261,61 +222,37 @@ def strategy(replicas: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(replicas)]) if replicas > 1 else one_device()
 
 
-def _input(cut: Cut, arrays: dict[str, np.ndarray], size: int, shuffle: bool) -> Input:
-    if cut.source == "arrays":
-        return Input(arrays, size, shuffle=shuffle)
-    return Input(lambda: tf.data.Dataset.from_tensor_slices(arrays), size, shuffle=shuffle)
-
-
-def _random_cut(rng: np.random.Generator) -> Cut:
-    compiled = bool(rng.random() < 0.05)
-    replicas = 1 if compiled else int(rng.choice([1, 2, 3, 4], p=[0.55, 0.35, 0.06, 0.04]))
-    rows = int(rng.integers(6, 25)), int(rng.integers(6, 25))
-    sizes = [int(rng.integers(max(replicas, 2), 1 + min(each, 12))) for each in rows]
-    return Cut(
-        replicas=replicas,
-        rows=rows,
-        batch_sizes=(sizes[0], sizes[1]),
-        epochs=int(rng.integers(1, 3)),
-        accumulation=int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])),
-        steps_per_loop=("auto", 1, 3)[rng.integers(3)],
-        source="arrays" if compiled or rng.random() < 0.7 else "a stream",
-        shuffle=bool(rng.random() < 0.3),
-        jit_compile=compiled,
-    )
-
-
-def _random_group(rng: np.random.Generator, name: str, rows: int, compiled: bool) -> list[Case]:
-    title, construct = random_construct(rng, compiled)
+def _random_group(rng: np.random.Generator, number: int, rows: int, compiled: bool) -> list[Recorded]:
+    title, construct = random_construct(rng, number, compiled)
     found = [random_metric(rng, rows, construct.allows) for _ in range(ADDED)]
-    return [Case(f"{name}_{i}", title, metric, construct) for i, metric in enumerate(found)]
+    return [Recorded(f"group_{number % GROUPS}_{i}", title, metric, construct) for i, metric in enumerate(found)]
 
 
 def _can_be_registered(kind: Kind) -> bool:
     return kind.finisher in _REGISTERED_FINISHERS
 
 
-def _registered(case: Case) -> Any:
-    if isinstance(case.metric, RandomKerasMetric):
-        return case.metric.tallied(case.name)
+def _registered(recorded: Recorded) -> Any:
+    if isinstance(recorded.metric, RandomKerasMetric):
+        return recorded.metric.tallied(recorded.name)
 
     def sums(batch, outputs):
-        values = tf.cast(batch[f"{case.name}/values"], tf.float64)
-        weights = batch.get(f"{case.name}/weights")
+        values = tf.cast(outputs[f"{recorded.name}/values"], tf.float64)
+        weights = outputs.get(f"{recorded.name}/weights")
         weights = tf.ones([tf.shape(values)[0]], tf.float64) if weights is None else tf.cast(weights, tf.float64)
         weights = tf.reshape(weights, tf.concat([tf.shape(weights), [1] * (values.shape.rank - weights.shape.rank)], 0))
         weights = tf.broadcast_to(weights, tf.shape(values))
         return tf.reduce_sum(tf.math.multiply_no_nan(values, weights)), tf.reduce_sum(weights)
 
-    return sums, case.metric.finish
+    return sums, recorded.metric.finish
 
 
-def _way(group: list[Case]) -> Way:
-    return group[0].how.wrap(Added({case.name: case.metric for case in group}))
+def _way(group: list[Recorded]) -> Way:
+    return group[0].how.wrap(Added({each.name: each.metric for each in group}))
 
 
 def _numbers(program: Program, rows: np.ndarray, training: bool) -> dict[str, Expected]:
-    return {path: each for case in program.cases for path, each in case.expected(rows, training).items()}
+    return {path: each for metric in program.recorded for path, each in metric.expected(rows, training).items()}
 
 
 def _near(value: Any) -> Expected:

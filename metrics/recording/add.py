@@ -14,7 +14,8 @@ from ..finishers.finish import finisher
 from ..finishers.finisher import Finish, Finisher
 from ..paths import join, normalize
 from ..tally import Tally, tally
-from .call_stack import caller, is_python_call, is_repeated
+from .call_stack import caller, is_repeated
+from .python_calls import is_of_step
 from .recorder import current_recorder
 
 
@@ -42,7 +43,7 @@ def add(name: str, values: Any, weights: Any = None, finish: Finish = None) -> N
         or the values cannot leave the construct they are made in.
     """
     recorder = current_recorder()
-    if recorder is None and is_python_call():
+    if recorder is None and is_of_step():
         raise UsageError(
             f"Metric {name!r} ({caller()}): it is added inside tf.py_function or tf.numpy_function, which runs outside of the "
             "step. Return the values from there and add them outside."

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 _PACKAGE = str(Path(__file__).parents[1])
 _WHILE_LOOP_FILE = inspect.unwrap(tf.while_loop).__code__.co_filename
-_PYTHON_CALL_FILE = inspect.unwrap(tf.py_function).__code__.co_filename
 # TensorFlow's private functions that call the branches of a condition one after the other.
 _BRANCHING = {"cond_v2", "indexed_case"}
 # They call their function once outside of the loop that they build, only to see what it returns.
@@ -37,11 +36,6 @@ def is_repeated() -> bool:
     on a first time step or row only to see what it returns.
     """
     return _is_probe() or _is_recomputed()
-
-
-def is_python_call() -> bool:
-    """Return whether a `tf.py_function` or `tf.numpy_function` is running: it is called while the graph runs, not traced."""
-    return any(frame.f_code.co_filename == _PYTHON_CALL_FILE for frame in _frames())
 
 
 def stack() -> list[FrameType]:

@@ -18,6 +18,7 @@ from ..finishers.finisher import Finisher
 from ..tally import Tally, add_tallies
 from .call_stack import are_branches, caller, is_repeated, stack
 from .nested_functions import OwnTraces, intercept
+from .python_calls import intercept_python_calls
 
 # The names that TensorFlow gives to the graphs of gradients, of functions and of branches and loops.
 _OF_GRADIENT = re.compile(r"^__backward_|_grad_\d+$")
@@ -189,6 +190,7 @@ def _refuse_to_keep(make: Callable[[], Any]) -> Any:
 
 
 intercept(_own_trace, _refuse_to_keep)
+intercept_python_calls(lambda: current_recorder() is not None and not tf.executing_eagerly())
 
 
 def _is_of_backward_pass(graph: Any, outermost: Any) -> bool:

@@ -6,93 +6,109 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAST, SLOW = {1}, {2}  # of the programs: each takes ten seconds and more; the others run with the whole benchmarks
+SLOW = {0, 11, 14}  # programs in addition to the fast ones; all others run with the whole benchmark
+LIMIT = 30  # programs within which each planted defect is found
 
 
-def marks(number):
-    return [] if number in FAST else pytest.mark.slow if number in SLOW else pytest.mark.benchmark
-
-
-LIMIT = 20  # programs within which each planted defect is found
-
-
-@pytest.fixture(scope="module")
-def metamorphic():
-    """metamorphic(name) -> the module of that name in benchmarks/metamorphic/."""
+def imported(name):
+    """A module of benchmarks/metamorphic/, such as ".program"; the folder is not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
-        yield lambda name: importlib.import_module(f"benchmarks.metamorphic.{name}")
+        return importlib.import_module(f"benchmarks.metamorphic{name}")
 
 
-def defects():
-    """The titles of the planted defects, which are in a module that only the tests' process may import."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT)
-        return [*importlib.import_module("benchmarks.metamorphic.defects").DEFECTS]
+def programs():
+    """The programs that are tested, and the marks of the slow ones."""
+    tested = imported("").TESTED  # not from ".__main__", whose imports take a second
+    return [
+        pytest.param(number, marks=[] if number in tested else pytest.mark.slow) for number in sorted({*tested, *SLOW})
+    ]
 
 
-@pytest.mark.parametrize("number", [pytest.param(number, marks=marks(number)) for number in range(9)])
-def test_all_numbers_are_right(metamorphic, number):
-    assert metamorphic("__main__").outcome(number).texts == []
+@pytest.mark.parametrize("number", programs())
+def test_all_numbers_are_right(number):
+    assert imported(".__main__").outcome(number).texts == []
 
 
-def test_tested_programs_have_300_cases(metamorphic):
-    module, tested = metamorphic("program"), metamorphic("__main__").TESTED
-    assert tested * module.CASES >= 300
-    assert {len(module.make(number).cases) + 2 for number in range(tested)} == {module.CASES}
+def test_tested_programs_have_300_cases():
+    main = imported(".__main__")
+    assert sum(len(main.make(number).cases) for number in main.TESTED) >= 300
 
 
-def test_program_is_a_function_of_its_number(metamorphic):
-    first, again, other = (metamorphic("program").make(number) for number in (3, 3, 4))
-    assert [*map(str, first.cases)] == [*map(str, again.cases)] != [*map(str, other.cases)]
+def test_programs_of_so_many_cases():
+    main = imported(".__main__")
+    sizes = [len(program.cases) for program in main.programs_of(200)]
+    assert sum(sizes) >= 200 > sum(sizes[:-1])
+
+
+def test_program_is_a_function_of_its_number():
+    first, again, other = (imported(".program").make(number) for number in (3, 3, 4))
+    assert [*map(str, first.recorded)] == [*map(str, again.recorded)] != [*map(str, other.recorded)]
     assert all(first.data[name].tobytes() == again.data[name].tobytes() for name in first.data)
     assert (first.cut, first.loss) == (again.cut, again.loss)
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("title", defects())
-def test_planted_defect_is_found(metamorphic, title):
-    found = metamorphic("__main__").cases_until_found(title, LIMIT)
+@pytest.mark.parametrize("title", imported(".defects").DEFECTS)
+def test_planted_defect_is_found(title):
+    found = imported(".__main__").cases_until_found(title, LIMIT)
     assert found is not None
     print(f"{title}: found after {found} cases")
 
 
 class TestPage:
-    def test_counts_and_table(self, metamorphic):
-        main = metamorphic("__main__")
+    def test_counts_and_table(self):
+        main = imported(".__main__")
         programs = [main.make(number) for number in range(3)]
-        found = [
-            main.Outcome(0, [], []),
-            main.Outcome(1, ["loss"], ["loss: expected 1, got 2"]),
-            main.Outcome(2, [], []),
-        ]
-        text = main.page(main.covered(programs), found, {"a defect": 7, "another one": None}, 60.0)
-        assert f"**{3 * main.CASES} cases in 3 programs: 1 wrong.**" in text
-        assert [line.split("|")[2].strip() for line in text.splitlines() if "defect " in line or "another" in line][
-            -2:
-        ] == [
-            "7",
-            "not found",
-        ]
+        text = main.page(programs, 1, {"a defect": 7, "another one": None})
+        assert "**228 cases of 42 metrics in 3 programs: 1 wrong.** On " in text
+        rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("|")]
+        assert ["a defect", "7"] in rows
+        assert ["another one", "not found"] in rows
         assert "{" not in text
 
+    def test_counts_a_case_per_summary(self):
+        main = imported(".__main__")
+        program = main.make(0)
+        counts = main.covered([program])
+        summaries = len(program.cut.summaries)
+        assert counts["values"].total() + counts["Keras metric"].total() == len(program.recorded) * summaries
+        assert {*counts["cut"].values()} == {1}
+
     @pytest.mark.slow
-    def test_covers_everything_that_is_generated(self, metamorphic):
-        """What the generator can draw, it draws within the 5,000 cases: tried on data alone, without running a program."""
-        main = metamorphic("__main__")
-        counts = main.covered([main.make(number) for number in range(-(-main.ALL_CASES // main.CASES))])
-        assert {*counts["construct"]} > {*metamorphic("constructs").CONSTRUCTS}
-        assert {*counts["finisher"]} == {*metamorphic("values").FINISHERS}
-        assert {*counts["Keras metric"]} == {*metamorphic("keras_metrics").METRICS}
-        assert {"1 replica", "2 replicas", "3 replicas", "4 replicas", "an empty replica", "jit_compile"} < {
-            *counts["cut"]
+    def test_covers_everything_that_is_generated(self):
+        """What the generator can draw, it draws within all cases: tried on data alone, without running a program."""
+        main = imported(".__main__")
+        counts = main.covered(main.programs_of(main.ALL_CASES))
+        assert {*counts["construct"]} > {*imported(".constructs").CONSTRUCTS}
+        assert {*counts["finisher"]} == {*imported(".values").FINISHERS}
+        assert {*counts["Keras metric"]} == {*imported(".keras_metrics").METRICS}
+        cuts = {
+            "1 replica",
+            *(f"{n} replicas" for n in (2, 3, 4)),
+            "arrays",
+            "a stream",
+            "rows by number",
+            "jit_compile",
         }
+        assert {*counts["cut"]} > {*cuts, "an evaluation", "an empty replica", "a ragged last batch", "shuffled"}
 
 
-def test_wrong_number_is_named(metamorphic, monkeypatch):
-    main = metamorphic("__main__")
-    case = main.make(0).cases[0]
-    monkeypatch.setattr(main, "problems", lambda program: {f"eval/a/{case.name}/p50": "expected 1, got 2"})
-    found = main.outcome(0)
-    assert found.wrong == [case.name]
-    assert found.texts == [f"eval/a/{case.name}/p50: expected 1, got 2 ({case})"]
+def test_wrong_number_is_named(monkeypatch):
+    main = imported(".__main__")
+    recorded = main.make(3).recorded[0]
+    path = f"eval/a/{recorded.name}/p50"
+    monkeypatch.setattr(main, "problems", lambda program: {path: "expected 1, got 2", "weights/bias": "wrong"})
+    found = main.outcome(3)
+    assert found.wrong == [f"eval/{recorded.name}", "weights"]
+    assert found.texts[0] == f"{path}: expected 1, got 2 ({recorded})"
+
+
+def test_error_makes_all_cases_wrong(monkeypatch):
+    main = imported(".__main__")
+
+    def fail(program):
+        raise ValueError("no")
+
+    monkeypatch.setattr(main, "problems", fail)
+    assert main.outcome(0) == (0, main.make(0).cases, ["ValueError: no"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -100,12 +101,15 @@ class ReplicaStep:
             result = self._forward(self._model, batch)
         with returned_by(self._forward):
             losses, outputs = split_outputs(result)
-            check_rows(losses, batch, self._losses_of)
             terms = objective_terms(losses, self._model, share)
+            # Afterwards, as it calls the model again: the penalties are those of the last call.
+            check_rows(losses, batch, partial(self._losses_of, share))
         return [_only_if(share.rows > 0, term) for term in terms], outputs
 
-    def _losses_of(self, batch: Any) -> Any:
-        return split_outputs(self._forward(self._model, batch))[0]
+    def _losses_of(self, share: ReplicaShare, batch: Any) -> Any:
+        """Return the losses of another batch, in a graph of its own, whose state is not that of the step."""
+        with ForwardState().discarded(share, self._model):
+            return split_outputs(self._forward(self._model, batch))[0]
 
     def _packed(self, batch: Any, outputs: Any, share: ReplicaShare) -> tf.Tensor:
         return self.accumulator.pack(self._registry.compute(batch, outputs), share.rows > 0)

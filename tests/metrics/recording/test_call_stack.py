@@ -202,18 +202,3 @@ class TestBackwardPass:
         """TensorFlow takes no side effect out of the gradient of a function."""
         with pytest.raises(UsageError, match=r"'upstream'.* in the backward pass of a custom gradient inside a nested"):
             record_traced(lambda: self.differentiate(within))
-
-
-class TestPythonCall:
-    @pytest.mark.parametrize("call", [tf.py_function, tf.numpy_function])
-    def test_is_refused_by_name(self, record_traced, call):
-        """In a graph, it runs long after the step was traced."""
-
-        def function(x):
-            metrics.add("lost", x)
-            return x
-
-        with pytest.raises(
-            tf.errors.InvalidArgumentError, match=r"UsageError: Metric 'lost' \(.*test_call_stack.py:\d+\)"
-        ):
-            record_traced(lambda: call(function, [tf.constant(1.0)], tf.float32))

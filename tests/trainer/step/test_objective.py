@@ -103,9 +103,44 @@ class TestRows:
         with pytest.raises(UsageError, match=r"matrix of shape .*\(batch, 1\) array minus a \(batch,\) array"):
             make_trainer(Crossed(), train_steps=1, **options).train()
 
+    @pytest.mark.parametrize("layer", [keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.5)])
+    def test_a_matrix_of_a_model_with_state_is_refused(self, make_trainer, regression_task, layer):
+        class Crossed(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.Input((3,)), layer(), keras.layers.Dense(1)])
+
+            def loss(self, model, batch, training):
+                return (model(batch["x"], training=training) - batch["y"]) ** 2
+
+        with pytest.raises(UsageError, match=r"matrix of shape .*\(batch, 1\) array minus a \(batch,\) array"):
+            make_trainer(Crossed(), train_steps=1).train()
+
+    def test_a_loss_per_token_of_a_model_with_penalties_and_state_is_not(self, make_trainer, regression_task):
+        """The penalties are those of the step itself: the weights are those of the same losses without a second axis."""
+
+        def trained(reduce):
+            class Other(regression_task):
+                def build_model(self):
+                    dense = keras.layers.Dense(
+                        1, kernel_initializer="ones", activity_regularizer=keras.regularizers.L2(0.5)
+                    )
+                    layers = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.5, seed=1), dense]
+                    return keras.Sequential([keras.Input((3,)), *layers])
+
+                def loss(self, model, batch, training):
+                    out = model(batch["x"], training=training)
+                    return reduce((out - tf.repeat(batch["y"][:, None], 16, 1)) ** 2)
+
+            trainer = make_trainer(Other(), 32, train_steps=2)  # all batches have 16 rows
+            trainer.train()
+            return np.concatenate([each.ravel() for each in trainer.model.get_weights()])
+
+        np.testing.assert_allclose(trained(lambda x: x), trained(lambda x: tf.reduce_mean(x, 1)), rtol=1e-5)
+
     def test_a_loss_per_token_is_not(self, make_trainer, regression_task):
         """Of as many tokens as there are rows in a batch."""
-        self.train(make_trainer, regression_task, lambda out, batch: (out - tf.repeat(batch["y"][:, None], 16, 1)) ** 2)
+        losses = lambda out, batch: (out - tf.repeat(batch["y"][:, None], 16, 1)) ** 2  # noqa: E731
+        self.train(make_trainer, regression_task, losses, data=32)
 
     def test_a_number_of_tokens_that_is_not_known_is_not(self, make_trainer, regression_task):
         def losses(out, batch):
