@@ -89,6 +89,7 @@ def open_rows(
     *,
     train: bool,
     threads: int,
+    processes: int = 0,
 ) -> Feed:
     """Return a feed of rows that are read by number.
 
@@ -99,12 +100,13 @@ def open_rows(
       options: how to cut the rows into batches.
       train: epoch after epoch, else one pass.
       threads: how many read.
+      processes: how many read instead, if any.
 
     Raises:
-      UsageError: there are too few rows for a batch, or a row cannot be read.
+      UsageError: there are too few rows for a batch, a row cannot be read, or processes cannot load the source.
     """
     refuse_fewer(rows.length, options.full_batch or 1)
-    return RowFeed(rows, _order(rows.length, options, train), transform, map_fn, threads)
+    return RowFeed(rows, _order(rows.length, options, train), transform, map_fn, threads, processes)
 
 
 def open_stream(

@@ -13,10 +13,11 @@ from ...metrics.errors import DataError, UsageError
 from ..elements import Nest
 from ..feeds.feed import Feed
 from ..feeds.order import Order
+from .processes import Processes
 from .reader import Reader
 from .rows import Rows, element_spec
 from .shares import Share, Shares
-from .transforms import Mapped, Transform, transformed
+from .transforms import Examples, Mapped, Transform
 
 _AHEAD = 8  # steps
 
@@ -32,6 +33,7 @@ class RowFeed(Feed):
       transform: `Input.transform`, or None.
       map_fn: `Input.map_fn`, or None.
       threads: `Input.read_threads`.
+      processes: `Input.read_processes`.
     """
 
     waits = True
@@ -43,20 +45,22 @@ class RowFeed(Feed):
         transform: Transform | None = None,
         map_fn: Callable[..., Any] | None = None,
         threads: int = 2,
+        processes: int = 0,
     ):
         self._rows = rows
         self._order = order
-        self._transform = transform
+        examples = Examples(rows, transform, order.seed)
         spec = element_spec(rows)
         if transform is not None:
-            first = rows.examples(np.zeros(1, np.int64))
-            first = transformed(first, transform, order.seed, 0, np.zeros(1, np.int64))
+            first = examples.read(0, np.zeros(1, np.int64))
             spec = element_spec(Rows(1, lambda _: first))
+        self._read = Processes(examples, processes).read if processes else examples.read
         self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed)
         self._element: Nest = spec if self._mapped is None else self._mapped.element_spec
         self._shares = Shares(order)
         end = None if order.endless else order.batches_per_epoch
-        self._reader: Reader[list[np.ndarray]] = Reader(self._load, threads, _AHEAD, end)
+        # A thread waits for each process, while as many as without processes apply `map_fn`.
+        self._reader: Reader[list[np.ndarray]] = Reader(self._load, threads + processes, _AHEAD, end)
         self._note = tf.Variable(tf.constant(self._described()), trainable=False, name="rows")
         self.full_batch: int | None = order.full_batch
         self.num_examples: int | None = order.num_examples
@@ -140,9 +144,7 @@ class RowFeed(Feed):
 
     def _load(self, step: int, share: Share) -> list[np.ndarray]:
         epoch, rows = self._shares.rows(step, share)
-        found = self._rows.examples(rows)
-        if self._transform is not None:
-            found = transformed(found, self._transform, self._order.seed, epoch, rows)
+        found = self._read(epoch, rows)
         if self._mapped is not None:
             found = self._mapped(found, epoch, rows)
         tf.nest.assert_same_structure(found, self._element)

@@ -1,16 +1,22 @@
-"""What a source that is read by row number offers, whatever its class."""
+"""What a source that is read by row number offers, whatever its class.
+
+Without TensorFlow, which the processes that read rows do not load.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ..elements import Nest
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from ..elements import Nest
 
 _ORIGIN = "the source of Input"
 
@@ -61,8 +67,10 @@ def as_rows(source: Any) -> Rows | None:
         return _of_memory_maps(source) if any(isinstance(each, np.memmap) for each in source.values()) else None
     if not is_by_number(source):
         return None
-    gather = _gather_of(source)
-    found = Rows(len(source), gather, str(getattr(source, "fingerprint", "") or getattr(source, "_fingerprint", "")))
+    gather = _AtOnce if hasattr(source, "__getitems__") else _OneByOne
+    found = Rows(
+        len(source), gather(source), str(getattr(source, "fingerprint", "") or getattr(source, "_fingerprint", ""))
+    )
     if not found.length:
         raise UsageError(
             f"{_ORIGIN} has no examples: expected at least one row, got a {type(source).__name__} of length 0"
@@ -72,16 +80,14 @@ def as_rows(source: Any) -> Rows | None:
 
 def is_by_number(source: Any) -> bool:
     """Return whether an object has a length and rows, and is neither a dict, a tuple nor an array."""
-    if isinstance(source, type | tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str | bytes):
+    if isinstance(source, type | tuple | np.ndarray | str | bytes) or type(source).__module__.startswith("tensorflow."):
         return False
     return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray]) -> Rows:
     """Return arrays of equal length as `Rows`."""
-    return Rows(
-        len(next(iter(arrays.values()))), lambda rows: {key: _array(array[rows]) for key, array in arrays.items()}
-    )
+    return Rows(len(next(iter(arrays.values()))), _OfArrays(arrays))
 
 
 def element_spec(rows: Rows) -> Nest:
@@ -90,6 +96,8 @@ def element_spec(rows: Rows) -> Nest:
     Raises:
       UsageError: it is not a nest of numbers, booleans or strings.
     """
+    import tensorflow as tf
+
     try:
         first = rows.gather(np.zeros(1, np.int64))
         return tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape[1:], _tf_dtype(array)), first)
@@ -105,7 +113,30 @@ def stacked(examples: Sequence[Nest]) -> Nest:
     Raises:
       ValueError: they differ in structure or shape.
     """
-    return tf.nest.map_structure(_stack, *examples)
+    return map_nest(_stack, *examples)
+
+
+def map_nest(call: Callable[..., Any], *nests: Nest) -> Nest:
+    """Return `call` of the values at each place of the nests, as `tf.nest.map_structure` does.
+
+    Raises:
+      ValueError: they differ in structure.
+    """
+    first = nests[0]
+    if not isinstance(first, Mapping | tuple | list):
+        return call(*nests)
+    if any(_parts(each) != _parts(first) for each in nests):
+        raise ValueError(f"expected one structure, got {' and '.join(sorted({str(_parts(each)) for each in nests}))}")
+    if isinstance(first, Mapping):
+        return {key: map_nest(call, *(each[key] for each in nests)) for key in first}
+    values = [map_nest(call, *each) for each in zip(*nests, strict=True)]
+    return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
+
+
+def _parts(nest: Nest) -> Any:
+    if isinstance(nest, Mapping):
+        return sorted(nest, key=str)
+    return f"{type(nest).__name__} of {len(nest)}" if isinstance(nest, tuple | list) else type(nest).__name__
 
 
 def _stack(*parts: Any) -> np.ndarray:
@@ -114,10 +145,34 @@ def _stack(*parts: Any) -> np.ndarray:
     return _array(np.stack([np.asarray(part) for part in parts]))
 
 
-def _gather_of(source: Any) -> Callable[[np.ndarray], Nest]:
-    if hasattr(source, "__getitems__"):
-        return lambda rows: _as_stack(source.__getitems__(rows), len(rows))
-    return lambda rows: stacked([source[int(row)] for row in rows])
+@dataclasses.dataclass(frozen=True)
+class _OfArrays:
+    """Gathers rows of arrays."""
+
+    source: Mapping[str, np.ndarray]
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        return {key: _array(array[rows]) for key, array in self.source.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _AtOnce:
+    """Gathers rows by one call of `__getitems__`."""
+
+    source: Any
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        return _as_stack(self.source.__getitems__(rows), len(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneByOne:
+    """Gathers rows by a call of `__getitem__` for each."""
+
+    source: Any
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        return stacked([self.source[int(row)] for row in rows])
 
 
 def _as_stack(found: Any, count: int) -> Nest:
@@ -146,6 +201,8 @@ def _array(array: np.ndarray) -> np.ndarray:
 
 
 def _tf_dtype(array: np.ndarray) -> tf.DType:
+    import tensorflow as tf
+
     if array.dtype == object:
         if not all(isinstance(each, bytes | str) for each in array.ravel()):
             raise TypeError(f"got Python objects such as {array.ravel()[0]!r}")

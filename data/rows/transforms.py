@@ -1,17 +1,24 @@
-"""Transforms of an example after it was read: in Python, or by TensorFlow, with random numbers of its own."""
+"""Transforms of an example after it was read: in Python, or by TensorFlow, with random numbers of its own.
+
+TensorFlow is imported where it is used, because the processes that read rows do not load it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ..elements import Nest
-from .rows import stacked
+from .rows import Rows, map_nest, stacked
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from ..elements import Nest
 
 Transform = Callable[[Any, np.random.Generator], Any]
 
@@ -35,13 +42,37 @@ def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, row
     """
     done = []
     for place, row in enumerate(rows.tolist()):
-        example = tf.nest.map_structure(lambda array, place=place: array[place], examples)
+        example = map_nest(lambda array, place=place: array[place], examples)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch, row))))
         try:
             done.append(transform(example, rng))
         except Exception as error:
             raise DataError(f"Input.transform, row {row} of the source: {type(error).__name__}: {error}") from error
     return stacked(done)
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The examples of a source after `Input.transform`, in NumPy.
+
+    Attributes:
+      rows: the source.
+      transform: `Input.transform`, or None.
+      seed: the seed of the run.
+    """
+
+    rows: Rows
+    transform: Transform | None
+    seed: int
+
+    def read(self, epoch: int, rows: np.ndarray) -> Nest:
+        """Return the examples of some rows in an epoch, stacked.
+
+        Raises:
+          DataError: one of them cannot be read or transformed. The message names its row.
+        """
+        found = self.rows.examples(rows)
+        return found if self.transform is None else transformed(found, self.transform, self.seed, epoch, rows)
 
 
 class Mapped:
@@ -57,6 +88,8 @@ class Mapped:
     """
 
     def __init__(self, map_fn: Callable[..., Any], element_spec: Nest, seed: int):
+        import tensorflow as tf
+
         self._seed = seed
         seeds = tf.TensorSpec([2], tf.int32)
         with_seed = takes_seed(map_fn)
@@ -84,6 +117,8 @@ class Mapped:
 
     def __call__(self, examples: Nest, epoch: int, rows: np.ndarray) -> Nest:
         """Return the mapped examples, as arrays."""
+        import tensorflow as tf
+
         keys = np.stack([self._key(epoch, row) for row in rows.tolist()])
         with tf.device("CPU:0"):
             found = self._map(examples, tf.constant(keys))

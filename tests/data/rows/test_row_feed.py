@@ -144,7 +144,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("options", [{"transform": shifted}, {"map_fn": shifted_in_the_graph}])
     def test_of_a_stream_without_row_numbers(self, options):
-        with pytest.raises(UsageError, match=r"keyed by the number of the row.*got a stream"):
+        with pytest.raises(UsageError, match=r"by the number of the row.*got a stream"):
             Input(tf.data.Dataset.from_tensor_slices(arrays()), 8, **options).open_train()
 
     def test_of_a_transform_that_is_no_function(self):
