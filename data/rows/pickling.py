@@ -11,6 +11,7 @@ from typing import Any
 
 import cloudpickle
 import gin
+import gin.config
 import numpy as np
 
 from ...metrics.errors import UsageError
@@ -44,7 +45,7 @@ class Pickled:
             pickled = _dumped(examples, buffers.append)
         except Exception as error:
             raise UsageError(_what_fails(examples, count)) from error
-        self.memory = Memory()
+        self.memory: Memory = Memory()
         self.spans: list[Span] = self.memory.put([*buffers, pickle.PickleBuffer(pickled)])
         self.bindings: str = _bindings()
 

@@ -96,7 +96,8 @@ def main(control: Connection, life: int, given: Memory, taken: Memory) -> None:
     control.send(("loaded",))
     with contextlib.suppress(EOFError):
         while True:
-            control.send(_answer(examples, *control.recv(), taken))
+            epoch, rows = control.recv()
+            control.send(_answer(examples, epoch, rows, taken))
 
 
 def _answer(examples: Any, epoch: int, rows: Any, taken: Memory) -> tuple[Any, ...]:
