@@ -16,7 +16,9 @@ import numpy as np
 import tensorflow as tf
 from tallyloop.trainer import Task
 
-FEATURES, CLASSES, EXAMPLES = 12, 4, 330
+from .rows import CLASSES, LENGTH
+
+FEATURES, EXAMPLES = LENGTH, 330
 _PAUSE = float(os.environ.get("SURVIVAL_PAUSE", "0"))
 
 
