@@ -158,7 +158,7 @@ def readers_of(process: int) -> dict[str, int]:
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found += [pid for pid in path.read_text().split() if _is_reader(pid)]
-    return {f"reader {number}": int(pid) for number, pid in enumerate(sorted(found, key=int, reverse=True))}
+    return {f"reader {number}": int(pid) for number, pid in enumerate(sorted(found, key=int))}
 
 
 def _is_reader(pid: str) -> bool:

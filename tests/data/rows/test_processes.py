@@ -12,6 +12,7 @@ import gin
 import numpy as np
 import pytest
 from absl import logging
+from tallyloop.data import Mixture, packed
 from tallyloop.data.rows import worker
 from tallyloop.data.rows.processes import Processes
 from tallyloop.data.rows.rows import as_rows, of_arrays
@@ -68,6 +69,10 @@ class TestRead:
         assert len(children()) == 2
         assert not any(each["tensorflow"].any() for each in found)
         assert found[0]["empty"].shape == (3, 0)
+
+    def test_of_our_sources_needs_no_tensorflow(self):
+        source = Mixture([packed([[1, 2], [3]], length=2), packed([[4, 5, 6]], length=2)], [1, 1])
+        assert not Processes(examples(numbered_rows.where, source), 1).read(0, np.arange(3))["tensorflow"].any()
 
     def test_grows_with_the_batch(self):
         arrays = {"x": np.arange(60_000).reshape(100, 600)}
