@@ -59,8 +59,9 @@ class RowFeed(Feed):
         self._element: Nest = spec if self._mapped is None else self._mapped.element_spec
         self._shares = Shares(order)
         end = None if order.endless else order.batches_per_epoch
-        # A thread waits for each process, while as many as without processes apply `map_fn`.
-        self._reader: Reader[list[np.ndarray]] = Reader(self._load, threads + processes, _AHEAD, end)
+        # A thread waits for each process, which has a step of its own; as many as without processes apply `map_fn`.
+        ahead = _AHEAD + processes
+        self._reader: Reader[list[np.ndarray]] = Reader(self._load, threads + processes, ahead, end)
         self._note = tf.Variable(tf.constant(self._described()), trainable=False, name="rows")
         self.full_batch: int | None = order.full_batch
         self.num_examples: int | None = order.num_examples

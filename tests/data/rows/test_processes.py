@@ -32,7 +32,6 @@ def examples(transform=None, source=None):
 
 def children():
     """The processes of ours that read rows."""
-    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     threads = [Path(f"/proc/self/task/{each.name}/children") for each in Path("/proc/self/task").iterdir()]
     found = [pid for each in threads for pid in each.read_text().split()]
     return {int(pid) for pid in found if worker.__file__ in Path(f"/proc/{pid}/cmdline").read_text().split("\0")}
@@ -65,8 +64,9 @@ class TestRead:
             each.start()
         for each in threads:
             each.join()
-        assert {pid for each in found for pid in each["pid"].tolist()} == children()
-        assert len(children()) == 2
+        pids = {pid for each in found for pid in each["pid"].tolist()}
+        assert len(pids) == 2
+        assert pids <= children()
         assert not any(each["tensorflow"].any() for each in found)
         assert found[0]["empty"].shape == (3, 0)
 
