@@ -117,7 +117,7 @@ SETTINGS: Mapping[str, Setting] = {
         share=3,
     ),
     "rows_processes": Setting(
-        "the same with `read_processes = 2`, and accumulation; the victim is the run or a process that reads",
+        "the same with `read_processes = 2`, and accumulation; the victim is the run or its oldest process that reads",
         (*_ROWS, *_ACCUMULATION, "train/Input.read_processes=2"),
         readers=2,
         share=3,
