@@ -95,11 +95,6 @@ def check_some_good(examples: tf.data.Dataset[Nest], least: int) -> None:
         )
 
 
-def with_fix(place: str) -> str:
-    """Return the message for a bad example at `place`, with what the user can do about it."""
-    return f'{place}. Fix or remove it, or skip such examples with Input.on_error = "skip"'
-
-
 def _first_of_chunk(examples: tf.data.Dataset[Nest], start: int) -> Bad | None:
     """Return the first bad example of a chunk that raised; None if nothing raises again.
 

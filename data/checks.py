@@ -6,12 +6,14 @@ import functools
 import numbers
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..metrics.errors import UsageError
-from .elements import Nest
+
+if TYPE_CHECKING:
+    from .elements import Nest
 
 # NumPy's legacy generator, one of those that a seed reaches, takes 32 bits; a longer seed would be truncated.
 LARGEST_SEED = 2**32 - 1
@@ -100,6 +102,11 @@ def map_arrays(function: Callable[[str, Any], Any], arrays: Nest, name: str = ""
         parts = [map_arrays(function, value, f"{prefix}{place}") for place, value in enumerate(arrays)]
         return type(arrays)(*parts) if hasattr(arrays, "_fields") else tuple(parts)
     return function(name, arrays)
+
+
+def with_fix(place: str) -> str:
+    """Return the message for a bad example at `place`, with what the user can do about it."""
+    return f'{place}. Fix or remove it, or skip such examples with Input.on_error = "skip"'
 
 
 def _check_keys(origin: str, arrays: Nest) -> None:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
-from .bad_examples import check_some_good, first_bad, skip_bad, with_fix
-from .checks import equal_length_arrays, map_arrays
+from .bad_examples import check_some_good, first_bad, skip_bad
+from .checks import equal_length_arrays, map_arrays, with_fix
 from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
 from .failures import FAILURES, reason
 from .feeds.pipelines import mapped_examples

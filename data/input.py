@@ -17,8 +17,8 @@ from .elements import Nest
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
 from .opening import BatchOptions, open_arrays, open_rows, open_stream
+from .rows.mapped import takes_seed
 from .rows.rows import Rows, is_by_number, of_arrays
-from .rows.transforms import takes_seed
 
 OnError = Literal["raise", "skip"]
 
@@ -62,6 +62,8 @@ class Input:
         `rng` is a `numpy.random.Generator` keyed by (seed, epoch, row).
       read_threads: how many threads read rows by number ahead of the step. More help if reading or `transform` waits for a
         disk or a network, or lets other threads run.
+      read_processes: how many processes read the rows and apply `transform` instead. They help a `transform` in Python, which
+        holds the GIL. Each has a copy of the source, and of the transform, which are pickled.
 
     Raises:
       UsageError: an argument is not as described.
@@ -80,6 +82,7 @@ class Input:
         on_error: OnError = "raise",
         transform: Callable[..., Any] | None = None,
         read_threads: int = 2,
+        read_processes: int = 0,
     ):
         if not (callable(source) or isinstance(source, Mapping | tuple | tf.data.Dataset) or is_by_number(source)):
             raise UsageError(
@@ -100,6 +103,7 @@ class Input:
         self._map_fn = map_fn
         self._transform = transform
         self._threads = whole_number("Input.read_threads", read_threads, least=1)
+        self._processes = whole_number("Input.read_processes", read_processes, least=0)
         self._cache = true_or_false("Input.cache", cache)
         self._options = BatchOptions(
             batch_size=whole_number("Input.global_batch_size", global_batch_size, least=1),
@@ -178,11 +182,11 @@ class Input:
     def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows, Callable[..., Any] | None]:
         """What was read from the source, and the function that is still to be applied to each example."""
         found = read(self._source)
-        by_number = self._transform is not None or takes_seed(self._map_fn)
+        by_number = self._transform is not None or takes_seed(self._map_fn) or self._processes > 0
         if isinstance(found, tf.data.Dataset) and by_number:
             raise UsageError(
-                "Input.transform, and an Input.map_fn of (example, seed), are keyed by the number of the row: expected arrays or "
-                "rows by number as Input.source, got a stream. Use Dataset.map in the source."
+                "Input.transform, Input.read_processes and an Input.map_fn of (example, seed) go by the number of the row: "
+                "expected arrays or rows by number as Input.source, got a stream. Use Dataset.map in the source."
             )
         if self._cache and (by_number or isinstance(found, Rows)):
             raise UsageError(
@@ -192,7 +196,7 @@ class Input:
         mapped = isinstance(found, tf.data.Dataset) or self._map_fn is not None
         if self._cache and mapped:
             return read_whole(found, self._map_fn, self._options.skip), None
-        if not isinstance(found, tf.data.Dataset | Rows) and (self._transform is not None or mapped):
+        if not isinstance(found, tf.data.Dataset | Rows) and (by_number or mapped):
             found = of_arrays(tf.nest.map_structure(lambda tensor: tensor.numpy(), found), in_memory=True)
         return found, self._map_fn
 
@@ -204,7 +208,9 @@ class Input:
     def _open(self, options: BatchOptions, train: bool) -> Feed:
         found, map_fn = self._contents
         if isinstance(found, Rows):
-            return open_rows(found, self._transform, map_fn, options, train=train, threads=self._threads)
+            return open_rows(
+                found, self._transform, map_fn, options, train=train, threads=self._threads, processes=self._processes
+            )
         if isinstance(found, tf.data.Dataset):
             return open_stream(found, map_fn, options, train=train, reread=self._reread)
         return open_arrays(found, options, train=train)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
-from .bad_examples import check_some_good, with_fix
+from .bad_examples import check_some_good
+from .checks import with_fix
 from .contents import name_first_bad
 from .elements import Nest, check_filled, refuse_endless, refuse_fewer
 from .failures import FAILURES
@@ -82,6 +83,7 @@ def open_rows(
     *,
     train: bool,
     threads: int,
+    processes: int = 0,
 ) -> Feed:
     """Return a feed of rows that are read by number.
 
@@ -92,9 +94,11 @@ def open_rows(
       options: how to cut the rows into batches.
       train: epoch after epoch, else one pass.
       threads: how many read.
+      processes: how many read instead, if any.
 
     Raises:
-      UsageError: there are too few rows for a batch, a row cannot be read, or the options conflict.
+      UsageError: there are too few rows for a batch, a row cannot be read, the options conflict, or processes
+        cannot load the source.
     """
     refuse_fewer(rows.length, options.full_batch or 1)
     if options.skip and options.full_batch:
@@ -104,7 +108,7 @@ def open_rows(
             "or remove one of the two."
         )
     order = _order(rows.length, options, train)
-    loader = Loader(rows, order, transform, map_fn, options.skip)
+    loader = Loader(rows, order, transform, map_fn, skip=options.skip, processes=processes)
     if train and not loader.repeatable:
         logging.warning(
             "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "

@@ -14,6 +14,7 @@ from tensorboard.util import tensor_util
 
 from . import task
 from .moment import steps
+from .sources import EXAMPLES
 
 
 def differences(folder: Path, control: Path) -> list[str]:
@@ -53,7 +54,7 @@ def _next_batches(prefix: str) -> bytes:
     feed = Input(task.stream, 16, shuffle=True, shuffle_buffer=50, map_fn=task.noisy).open_train()
     items = tf.train.Checkpoint(data=tf.train.Checkpoint(**feed.checkpoint_items()))
     items.read(prefix).expect_partial()
-    batches = [feed.fetch((), tf.constant(0))[0] for _ in range(3 * -(-task.EXAMPLES // 16))]
+    batches = [feed.fetch((), tf.constant(0))[0] for _ in range(3 * -(-EXAMPLES // 16))]
     return b"".join(tensor.numpy().tobytes() for tensor in tf.nest.flatten(batches))
 
 

@@ -33,7 +33,7 @@ class Command:
       variables: to add to its environment.
 
     Attributes:
-      orphans: a sentence for each worker that outlived its launcher.
+      orphans: a sentence for each process that outlived the one that started it.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Command:
         self.folder = folder
         self._arguments = [*setting.arguments(steps), f"--model_dir={folder}"]
         self._workers = setting.workers
+        self._readers = setting.readers
         self._pause = pause
         self._variables = variables or {}
         self._process: subprocess.Popen | None = None
@@ -83,7 +84,7 @@ class Command:
             )
 
     def kill(self, choose: random.Random, look: Callable[[], None]) -> str | None:
-        """Kill the process, or the launcher or one of its workers, with SIGKILL.
+        """Kill the process, or the launcher or one of its workers, or one that reads, with SIGKILL.
 
         Args:
           choose: draws which one.
@@ -94,20 +95,22 @@ class Command:
         """
         launcher = self._process.pid
         workers = workers_of(launcher) if self._workers > 1 else {}
-        name, pid = choose.choice([("the launcher" if workers else "the process", launcher), *workers.items()])
+        readers = readers_of(launcher) if self._readers else {}
+        victims = [*workers.items(), *readers.items()][: None if workers else 1]
+        name, pid = choose.choice([("the launcher" if workers else "the process", launcher), *victims])
         if not self.is_running():
             return None
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: _is_gone(pid), 30)
         look()
-        self._settle(workers, killed=pid)
+        self._settle(workers | readers, killed=pid)
         return None if self._process.returncode == 0 else name
 
     def stop(self) -> None:
         """Kill everything that still runs."""
         if self._process is not None and self._process.poll() is None:
-            workers = workers_of(self._process.pid)
+            workers = workers_of(self._process.pid) | readers_of(self._process.pid)
             self._process.kill()
             self._process.wait()
             self._end_orphans(workers)
@@ -118,18 +121,18 @@ class Command:
         if killed == launcher:
             self._process.wait()
             self._end_orphans(workers)
-        elif workers:
+        elif self._workers > 1:
             wait_until(lambda: all(map(_is_gone, workers.values())), 60)
             wait_until(lambda: not self.is_running() or len(workers_of(launcher)) == self._workers, 60)
 
     def _end_orphans(self, workers: dict[str, int]) -> None:
-        """Kill workers that outlive their launcher, and note them: the next start would find the folder in use."""
+        """Kill processes that outlive the one that started them, and note them: the next start might find the folder in use."""
         try:
             wait_until(lambda: all(map(_is_gone, workers.values())), 20)
         except TimeoutError:
             for name, pid in workers.items():
                 if not _is_gone(pid):
-                    self.orphans.append(f"{name} kept running after its launcher was killed")
+                    self.orphans.append(f"{name} kept running after the process that started it was killed")
                     os.kill(pid, signal.SIGKILL)
 
     @property
@@ -147,6 +150,21 @@ def workers_of(launcher: int) -> dict[str, int]:
                     if variable.startswith("TALLYLOOP_WORKER="):
                         found[f"worker {variable.partition('=')[2]}"] = int(pid)
     return found
+
+
+def readers_of(process: int) -> dict[str, int]:
+    """Return the processes that read rows for a process: name -> pid."""
+    found = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += [pid for pid in path.read_text().split() if _is_reader(pid)]
+    return {f"reader {number}": int(pid) for number, pid in enumerate(sorted(found, key=int))}
+
+
+def _is_reader(pid: str) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "data/rows/processes/worker.py" in Path(f"/proc/{pid}/cmdline").read_text()
+    return False
 
 
 def _is_gone(pid: int) -> bool:

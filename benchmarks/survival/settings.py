@@ -33,6 +33,17 @@ _COMMON = (
 _NOISY = ("train/Input.map_fn=@survival.noisy",)
 # `compare` builds the same stream.
 _STREAM = ("train/Input.source=@train/survival.stream", "train/Input.shuffle_buffer=50", *_NOISY)
+_ROWS = (
+    "train/Input.source=@Mixture()",
+    "Mixture.sources=[@a/packed(), @b/packed()]",
+    "Mixture.weights=[0.7, 0.3]",
+    "packed.length=12",
+    "a/packed.source=@a/survival.documents",
+    "b/packed.source=@b/survival.documents",
+    "a/survival.documents.seed=1",
+    "b/survival.documents.count=40",
+    "train/Input.transform=@survival.features",
+)
 _ACCUMULATION = ("Trainer.gradient_accumulation=4",)  # checkpoints, at multiples of 25, fall between updates
 _AVERAGES = ("keras.optimizers.Adam.use_ema=True", "keras.optimizers.Adam.ema_momentum=0.9")
 _LOSS_SCALE = (
@@ -56,6 +67,7 @@ class Setting:
       bindings: in addition to what all settings have: BatchNormalization, dropout, evaluation and a best checkpoint.
       flags: of the command.
       workers: processes that train; more than 1 have a launcher.
+      readers: processes that read rows.
       share: of the kills, relative to the other settings.
     """
 
@@ -63,6 +75,7 @@ class Setting:
     bindings: tuple[str, ...]
     flags: tuple[str, ...] = ()
     workers: int = 1
+    readers: int = 0
     share: int = 1
 
     def arguments(self, steps: int) -> list[str]:
@@ -97,5 +110,16 @@ SETTINGS: Mapping[str, Setting] = {
         flags=("--workers=2", "--max_restarts=1000"),
         workers=2,
         share=2,
+    ),
+    "rows": Setting(
+        "rows by number, a `Mixture` of two `packed` sources with a random `transform`, in threads; moving averages",
+        _ROWS + _AVERAGES,
+        share=3,
+    ),
+    "rows_processes": Setting(
+        "the same with `read_processes = 2`, and accumulation; the victim is the run or its oldest process that reads",
+        (*_ROWS, *_ACCUMULATION, "train/Input.read_processes=2"),
+        readers=2,
+        share=3,
     ),
 }

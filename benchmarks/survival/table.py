@@ -73,7 +73,12 @@ def _row(title: str, counts: list[int]) -> list[str]:
 
 
 def _victims(results: Mapping[str, Result]) -> str:
-    if "two_workers" not in results:
-        return ""
-    victims = ", ".join(f"{name} {count} times" for name, count in sorted(results["two_workers"].victims.items()))
-    return f"With two workers, the launcher restarts the group when it loses a worker. The victims: {victims}."
+    told = {
+        "two_workers": "With two workers, the launcher restarts the group when it loses a worker. The victims: {}.",
+        "rows_processes": "A process that reads is replaced when it is killed, and the run goes on. The victims: {}.",
+    }
+    return " ".join(text.format(_counted(results[name])) for name, text in told.items() if name in results)
+
+
+def _counted(result: Result) -> str:
+    return ", ".join(f"{name} {count} times" for name, count in sorted(result.victims.items()))

@@ -12,11 +12,11 @@ import time
 
 import gin
 import keras
-import numpy as np
 import tensorflow as tf
 from tallyloop.trainer import Task
 
-FEATURES, CLASSES, EXAMPLES = 12, 4, 330
+from .sources import CLASSES, FEATURES, arrays
+
 _PAUSE = float(os.environ.get("SURVIVAL_PAUSE", "0"))
 
 
@@ -45,16 +45,6 @@ class Classes(Task):
         with tf.control_dependencies([tf.numpy_function(_pause, [], [])] if _PAUSE else []):
             logits = model(tf.ensure_shape(batch["x"], [None, FEATURES]), training=training)
         return keras.losses.sparse_categorical_crossentropy(batch["y"], logits, from_logits=True), logits
-
-
-@gin.register(module="survival")
-def arrays(seed: int = 0, examples: int = EXAMPLES) -> dict[str, np.ndarray]:
-    """Return points around the centres of their classes, which overlap so much that no network classifies all correctly."""
-    generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
-    y = generator.integers(0, CLASSES, examples).astype(np.int32)
-    x = centres[y] + generator.normal(scale=2.0, size=(examples, FEATURES))
-    return {"x": x.astype(np.float32), "y": y, "number": np.arange(examples)}
 
 
 @gin.register(module="survival")

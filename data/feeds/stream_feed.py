@@ -11,7 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from ...metrics.errors import DataError
-from ..bad_examples import ALL_BAD, with_fix
+from ..bad_examples import ALL_BAD
+from ..checks import with_fix
 from ..elements import Nest, zeros_like_spec
 from ..failures import message, reason
 from .feed import Feed

@@ -30,7 +30,7 @@ class GoodRowFeed(ReadingFeed[Good]):
     """
 
     def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2):
-        super().__init__(rows, order, loader.element_spec, lambda step, _: loader.good(step), threads)
+        super().__init__(rows, order, loader.element_spec, lambda step, _: loader.good(step), threads, loader.processes)
 
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tuple[tf.Tensor, Nest], tf.Tensor]:
         """Return ((the number of bad examples, the good ones), how many these are)."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ...metrics.errors import DataError
+from ...metrics.errors import DataError, UsageError
 from ..elements import Nest
 from ..feeds.order import Order
-from .rows import Rows, element_spec
+from .mapped import Mapped
+from .processes.processes import Processes
+from .rows import Rows
 from .shares import Share, Shares
-from .transforms import Mapped, Transform, transformed
+from .transforms import Examples, Transform
 
 _MOST_BAD_IN_A_ROW = 1000  # a source that begins with so many is not what the user thinks it is
 _WHOLE = Share(0, 1)
@@ -42,10 +45,12 @@ class Loader:
       transform: `Input.transform`, or None.
       map_fn: `Input.map_fn`, or None.
       skip: whether `good` will be asked for; the first rows may be bad then.
+      processes: `Input.read_processes`.
 
     Attributes:
       element_spec: a nest of `tf.TensorSpec`, a single example.
       repeatable: whether `map_fn` gives the same again for the same row.
+      processes: how many read.
     """
 
     def __init__(
@@ -55,14 +60,18 @@ class Loader:
         transform: Transform | None = None,
         map_fn: Callable[..., Any] | None = None,
         skip: bool = False,
+        processes: int = 0,
     ):
         self._rows = rows
-        self._seed = order.seed
-        self._transform = transform
+        examples = Examples(rows, transform, order.seed)
+        self._read = examples.read
         self._shares = Shares(order, rows.arrange)
         spec = self._spec_of_first(skip)
         self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed)
         self.element_spec: Nest = spec if self._mapped is None else self._mapped.element_spec
+        self.processes: int = processes
+        if processes:
+            self._read = Processes(examples, processes).read
         self.repeatable: bool = self._mapped is None or self._mapped.repeatable
 
     def share(self, step: int, share: Share) -> list[np.ndarray]:
@@ -95,10 +104,6 @@ class Loader:
         found = self._read(epoch, rows)
         return found if self._mapped is None else self._mapped(found, epoch, rows)
 
-    def _read(self, epoch: int, rows: np.ndarray) -> Nest:
-        found = self._rows.examples(rows)
-        return found if self._transform is None else transformed(found, self._transform, self._seed, epoch, rows)
-
     def _flat(self, examples: Nest) -> list[np.ndarray]:
         tf.nest.assert_same_structure(examples, self.element_spec)
         return tf.nest.flatten(examples)
@@ -115,3 +120,36 @@ class Loader:
                 if row == last:
                     raise
         raise AssertionError("the last row returns or raises")
+
+
+def element_spec(examples: Callable[[], Sequence[Nest]]) -> Nest:
+    """Return a nest of `tf.TensorSpec` of a single example.
+
+    Args:
+      examples: returns stacked examples, such as the first one, that have all shapes there are.
+
+    Raises:
+      UsageError: they cannot be read, or they aren't nests of numbers, booleans or strings.
+    """
+    try:
+        return tf.nest.map_structure(_common_spec, *examples())
+    except DataError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the source of Input, row 0: expected arrays, numbers or strings, in a dict or tuple: {error}"
+        ) from error
+
+
+def _common_spec(*arrays: np.ndarray) -> tf.TensorSpec:
+    shapes = [tf.TensorShape(array.shape[1:]) for array in arrays]
+    common = functools.reduce(lambda one, other: one.most_specific_compatible_shape(other), shapes)
+    return tf.TensorSpec(common, _tf_dtype(arrays[0]))
+
+
+def _tf_dtype(array: np.ndarray) -> tf.DType:
+    if array.dtype == object:
+        if not all(isinstance(each, bytes | str) for each in array.ravel()):
+            raise TypeError(f"got Python objects such as {array.ravel()[0]!r}")
+        return tf.string
+    return tf.as_dtype(array.dtype)

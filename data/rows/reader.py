@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import queue
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .shares import Share
+if TYPE_CHECKING:
+    from .shares import Share
 
 T = TypeVar("T")
+_Calls = queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
 
 
 class Reader(Generic[T]):
@@ -32,12 +37,11 @@ class Reader(Generic[T]):
         self._load = load
         self._ahead = ahead
         self._end = end
-        self._pool = ThreadPoolExecutor(threads, "tallyloop-reader")
+        self._threads = _Threads(threads)
         self._lock = threading.Lock()
         self._loading: dict[tuple[int, Share], Future[T]] = {}
         self._shares: set[Share] = set()
         self.error: Exception | None = None
-        weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
 
     def wait(self, step: int) -> None:
         """Wait until the shares of a step are loaded, and start on those after it."""
@@ -77,5 +81,65 @@ class Reader(Generic[T]):
     def _start(self, step: int, share: Share) -> Future[T]:
         key = step, share
         if key not in self._loading:
-            self._loading[key] = self._pool.submit(self._load, step, share)
+            self._loading[key] = self._threads.submit(self._load, step, share)
         return self._loading[key]
+
+
+class _Threads:
+    """Threads that make calls. When the interpreter exits, they end after the calls that they are making.
+
+    Those of a `ThreadPoolExecutor` would make all calls that wait first: many batches, for which a run that was asked to stop may
+    have no time.
+    """
+
+    def __init__(self, count: int):
+        self._calls: _Calls = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=_work, args=[self._calls], daemon=True) for _ in range(count)]
+        for each in self._threads:
+            each.start()
+        _RUNNING.add(self)
+        weakref.finalize(self, _stop, self._calls, count)
+
+    def submit(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
+        future: Future[T] = Future()
+        self._calls.put((future, call, arguments))
+        return future
+
+    def end(self) -> None:
+        _stop(self._calls, len(self._threads))
+        for each in self._threads:
+            each.join()
+
+
+_RUNNING: weakref.WeakSet[_Threads] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for each in list(_RUNNING):
+        each.end()
+
+
+def _stop(calls: _Calls, count: int) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            call = calls.get_nowait()
+            if call is not None:
+                call[0].cancel()
+    for _ in range(count):
+        calls.put(None)
+
+
+def _work(calls: _Calls) -> None:
+    while (call := calls.get()) is not None:
+        _make(*call)
+        del call  # which refers to who asked for it
+
+
+def _make(future: Future[T], call: Callable[..., T], arguments: tuple[Any, ...]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call(*arguments))
+    except BaseException as error:
+        future.set_exception(error)

@@ -32,16 +32,25 @@ class ReadingFeed(Feed, Generic[T]):
       element_spec: a nest of `tf.TensorSpec`, a single example.
       load: (step, share) -> what a replica gets; called in the threads.
       threads: `Input.read_threads`.
+      processes: `Input.read_processes`, each of which has a step of its own, and a thread that waits for it.
     """
 
     waits = True
 
-    def __init__(self, rows: Rows, order: Order, element_spec: Nest, load: Callable[[int, Share], T], threads: int):
+    def __init__(
+        self,
+        rows: Rows,
+        order: Order,
+        element_spec: Nest,
+        load: Callable[[int, Share], T],
+        threads: int,
+        processes: int = 0,
+    ):
         self._rows = rows
         self._order = order
         self._element = element_spec
         end = None if order.endless else order.batches_per_epoch
-        self._reader: Reader[T] = Reader(load, threads, _AHEAD, end)
+        self._reader: Reader[T] = Reader(load, threads + processes, _AHEAD + processes, end)
         self._note = tf.Variable(tf.constant(self._described()), trainable=False, name="rows")
         self.num_examples: int | None = order.num_examples
         self.batches_per_epoch: int | None = order.batches_per_epoch
@@ -118,7 +127,7 @@ class RowFeed(ReadingFeed[list[np.ndarray]]):
 
     def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2):
         self.full_batch: int | None = order.full_batch
-        super().__init__(rows, order, loader.element_spec, loader.share, threads)
+        super().__init__(rows, order, loader.element_spec, loader.share, threads, loader.processes)
 
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return (the step, n), once the rows of this process have been read."""

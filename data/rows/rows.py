@@ -1,19 +1,21 @@
-"""What a source that is read by row number offers, whatever its class."""
+"""What a source that is read by row number offers, whatever its class.
+
+Without TensorFlow, which the processes that read rows do not load.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ..bad_examples import with_fix
-from ..checks import check_lengths, map_arrays
-from ..elements import Nest
+from ..checks import check_lengths, map_arrays, with_fix
+
+if TYPE_CHECKING:
+    from ..elements import Nest
 
 _ORIGIN = "the source of Input"
 
@@ -73,10 +75,10 @@ def as_rows(source: Any) -> Rows | None:
         return _of_memory_maps(source)
     if not is_by_number(source):
         return None
-    gather = _gather_of(source)
+    gather = _AtOnce if hasattr(source, "__getitems__") else _OneByOne
     found = Rows(
         len(source),
-        gather,
+        gather(source),
         str(getattr(source, "fingerprint", "") or getattr(source, "_fingerprint", "")),
         arrange=getattr(source, "arranged", None),
         probes=getattr(source, "probes", (0,)),
@@ -91,35 +93,16 @@ def as_rows(source: Any) -> Rows | None:
 
 def is_by_number(source: Any) -> bool:
     """Return whether an object has a length and rows, and is neither a dict, a tuple nor an array."""
-    if isinstance(source, type | tuple | np.ndarray | tf.Tensor | tf.data.Dataset | str | bytes):
+    if isinstance(source, type | tuple | np.ndarray | str | bytes) or type(source).__module__.startswith("tensorflow."):
         return False
     return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))
 
 
-def of_arrays(arrays: Nest, *, in_memory: bool) -> Rows:
+def of_arrays(arrays: Nest, *, in_memory: bool = False) -> Rows:
     """Return a nest of arrays of equal length as `Rows`."""
-    length = len(tf.nest.flatten(arrays)[0])
-    gather = lambda rows: tf.nest.map_structure(lambda array: _array(array[rows]), arrays)  # noqa: E731
-    return Rows(length, gather, in_memory=in_memory)
-
-
-def element_spec(examples: Callable[[], Sequence[Nest]]) -> Nest:
-    """Return a nest of `tf.TensorSpec` of a single example.
-
-    Args:
-      examples: returns stacked examples, such as the first one, that have all shapes there are.
-
-    Raises:
-      UsageError: they cannot be read, or they aren't nests of numbers, booleans or strings.
-    """
-    try:
-        return tf.nest.map_structure(_common_spec, *examples())
-    except DataError:
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"{_ORIGIN}, row 0: expected arrays, numbers or strings, in a dict or tuple: {error}"
-        ) from error
+    lengths: list[int] = []
+    map_nest(lambda array: lengths.append(len(array)), arrays)
+    return Rows(lengths[0], _OfArrays(arrays), in_memory=in_memory)
 
 
 def stacked(examples: Sequence[Nest]) -> Nest:
@@ -128,7 +111,30 @@ def stacked(examples: Sequence[Nest]) -> Nest:
     Raises:
       ValueError: they differ in structure or shape.
     """
-    return tf.nest.map_structure(_stack, *examples)
+    return map_nest(_stack, *examples)
+
+
+def map_nest(call: Callable[..., Any], *nests: Nest) -> Nest:
+    """Return `call` of the values at each place of the nests, as `tf.nest.map_structure` does.
+
+    Raises:
+      ValueError: they differ in structure.
+    """
+    first = nests[0]
+    if not isinstance(first, Mapping | tuple | list):
+        return call(*nests)
+    if any(_parts(each) != _parts(first) for each in nests):
+        raise ValueError(f"expected one structure, got {' and '.join(sorted({str(_parts(each)) for each in nests}))}")
+    if isinstance(first, Mapping):
+        return {key: map_nest(call, *(each[key] for each in nests)) for key in first}
+    values = [map_nest(call, *each) for each in zip(*nests, strict=True)]
+    return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
+
+
+def _parts(nest: Nest) -> Any:
+    if isinstance(nest, Mapping):
+        return sorted(nest, key=str)
+    return f"{type(nest).__name__} of {len(nest)}" if isinstance(nest, tuple | list) else type(nest).__name__
 
 
 def _stack(*parts: Any) -> np.ndarray:
@@ -137,10 +143,34 @@ def _stack(*parts: Any) -> np.ndarray:
     return _array(np.stack([np.asarray(part) for part in parts]))
 
 
-def _gather_of(source: Any) -> Callable[[np.ndarray], Nest]:
-    if hasattr(source, "__getitems__"):
-        return lambda rows: _as_stack(source.__getitems__(rows), len(rows))
-    return lambda rows: stacked([source[int(row)] for row in rows])
+@dataclasses.dataclass(frozen=True)
+class _OfArrays:
+    """Gathers rows of arrays."""
+
+    source: Nest
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        return map_nest(lambda array: _array(array[rows]), self.source)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AtOnce:
+    """Gathers rows by one call of `__getitems__`."""
+
+    source: Any
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        return _as_stack(self.source.__getitems__(rows), len(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneByOne:
+    """Gathers rows by a call of `__getitem__` for each."""
+
+    source: Any
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        return stacked([self.source[int(row)] for row in rows])
 
 
 def _as_stack(found: Any, count: int) -> Nest:
@@ -159,7 +189,7 @@ def _of_memory_maps(arrays: Nest) -> Rows | None:
     if not any(isinstance(each, np.memmap) for each in found.values()):
         return None
     check_lengths(_ORIGIN, {name: len(array) for name, array in found.items()})
-    return of_arrays(map_arrays(lambda _, array: array, arrays), in_memory=False)
+    return of_arrays(map_arrays(lambda _, array: array, arrays))
 
 
 def _array(array: np.ndarray) -> np.ndarray:
@@ -168,17 +198,3 @@ def _array(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "S":
         return array.astype(object)
     return np.asarray(array)
-
-
-def _common_spec(*arrays: np.ndarray) -> tf.TensorSpec:
-    shapes = [tf.TensorShape(array.shape[1:]) for array in arrays]
-    common = functools.reduce(lambda one, other: one.most_specific_compatible_shape(other), shapes)
-    return tf.TensorSpec(common, _tf_dtype(arrays[0]))
-
-
-def _tf_dtype(array: np.ndarray) -> tf.DType:
-    if array.dtype == object:
-        if not all(isinstance(each, bytes | str) for each in array.ravel()):
-            raise TypeError(f"got Python objects such as {array.ravel()[0]!r}")
-        return tf.string
-    return tf.as_dtype(array.dtype)

@@ -1,35 +1,24 @@
-"""Transforms of an example after it was read: in Python, or by TensorFlow, with random numbers of its own."""
+"""Transforms of an example after it was read, in Python, with random numbers of its own.
+
+Without TensorFlow, which the processes that read rows do not load.
+"""
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
-from ...metrics.errors import DataError, UsageError
-from ..bad_examples import with_fix
-from ..elements import Nest, check_batchable, zeros_like_spec
-from ..failures import FAILURES, reason
-from ..feeds.iterators import can_be_saved
-from .rows import stacked
+from ...metrics.errors import DataError
+from ..checks import with_fix
+from .rows import Rows, map_nest, stacked
 
-_KEY = tf.TensorSpec([2], tf.int32)  # of a stateless seed
+if TYPE_CHECKING:
+    from ..elements import Nest
 
 Transform = Callable[[Any, np.random.Generator], Any]
-
-
-def takes_seed(map_fn: Callable[..., Any] | None) -> bool:
-    """Return whether `Input.map_fn` is a function of `(example, seed)`: its second parameter is named `seed`."""
-    if map_fn is None:
-        return False
-    try:
-        names = list(inspect.signature(map_fn).parameters)
-    except (TypeError, ValueError):  # a builtin has no signature
-        return False
-    return len(names) > 1 and names[1] == "seed"
 
 
 def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, rows: np.ndarray) -> Nest:
@@ -40,7 +29,7 @@ def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, row
     """
     done = []
     for place, row in enumerate(rows.tolist()):
-        example = tf.nest.map_structure(lambda array, place=place: array[place], examples)
+        example = map_nest(lambda array, place=place: array[place], examples)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch, row))))
         try:
             done.append(transform(example, rng))
@@ -50,81 +39,25 @@ def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, row
     return stacked(done)
 
 
-class Mapped:
-    """Applies `map_fn` to stacked examples, one by one, in a graph that is traced once.
-
-    Args:
-      map_fn: `map_fn(example)` or `map_fn(example, seed)`, of TensorFlow operations.
-      element_spec: a nest of `tf.TensorSpec`, a single example.
-      seed: the seed of the run.
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The examples of a source after `Input.transform`, in NumPy.
 
     Attributes:
-      element_spec: a nest of `tf.TensorSpec`, a single mapped example.
-
-    Raises:
-      UsageError: `map_fn` returns nothing, or what cannot be batched.
+      rows: the source.
+      transform: `Input.transform`, or None.
+      seed: the seed of the run.
     """
 
-    def __init__(self, map_fn: Callable[..., Any], element_spec: Nest, seed: int):
-        self._map_fn = map_fn
-        self._with_seed = takes_seed(map_fn)
-        self._example_spec = element_spec
-        self._seed = seed
-        traced = tf.function(self._one).get_concrete_function(element_spec, _KEY)
-        if traced.structured_outputs is None:
-            raise UsageError(
-                "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
-            )
-        self.element_spec: Nest = tf.nest.map_structure(tf.type_spec_from_value, traced.structured_outputs)
-        check_batchable(self.element_spec, "Input.map_fn")
-        batch = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), element_spec)
-        self._map = tf.function(self._each, input_signature=[batch, tf.TensorSpec([None, 2], tf.int32)])
+    rows: Rows
+    transform: Transform | None
+    seed: int
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether `map_fn` gives the same for the same arguments: it calls no Python, and draws random numbers by seeds only."""
-        arguments = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=0), (self._example_spec, _KEY))
-        return can_be_saved(tf.data.Dataset.from_tensors(arguments).map(self._one))
-
-    def __call__(self, examples: Nest, epoch: int, rows: np.ndarray) -> Nest:
-        """Return the mapped examples, as arrays.
+    def read(self, epoch: int, rows: np.ndarray) -> Nest:
+        """Return the examples of some rows in an epoch, stacked.
 
         Raises:
-          DataError: `map_fn` raised for one of them. The message names its row.
+          DataError: one of them cannot be read or transformed. The message names its row.
         """
-        keys = np.stack([self._key(epoch, row) for row in rows.tolist()])
-        try:
-            return self._mapped(examples, keys)
-        except FAILURES as error:
-            raise DataError(with_fix(self._named(examples, keys, rows, error))) from error
-
-    def _mapped(self, examples: Nest, keys: np.ndarray) -> Nest:
-        with tf.device("CPU:0"):
-            return tf.nest.map_structure(lambda tensor: tensor.numpy(), self._map(examples, tf.constant(keys)))
-
-    def _each(self, examples: Nest, keys: tf.Tensor) -> Nest:
-        return tf.map_fn(
-            lambda pair: self._one(*pair),
-            (examples, keys),
-            parallel_iterations=32,
-            fn_output_signature=self.element_spec,
-        )
-
-    def _one(self, example: Nest, key: tf.Tensor) -> Nest:
-        # As by `Dataset.map`: a tuple is several arguments, anything else is one.
-        arguments = example if isinstance(example, tuple) else (example,)
-        return self._map_fn(*arguments, key) if self._with_seed else self._map_fn(*arguments)
-
-    def _key(self, epoch: int, row: int) -> np.ndarray:
-        """Return the stateless seed of an example in an epoch, int32 (2,)."""
-        return np.random.SeedSequence((self._seed, epoch, row)).generate_state(2).view(np.int32)
-
-    def _named(self, examples: Nest, keys: np.ndarray, rows: np.ndarray, error: Exception) -> str:
-        """Return the place and reason of the first example for which `map_fn` raises."""
-        for place, row in enumerate(rows.tolist()):
-            alone = slice(place, place + 1)
-            try:
-                self._mapped(tf.nest.map_structure(lambda array, alone=alone: array[alone], examples), keys[alone])
-            except FAILURES as one:
-                return f"Input.map_fn, example {row} of the source (counted from 0): {reason(one)}"
-        return f"Input.map_fn, rows {rows.tolist()[:8]} of the source, which did not raise again: {reason(error)}"
+        found = self.rows.examples(rows)
+        return found if self.transform is None else transformed(found, self.transform, self.seed, epoch, rows)

@@ -269,7 +269,11 @@ class TestPages:
         module = benchmark("survival.__main__")
         results = {name: module.Result() for name in module.SETTINGS}
         results["two_workers"].victims.update({"the launcher": 1, "worker 0": 1, "worker 1": 1})
-        line = "python -m benchmarks.survival --kills 100 --jobs 2"
+        results["rows_processes"].victims.update({"reader 0": 1, "the process": 1})
+        line = (
+            "python -m benchmarks.survival --kills 130 --jobs 2  # here in two parts, the later one with --kills 30 "
+            "--setting rows --setting rows_processes"
+        )
         assert prose(module.PAGE.read_text()) == prose(module.page(results, line, 60, module.PAUSE))
 
 

@@ -50,10 +50,17 @@ def test_arrays(survival, setting, tmp_path):
     assert result.differences == []
 
 
+@pytest.mark.slow
+def test_rows_by_number_in_processes(survival, setting, tmp_path):
+    result = survival("kills").survive(setting("rows_processes"), 2, 2, tmp_path, print)
+    assert result.kills == 2
+    assert result.differences == []
+
+
 @pytest.mark.benchmark
 def test_the_whole_benchmark(survival, capsys):
     """A quarter of an hour; every run has the short form above."""
-    assert survival().main(["--kills", "100"]) == 0, capsys.readouterr().out
+    assert survival().main(["--kills", "130"]) == 0, capsys.readouterr().out
 
 
 # --- and the comparison would tell ---

@@ -116,7 +116,8 @@ class Timing:
             self._has_warned = True
             logging.warning(
                 "%.0f%% of the training time so far was spent waiting for data. If the examples fit into memory, "
-                "Input.cache = True reads them once; otherwise make the source or Input.map_fn cheaper. The metric "
+                "Input.cache = True reads them once; rows by number can be read by more Input.read_threads or, where a "
+                "transform is Python code, Input.read_processes; otherwise make the source or Input.map_fn cheaper. The metric "
                 "time/data_wait_fraction shows the current share.",
                 100 * part,
             )

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from absl import logging
 
 from ....metrics.errors import UsageError
@@ -37,6 +36,8 @@ def matching(binding: str, given: Any) -> list[str]:
 
 
 def _matching(binding: str, pattern: str) -> list[str]:
+    import tensorflow as tf  # not in the processes that read rows, which are given the files
+
     if tf.io.gfile.exists(pattern):  # its name may look like a pattern
         return [pattern]
     try:

@@ -12,7 +12,7 @@ def int64(value):
 
 class TestTraining:
     def test_an_epoch_in_order_ends_with_a_short_batch(self, read, numbered):
-        feed = Input(numbered(10), 4).open_train()
+        feed = Input(numbered(10), 4, shuffle=False).open_train()
         batches = read(feed, 0, 4)
         assert [batch["y"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [0, 1, 2, 3]]
         np.testing.assert_array_equal(batches[2]["x"], [[8, 8.5], [9, 9.5]])
@@ -68,7 +68,7 @@ class TestSpec:
 class TestGraph:
     @pytest.mark.parametrize("train", [True, False])
     def test_batches_in_order_are_slices(self, numbered, train):
-        source = Input(numbered(10), 4)
+        source = Input(numbered(10), 4, shuffle=False)
         feed = source.open_train() if train else source.open_eval()
 
         @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.int64)] * 2)
@@ -103,7 +103,7 @@ class TestEvenArrayFeed:
 
     @pytest.fixture
     def feed(self, numbered):
-        return Input(numbered(10), 4).open_train().even()
+        return Input(numbered(10), 4, shuffle=False).open_train().even()
 
     @pytest.mark.parametrize(
         ("step", "num_steps", "spans"),
@@ -113,7 +113,7 @@ class TestEvenArrayFeed:
         assert feed.spans(step, num_steps) == spans
 
     def test_a_loop_without_short_batches_is_one_span(self, numbered):
-        even = Input(numbered(8), 4).open_train().even()
+        even = Input(numbered(8), 4, shuffle=False).open_train().even()
         assert even.spans(3, 1000) == [1000]
         assert not even.kind(1)
 

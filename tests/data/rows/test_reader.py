@@ -1,8 +1,12 @@
 """Reading ahead of the steps."""
 
+import gc
+import subprocess
+import sys
 import threading
 
 import pytest
+from tallyloop.data.rows.processes import worker
 from tallyloop.data.rows.reader import Reader
 from tallyloop.data.rows.shares import Share
 
@@ -83,3 +87,43 @@ class TestReader:
         reader.forget()
         assert reader.take(1, ALL) == (1, ALL)
         assert loads.loaded.count((1, ALL)) == 2
+
+
+# Without TensorFlow, to be quick.
+EXITING = f"""
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("worker", {worker.__file__!r})
+worker = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+worker._load_late("tallyloop.data")
+from tallyloop.data.rows.reader import Reader
+
+def load(step, share):
+    time.sleep(0.5 if step > 1 else 0)
+    print(step, flush=True)
+
+reader = Reader(load, 2, ahead=8)
+reader.take(0, None)
+reader.wait(1)
+reader.take(1, None)
+"""
+
+
+class TestEnd:
+    def test_of_the_interpreter_waits_for_the_calls_that_are_made_only(self):
+        """Steps 2 and 3 at that time, and not those up to 9."""
+        found = subprocess.run([sys.executable, "-c", EXITING], capture_output=True, text=True, check=False)
+        assert found.stderr == ""
+        assert sorted(found.stdout.split()) == ["0", "1", "2", "3"]
+
+    def test_of_the_reader_ends_its_threads(self):
+        before = set(threading.enumerate())
+        reader = Reader(Loads(), 2, ahead=2)
+        reader.take(0, ALL)
+        started = set(threading.enumerate()) - before
+        assert len(started) == 2
+        del reader
+        gc.collect()
+        for each in started:
+            each.join(10)
+            assert not each.is_alive()

@@ -1,6 +1,8 @@
 """Training on rows by number is training on arrays."""
 
+import json
 import threading
+import time
 
 import keras
 import numpy as np
@@ -90,6 +92,27 @@ class TestRowFeed:
         np.testing.assert_array_equal(*weights)
         assert not np.array_equal(weights[0], train(arrays())[0])
 
+    def test_draws_the_same_in_processes_and_when_resumed(self, train, tmp_path):
+        """Step 5 is in the middle of an epoch; arrays with a transform are read by number."""
+        options = {"transform": lambda example, rng: {**example, "x": example["x"] + np.float32(rng.normal())}}
+        train(arrays(), 3, 5, tmp_path, read_processes=2, **options)
+        weights, _ = train(arrays(), 3, 10, tmp_path, read_processes=1, **options)
+        np.testing.assert_array_equal(weights, train(arrays(), 3, **options)[0])
+
+    def test_waiting_for_a_process_is_told(self, tmp_path):
+        """A transform of 2 ms for each of 8 rows, and a step that does nothing else."""
+
+        def slow(example, rng):
+            time.sleep(0.002)
+            return example
+
+        Trainer(
+            task=Regression(), optimizer=keras.optimizers.SGD(), model_dir=tmp_path, train_steps=40, summary_interval=20,
+            train_dataset=Input(arrays(), 8, transform=slow, read_processes=1),
+        ).train()  # fmt: skip
+        lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert lines[-1]["metrics"]["time/data_wait_fraction"] > 0.5
+
     def test_a_replica_reads_its_rows_only(self):
         """The second of two workers, of one replica each: 4 of 8 rows, and half of the last 5; read ahead within the pass."""
         source = ByNumber()
@@ -141,10 +164,36 @@ class TestRefusals:
         with pytest.raises(UsageError, match="got rows that are read by number"):
             Input(ByNumber(), 8, cache=True).open_train()
 
-    @pytest.mark.parametrize("options", [{"transform": shifted}, {"map_fn": shifted_in_the_graph}])
+    @pytest.mark.parametrize(
+        "options", [{"transform": shifted}, {"map_fn": shifted_in_the_graph}, {"read_processes": 1}]
+    )
     def test_of_a_stream_without_row_numbers(self, options):
-        with pytest.raises(UsageError, match=r"keyed by the number of the row.*got a stream"):
+        with pytest.raises(UsageError, match=r"by the number of the row.*got a stream"):
             Input(tf.data.Dataset.from_tensor_slices(arrays()), 8, **options).open_train()
+
+    def test_of_a_source_that_cannot_be_pickled(self):
+        with pytest.raises(
+            UsageError, match=r"Input.read_processes = 2: expected .* got Input.source.lock of type lock"
+        ):
+            Input(ByNumber(), 8, read_processes=2).open_train()
+
+    def test_of_a_source_that_cannot_be_loaded_there(self, train):
+        """The error comes out of a step."""
+
+        class Local(list):
+            def __reduce__(self):
+                return open, ("not/there",)
+
+        rows = [{"x": x, "y": y} for x, y in zip(*arrays().values(), strict=True)]
+        with pytest.raises(
+            UsageError, match=r"Input.read_processes = 1: expected .* got FileNotFoundError there: .*not/there"
+        ):
+            train(Local(rows), read_processes=1)
+
+    @pytest.mark.parametrize("value", [-1, 1.0, True])
+    def test_of_what_is_no_number_of_processes(self, value):
+        with pytest.raises(UsageError, match=r"Input.read_processes = .*: expected a whole number of at least 0"):
+            Input(arrays(), 8, read_processes=value)
 
     def test_of_a_transform_that_is_no_function(self):
         with pytest.raises(UsageError, match=r"Input.transform = 3: expected a function of \(example, rng\)"):

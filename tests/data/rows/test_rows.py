@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data.rows.rows import as_rows, element_spec, of_arrays, stacked
+from tallyloop.data.rows.loader import element_spec
+from tallyloop.data.rows.rows import as_rows, of_arrays, stacked
 from tallyloop.metrics.errors import DataError, UsageError
 
 SQUARES = [{"x": np.float32(i * i), "name": f"row {i}"} for i in range(5)]

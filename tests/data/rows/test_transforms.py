@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data.rows.transforms import Mapped, takes_seed, transformed
-from tallyloop.metrics.errors import DataError, UsageError
+from tallyloop.data.rows.mapped import Mapped
+from tallyloop.data.rows.transforms import transformed
+from tallyloop.metrics.errors import DataError
 
 EXAMPLES = {"x": np.arange(3, dtype=np.float32)}
 
@@ -47,26 +48,3 @@ class TestTransformed:
             pytest.raises(DataError, match=r"Input.transform, row 30 of the source: .*divide"),
         ):
             transformed(EXAMPLES, broken, 0, 0, np.array([10, 20, 30]))
-
-
-class TestMapped:
-    def test_without_a_seed(self):
-        mapped = Mapped(lambda example: {"double": 2 * example["x"]}, {"x": tf.TensorSpec([], tf.float32)}, 0)
-        assert mapped.element_spec == {"double": tf.TensorSpec([], tf.float32)}
-        assert mapped(EXAMPLES, 0, np.arange(3))["double"].tolist() == [0, 2, 4]
-
-    def test_a_tuple_is_several_arguments(self):
-        mapped = Mapped(lambda x, y: x + y, (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)), 0)
-        assert mapped((np.array([1, 2]), np.array([10, 20])), 0, np.arange(2)).tolist() == [11, 22]
-
-    def test_refuses_nothing(self):
-        with pytest.raises(UsageError, match="expected the mapped example, got nothing"):
-            Mapped(lambda example: None, {"x": tf.TensorSpec([], tf.float32)}, 0)
-
-
-class TestTakesSeed:
-    def test_by_the_name_of_the_second_parameter(self):
-        assert takes_seed(graph_noise)
-        assert not takes_seed(lambda image, label: image)
-        assert not takes_seed(None)
-        assert not takes_seed(min)

@@ -1,0 +1,1 @@
+"""Processes that read rows, for transforms that hold the GIL."""
