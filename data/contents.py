@@ -14,9 +14,11 @@ from .bad_examples import check_some_good, skip_bad, with_fix
 from .checks import equal_length_arrays
 from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
 from .failures import FAILURES
+from .feeds.iterators import refuse_batched
 from .feeds.pipelines import mapped_examples
 from .naming import name_first_bad
 from .rows.rows import Rows, as_rows, is_by_number
+from .streams.shards import takes_shards
 
 _ORIGIN = "the source of Input"
 
@@ -27,9 +29,10 @@ def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset[Nest] | Rows:
     Raises:
       UsageError: it is neither, or it cannot be cut into batches.
     """
-    found = source() if callable(source) and not is_by_number(source) else source
+    found = _called(source)
     if isinstance(found, tf.data.Dataset):
         check_batchable(found, _ORIGIN)
+        refuse_batched(found)
         return found
     rows = as_rows(found)
     if rows is not None:
@@ -66,6 +69,12 @@ def read_whole(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any
         if (place := name_first_bad(examples, map_fn)) is None:
             raise
         raise UsageError(with_fix(place)) from error
+
+
+def _called(source: Any) -> Any:
+    if takes_shards(source):
+        return source(0, 1)
+    return source() if callable(source) and not is_by_number(source) else source
 
 
 def _stacked_without_bad(examples: tf.data.Dataset[Nest]) -> Nest:

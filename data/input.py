@@ -16,9 +16,11 @@ from .contents import read, read_whole
 from .elements import Nest
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
-from .opening import BatchOptions, open_arrays, open_rows, open_stream
+from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream
 from .rows.rows import Rows, is_by_number, of_arrays
 from .rows.transforms import takes_seed
+from .streams.shards import Shards, Worker, cut
+from .streams.whole import warn_read_whole
 
 OnError = Literal["raise", "skip"]
 
@@ -49,7 +51,7 @@ class Input:
       seed: the seed of the order, in [0, 2**32).
       drop_remainder: leave out an epoch's short batch, so that all shapes are static. In training only: an
         evaluation sees each example once in any case.
-      shuffle_buffer: for a dataset, how many examples the next one is drawn from. 10,000 mixes well for most file
+      shuffle_buffer: for a dataset, how many examples the next one is drawn from (in all shards). 10,000 mixes well for most file
         layouts; every checkpoint contains the examples in the buffer.
       on_error: what to do with an example that cannot be read (a corrupt record of a TFRecord file) or for which
         `map_fn` raises. "raise" ends the run and names the file and index. "skip" leaves it out and counts it in the
@@ -61,6 +63,11 @@ class Input:
         `rng` is a `numpy.random.Generator` keyed by (seed, epoch, row).
       read_threads: how many threads read rows by number ahead of the step. More help if reading or `transform` waits for a
         disk or a network, or lets other threads run.
+      shards: into how many parts a stream is cut, so that each worker reads its own parts only; a multiple of the number of
+        workers. In training, every batch has an equal share of each shard, and each shard is repeated on its own: they should be
+        of about one size, and no batch is short. The source is `tfrecord`, whose files are distributed to the shards, or a
+        function of `(shard, shards)` that returns a dataset of the examples of one. The batches depend on `shards`, and not on
+        the number of workers.
 
     Raises:
       UsageError: an argument is not as described.
@@ -79,6 +86,7 @@ class Input:
         on_error: OnError = "raise",
         transform: Callable[..., Any] | None = None,
         read_threads: int = 2,
+        shards: int = 1,
     ):
         if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset) or is_by_number(source)):
             raise UsageError(
@@ -101,11 +109,19 @@ class Input:
         self._transform = transform
         self._threads = whole_number("Input.read_threads", read_threads, least=1)
         self._cache = true_or_false("Input.cache", cache)
+        self._shards = whole_number("Input.shards", shards, least=1)
+        batch_size = whole_number("Input.global_batch_size", global_batch_size, least=1)
+        if self._shards > batch_size:
+            raise UsageError(
+                f"Input.shards = {shards}: expected at most Input.global_batch_size = {batch_size}, as each batch has examples "
+                "of all shards; lower the one or raise the other"
+            )
+        self._told = False
         self._options = BatchOptions(
-            batch_size=whole_number("Input.global_batch_size", global_batch_size, least=1),
+            batch_size=batch_size,
             shuffle=true_or_false("Input.shuffle", shuffle),
             seed=seed_number("Input.seed", seed),
-            drop_remainder=true_or_false("Input.drop_remainder", drop_remainder),
+            drop_remainder=true_or_false("Input.drop_remainder", drop_remainder) or self._shards > 1,
             shuffle_buffer=whole_number("Input.shuffle_buffer", shuffle_buffer, least=1),
             skip=one_of("Input.on_error", on_error, get_args(OnError)) == "skip",
         )
@@ -115,21 +131,29 @@ class Input:
         """The examples per step, over all replicas of all workers."""
         return self._options.batch_size
 
-    def open_train(self) -> Feed:
+    def open_train(self, worker: int = 0, workers: int = 1) -> Feed:
         """Return a feed that continues forever, epoch after epoch.
+
+        Args:
+          worker: the index of this process among those that share the batches.
+          workers: how many share them.
 
         Raises:
           UsageError: the source gives something that cannot be batched.
         """
-        return self._open(self._options, train=True)
+        return self._open(self._options, Worker(worker, workers), train=True)
 
-    def open_eval(self) -> Feed:
+    def open_eval(self, worker: int = 0, workers: int = 1) -> Feed:
         """Return a feed of one pass in the source's order; rewind it for the next pass.
+
+        Args:
+          worker: the index of this process among those that share the batches.
+          workers: how many share them.
 
         Raises:
           UsageError: the source gives something that cannot be batched, or it never ends.
         """
-        return self._open(self._options.for_evaluation(), train=False)
+        return self._open(self._options.for_evaluation(), Worker(worker, workers), train=False)
 
     @property
     def element_spec(self) -> Nest:
@@ -141,6 +165,7 @@ class Input:
         found, map_fn = self._contents
         if isinstance(found, Rows):
             return self.open_train().element_spec
+        found = found.of(0) if isinstance(found, Shards) else found
         return tf.nest.map_structure(
             lambda spec: tf.TensorSpec([self._options.full_batch, *spec.shape], spec.dtype),
             mapped_examples(found, map_fn).element_spec,
@@ -161,11 +186,11 @@ class Input:
         return {name: tensor.numpy() for name, tensor in found.items()}
 
     @functools.cached_property
-    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows, Callable[..., Any] | None]:
+    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows | Shards, Callable[..., Any] | None]:
         """What was read from the source, and the function that is still to be applied to each example."""
-        found = read(self._source)
+        found = read(self._source) if self._shards == 1 else self._cut()
         by_number = self._transform is not None or takes_seed(self._map_fn)
-        if isinstance(found, tf.data.Dataset) and by_number:
+        if isinstance(found, tf.data.Dataset | Shards) and by_number:
             raise UsageError(
                 "Input.transform, and an Input.map_fn of (example, seed), are keyed by the number of the row: expected arrays or "
                 "rows by number as Input.source, got a stream. Use Dataset.map in the source."
@@ -174,6 +199,8 @@ class Input:
             found = of_arrays({key: tensor.numpy() for key, tensor in found.items()})
         if isinstance(found, Rows):
             self._check_by_number()
+            return found, self._map_fn
+        if isinstance(found, Shards):
             return found, self._map_fn
         in_memory = not isinstance(found, tf.data.Dataset)
         if not self._cache or (in_memory and self._map_fn is None):
@@ -188,15 +215,28 @@ class Input:
                     "__len__, memory-mapped arrays, or arrays with a transform or a map_fn of (example, seed)). Remove it."
                 )
 
+    def _cut(self) -> Shards:
+        if self._cache:
+            raise UsageError(
+                f"Input.shards = {self._shards}, Input.cache = True: expected one of the two, as a cached source is kept in "
+                "memory as a whole, and each worker uses its rows of it. Remove Input.shards."
+            )
+        return cut(self._source, self._shards)
+
     def _reread(self) -> tf.data.Dataset[Nest]:
         found = read(self._source)
         assert isinstance(found, tf.data.Dataset), "the source gave a dataset before"
         return found
 
-    def _open(self, options: BatchOptions, train: bool) -> Feed:
+    def _open(self, options: BatchOptions, worker: Worker, train: bool) -> Feed:
         found, map_fn = self._contents
+        if isinstance(found, Shards):
+            return open_sharded(found, map_fn, options, worker, train=train)
         if isinstance(found, Rows):
             return open_rows(found, self._transform, map_fn, options, train=train, threads=self._threads)
         if isinstance(found, tf.data.Dataset):
+            if worker.count > 1 and not self._told:
+                self._told = True
+                warn_read_whole(self._source, found, options.batch_size, worker)
             return open_stream(found, map_fn, options, train=train, reread=self._reread)
         return open_arrays(found, map_fn, options, train=train)

@@ -330,7 +330,8 @@ class Trainer:
     def _evaluation(self) -> Evaluation:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
-        feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
+        place = workers.place(self.strategy)
+        feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
         return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
 
     @cached_property
@@ -346,10 +347,15 @@ class Trainer:
         )
 
     def _check_data(self, where: str, dataset: Input) -> None:
-        arrays = dataset.arrays
-        data = first_batch(dataset.open_train()) if arrays is None else arrays
+        if dataset.arrays is not None:
+            self._task.check_data(self.model, dataset.arrays, where)
+            return
+        feed = dataset.open_train(*workers.place(self.strategy))
+        data = first_batch(feed)
         self._task.check_data(self.model, data, where)
-        if arrays is None and self._seed is not None:
+        if feed.described is not None:
+            workers.check_same_shards(self.strategy, where, feed.described)
+        elif self._seed is not None:
             workers.check_same(self.strategy, where, data)
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,7 @@ class Stream:
 
     def for_evaluation(self) -> tf.data.Dataset[Nest]:
         """Return the batches of one pass in the order of the examples."""
-        return _prefetched(self._batched(self._pass()))
+        return prefetched(self._batched(self._pass()))
 
     def for_training(self, first_batch: int, may_dry_up: bool) -> tf.data.Dataset[Nest]:
         """Return the batches of pass after pass.
@@ -58,15 +58,18 @@ class Stream:
           may_dry_up: a pass may turn out empty, such as that of a used-up generator. The dataset then ends, instead of
             searching one pass after the other for an example.
         """
-        buffer = self.shuffle_buffer
-        if buffer is None:
+        if self.shuffle_buffer is None:
             batches = self._batched(self._pass()).repeat()  # ends at an empty pass
         else:
             passes = tf.data.Dataset.counter()
             if may_dry_up:
                 passes = passes.take_while(lambda _: has_examples(self._pass()))
-            batches = passes.flat_map(lambda epoch: self._batched(self._shuffled(epoch, buffer)))
-        return _prefetched(batches.skip(first_batch) if first_batch else batches)
+            batches = passes.flat_map(lambda number: self._batched(self.one_pass(number)))
+        return prefetched(batches.skip(first_batch) if first_batch else batches)
+
+    def one_pass(self, number: tf.Tensor) -> tf.data.Dataset[Nest]:
+        """Return the examples of a pass in its order; before `map_fn`, unless bad ones are skipped."""
+        return self._pass() if self.shuffle_buffer is None else self._shuffled(number, self.shuffle_buffer)
 
     def _pass(self) -> tf.data.Dataset[Nest]:
         return skip_bad(_mapped(self.examples, self.map_fn)) if self.skip else self.examples
@@ -121,9 +124,9 @@ class MappedRows:
         once. In an evaluation the following rows move up.
         """
         if self.skip and self.order.endless:
-            return _prefetched(self._numbers(first_step).flat_map(self._good_of_batch))
+            return prefetched(self._numbers(first_step).flat_map(self._good_of_batch))
         if self.skip:
-            return _prefetched(skip_bad(self._examples(first_step)).batch(self.order.batch_size).map(sum_lost))
+            return prefetched(skip_bad(self._examples(first_step)).batch(self.order.batch_size).map(sum_lost))
         first_epoch, first_batch = divmod(first_step, self.order.batches_per_epoch)
 
         def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset[Nest]:
@@ -133,7 +136,7 @@ class MappedRows:
             return self._mapped(rows).batch(self.order.batch_size, self.order.drop_remainder)
 
         epochs = tf.data.Dataset.counter(first_epoch) if self.order.endless else tf.data.Dataset.range(1)
-        return _prefetched(epochs.flat_map(epoch_batches))
+        return prefetched(epochs.flat_map(epoch_batches))
 
     def first_bad(self, first_step: int) -> Bad | None:
         """Return the first row from a step on, within an epoch, for which `map_fn` raises; None if none does.
@@ -176,7 +179,7 @@ def mapped_examples(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[...
     """Return single examples after `map_fn`, of a dataset or of a nest of tensors."""
     if not isinstance(examples, tf.data.Dataset):
         examples = tf.data.Dataset.from_tensor_slices(examples)
-    return _prefetched(_mapped(examples, map_fn))
+    return prefetched(_mapped(examples, map_fn))
 
 
 def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) -> tf.data.Dataset[Nest]:
@@ -200,7 +203,8 @@ def _with_lost(size: tf.Tensor, batch: tuple[Any, ...]) -> tuple[tf.Tensor, Nest
     return size - tf.shape(tf.nest.flatten(whole)[0], out_type=tf.int64)[0], whole
 
 
-def _prefetched(dataset: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
+def prefetched(dataset: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
+    """Return a dataset that is read ahead, always in the same order."""
     options = tf.data.Options()
     options.deterministic = True
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -1,0 +1,70 @@
+"""Opening a sharded stream: what is refused, and what is warned about."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from absl import logging
+
+from ...metrics.errors import UsageError
+from ..bad_examples import check_some_good, with_fix
+from ..elements import Nest, refuse_endless, refuse_fewer
+from ..failures import FAILURES
+from ..feeds.feed import Feed
+from ..feeds.iterators import can_be_saved
+from ..naming import name_first_bad
+from ..sources.records import Records
+from .shard_feed import ShardFeed
+from .sharded import ShardedStream
+
+
+def open_shards(stream: ShardedStream, *, train: bool) -> Feed:
+    """Return a feed of a worker's part of a sharded stream.
+
+    Args:
+      stream: the shards, and how they are cut into batches.
+      train: each shard pass after pass, else one pass over all.
+
+    Raises:
+      UsageError: a shard of this worker is empty, or an evaluation would never end.
+    """
+    if not train:
+        for shard in stream.own:
+            refuse_endless(stream.shards.of(shard), "an evaluation sees each example once")
+        return ShardFeed(stream, endless=False, replays=False, find_bad=lambda _: _first_bad(stream))
+    for shard in stream.own:
+        _check_start(stream, shard)
+    replays = not can_be_saved(stream.stream.mapped())
+    if replays:
+        logging.warning(
+            "The shards of Input.source, or Input.map_fn, run Python code, shuffle or draw random numbers: a resumed run reads "
+            "them again from their start up to its step, which takes time, and is exact only if they are the same again. Let "
+            "Input.shuffle do the shuffling."
+        )
+    return ShardFeed(stream, endless=True, replays=replays, find_bad=lambda _: _first_bad(stream))
+
+
+def _check_start(stream: ShardedStream, shard: int) -> None:
+    """Refuse a shard without examples, or whose first one is bad: every batch has some of each shard."""
+    one, where = stream.of(shard), f"shard {shard} (counted from 0) of Input.shards = {stream.shards.count}"
+    try:
+        if one.skip:
+            check_some_good(one.mapped(), 1)
+        else:
+            refuse_fewer(1 if _has_content(one.examples) else len(list(one.examples.take(1))), 1)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}, or lower Input.shards") from error
+    except FAILURES as error:
+        if (place := name_first_bad(one.examples, None)) is None:
+            raise
+        raise UsageError(f"{where}: {with_fix(place)}") from error
+
+
+def _has_content(examples: tf.data.Dataset[Nest]) -> bool:
+    return isinstance(examples, Records) and examples.has_content()  # reading takes longer
+
+
+def _first_bad(stream: ShardedStream) -> str | None:
+    for shard in stream.own:
+        if (place := name_first_bad(stream.shards.of(shard), stream.stream.map_fn)) is not None:
+            return f"shard {shard} (counted from 0): {place}"
+    return None
