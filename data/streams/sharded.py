@@ -73,17 +73,19 @@ class ShardedStream:
     def _shard(self, shard: int, place: np.ndarray, may_dry_up: bool) -> tf.data.Dataset[Nest]:
         """Return `((pass, used), example)` from a place on, where `used` counts the example itself."""
         stream, (first, used) = self.of(shard), place
+        source = stream.in_order()
         most = tf.constant(tf.int64.max, tf.int64)
 
+        @tf.autograph.experimental.do_not_convert  # which takes a second
         def one_pass(number: tf.Tensor) -> tf.data.Dataset[Nest]:
             begin = tf.where(number == first, tf.constant(used, tf.int64), tf.zeros([], tf.int64))
-            examples = stream.one_pass(number * self.shards.count + shard).skip(begin)
+            examples = stream.shuffled(source, number * self.shards.count + shard).skip(begin)
             numbers = (tf.data.Dataset.from_tensors(number).repeat(), tf.data.Dataset.range(begin + 1, most))
             return tf.data.Dataset.zip((tf.data.Dataset.zip(numbers), examples))
 
         passes = tf.data.Dataset.counter(tf.constant(first, tf.int64))
         if may_dry_up:
-            passes = passes.take_while(lambda _: has_examples(stream.one_pass(tf.zeros([], tf.int64))))
+            passes = passes.take_while(lambda _: has_examples(source))
         return passes.flat_map(one_pass)
 
     def _joined(self, shards: list[tf.data.Dataset[Nest]]) -> tf.data.Dataset[Nest]:
@@ -95,6 +97,7 @@ class ShardedStream:
             examples = examples.map(self._mapped, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         lasts = np.cumsum(sizes) - 1
 
+        @tf.autograph.experimental.do_not_convert
         def with_places(places: tuple[tf.Tensor, tf.Tensor], part: Nest) -> tuple[tf.Tensor, Nest]:
             lost = (tf.reduce_sum(part[0]), part[1]) if self.stream.skip else part
             return tf.stack([tf.gather(each, lasts) for each in places], axis=1), lost
