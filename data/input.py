@@ -19,8 +19,8 @@ from .feeds.pipelines import mapped_examples
 from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream
 from .rows.rows import Rows, is_by_number, of_arrays
 from .rows.transforms import takes_seed
+from .streams.opening import warn_read_whole
 from .streams.shards import Shards, Worker, cut
-from .streams.whole import warn_read_whole
 
 OnError = Literal["raise", "skip"]
 

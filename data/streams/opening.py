@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 from absl import logging
 
@@ -15,6 +17,7 @@ from ..naming import name_first_bad
 from ..sources.records import Records
 from .shard_feed import ShardFeed
 from .sharded import ShardedStream
+from .shards import Worker, takes_shards
 
 
 def open_shards(stream: ShardedStream, *, train: bool) -> Feed:
@@ -43,6 +46,18 @@ def open_shards(stream: ShardedStream, *, train: bool) -> Feed:
     return ShardFeed(stream, endless=True, replays=replays, find_bad=lambda _: _first_bad(stream))
 
 
+def warn_read_whole(source: Any, found: tf.data.Dataset[Nest], batch_size: int, worker: Worker) -> None:
+    """Warn that each of several workers reads a whole stream, and how it would read only its part."""
+    if worker.index:  # one of them is enough
+        return
+    logging.warning(
+        "Input.shards = 1: each of the %d workers reads the whole stream, %d examples for each one that it uses. %s",
+        worker.count,
+        worker.count,
+        _fix(source, found, batch_size, worker.count),
+    )
+
+
 def _check_start(stream: ShardedStream, shard: int) -> None:
     """Refuse a shard without examples, or whose first one is bad: every batch has some of each shard."""
     one, where = stream.of(shard), f"shard {shard} (counted from 0) of Input.shards = {stream.shards.count}"
@@ -68,3 +83,17 @@ def _first_bad(stream: ShardedStream) -> str | None:
         if (place := name_first_bad(stream.shards.of(shard), stream.stream.map_fn)) is not None:
             return f"shard {shard} (counted from 0): {place}"
     return None
+
+
+def _fix(source: Any, found: tf.data.Dataset[Nest], batch_size: int, workers: int) -> str:
+    if takes_shards(source):
+        return f"Bind Input.shards to a multiple of {workers}, and each will read only its shards."
+    if isinstance(found, Records):
+        most = min(len(found.files), batch_size) // workers * workers
+        if not most:
+            return f"Write the examples of tfrecord in at least {workers} files, and bind Input.shards = {workers}."
+        return f"Bind Input.shards, such as Input.shards = {most}, and each will read only its files."
+    return (
+        "If it can be cut, make Input.source a function of (shard, shards) that returns the examples of one shard, and bind "
+        "Input.shards; or read rows by number."
+    )

@@ -102,7 +102,11 @@ class ShardedStream:
             lost = (tf.reduce_sum(part[0]), part[1]) if self.stream.skip else part
             return tf.stack([tf.gather(each, lasts) for each in places], axis=1), lost
 
-        return prefetched(examples.batch(int(sizes.sum()), drop_remainder=True).map(with_places))
+        options = tf.data.Options()
+        # Its thread may sleep for up to a minute while an iterator that is no longer needed waits for its end (TensorFlow 2.21).
+        options.autotune.enabled = False
+        batches = examples.batch(int(sizes.sum()), drop_remainder=True).map(with_places)
+        return prefetched(batches).with_options(options)
 
     def _mapped(self, place: Nest, example: Nest) -> tuple[Nest, Nest]:
         # As by `Dataset.map`: a tuple is several arguments, anything else is one.
