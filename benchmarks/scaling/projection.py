@@ -186,8 +186,8 @@ Two costs grow with the global batch on every worker, and were measured here: dr
 example from a stream (without shards) takes {read}, without any decoding."""
 
 _COSTS = {
-    "reading": """**Streams.** Without `Input.shards`, every worker reads the whole global batch, and each replica takes its share.
-   This keeps the epochs of a stream exact. On {replicas} replicas, a worker reads {workers} examples for each one that it
+    "reading": """**Streams.** Without `Input.shards`, every worker reads the whole global batch, and each replica takes its
+   share. This keeps the epochs of a stream exact. On {replicas} replicas, a worker reads {workers} examples for each one that it
    uses: at least {reading} per step, plus decoding. With [shards](data.md#streams), each worker reads its own only, as it
    does with arrays and rows by number.""",
     "reducing": """**The ring's messages.** {messages} messages, one after the other, take {waiting} per step; the bytes
