@@ -19,7 +19,7 @@ from .feeds.pipelines import mapped_examples
 from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream
 from .rows.rows import Rows, is_by_number, of_arrays
 from .rows.transforms import takes_seed
-from .streams.opening import warn_read_whole
+from .streams.opening import warn_read_whole, warn_uneven
 from .streams.shards import Shards, Worker, cut
 
 OnError = Literal["raise", "skip"]
@@ -231,6 +231,9 @@ class Input:
     def _open(self, options: BatchOptions, worker: Worker, train: bool) -> Feed:
         found, map_fn = self._contents
         if isinstance(found, Shards):
+            if train and worker.index == 0 and not self._told:
+                self._told = True
+                warn_uneven(found)
             return open_sharded(found, map_fn, options, worker, train=train)
         if isinstance(found, Rows):
             return open_rows(found, self._transform, map_fn, options, train=train, threads=self._threads)

@@ -17,7 +17,9 @@ from ..naming import name_first_bad
 from ..sources.records import Records
 from .shard_feed import ShardFeed
 from .sharded import ShardedStream
-from .shards import Worker, takes_shards
+from .shards import Shards, Worker, takes_shards
+
+_UNEVEN = 1.5
 
 
 def open_shards(stream: ShardedStream, *, train: bool) -> Feed:
@@ -56,6 +58,21 @@ def warn_read_whole(source: Any, found: tf.data.Dataset[Nest], batch_size: int, 
         worker.count,
         _fix(source, found, batch_size, worker.count),
     )
+
+
+def warn_uneven(shards: Shards) -> None:
+    """Warn of shards that are known to be of very different sizes: training sees the examples of small ones more often."""
+    if shards.sizes and max(shards.sizes) > _UNEVEN * (least := min(shards.sizes)) > 0:
+        logging.warning(
+            "Input.shards = %d: shard %d (counted from 0) has %d bytes and the largest has %d: in training, every batch has as "
+            "many examples of the one as of the other, so that those of the small one come %.1f times as often. Write files of about "
+            "one size, or lower Input.shards.",
+            shards.count,
+            list(shards.sizes).index(least),
+            least,
+            max(shards.sizes),
+            max(shards.sizes) / least,
+        )
 
 
 def _check_start(stream: ShardedStream, shard: int) -> None:

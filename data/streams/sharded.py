@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,8 @@ class ShardedStream:
         order = tf.data.Dataset.from_tensor_slices(np.repeat(np.arange(len(sizes)), sizes)).repeat()
         examples = tf.data.Dataset.choose_from_datasets(shards, order, stop_on_empty_dataset=True)
         if self.stream.map_fn is not None and not self.stream.skip:
-            examples = examples.map(self._mapped, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            mapped = functools.partial(_mapped, self.stream.map_fn)
+            examples = examples.map(mapped, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         lasts = np.cumsum(sizes) - 1
 
         @tf.autograph.experimental.do_not_convert
@@ -108,7 +110,8 @@ class ShardedStream:
         batches = examples.batch(int(sizes.sum()), drop_remainder=True).map(with_places)
         return prefetched(batches).with_options(options)
 
-    def _mapped(self, place: Nest, example: Nest) -> tuple[Nest, Nest]:
-        # As by `Dataset.map`: a tuple is several arguments, anything else is one.
-        arguments: tuple[Any, ...] = example if isinstance(example, tuple) else (example,)
-        return place, self.stream.map_fn(*arguments)
+
+def _mapped(map_fn: Callable[..., Any], place: Nest, example: Nest) -> tuple[Nest, Nest]:
+    # As by `Dataset.map`: a tuple is several arguments, anything else is one.
+    arguments: tuple[Any, ...] = example if isinstance(example, tuple) else (example,)
+    return place, map_fn(*arguments)

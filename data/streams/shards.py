@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,8 +18,14 @@ from ..sources.records import Records
 _ORIGIN = "the source of Input"
 
 
-class Worker(NamedTuple):
-    """One of the processes that share the work of a step."""
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """One of the processes that share the work of a step.
+
+    Attributes:
+      index: which of them.
+      count: how many there are.
+    """
 
     index: int = 0
     count: int = 1
@@ -33,11 +39,13 @@ class Shards:
       count: how many there are.
       of: shard -> a dataset of its examples that was never read, where reading it changes anything.
       fingerprint: what tells that two runs have the same shards, where the source can tell it.
+      sizes: the bytes of each shard, where they are known.
     """
 
     count: int
     of: Callable[[int], tf.data.Dataset[Nest]]
     fingerprint: str | None = None
+    sizes: Sequence[int] = ()
 
     def own(self, worker: Worker) -> range:
         """Return the shards that a worker reads.
@@ -91,7 +99,8 @@ def cut(source: Any, count: int) -> Shards:
             f"Input.shards = {count}: expected at most the number of files of tfrecord, got {len(found.files)} files. Lower it, "
             "or write more files."
         )
-    return Shards(count, functools.cache(lambda shard: found.shard_of_files(shard, count)), found.fingerprint)
+    of = functools.cache(lambda shard: found.shard_of_files(shard, count))
+    return Shards(count, of, found.fingerprint, [sum(file.size for file in of(shard).files) for shard in range(count)])
 
 
 def _checked(found: Any) -> tf.data.Dataset[Nest]:

@@ -64,3 +64,17 @@ def shards_of():
         return source
 
     return source_of
+
+
+@pytest.fixture(scope="session")
+def write_numbers():
+    """write_numbers(path, numbers): a TFRecord file of an example {"y": number} each."""
+
+    def write(path, numbers):
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for number in numbers:
+                value = tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
+                features = tf.train.Features(feature={"y": value})
+                writer.write(tf.train.Example(features=features).SerializeToString())
+
+    return write

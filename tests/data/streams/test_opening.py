@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input, tfrecord
-from tallyloop.data.streams.opening import warn_read_whole
-from tallyloop.data.streams.shards import Worker
+from tallyloop.data.streams.opening import warn_read_whole, warn_uneven
+from tallyloop.data.streams.shards import Shards, Worker
 
 NUMBERS = tf.data.Dataset.range(8)
 
@@ -80,4 +80,23 @@ class TestWholeStreams:
 
     def test_shards_are_read_without_a_warning(self, shards_of, warnings):
         Input(shards_of([3, 3]), 4, shards=2).open_train(0, 2)
+        assert warnings == []
+
+
+class TestUnevenShards:
+    def test_the_smallest_is_named_once(self, tmp_path, warnings, write_numbers):
+        for name, count in (("a", 6), ("b", 2), ("c", 5)):
+            write_numbers(tmp_path / f"{name}.tfr", [0] * count)
+        data = Input(tfrecord(tmp_path / "*.tfr", {"y": "int64"}), 6, shards=3)
+        data.open_eval()
+        assert warnings == []
+        for _ in range(2):
+            data.open_train()
+        (told,) = warnings
+        assert "Input.shards = 3: shard 1 (counted from 0)" in told
+        assert "3.0 times as often" in told
+
+    def test_nearly_even_ones_pass(self, warnings):
+        warn_uneven(Shards(2, NUMBERS.shard, sizes=[100, 149]))
+        warn_uneven(Shards(2, NUMBERS.shard))
         assert warnings == []

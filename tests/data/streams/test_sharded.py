@@ -61,17 +61,15 @@ class TestTraining:
             assert sorted(order) == list(range(20))
         assert len({tuple(order) for order in (*passes, range(20))}) == 5
 
-    @pytest.mark.parametrize("seed", [1, 2])
-    def test_a_shuffle_is_the_same_on_all_workers_and_after_a_restart(self, tmp_path, workers_of, shards_of, seed):
-        source, keywords = shards_of([7, 9, 11, 5]), {"shards": 4, "shuffle": True, "shuffle_buffer": 12, "seed": seed}
-        one, two, four = (workers_of(count, source, 9, **keywords) for count in (1, 2, 4))
+    def test_a_shuffle_is_the_same_on_all_workers_and_after_a_restart(self, tmp_path, workers_of, shards_of):
+        source, keywords = shards_of([7, 9, 11, 5]), {"shards": 4, "shuffle": True, "shuffle_buffer": 12, "seed": 1}
+        one, two = (workers_of(count, source, 9, **keywords) for count in (1, 2))
         whole = one.batches(12)
         assert two.batches(7) == whole[:7]
         path = two.save(tmp_path / "checkpoint")
-        for workers in (one, two, four):
-            workers.restore(path, 7)
-            assert workers.batches(5) == whole[7:]
-        assert whole != workers_of(1, source, 9, **{**keywords, "seed": seed + 1}).batches(12)
+        one.restore(path, 7)
+        assert one.batches(5) == whole[7:]
+        assert whole != workers_of(1, source, 9, **{**keywords, "seed": 2}).batches(12)
 
     def test_map_fn_and_bad_examples(self, tmp_path, workers_of, shards_of):
         """A map with Python's `if`; the 103 is bad. What follows moves up, and all batches are full."""
@@ -141,14 +139,10 @@ class TestReading:
 
 
 @pytest.fixture
-def five_files(tmp_path):
+def five_files(tmp_path, write_numbers):
     """(the pattern of five files of two records each, their features)."""
     for index, name in enumerate("abcde"):
-        with tf.io.TFRecordWriter(str(tmp_path / f"{name}.tfr")) as writer:
-            for y in (2 * index, 2 * index + 1):
-                value = tf.train.Feature(int64_list=tf.train.Int64List(value=[y]))
-                features = tf.train.Features(feature={"y": value})
-                writer.write(tf.train.Example(features=features).SerializeToString())
+        write_numbers(tmp_path / f"{name}.tfr", [2 * index, 2 * index + 1])
     return tmp_path / "*.tfr", {"y": "int64"}
 
 
