@@ -65,8 +65,8 @@ def warn_uneven(shards: Shards) -> None:
     if shards.sizes and max(shards.sizes) > _UNEVEN * (least := min(shards.sizes)) > 0:
         logging.warning(
             "Input.shards = %d: shard %d (counted from 0) has %d bytes and the largest has %d: in training, every batch has as "
-            "many examples of the one as of the other, so that those of the small one come %.1f times as often. Write files of about "
-            "one size, or lower Input.shards.",
+            "many examples of the one as of the other, so that those of the small one come %.1f times as often. Write files of "
+            "about one size, or lower Input.shards.",
             shards.count,
             list(shards.sizes).index(least),
             least,

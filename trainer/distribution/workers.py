@@ -92,8 +92,8 @@ def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None
     if others:
         raise UsageError(
             f"{where}: worker {index(strategy)} reads a different first batch than worker {others[0]}. Each worker must read "
-            "the whole stream, in the same order, and takes its share: don't let the source choose files by worker, and "
-            "seed whatever is random."
+            "the whole stream, in the same order, and takes its share: don't let the source choose files by worker, which is "
+            "what Input.shards is for, and seed whatever is random."
         )
 
 
