@@ -33,7 +33,7 @@ class Input:
     epoch has every example once; its last batch may be short.
 
     Args:
-      source: a function without arguments, or what such a function returned: a dict of arrays of equal length; or rows by
+      source: a function without arguments (or of `shards`), or what such a function returned: a dict of arrays of equal length; or rows by
         number, which is any object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples`
         (a dict of stacked arrays, or a list), and a dict of memory-mapped arrays; or a `tf.data.Dataset` of single examples,
         which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all
@@ -75,7 +75,7 @@ class Input:
 
     def __init__(
         self,
-        source: Callable[[], Any] | Mapping[str, Any] | tf.data.Dataset,
+        source: Callable[..., Any] | Mapping[str, Any] | tf.data.Dataset,
         global_batch_size: int,
         shuffle: bool = False,
         cache: bool = False,
