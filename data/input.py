@@ -35,10 +35,10 @@ class Input:
     Args:
       source: a function without arguments (or of `shards`), or what such a function returned: a dict of arrays of equal
         length; or rows by number, which is any object with `__len__`, and with `__getitem__(i) -> example` or
-        `__getitems__(rows) -> examples` (a dict of stacked arrays, or a list), and a dict of memory-mapped arrays; or a `tf.data.Dataset` of single examples,
-        which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all
-        examples, and each worker reads only the rows of its replicas. The function is called once, when first needed; it is
-        called again only for a dataset whose place no checkpoint can hold.
+        `__getitems__(rows) -> examples` (a dict of stacked arrays, or a list), and a dict of memory-mapped arrays; or a
+        `tf.data.Dataset` of single examples, which can be read again from its start. Of arrays and rows any step is reached
+        at once, the shuffle is over all examples, and each worker reads only the rows of its replicas. The function is called
+        once, when first needed; it is called again only for a dataset whose place no checkpoint can hold.
       global_batch_size: the examples per step.
       shuffle: a new order in each epoch, in training. Evaluation keeps the source's order: sums do not
         depend on it, and predictions should come in the order of the examples.
