@@ -13,6 +13,7 @@ from .sources.libraries.grain import grain
 from .sources.libraries.huggingface import huggingface
 from .sources.libraries.tfds import tfds
 from .sources.npz import npz
+from .sources.plans.bucketed import bucketed
 from .sources.plans.mixture import Mixture
 from .sources.plans.packed import packed
 from .sources.tables.csv import csv
@@ -24,6 +25,7 @@ __all__ = [
     "Input",
     "Mixture",
     "array_record",
+    "bucketed",
     "csv",
     "decode_image",
     "digits",

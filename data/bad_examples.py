@@ -17,6 +17,7 @@ _SEARCH_SECONDS = 300
 # ends would be searched forever.
 _MOST_BAD_IN_A_ROW = 1000
 _CHUNK = 256
+ALL_BAD = "all examples of a global batch are bad"
 
 
 class Bad(NamedTuple):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..metrics.errors import UsageError
+from .elements import Nest
 
 # NumPy's legacy generator, one of those that a seed reaches, takes 32 bits; a longer seed would be truncated.
 LARGEST_SEED = 2**32 - 1
@@ -61,44 +63,66 @@ def one_of(name: str, value: Any, choices: tuple[_Choice, ...]) -> _Choice:
     raise UsageError(f"{name} = {value!r}: expected {', '.join(others)} or {last}")
 
 
-def equal_length_arrays(origin: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the values of `arrays` as NumPy arrays, if all have the same length of at least 1.
+def equal_length_arrays(origin: str, arrays: Nest) -> Nest:
+    """Return `arrays` as NumPy arrays, if all have the same length of at least 1.
 
     Args:
       origin: where the arrays come from; the subject of the message.
-      arrays: name -> what `np.asarray` takes, one row per example.
+      arrays: what `np.asarray` takes, one row per example, in a dict or tuple, or in dicts and tuples in it.
 
     Raises:
       UsageError: there are no arrays, lengths differ or are 0, or a value is not an array of numbers, booleans or strings.
     """
-    if not arrays:
+    _check_keys(origin, arrays)
+    converted = map_arrays(functools.partial(_array, origin), arrays)
+    lengths: dict[str, int] = {}
+    map_arrays(lambda name, array: lengths.update({name: len(array)}), converted)
+    if not lengths:
         raise UsageError(f"{origin} has no arrays: expected a dict such as {{'x': images, 'y': labels}}")
-    converted = {key: _array(origin, key, value) for key, value in arrays.items()}
-    lengths = {key: len(array) for key, array in converted.items()}
+    check_lengths(origin, lengths)
+    return converted
+
+
+def check_lengths(origin: str, lengths: Mapping[str, int]) -> None:
+    """Refuse arrays of different lengths, or of none; `lengths` is name -> length."""
     if len(set(lengths.values())) > 1:
         raise UsageError(f"{origin} has arrays of different lengths {lengths}: expected the same length for all")
     if 0 in lengths.values():
         raise UsageError(f"{origin} has no examples (lengths {lengths}): expected at least one")
-    return converted
 
 
-def _array(origin: str, key: Any, value: Any) -> np.ndarray:
-    if not isinstance(key, str):
-        raise UsageError(f"{origin}: expected strings as keys, got {key!r} of type {type(key).__name__}")
-    if isinstance(value, Mapping):
-        raise UsageError(
-            f"{origin}: {key!r} is a dict of {list(value)}: expected an array. Give one flat dict, with keys such as "
-            f"'{key}_{next(iter(value), 'x')}'"
-        )
+def map_arrays(function: Callable[[str, Any], Any], arrays: Nest, name: str = "") -> Nest:
+    """Return `function(name, array)` of each array in dicts and tuples; a name is a path such as `x`, `inputs/age` or `0`."""
+    prefix = f"{name}/" if name else ""
+    if isinstance(arrays, Mapping):
+        return {key: map_arrays(function, value, f"{prefix}{key}") for key, value in arrays.items()}
+    if isinstance(arrays, tuple):
+        parts = [map_arrays(function, value, f"{prefix}{place}") for place, value in enumerate(arrays)]
+        return type(arrays)(*parts) if hasattr(arrays, "_fields") else tuple(parts)
+    return function(name, arrays)
+
+
+def _check_keys(origin: str, arrays: Nest) -> None:
+    if isinstance(arrays, Mapping):
+        for key, value in arrays.items():
+            if not isinstance(key, str):
+                raise UsageError(f"{origin}: expected strings as keys, got {key!r} of type {type(key).__name__}")
+            _check_keys(origin, value)
+    elif isinstance(arrays, tuple):
+        for value in arrays:
+            _check_keys(origin, value)
+
+
+def _array(origin: str, name: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:  # such as a ragged list of lists
-        raise UsageError(f"{origin}: {key!r} cannot be converted to an array ({error})") from error
+        raise UsageError(f"{origin}: {name!r} cannot be converted to an array ({error})") from error
     if array.dtype.hasobject:
         raise UsageError(
-            f"{origin}: {key!r} has dtype object, which holds Python objects: expected numbers, booleans or "
-            f"strings; convert it, as with np.asarray({key}, dtype='float32')"
+            f"{origin}: {name!r} has dtype object, which holds Python objects: expected numbers, booleans or "
+            f"strings; convert it, as with np.asarray({name}, dtype='float32')"
         )
     if array.ndim == 0:
-        raise UsageError(f"{origin}: {key!r} is a single value: expected an array with one row per example")
+        raise UsageError(f"{origin}: {name!r} is a single value: expected an array with one row per example")
     return array

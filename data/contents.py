@@ -11,7 +11,7 @@ from absl import logging
 
 from ..metrics.errors import UsageError
 from .bad_examples import check_some_good, skip_bad, with_fix
-from .checks import equal_length_arrays
+from .checks import equal_length_arrays, map_arrays
 from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
 from .failures import FAILURES
 from .feeds.iterators import refuse_batched
@@ -23,28 +23,26 @@ from .streams.shards import takes_shards
 _ORIGIN = "the source of Input"
 
 
-def read(source: Any) -> dict[str, tf.Tensor] | tf.data.Dataset[Nest] | Rows:
-    """Return what `source` returns, or is: arrays as tensors in host memory, a dataset of single examples, or rows by number.
+def read(source: Any) -> Nest | tf.data.Dataset[Nest] | Rows:
+    """Return what `source` returns, or is: a nest of tensors in host memory, a dataset of single examples, or rows by number.
 
     Raises:
       UsageError: it is neither, or it cannot be cut into batches.
     """
     found = _called(source)
     if isinstance(found, tf.data.Dataset):
-        check_batchable(found, _ORIGIN)
+        check_batchable(found.element_spec, _ORIGIN)
         refuse_batched(found)
         return found
     rows = as_rows(found)
     if rows is not None:
         return rows
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping | tuple):
         raise UsageError(
-            f"{_ORIGIN}: expected a dict of equal-length arrays, an object with __len__ and __getitem__, or an unbatched "
-            f"tf.data.Dataset, got a "
-            f"{type(found).__name__}; change Input.source"
+            f"{_ORIGIN}: expected a dict or tuple of equal-length arrays, an object with __len__ and __getitem__, or an "
+            f"unbatched tf.data.Dataset, got a {type(found).__name__}; change Input.source"
         )
-    arrays = equal_length_arrays(_ORIGIN, found)
-    return {key: _host_tensor(key, array) for key, array in arrays.items()}
+    return map_arrays(_host_tensor, equal_length_arrays(_ORIGIN, found))
 
 
 def read_whole(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None, skip: bool = False) -> Nest:

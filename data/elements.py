@@ -11,17 +11,17 @@ from ..metrics.errors import UsageError
 Nest = Any  # tensors, or their specs, in dicts, tuples and lists, as `tf.nest` takes them
 
 
-def check_batchable(examples: tf.data.Dataset[Nest], origin: str) -> None:
+def check_batchable(element_spec: Nest, origin: str) -> None:
     """Refuse elements that cannot be batched.
 
     Args:
-      examples: a dataset of single examples.
+      element_spec: a nest of type specs, a single example.
       origin: what gives them; the subject of the message.
 
     Raises:
       UsageError: an element has parts that are not dense tensors of known rank.
     """
-    for spec in tf.nest.flatten(examples.element_spec):
+    for spec in tf.nest.flatten(element_spec):
         if not isinstance(spec, tf.TensorSpec):
             raise UsageError(
                 f"{origin} gives {type(spec).__name__} in its elements: expected dense tensors; call .to_tensor() "
@@ -29,7 +29,7 @@ def check_batchable(examples: tf.data.Dataset[Nest], origin: str) -> None:
             )
         if spec.shape.rank is None:
             raise UsageError(
-                f"{origin} gives a tensor of unknown rank, in elements {examples.element_spec}: expected known "
+                f"{origin} gives a tensor of unknown rank, in elements {element_spec}: expected known "
                 "ranks; set them, as with tf.ensure_shape(x, [None, None, 3])"
             )
 

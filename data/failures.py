@@ -9,8 +9,11 @@ import tensorflow as tf
 # TensorFlow's message may hold bytes of the example that are not valid text; Python then fails to make the message.
 FAILURES: tuple[type[Exception], ...] = (tf.errors.OpError, UnicodeDecodeError)
 
-# What TensorFlow adds to a message: the names of nodes and of parts of the pipeline.
-_NOISE = r"\{\{.*?\}\}|\[Op:.*|\[\[.*|name: *$|Error in user-defined function passed to \w+:\d+ .*?iterator: \S+: "
+# What TensorFlow adds to a message: the names of nodes and of parts of the pipeline, and where a node was defined.
+_NOISE = (
+    r"\{\{.*?\}\}|\[Op:.*|\[\[.*|name: *$|Error in user-defined function passed to \w+:\d+ .*?iterator: \S+: "
+    r"|^Graph execution error:$|^Detected at node .*|^ *File \".*|^<stack traces unavailable>$"
+)
 
 
 def message(error: Exception) -> str:

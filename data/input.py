@@ -34,14 +34,15 @@ class Input:
 
     Args:
       source: a function without arguments (or of `shards`), or what such a function returned: a dict of arrays of equal
-        length; or rows by number, which is any object with `__len__`, and with `__getitem__(i) -> example` or
-        `__getitems__(rows) -> examples` (a dict of stacked arrays, or a list), and a dict of memory-mapped arrays; or a
-        `tf.data.Dataset` of single examples, which can be read again from its start. Of arrays and rows any step is reached
-        at once, the shuffle is over all examples, and each worker reads only the rows of its replicas. The function is called
-        once, when first needed; it is called again only for a dataset whose place no checkpoint can hold.
+        length, of which some may be dicts of arrays again, or a tuple such as `(x, y)`; or rows by number, which is any
+        object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict of stacked
+        arrays, or a list), and memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of single examples, which
+        can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all examples,
+        and each worker reads only the rows of its replicas. The function is called once, when first needed; it is called
+        again only for a dataset whose place no checkpoint can hold.
       global_batch_size: the examples per step.
-      shuffle: a new order in each epoch, in training. Evaluation keeps the source's order: sums do not
-        depend on it, and predictions should come in the order of the examples.
+      shuffle: a new order in each epoch, in training: sorted data trained in its order costs accuracy in silence. Evaluation
+        keeps the source's order: sums do not depend on it, and predictions should come in the order of the examples.
       cache: read a dataset, or arrays with a `map_fn`, into memory once, after `map_fn`; from then on it behaves like
         arrays.
       map_fn: example -> example, without a batch dimension, made of TensorFlow operations. It is called as by
@@ -75,9 +76,9 @@ class Input:
 
     def __init__(
         self,
-        source: Callable[..., Any] | Mapping[str, Any] | tf.data.Dataset,
+        source: Callable[..., Any] | Mapping[str, Any] | tuple[Any, ...] | tf.data.Dataset,
         global_batch_size: int,
-        shuffle: bool = False,
+        shuffle: bool = True,
         cache: bool = False,
         map_fn: Callable[..., Any] | None = None,
         seed: int = 0,
@@ -88,11 +89,10 @@ class Input:
         read_threads: int = 2,
         shards: int = 1,
     ):
-        if not (callable(source) or isinstance(source, Mapping | tf.data.Dataset) or is_by_number(source)):
+        if not (callable(source) or isinstance(source, Mapping | tuple | tf.data.Dataset) or is_by_number(source)):
             raise UsageError(
-                f"Input.source = {source!r}: expected a function, a dict of arrays, an object with __len__ and __getitem__, or a "
-                "tf.data.Dataset; "
-                "bind it as in Input.source = @digits"
+                f"Input.source = {source!r}: expected a function, a dict or tuple of arrays, an object with __len__ and "
+                "__getitem__, or a tf.data.Dataset; bind it as in Input.source = @digits"
             )
         if transform is not None and not callable(transform):
             raise UsageError(
@@ -156,6 +156,20 @@ class Input:
         return self._open(self._options.for_evaluation(), Worker(worker, workers), train=False)
 
     @property
+    def batches_per_epoch(self) -> int | None:
+        """The steps of a pass over the data in training; None for a stream.
+
+        Raises:
+          UsageError: the source gives something that cannot be batched.
+        """
+        found, _ = self._contents
+        if isinstance(found, tf.data.Dataset | Shards):
+            return None
+        rows = found.length if isinstance(found, Rows) else len(tf.nest.flatten(found)[0])
+        batches, rest = divmod(rows, self.global_batch_size)
+        return batches + (rest > 0 and not self._options.drop_remainder)
+
+    @property
     def element_spec(self) -> Nest:
         """A nest of `tf.TensorSpec`: the global batch in training, without opening a feed.
 
@@ -180,10 +194,10 @@ class Input:
         Raises:
           UsageError: the source gives something that cannot be batched.
         """
-        found, map_fn = self._contents
-        if map_fn is not None or not isinstance(found, dict):
+        found, _ = self._contents
+        if not isinstance(found, dict):
             return None
-        return {name: tensor.numpy() for name, tensor in found.items()}
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
 
     @functools.cached_property
     def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows | Shards, Callable[..., Any] | None]:
@@ -195,25 +209,19 @@ class Input:
                 "Input.transform, and an Input.map_fn of (example, seed), are keyed by the number of the row: expected arrays or "
                 "rows by number as Input.source, got a stream. Use Dataset.map in the source."
             )
-        if isinstance(found, Mapping) and by_number:
-            found = of_arrays({key: tensor.numpy() for key, tensor in found.items()})
-        if isinstance(found, Rows):
-            self._check_by_number()
-            return found, self._map_fn
         if isinstance(found, Shards):
             return found, self._map_fn
-        in_memory = not isinstance(found, tf.data.Dataset)
-        if not self._cache or (in_memory and self._map_fn is None):
-            return found, self._map_fn
-        return read_whole(found, self._map_fn, self._options.skip), None
-
-    def _check_by_number(self) -> None:
-        for name, refused in (("cache = True", self._cache), ('on_error = "skip"', self._options.skip)):
-            if refused:
-                raise UsageError(
-                    f"Input.{name}: expected arrays in memory or a stream, got rows that are read by number (an object with "
-                    "__len__, memory-mapped arrays, or arrays with a transform or a map_fn of (example, seed)). Remove it."
-                )
+        if self._cache and (by_number or isinstance(found, Rows)):
+            raise UsageError(
+                "Input.cache = True: expected arrays in memory or a stream, got rows that are read by number (an object with "
+                "__len__, memory-mapped arrays, or arrays with a transform or a map_fn of (example, seed)). Remove it."
+            )
+        mapped = isinstance(found, tf.data.Dataset) or self._map_fn is not None
+        if self._cache and mapped:
+            return read_whole(found, self._map_fn, self._options.skip), None
+        if not isinstance(found, tf.data.Dataset | Rows) and (self._transform is not None or mapped):
+            found = of_arrays(tf.nest.map_structure(lambda tensor: tensor.numpy(), found), in_memory=True)
+        return found, self._map_fn
 
     def _cut(self) -> Shards:
         if self._cache:
@@ -242,4 +250,4 @@ class Input:
                 self._told = True
                 warn_read_whole(self._source, found, options.batch_size, worker)
             return open_stream(found, map_fn, options, train=train, reread=self._reread)
-        return open_arrays(found, map_fn, options, train=train)
+        return open_arrays(found, options, train=train)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from .bad_examples import first_bad
 from .elements import Nest
 from .failures import reason
-from .feeds.pipelines import MappedRows, mapped_examples
+from .feeds.pipelines import mapped_examples
 from .sources.records import Records
 
 
@@ -27,14 +27,6 @@ def name_first_bad(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[...,
         return _name_record(examples, map_fn)
     bad = first_bad(mapped_examples(examples, map_fn))
     return None if bad is None else f"the source of Input, example {bad.index} (counted from 0): {reason(bad.error)}"
-
-
-def name_row(rows: MappedRows, first_step: int) -> str | None:
-    """Return the place and reason of the first row that cannot be mapped, within an epoch from a step on; None if none."""
-    found = rows.first_bad(first_step)
-    if found is None:
-        return None
-    return f"Input.map_fn, example {found.index} of the source (counted from 0): {reason(found.error)}"
 
 
 def _name_record(records: Records, map_fn: Callable[..., Any] | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +17,11 @@ from .feeds.array_feed import ArrayFeed, SlicedFeed
 from .feeds.feed import Feed
 from .feeds.iterators import can_be_saved
 from .feeds.order import Order
-from .feeds.pipelines import MappedRows, Stream, mapped_examples
+from .feeds.pipelines import Stream
 from .feeds.stream_feed import Batching, StreamFeed
-from .naming import name_first_bad, name_row
+from .naming import name_first_bad
+from .rows.good_row_feed import GoodRowFeed
+from .rows.loader import Loader
 from .rows.row_feed import RowFeed
 from .rows.rows import Rows
 from .rows.transforms import Transform
@@ -59,29 +60,21 @@ class BatchOptions:
         return dataclasses.replace(self, shuffle=False, drop_remainder=False)
 
 
-def open_arrays(tensors: Nest, map_fn: Callable[..., Any] | None, options: BatchOptions, *, train: bool) -> Feed:
+def open_arrays(tensors: Nest, options: BatchOptions, *, train: bool) -> Feed:
     """Return a feed of arrays.
 
     Args:
       tensors: a nest of tensors of the same length.
-      map_fn: applied to each row, or None.
       options: how to cut the rows into batches.
       train: epoch after epoch, else one pass.
 
     Raises:
-      UsageError: there are too few rows for a batch, or the options conflict.
+      UsageError: there are too few rows for a batch.
     """
     num_examples = len(tf.nest.flatten(tensors)[0])
     refuse_fewer(num_examples, options.full_batch or 1)
     order = _order(num_examples, options, train)
-    if map_fn is None:
-        return (ArrayFeed if order.shuffle else SlicedFeed)(tensors, order)
-    if train and not can_be_saved(mapped_examples(tensors, map_fn)):
-        logging.warning(
-            "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "
-            "an uninterrupted one. Use tf.random.stateless_* in it."
-        )
-    return _open_mapped(MappedRows(tensors, order, map_fn, options.skip), options.full_batch)
+    return (ArrayFeed if order.shuffle else SlicedFeed)(tensors, order)
 
 
 def open_rows(
@@ -104,10 +97,23 @@ def open_rows(
       threads: how many read.
 
     Raises:
-      UsageError: there are too few rows for a batch, or a row cannot be read.
+      UsageError: there are too few rows for a batch, a row cannot be read, or the options conflict.
     """
     refuse_fewer(rows.length, options.full_batch or 1)
-    return RowFeed(rows, _order(rows.length, options, train), transform, map_fn, threads)
+    if options.skip and options.full_batch:
+        raise UsageError(
+            'Input.on_error = "skip" makes batches of arrays and rows by number short, but Input.drop_remainder = True needs '
+            "full ones: for arrays with a map_fn, bind Input.cache = True, which skips bad examples before the batches are cut; "
+            "or remove one of the two."
+        )
+    order = _order(rows.length, options, train)
+    loader = Loader(rows, order, transform, map_fn, options.skip)
+    if train and not loader.repeatable:
+        logging.warning(
+            "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "
+            "an uninterrupted one. Use tf.random.stateless_* in it, with a second parameter named `seed`."
+        )
+    return (GoodRowFeed if options.skip else RowFeed)(rows, order, loader, threads)
 
 
 def open_stream(
@@ -176,22 +182,6 @@ def _order(num_examples: int, options: BatchOptions, train: bool) -> Order:
         seed=options.seed,
         drop_remainder=options.drop_remainder,
         endless=train,
-    )
-
-
-def _open_mapped(rows: MappedRows, full_batch: int | None) -> Feed:
-    if rows.skip and rows.order.drop_remainder:
-        raise UsageError(
-            'Input.on_error = "skip" makes batches of arrays short, but Input.drop_remainder = True needs full ones: '
-            "bind Input.cache = True, which skips bad examples before the batches are cut, or remove one of the two"
-        )
-    return StreamFeed(
-        rows.batches,
-        Batching(full_batch, rows.order.num_examples, rows.order.batches_per_epoch),
-        endless=rows.order.endless,
-        seeks=True,
-        counts=rows.skip,
-        find_bad=functools.partial(name_row, rows),
     )
 
 

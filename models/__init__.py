@@ -5,11 +5,13 @@ from .classifier import ClassifierTask, top_k_accuracy
 from .cnn import cnn
 from .dropout import InvariantDropout
 from .mlp import mlp  # not imported lazily: the submodule of the same name would hide the function
+from .regression import RegressionTask
 
 __all__ = [
     "AutoencoderTask",
     "ClassifierTask",
     "InvariantDropout",
+    "RegressionTask",
     "cnn",
     "mlp",
     "top_k_accuracy",

@@ -13,6 +13,7 @@ import tensorflow as tf
 from .. import metrics as tally_metrics
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
+from .batch import part_of, weighted
 from .mlp import mlp
 
 
@@ -25,10 +26,14 @@ class ClassifierTask(Task):
         reference without parentheses, `@mlp`, so that the model is made under the strategy.
       features: the key of the examples in the batch.
       labels: the key of the labels in the batch, integers in [0, classes).
+      class_weight: class -> the weight of its losses in training; 1 for a class that isn't in it. As in Keras, the weighted
+        losses are divided by the number of examples, `accuracy` is not weighted, and neither is an evaluation.
+      sample_weight: the key of the examples' weights in the batch, of shape (batch,), which weigh the losses in the same way. A
+        batch of an evaluation may lack it, which then isn't weighted.
       metrics: name -> `fn(batch, logits) -> (value, count)`; see `Task.metrics`.
 
     Raises:
-      UsageError: `model` is a model, or cannot be called.
+      UsageError: `model` is a model, or cannot be called; or `class_weight` isn't class -> weight.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class ClassifierTask(Task):
         model: Callable[[], keras.Model] = mlp,
         features: str = "x",
         labels: str = "y",
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: str | None = None,
         metrics: Mapping[str, Any] | None = None,
     ):
         if isinstance(model, keras.Model) or not callable(model):
@@ -46,6 +53,8 @@ class ClassifierTask(Task):
         self._make_model = model
         self._features = features
         self._labels = labels
+        self._class_weight = _checked(class_weight)
+        self._sample_weight = sample_weight
         self.metrics = metrics or {}
 
     def build_model(self) -> keras.Model:
@@ -61,8 +70,10 @@ class ClassifierTask(Task):
         labels = tf.cast(self._labels_of(batch, "The batch"), tf.int64)
         logits = self._logits(model, self._of(batch, self._features), training)
         tally_metrics.add("accuracy", tf.argmax(logits, -1) == labels)
-        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        return cast("tf.Tensor", losses), logits  # Keras's types cover every backend
+        losses = cast("tf.Tensor", keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+        if training and self._class_weight:
+            losses *= tf.gather(self._weights_of(logits.shape[-1], losses.dtype), labels)
+        return weighted(losses, batch, self._sample_weight, training, "ClassifierTask"), logits
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return each example's `label`, int64 (batch,), and `probabilities` (batch, classes)."""
@@ -79,6 +90,15 @@ class ClassifierTask(Task):
                 f"{where}: expected labels from 0 to {classes - 1}, as the model has {classes} classes, got {labels[wrong]} "
                 f"for example {wrong}; raise the number of classes (mlp.num_classes) or fix the labels"
             )
+
+    def _weights_of(self, classes: int, dtype: tf.DType) -> tf.Tensor:
+        """Return the weight of each class, shape (classes,)."""
+        if max(self._class_weight) >= classes:
+            raise UsageError(
+                f"ClassifierTask.class_weight = {self._class_weight}: expected classes from 0 to {classes - 1}, as the model has "
+                f"{classes}"
+            )
+        return tf.constant([self._class_weight.get(number, 1.0) for number in range(classes)], dtype)
 
     def _classes(self, model: keras.Model, features: np.ndarray, where: str) -> int:
         dtype = tf.as_dtype(features.dtype).name
@@ -119,12 +139,18 @@ class ClassifierTask(Task):
         return labels
 
     def _of(self, batch: Mapping[str, Any], key: str, where: str = "The batch") -> Any:
-        if not isinstance(batch, Mapping) or key not in batch:
-            found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+        return part_of(batch, key, where, "set ClassifierTask.features and ClassifierTask.labels")
+
+
+def _checked(class_weight: Mapping[int, float] | None) -> dict[int, float]:
+    found = dict(class_weight or {})
+    for key, weight in found.items():
+        if not isinstance(key, int) or key < 0 or not isinstance(weight, int | float) or not weight >= 0:
             raise UsageError(
-                f"{where}: expected the key {key!r}, got {found}; set ClassifierTask.features and ClassifierTask.labels"
+                f"ClassifierTask.class_weight = {found}: expected whole numbers from 0 on, each with a weight of at least 0, got "
+                f"{key!r}: {weight!r}"
             )
-        return batch[key]
+    return {key: float(weight) for key, weight in found.items()}
 
 
 @gin.register(module="tallyloop")

@@ -13,6 +13,7 @@ from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution.strategies import one_device
+from .loop.schedule import TrainLength
 from .step.update import OnNonFinite
 from .task import Task
 
@@ -31,6 +32,19 @@ _REFUSED_STRATEGIES = {
 def positive(name: str, value: Any) -> int:
     """Return `value` if it is a whole number > 0."""
     return whole_number(f"Trainer.{name}", value, least=1)
+
+
+def train_length(train_steps: Any, train_epochs: Any) -> TrainLength:
+    """Return how long to train, if at most one of the two is given, and it is a whole number > 0."""
+    if train_steps is not None and train_epochs is not None:
+        raise UsageError(
+            f"Trainer.train_steps = {train_steps!r} and Trainer.train_epochs = {train_epochs!r}: expected one of them. Remove "
+            "one, or bind it to None."
+        )
+    for name, value in (("train_steps", train_steps), ("train_epochs", train_epochs)):
+        if value is not None:
+            positive(name, value)
+    return TrainLength(train_steps, train_epochs)
 
 
 def steps_per_loop(value: Any) -> int | Literal["auto"]:

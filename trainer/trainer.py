@@ -61,7 +61,9 @@ class Trainer:
       strategy: a `tf.distribute.Strategy`, or a function that makes one; None is `one_device()`.
       train_dataset: the data to train on.
       eval_datasets: name -> the data to evaluate on.
-      train_steps: the total number of steps, one global batch each; a rerun continues up to it.
+      train_steps: the total number of steps, one global batch each; a rerun continues up to it. None means 1,000, unless
+        `train_epochs` is given.
+      train_epochs: instead, the total number of passes over `train_dataset`, of arrays or rows by number.
       steps_per_loop: the most steps that run in the graph without returning to Python; an interval that ends earlier cuts a
         loop short. "auto" begins with one step, and finds how many it takes for the cost of returning to vanish, but
         returns about once a second to see whether the run should stop. The results don't depend on it.
@@ -105,7 +107,8 @@ class Trainer:
         strategy: tf.distribute.Strategy | Callable[[], tf.distribute.Strategy] | None = None,
         train_dataset: Input | None = None,
         eval_datasets: Mapping[str, Input] | None = None,
-        train_steps: int = 1000,
+        train_steps: int | None = None,
+        train_epochs: int | None = None,
         steps_per_loop: int | Literal["auto"] = "auto",
         summary_interval: int = 100,
         eval_interval: int = 1000,
@@ -132,13 +135,13 @@ class Trainer:
         self._strategy = strategy
         self._train_dataset = None if train_dataset is None else arguments.as_input("train_dataset", train_dataset)
         self._eval_datasets = arguments.as_inputs(eval_datasets)
-        self._schedule = Schedule(
-            train_steps=arguments.positive("train_steps", train_steps),
-            summary_interval=arguments.positive("summary_interval", summary_interval),
-            eval_interval=arguments.positive("eval_interval", eval_interval),
-            checkpoint_interval=arguments.positive("checkpoint_interval", checkpoint_interval),
-        )
-        self._loop_length = LoopLength(arguments.steps_per_loop(steps_per_loop), self._schedule.longest_loop)
+        self._train_length = arguments.train_length(train_steps, train_epochs)
+        self._intervals = {
+            "summary_interval": arguments.positive("summary_interval", summary_interval),
+            "eval_interval": arguments.positive("eval_interval", eval_interval),
+            "checkpoint_interval": arguments.positive("checkpoint_interval", checkpoint_interval),
+        }
+        self._steps_per_loop = arguments.steps_per_loop(steps_per_loop)
         self._retention = Retention(
             arguments.positive("keep_checkpoints", keep_checkpoints),
             arguments.keep_every(keep_every, checkpoint_interval),
@@ -184,7 +187,11 @@ class Trainer:
 
     @property
     def train_steps(self) -> int:
-        """The step at which training ends."""
+        """The step at which training ends.
+
+        Raises:
+          UsageError: of `train_epochs` and a `train_dataset` whose length isn't known.
+        """
         return self._schedule.train_steps
 
     @property
@@ -296,6 +303,14 @@ class Trainer:
         """How often each compiled loop was traced: "train", and "eval/NAME"."""
         loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
         return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
+
+    @cached_property
+    def _schedule(self) -> Schedule:
+        return Schedule(train_steps=self._train_length.steps(self._train_dataset), **self._intervals)
+
+    @cached_property
+    def _loop_length(self) -> LoopLength:
+        return LoopLength(self._steps_per_loop, self._schedule.longest_loop)
 
     @cached_property
     def _progress(self) -> Progress:

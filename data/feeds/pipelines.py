@@ -9,9 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
-from ..bad_examples import Bad, first_bad, skip_bad, sum_lost
-from ..elements import Nest, check_batchable, has_examples, zeros_like_spec
-from .order import Order
+from ..bad_examples import skip_bad, sum_lost
+from ..elements import Nest, check_batchable, has_examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,81 +97,6 @@ class Stream:
         return tf.data.experimental.from_variant(shuffled, examples.element_spec)
 
 
-@dataclasses.dataclass(frozen=True)
-class MappedRows:
-    """Batches of mapped rows of arrays, exactly in the order of `order`.
-
-    Attributes:
-      tensors: a nest of tensors of the same length.
-      order: the order of their rows.
-      map_fn: applied to each row.
-      skip: leave bad examples out. The elements of the datasets are then `(lost, batch)`, as `bad_examples.sum_lost` gives
-        them.
-    """
-
-    tensors: Nest
-    order: Order
-    map_fn: Callable[..., Any]
-    skip: bool = False
-
-    def batches(self, first_step: int) -> tf.data.Dataset[Nest]:
-        """Return the batches from `first_step` on.
-
-        With `skip`, a training batch has what is left of its own rows, maybe none, so that any step is still reached at
-        once. In an evaluation the following rows move up.
-        """
-        if self.skip and self.order.endless:
-            return prefetched(self._numbers(first_step).flat_map(self._good_of_batch))
-        if self.skip:
-            return prefetched(skip_bad(self._examples(first_step)).batch(self.order.batch_size).map(sum_lost))
-        first_epoch, first_batch = divmod(first_step, self.order.batches_per_epoch)
-
-        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset[Nest]:
-            start = tf.where(epoch == first_epoch, tf.constant(first_batch, tf.int64), tf.zeros([], tf.int64))
-            numbers = tf.data.Dataset.range(start, self.order.batches_per_epoch)
-            rows = numbers.map(lambda number: self._rows(epoch * self.order.batches_per_epoch + number)).unbatch()
-            return self._mapped(rows).batch(self.order.batch_size, self.order.drop_remainder)
-
-        epochs = tf.data.Dataset.counter(first_epoch) if self.order.endless else tf.data.Dataset.range(1)
-        return prefetched(epochs.flat_map(epoch_batches))
-
-    def first_bad(self, first_step: int) -> Bad | None:
-        """Return the first row from a step on, within an epoch, for which `map_fn` raises; None if none does.
-
-        Its `index` is the number of the row in the arrays.
-        """
-        bad = first_bad(self._examples(first_step))
-        if bad is None:
-            return None
-        return bad._replace(index=int(next(iter(self._epoch_of_rows(first_step).skip(bad.index)))))
-
-    def _numbers(self, first_step: int) -> tf.data.Dataset[Nest]:
-        return tf.data.Dataset.counter(tf.constant(first_step, tf.int64))
-
-    def _epoch_of_rows(self, first_step: int) -> tf.data.Dataset[Nest]:
-        return self._numbers(first_step).take(self.order.batches_per_epoch).map(self._rows).unbatch()
-
-    def _examples(self, first_step: int) -> tf.data.Dataset[Nest]:
-        return self._mapped(self._epoch_of_rows(first_step))
-
-    def _good_of_batch(self, step: tf.Tensor) -> tf.data.Dataset[Nest]:
-        """Return a dataset of one element: `(lost, batch)` of a step, whose batch may be empty."""
-        rows = self._rows(step)
-        size = tf.shape(rows, out_type=tf.int64)[0]
-        good = self._mapped(tf.data.Dataset.from_tensor_slices(rows)).ignore_errors().batch(self.order.batch_size)
-        empty = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=0), good.element_spec)
-        found = good.concatenate(tf.data.Dataset.from_tensors(empty)).take(1)
-        return found.map(lambda *batch: _with_lost(size, batch))
-
-    def _rows(self, step: tf.Tensor) -> tf.Tensor:
-        rows, sizes = self.order.plan(step, tf.ones([], tf.int64))
-        return rows[0, : sizes[0]]
-
-    def _mapped(self, rows: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
-        gather = lambda row: tf.nest.map_structure(lambda tensor: tf.gather(tensor, row), self.tensors)  # noqa: E731
-        return _mapped(rows.map(gather), self.map_fn)
-
-
 def mapped_examples(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None) -> tf.data.Dataset[Nest]:
     """Return single examples after `map_fn`, of a dataset or of a nest of tensors."""
     if not isinstance(examples, tf.data.Dataset):
@@ -191,14 +115,8 @@ def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) 
         raise UsageError(
             "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
         ) from error
-    check_batchable(mapped, "Input.map_fn")
+    check_batchable(mapped.element_spec, "Input.map_fn")
     return mapped
-
-
-def _with_lost(size: tf.Tensor, batch: tuple[Any, ...]) -> tuple[tf.Tensor, Nest]:
-    # `Dataset.map` passes the parts of a tuple one by one, and anything else as one argument.
-    whole = batch[0] if len(batch) == 1 else batch
-    return size - tf.shape(tf.nest.flatten(whole)[0], out_type=tf.int64)[0], whole
 
 
 def prefetched(dataset: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:

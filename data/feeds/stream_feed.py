@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ...metrics.errors import DataError
-from ..bad_examples import with_fix
+from ..bad_examples import ALL_BAD, with_fix
 from ..elements import Nest, zeros_like_spec
 from ..failures import message, reason
 from .feed import Feed
@@ -19,7 +19,6 @@ from .iterators import restart_iterator
 
 _NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
 _UNEQUAL = "Cannot batch tensors with different shapes"  # of TensorFlow
-_ALL_BAD = "all examples of a global batch are bad"
 _open_feeds: weakref.WeakSet[StreamFeed] = weakref.WeakSet()
 
 
@@ -100,7 +99,7 @@ class StreamFeed(Feed):
             if self._endless:
                 part = self._iterator.get_next()
                 n = self._length(part)
-                with tf.control_dependencies([tf.debugging.Assert(n > 0, [_ALL_BAD])] if self._counts else []):
+                with tf.control_dependencies([tf.debugging.Assert(n > 0, [ALL_BAD])] if self._counts else []):
                     return part, tf.identity(n)
             return self._fetch_or_end()
 
@@ -131,8 +130,8 @@ class StreamFeed(Feed):
 
     def data_error(self, error: Exception, step: int) -> DataError | None:
         """Return the error with the place of the first bad example, if the iterator raised it."""
-        if _ALL_BAD in message(error):
-            return DataError(f'{_ALL_BAD} ({self._find_bad(step)}); Input.on_error = "skip" cannot continue from there')
+        if ALL_BAD in message(error):
+            return DataError(f'{ALL_BAD} ({self._find_bad(step)}); Input.on_error = "skip" cannot continue from there')
         if not (isinstance(error, UnicodeDecodeError) or "IteratorGetNext" in message(error)) or isinstance(
             error, _NOT_OF_DATA
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -13,83 +13,45 @@ from ...metrics.errors import DataError, UsageError
 from ..elements import Nest
 from ..feeds.feed import Feed
 from ..feeds.order import Order
+from .loader import Loader
 from .reader import Reader
-from .rows import Rows, element_spec
-from .shares import Share, Shares
-from .transforms import Mapped, Transform, transformed
+from .rows import Rows
+from .shares import Share
 
 _AHEAD = 8  # steps
 
+T = TypeVar("T")
 
-class RowFeed(Feed):
-    """Batches of rows that are read by number, in the order of arrays of the same length.
 
-    A worker reads only the rows of its own replicas. Threads read the steps to come.
+class ReadingFeed(Feed, Generic[T]):
+    """What the feeds of rows by number share: threads that read ahead, and the note in the checkpoint.
 
     Args:
       rows: the source.
       order: the order of its rows.
-      transform: `Input.transform`, or None.
-      map_fn: `Input.map_fn`, or None.
+      element_spec: a nest of `tf.TensorSpec`, a single example.
+      load: (step, share) -> what a replica gets; called in the threads.
       threads: `Input.read_threads`.
     """
 
     waits = True
 
-    def __init__(
-        self,
-        rows: Rows,
-        order: Order,
-        transform: Transform | None = None,
-        map_fn: Callable[..., Any] | None = None,
-        threads: int = 2,
-    ):
+    def __init__(self, rows: Rows, order: Order, element_spec: Nest, load: Callable[[int, Share], T], threads: int):
         self._rows = rows
         self._order = order
-        self._transform = transform
-        spec = element_spec(rows)
-        if transform is not None:
-            first = rows.examples(np.zeros(1, np.int64))
-            first = transformed(first, transform, order.seed, 0, np.zeros(1, np.int64))
-            spec = element_spec(Rows(1, lambda _: first))
-        self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed)
-        self._element: Nest = spec if self._mapped is None else self._mapped.element_spec
-        self._shares = Shares(order)
+        self._element = element_spec
         end = None if order.endless else order.batches_per_epoch
-        self._reader: Reader[list[np.ndarray]] = Reader(self._load, threads, _AHEAD, end)
+        self._reader: Reader[T] = Reader(load, threads, _AHEAD, end)
         self._note = tf.Variable(tf.constant(self._described()), trainable=False, name="rows")
-        self.full_batch: int | None = order.full_batch
         self.num_examples: int | None = order.num_examples
         self.batches_per_epoch: int | None = order.batches_per_epoch
         self.element_spec: Nest = tf.nest.map_structure(
-            lambda each: tf.TensorSpec([self.full_batch, *each.shape], each.dtype), self._element
+            lambda each: tf.TensorSpec([self.full_batch, *each.shape], each.dtype), element_spec
         )
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """Return (the first step,)."""
         return (tf.identity(first_step),)
-
-    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return (the step, n), once the rows of this process have been read."""
-        with tf.device("CPU:0"):
-            step = plan[0] + i
-            _, size = self._order.cut(step)
-            return tf.ensure_shape(tf.numpy_function(self._wait, [step], tf.int64), []), size
-
-    def shard(
-        self, part: tf.Tensor, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor
-    ) -> tuple[Nest, tf.Tensor]:
-        """Return a replica's share of the batch; see `Feed.shard`."""
-        with tf.device("CPU:0"):
-            index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
-            rows = n * (index + 1) // replicas - n * index // replicas
-            types = [spec.dtype for spec in tf.nest.flatten(self._element)]
-            found = tf.nest.flatten(tf.numpy_function(self._take, [part, index, replicas], types))
-            size = self._share_size(rows, count)
-            static = size if isinstance(size, int) else None
-            specs = tf.nest.flatten(self._element)
-            found = [tf.ensure_shape(each, [static, *spec.shape]) for each, spec in zip(found, specs, strict=True)]
-            return tf.nest.pack_sequence_as(self._element, found), rows
 
     def seek(self, step: int) -> None:
         """Forget what was read ahead; check that a restored run had the same rows.
@@ -117,8 +79,8 @@ class RowFeed(Feed):
         return found if isinstance(found, DataError) else None
 
     def checkpoint_items(self) -> dict[str, Any]:
-        """Return what must be the same on a rerun; the place is the step alone."""
-        return {"rows": self._note}
+        """Return what must be the same on a rerun, of rows that are not in memory; the place is the step alone."""
+        return {} if self._rows.in_memory else {"rows": self._note}
 
     def _described(self) -> str:
         order = self._order
@@ -131,19 +93,54 @@ class RowFeed(Feed):
             }
         )
 
+    def _shaped(self, flat: list[tf.Tensor], size: int | None) -> Nest:
+        """Return stacked examples, which TensorFlow got from Python, with their static shapes."""
+        flat = tf.nest.flatten(flat)  # eagerly, TensorFlow takes a single one out of its list
+        specs = tf.nest.flatten(self._element)
+        shaped = [tf.ensure_shape(each, [size, *spec.shape]) for each, spec in zip(flat, specs, strict=True)]
+        return tf.nest.pack_sequence_as(self._element, shaped)
+
+    def _types(self) -> list[tf.DType]:
+        return [spec.dtype for spec in tf.nest.flatten(self._element)]
+
+
+class RowFeed(ReadingFeed[list[np.ndarray]]):
+    """Batches of rows that are read by number, in the order of arrays of the same length.
+
+    A worker reads only the rows of its own replicas.
+
+    Args:
+      rows: the source.
+      order: the order of its rows.
+      loader: loads the examples of these rows.
+      threads: `Input.read_threads`.
+    """
+
+    def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2):
+        self.full_batch: int | None = order.full_batch
+        super().__init__(rows, order, loader.element_spec, loader.share, threads)
+
+    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return (the step, n), once the rows of this process have been read."""
+        with tf.device("CPU:0"):
+            step = plan[0] + i
+            _, size = self._order.cut(step)
+            return tf.ensure_shape(tf.numpy_function(self._wait, [step], tf.int64), []), size
+
+    def shard(
+        self, part: tf.Tensor, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor
+    ) -> tuple[Nest, tf.Tensor]:
+        """Return a replica's share of the batch; see `Feed.shard`."""
+        with tf.device("CPU:0"):
+            index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
+            rows = n * (index + 1) // replicas - n * index // replicas
+            found = tf.numpy_function(self._take, [part, index, replicas], self._types())
+            size = self._share_size(rows, count)
+            return self._shaped(found, size if isinstance(size, int) else None), rows
+
     def _wait(self, step: np.ndarray) -> np.ndarray:
         self._reader.wait(int(step))
         return step
 
     def _take(self, step: np.ndarray, index: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
         return self._reader.take(int(step), Share(int(index), int(count)))
-
-    def _load(self, step: int, share: Share) -> list[np.ndarray]:
-        epoch, rows = self._shares.rows(step, share)
-        found = self._rows.examples(rows)
-        if self._transform is not None:
-            found = transformed(found, self._transform, self._order.seed, epoch, rows)
-        if self._mapped is not None:
-            found = self._mapped(found, epoch, rows)
-        tf.nest.assert_same_structure(found, self._element)
-        return tf.nest.flatten(found)

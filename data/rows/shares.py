@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +27,12 @@ class Shares:
 
     Args:
       order: the order of the rows.
+      arrange: the source's own order, or None; see `Rows`.
     """
 
-    def __init__(self, order: Order):
+    def __init__(self, order: Order, arrange: Callable[..., np.ndarray] | None = None):
         self._order = order
+        self._arrange = arrange
         self._lock = threading.Lock()
         self._drawn: dict[tuple[int, Share], list[np.ndarray]] = {}  # (chunk, share) -> rows of each of its steps
         self._draw = tf.function(self._traced, autograph=False)
@@ -48,7 +51,16 @@ class Shares:
         with tf.device("CPU:0"):
             first = tf.constant(chunk * _STEPS, tf.int64)
             rows, counts = self._draw(first, tf.constant(share.index, tf.int64), tf.constant(share.count, tf.int64))
-        return np.split(rows.numpy(), np.cumsum(counts.numpy())[:-1])
+        counts = counts.numpy()
+        return np.split(self._arranged(chunk, rows.numpy(), counts), np.cumsum(counts)[:-1])
+
+    def _arranged(self, chunk: int, positions: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return the rows at positions of the steps of a chunk, of which each has so many: those themselves, or the source's."""
+        if self._arrange is None:
+            return positions
+        order = self._order
+        epochs = np.repeat(np.arange(chunk * _STEPS, (chunk + 1) * _STEPS) // order.batches_per_epoch, counts)
+        return self._arrange(positions, epochs, batch_size=order.batch_size, seed=order.seed, shuffle=order.shuffle)
 
     def _traced(self, first: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         order = self._order
@@ -58,7 +70,7 @@ class Shares:
         begins = tf.minimum(sizes * index // count, sizes - 1)
         counts = tf.maximum(sizes * (index + 1) // count - sizes * index // count, 1)
         positions = tf.ragged.range(starts + begins, starts + begins + counts).flat_values
-        if order.shuffle:
+        if order.shuffle and self._arrange is None:
             epochs = tf.repeat(steps // order.batches_per_epoch, counts)
             most = (_STEPS - 1) // order.batches_per_epoch + 2
             positions = permuted(positions, epochs, most, order.num_examples, order.seed)

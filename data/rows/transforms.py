@@ -10,8 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ..elements import Nest
+from ..bad_examples import with_fix
+from ..elements import Nest, check_batchable, zeros_like_spec
+from ..failures import FAILURES, reason
+from ..feeds.iterators import can_be_saved
 from .rows import stacked
+
+_KEY = tf.TensorSpec([2], tf.int32)  # of a stateless seed
 
 Transform = Callable[[Any, np.random.Generator], Any]
 
@@ -40,7 +45,8 @@ def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, row
         try:
             done.append(transform(example, rng))
         except Exception as error:
-            raise DataError(f"Input.transform, row {row} of the source: {type(error).__name__}: {error}") from error
+            place = f"Input.transform, row {row} of the source: {type(error).__name__}: {error}"
+            raise DataError(with_fix(place)) from error
     return stacked(done)
 
 
@@ -54,41 +60,71 @@ class Mapped:
 
     Attributes:
       element_spec: a nest of `tf.TensorSpec`, a single mapped example.
+
+    Raises:
+      UsageError: `map_fn` returns nothing, or what cannot be batched.
     """
 
     def __init__(self, map_fn: Callable[..., Any], element_spec: Nest, seed: int):
+        self._map_fn = map_fn
+        self._with_seed = takes_seed(map_fn)
+        self._example_spec = element_spec
         self._seed = seed
-        seeds = tf.TensorSpec([2], tf.int32)
-        with_seed = takes_seed(map_fn)
-
-        def one(example: Nest, key: tf.Tensor) -> Nest:
-            # As by `Dataset.map`: a tuple is several arguments, anything else is one.
-            arguments = example if isinstance(example, tuple) else (example,)
-            return map_fn(*arguments, key) if with_seed else map_fn(*arguments)
-
-        traced = tf.function(one).get_concrete_function(element_spec, seeds)
+        traced = tf.function(self._one).get_concrete_function(element_spec, _KEY)
         if traced.structured_outputs is None:
             raise UsageError(
                 "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
             )
-        self.element_spec: Nest = tf.nest.map_structure(
-            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), traced.structured_outputs
-        )
+        self.element_spec: Nest = tf.nest.map_structure(tf.type_spec_from_value, traced.structured_outputs)
+        check_batchable(self.element_spec, "Input.map_fn")
         batch = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), element_spec)
-        self._map = tf.function(
-            lambda examples, keys: tf.map_fn(
-                lambda pair: one(*pair), (examples, keys), fn_output_signature=self.element_spec
-            ),
-            input_signature=[batch, tf.TensorSpec([None, 2], tf.int32)],
-        )
+        self._map = tf.function(self._each, input_signature=[batch, tf.TensorSpec([None, 2], tf.int32)])
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether `map_fn` gives the same for the same arguments: it calls no Python, and draws random numbers by seeds only."""
+        arguments = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=0), (self._example_spec, _KEY))
+        return can_be_saved(tf.data.Dataset.from_tensors(arguments).map(self._one))
 
     def __call__(self, examples: Nest, epoch: int, rows: np.ndarray) -> Nest:
-        """Return the mapped examples, as arrays."""
+        """Return the mapped examples, as arrays.
+
+        Raises:
+          DataError: `map_fn` raised for one of them. The message names its row.
+        """
         keys = np.stack([self._key(epoch, row) for row in rows.tolist()])
+        try:
+            return self._mapped(examples, keys)
+        except FAILURES as error:
+            raise DataError(with_fix(self._named(examples, keys, rows, error))) from error
+
+    def _mapped(self, examples: Nest, keys: np.ndarray) -> Nest:
         with tf.device("CPU:0"):
-            found = self._map(examples, tf.constant(keys))
-        return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
+            return tf.nest.map_structure(lambda tensor: tensor.numpy(), self._map(examples, tf.constant(keys)))
+
+    def _each(self, examples: Nest, keys: tf.Tensor) -> Nest:
+        return tf.map_fn(
+            lambda pair: self._one(*pair),
+            (examples, keys),
+            parallel_iterations=32,
+            fn_output_signature=self.element_spec,
+        )
+
+    def _one(self, example: Nest, key: tf.Tensor) -> Nest:
+        # As by `Dataset.map`: a tuple is several arguments, anything else is one.
+        arguments = example if isinstance(example, tuple) else (example,)
+        return self._map_fn(*arguments, key) if self._with_seed else self._map_fn(*arguments)
 
     def _key(self, epoch: int, row: int) -> np.ndarray:
         """Return the stateless seed of an example in an epoch, int32 (2,)."""
         return np.random.SeedSequence((self._seed, epoch, row)).generate_state(2).view(np.int32)
+
+    def _named(self, examples: Nest, keys: np.ndarray, rows: np.ndarray, error: Exception) -> str:
+        """Return the place and reason of the first example for which `map_fn` raises."""
+        for place, row in enumerate(rows.tolist()):
+            alone = slice(place, place + 1)
+            try:
+                self._mapped(tf.nest.map_structure(lambda array, alone=alone: array[alone], examples), keys[alone])
+            except FAILURES as one:
+                return f"Input.map_fn, example {row} of the source (counted from 0): {reason(one)}"
+        return f"Input.map_fn, rows {rows.tolist()[:8]} of the source, which did not raise again: {reason(error)}"

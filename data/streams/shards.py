@@ -108,7 +108,7 @@ def _checked(found: Any) -> tf.data.Dataset[Nest]:
         raise UsageError(
             f"{_ORIGIN}: expected a tf.data.Dataset of a function of (shard, shards), got a {type(found).__name__}"
         )
-    check_batchable(found, _ORIGIN)
+    check_batchable(found.element_spec, _ORIGIN)
     refuse_batched(found)
     return found
 

@@ -11,7 +11,7 @@ from tallyloop.metrics.errors import UsageError
 
 
 def _int64(value):
-    return tf.constant(value, tf.int64)
+    return tf.convert_to_tensor(value, tf.int64)
 
 
 def _as_numpy(nest):
@@ -58,7 +58,7 @@ def read_to_end():
     def batches(feed):
         found = []
         while len(found) < 1000:
-            part, n = _fetch(feed)
+            part, n = _fetch(feed, len(found))
             if n == 0:
                 return found
             found.append(_as_numpy(feed.shard(part, n, 0, 1)[0]))
@@ -69,12 +69,12 @@ def read_to_end():
 
 @pytest.fixture(scope="session")
 def read_skipping():
-    """read_skipping(feed, steps) -> (the `y` of each batch, the number skipped next to each), up to the end of a pass."""
+    """read_skipping(feed, steps, first_step=0) -> (the `y` of each batch, the number skipped next to each), up to the end."""
 
-    def batches(feed, steps):
+    def batches(feed, steps, first_step=0):
         labels, skipped = [], []
-        for _ in range(steps):
-            part, n = _fetch(feed)
+        for step in range(first_step, first_step + steps):
+            part, n = _fetch(feed, step)
             if n == 0:
                 break
             labels.append(feed.shard(part, n, 0, 1)[0]["y"].numpy().tolist())
@@ -86,13 +86,17 @@ def read_skipping():
 
 @pytest.fixture(scope="session")
 def data_error():
-    """data_error(feed, step=0) -> what a feed of a stream makes of the error that reading it raises."""
+    """data_error(feed, step=0) -> what a feed that waits makes of the error that reading it raises."""
+
+    @tf.function
+    def shard(feed, step):
+        part, n = _fetch(feed, step)
+        return feed.shard(part, n, 0, 1)
 
     def error_of(feed, step=0):
-        compiled = tf.function(lambda: feed.fetch((), _int64(0))[1])
-        for _ in range(20):
+        for following in range(step, step + 20):
             try:
-                compiled()
+                shard(feed, _int64(following))
             except FAILURES as error:
                 return feed.data_error(error, step)
         raise AssertionError("nothing was raised")

@@ -75,6 +75,9 @@ class TestEqualLengthArrays:
             ({"x": [[1], [1, 2]]}, "it: 'x' cannot be converted to an array"),
             ({"x": 3.0}, "it: 'x' is a single value: expected an array with one row per example"),
             ({3: [1, 2]}, "it: expected strings as keys, got 3 of type int"),
+            (([1], {"a": {"b": [1, 2]}}), "it has arrays of different lengths {'0': 1, '1/a/b': 2}"),
+            ({"x": {"a": ({3: [1]},)}}, "it: expected strings as keys, got 3 of type int"),
+            ({"x": {}, "y": ()}, "it has no arrays: expected a dict"),
         ],
     )
     def test_refuses(self, refused, arrays, message):

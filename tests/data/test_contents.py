@@ -31,8 +31,8 @@ class TestReading:
         [
             (
                 lambda: 3.5,
-                "the source of Input: expected a dict of equal-length arrays, an object with __len__ and __getitem__, or an "
-                "unbatched tf.data.Dataset, got a float; change Input.source",
+                "the source of Input: expected a dict or tuple of equal-length arrays, an object with __len__ and __getitem__, "
+                "or an unbatched tf.data.Dataset, got a float; change Input.source",
             ),
             ({}, "the source of Input has no arrays"),
             ({"x": [1, 2], "y": [1, 2, 3]}, "the source of Input has arrays of different lengths {'x': 2, 'y': 3}"),
@@ -70,7 +70,7 @@ class TestCache:
 
     def test_takes_tuples_and_nests(self, read):
         pairs = tf.data.Dataset.range(5).map(lambda i: (i, {"z": tf.cast(i, tf.float32)}))
-        first, nest = read(Input(pairs, 3, cache=True).open_train(), 1, 2)[-1]
+        first, nest = read(Input(pairs, 3, shuffle=False, cache=True).open_train(), 1, 2)[-1]
         assert first.tolist() == [0, 1, 2]
         assert nest["z"].dtype == np.float32
 

@@ -19,14 +19,14 @@ class TestBatchable:
     def test_refuses_ragged_tensors(self, refused):
         ragged = NUMBERS.map(lambda i: tf.RaggedTensor.from_tensor([[i]]))
         with refused("it gives RaggedTensorSpec in its elements: expected dense tensors; call .to_tensor()"):
-            check_batchable(ragged, "it")
+            check_batchable(ragged.element_spec, "it")
 
     def test_refuses_an_unknown_rank(self, refused):
         with refused("it gives a tensor of unknown rank"):
-            check_batchable(of_shape(None), "it")
+            check_batchable(of_shape(None).element_spec, "it")
 
     def test_accepts_an_unknown_size(self):
-        check_batchable(of_shape([None, 3]), "it")
+        check_batchable(of_shape([None, 3]).element_spec, "it")
 
 
 class TestFilled:

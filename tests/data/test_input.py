@@ -23,7 +23,7 @@ ARRAYS = {"x": np.zeros((3, 2), np.float32), "y": np.arange(3)}
         ({"map_fn": {"x": 1}}, "Input.map_fn = {'x': 1}: expected a function; bind it without calling it"),
         (
             {"source": "digits"},
-            "Input.source = 'digits': expected a function, a dict of arrays, an object with __len__",
+            "Input.source = 'digits': expected a function, a dict or tuple of arrays, an object with __len__",
         ),
         ({"on_error": "ignore"}, "Input.on_error = 'ignore': expected 'raise' or 'skip'"),
     ],

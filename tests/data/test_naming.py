@@ -28,7 +28,9 @@ def flaky():
 )
 def test_the_index_is_named(numbered, stream_of, data_error, raising, kind, mode):
     rows = {name: array[1:] for name, array in numbered(23).items()}
-    error = data_error(getattr(Input(stream_of(rows) if kind == "stream" else rows, 4, map_fn=raising), mode)())
+    error = data_error(
+        getattr(Input(stream_of(rows) if kind == "stream" else rows, 4, shuffle=False, map_fn=raising), mode)()
+    )
     assert isinstance(error, DataError)
     assert re.search(r"example 2 (of the source )?\(counted from 0\): .*a bad one:", str(error))
     assert "\n" not in str(error)
@@ -45,7 +47,7 @@ def test_what_python_raises_is_quoted(numbered, stream_of, data_error, bad):
         return {"y": tf.ensure_shape(tf.py_function(check, [example["y"]], tf.int64), [])}
 
     for data in (numbered(23), stream_of(numbered(23))):
-        error = data_error(Input(data, 4, map_fn=in_python).open_train())
+        error = data_error(Input(data, 4, shuffle=False, map_fn=in_python).open_train())
         assert re.search(r"example 0 (of the source )?\(counted from 0\): ValueError: a bad one: 0", str(error))
         assert "\n" not in str(error)
 
@@ -56,7 +58,7 @@ def test_what_an_operation_raises_is_named(numbered, stream_of, data_error):
         return {"y": tf.strings.to_number(text, tf.int64)}
 
     for data in (numbered(9), stream_of(numbered(9))):
-        error = data_error(Input(data, 4, map_fn=decode).open_train())
+        error = data_error(Input(data, 4, shuffle=False, map_fn=decode).open_train())
         assert re.search(r"example 2 (of the source )?\(counted from 0\): .*no number", str(error))
 
 

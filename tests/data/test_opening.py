@@ -37,7 +37,7 @@ def test_an_endless_source_trains_but_does_not_evaluate(refused):
 
 def test_skipping_and_full_batches_conflict(numbered, refused):
     data = Input(numbered(23), 2, drop_remainder=True, map_fn=lambda example: example, on_error="skip")
-    with refused("Input.drop_remainder = True needs full ones: bind Input.cache = True"):
+    with refused("Input.drop_remainder = True needs full ones: for arrays with a map_fn, bind Input.cache = True"):
         data.open_train()
 
 

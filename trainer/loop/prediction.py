@@ -34,8 +34,9 @@ def predict(task: Task, model: keras.Model, feed: Feed) -> Any:
     while feed.batches_per_epoch is None or number < feed.batches_per_epoch:
         with data_errors_located(feed, 0):
             outputs, examples = step(tf.constant(number, tf.int64))
-        if examples == 0:
+        if examples > 0:
+            batches.append(tf.nest.map_structure(np.asarray, outputs))
+        elif feed.batches_per_epoch is None:
             break
-        batches.append(tf.nest.map_structure(np.asarray, outputs))
         number += 1
     return tf.nest.map_structure(lambda *pieces: np.concatenate(pieces), *batches)

@@ -5,6 +5,40 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from ...data import Input
+from ...metrics.errors import UsageError
+
+_DEFAULT_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainLength:
+    """How long to train, in steps or in epochs.
+
+    Attributes:
+      train_steps: `Trainer.train_steps`.
+      train_epochs: `Trainer.train_epochs`.
+    """
+
+    train_steps: int | None
+    train_epochs: int | None
+
+    def steps(self, dataset: Input | None) -> int:
+        """Return the step at which training on `dataset` ends.
+
+        Raises:
+          UsageError: the length of an epoch isn't known.
+        """
+        if self.train_epochs is None:
+            return self.train_steps or _DEFAULT_STEPS
+        batches = None if dataset is None else dataset.batches_per_epoch
+        if batches is None:
+            raise UsageError(
+                f"Trainer.train_epochs = {self.train_epochs}: expected a train_dataset of arrays or of rows by number, whose "
+                f"length is known, got {'none' if dataset is None else 'a stream'}: bind Trainer.train_steps instead."
+            )
+        return self.train_epochs * batches
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:

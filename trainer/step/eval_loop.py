@@ -71,7 +71,10 @@ class EvalLoop:
         self._feed.rewind()
         self.skipped_examples.take()
         most = min(_MOST, max(_FEWEST, steps_per_call))
-        first, limit = 0, self._feed.batches_per_epoch if max_batches is None else max_batches
+        first, limit = (
+            0,
+            min((each for each in (self._feed.batches_per_epoch, max_batches) if each is not None), default=None),
+        )
         more = True
         while more and (limit is None or first < limit):
             if stop():
@@ -106,4 +109,7 @@ class EvalLoop:
         """Return the replicas' packed tallies of a batch, and whether there may be more batches."""
         part, examples = self._feed.fetch(plan, i)
         self.skipped_examples.add(part)
-        return run_on_shards(self._strategy, self._feed, part, examples, self._replica_step.evaluate), examples > 0
+        # Where the number of batches is known, one without examples is not the end: all of them may be bad. Not a constant, as
+        # the next batch must wait until this one is there.
+        more = examples > 0 if self._feed.batches_per_epoch is None else examples >= 0
+        return run_on_shards(self._strategy, self._feed, part, examples, self._replica_step.evaluate), more

@@ -24,8 +24,8 @@ class Mixture:
     n times its weight, to less than one row. Each source is read whole, in a random order of its own, before it is read again
     in another.
 
-    An epoch (`len`) ends where each source has been read whole at least once. Numbers beyond it are rows too: the next epochs
-    of the sources.
+    An epoch (`len`) ends where each source has been read whole at least once. The next one goes on from there: numbers beyond
+    the length are rows too. `Input.shuffle` and `Input.seed` change nothing in this order.
 
     Args:
       sources: source -> weight, or a list of sources with `weights` beside it. A source is a function, arrays, or rows by
@@ -69,12 +69,26 @@ class Mixture:
         back = np.argsort(order, kind="stable")
         return {key: np.concatenate([part[key] for part in parts])[back] for key in parts[0]}
 
+    def arranged(
+        self, positions: np.ndarray, epochs: np.ndarray, *, batch_size: int, seed: int, shuffle: bool
+    ) -> np.ndarray:
+        """Return the rows at some positions of some epochs: the mixture goes on, in its own order, from epoch to epoch."""
+        return positions + epochs * len(self)
+
+    def named(self, row: int) -> str:
+        """Return what an error calls a row."""
+        sources, count = self._turns.at(np.array([row]))
+        source = int(sources[0])
+        return f"row {self._rows(source, count)[0]} of source {source} of the mixture (counted from 0)"
+
     def _part(self, source: int, counts: np.ndarray) -> dict[str, np.ndarray]:
+        return self._sources[source].__getitems__(self._rows(source, counts))
+
+    def _rows(self, source: int, counts: np.ndarray) -> np.ndarray:
+        """Return the rows of a source in its turns, the first of which is number 0."""
         size = self._lengths[source]
         # Two sources of one size are not in the same order.
-        return self._sources[source].__getitems__(
-            shuffled(counts % size, counts // size, size, (self._seed + source * 0x9E3779B1) % 2**32)
-        )
+        return shuffled(counts % size, counts // size, size, (self._seed + source * 0x9E3779B1) % 2**32)
 
 
 def _weighted(sources: Any, weights: Any) -> tuple[list[Any], list[int]]:

@@ -35,7 +35,7 @@ class TestStream:
         assert first != second
 
 
-class TestMappedRows:
+class TestMappedArrays:
     @pytest.mark.parametrize("shuffle", [False, True])
     @pytest.mark.parametrize("drop", [False, True])
     def test_come_in_the_order_of_the_arrays(self, read, numbered, shuffle, drop):

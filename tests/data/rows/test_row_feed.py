@@ -137,10 +137,9 @@ class TestRowFeed:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("options", [{"cache": True}, {"on_error": "skip"}])
-    def test_of_what_is_for_arrays_or_streams(self, options):
+    def test_of_a_cache(self):
         with pytest.raises(UsageError, match="got rows that are read by number"):
-            Input(ByNumber(), 8, **options).open_train()
+            Input(ByNumber(), 8, cache=True).open_train()
 
     @pytest.mark.parametrize("options", [{"transform": shifted}, {"map_fn": shifted_in_the_graph}])
     def test_of_a_stream_without_row_numbers(self, options):

@@ -33,6 +33,11 @@ class InAList(ByNumber):
         return [SQUARES[i] for i in rows]
 
 
+def spec_of(rows):
+    """The spec of its first example."""
+    return element_spec(lambda: [rows.examples(np.zeros(1, np.int64))])
+
+
 class TestAsRows:
     @pytest.mark.parametrize(
         "source", [SQUARES, ByNumber(), ByNumbers(), InAList()], ids=lambda each: type(each).__name__
@@ -43,7 +48,7 @@ class TestAsRows:
         found = rows.examples(np.array([3, 0, 3]))
         assert found["x"].tolist() == [9, 0, 9]
         assert found["name"].tolist() == [b"row 3", b"row 0", b"row 3"]
-        assert element_spec(rows) == {"x": tf.TensorSpec([], tf.float32), "name": tf.TensorSpec([], tf.string)}
+        assert spec_of(rows) == {"x": tf.TensorSpec([], tf.float32), "name": tf.TensorSpec([], tf.string)}
 
     def test_bytes_keep_their_zeros(self):
         rows = as_rows([{"x": b"a\0"}, {"x": b"\0\0"}])
@@ -102,11 +107,13 @@ class TestExamples:
 class TestElementSpec:
     def test_refuses_objects(self):
         with pytest.raises(UsageError, match=r"row 0: expected arrays, numbers or strings.*Python objects"):
-            element_spec(as_rows([{"x": object()}]))
+            spec_of(as_rows([{"x": object()}]))
 
     def test_of_arrays_and_tuples(self):
-        assert element_spec(of_arrays({"x": np.zeros([4, 3], np.uint8)})) == {"x": tf.TensorSpec([3], tf.uint8)}
-        assert element_spec(as_rows([(1.5, True)])) == (tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.bool))
+        assert spec_of(of_arrays({"x": np.zeros([4, 3], np.uint8)}, in_memory=True)) == {
+            "x": tf.TensorSpec([3], tf.uint8)
+        }
+        assert spec_of(as_rows([(1.5, True)])) == (tf.TensorSpec([], tf.float64), tf.TensorSpec([], tf.bool))
 
 
 class TestStacked:

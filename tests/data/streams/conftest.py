@@ -44,9 +44,10 @@ class Workers:
 
 @pytest.fixture(scope="session")
 def workers_of():
-    """workers_of(count, source, batch size, shards=..., ...) -> the workers of a training."""
+    """workers_of(count, source, batch size, shards=..., ...) -> the workers of a training, unshuffled by default."""
 
     def opened(count, *arguments, **keywords):
+        keywords = {"shuffle": False, **keywords}
         return Workers([Input(*arguments, **keywords).open_train(index, count) for index in range(count)])
 
     return opened

@@ -10,7 +10,10 @@ class TestShares:
     @pytest.mark.parametrize(("workers", "replicas", "batch"), [(2, 4, 9), (2, 6, 4), (4, 12, 5)])
     def test_are_those_of_the_global_batch(self, shards_of, workers, replicas, batch):
         """Also empty ones, which borrow an example."""
-        feeds = [Input(shards_of([9] * 4), batch, shards=4).open_train(index, workers) for index in range(workers)]
+        feeds = [
+            Input(shards_of([9] * 4), batch, shards=4, shuffle=False).open_train(index, workers)
+            for index in range(workers)
+        ]
         fetched = [feed.fetch((), tf.constant(0, tf.int64)) for feed in feeds]
         whole = np.concatenate([feed.whole(part).numpy() for feed, (part, _) in zip(feeds, fetched, strict=True)])
         assert len(whole) == batch

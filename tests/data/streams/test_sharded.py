@@ -92,7 +92,7 @@ class TestTraining:
         def source(shard, shards):
             return tf.data.Dataset.range(4).map(lambda i: (i, {"z": i + shard}))
 
-        feed = Input(source, 4, shards=2, map_fn=lambda x, nest: (x, nest["z"] * 10)).open_train()
+        feed = Input(source, 4, shards=2, map_fn=lambda x, nest: (x, nest["z"] * 10), shuffle=False).open_train()
         x, z = feed.whole(feed.fetch((), tf.constant(0, tf.int64))[0])
         assert (x.numpy().tolist(), z.numpy().tolist()) == ([0, 1, 0, 1], [0, 10, 10, 20])
 
@@ -111,7 +111,7 @@ class TestReading:
 
         for index, own in enumerate([{0, 1}, {2, 3}]):
             read.clear()
-            feed = Input(source, 8, shards=4).open_train(index, 2)
+            feed = Input(source, 8, shards=4, shuffle=False).open_train(index, 2)
             for _ in range(50):
                 feed.fetch((), tf.constant(0, tf.int64))
             feed.stop()
@@ -127,7 +127,7 @@ class TestReading:
     def test_a_worker_opens_its_own_files_only(self, workers_of, five_files):
         """The other worker's files are gone after the start."""
         pattern, features = five_files
-        feed = Input(tfrecord(pattern, features), 4, shards=2).open_train(1, 2)
+        feed = Input(tfrecord(pattern, features), 4, shards=2, shuffle=False).open_train(1, 2)
         for name in "ab":
             (pattern.parent / f"{name}.tfr").unlink()
         assert [feed.whole(feed.fetch((), tf.constant(0, tf.int64))[0])["y"].numpy().tolist() for _ in range(4)] == [

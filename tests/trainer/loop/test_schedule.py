@@ -1,7 +1,12 @@
 """When loops end, and how long they are."""
 
+import numpy as np
 import pytest
-from tallyloop.trainer.loop.schedule import LoopLength, Schedule
+import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.metrics import UsageError
+from tallyloop.trainer import Trainer
+from tallyloop.trainer.loop.schedule import LoopLength, Schedule, TrainLength
 
 
 def events(schedule, most):
@@ -51,6 +56,47 @@ class TestSchedule:
     def test_longest_loop(self):
         assert Schedule(train_steps=25, summary_interval=10, eval_interval=8, checkpoint_interval=100).longest_loop == 8
         assert Schedule(train_steps=5, summary_interval=10, eval_interval=8, checkpoint_interval=100).longest_loop == 5
+
+
+X = {"x": np.zeros(10)}
+
+
+class TestTrainLength:
+    @pytest.mark.parametrize(
+        ("source", "options", "steps"),
+        [
+            (X, {}, 9),
+            (X, {"drop_remainder": True}, 6),
+            (X, {"map_fn": lambda example: example}, 9),
+            ([{"x": 0.0}] * 8, {}, 6),
+        ],
+    )
+    def test_in_epochs(self, source, options, steps):
+        """Batches of 4 of 10 rows: 3 an epoch, the last of 2; of 8 rows 2."""
+        assert TrainLength(None, 3).steps(Input(source, 4, **options)) == steps
+
+    def test_in_steps(self):
+        assert TrainLength(None, None).steps(None) == 1000
+        assert TrainLength(7, None).steps(None) == 7
+
+    @pytest.mark.parametrize(
+        ("dataset", "got"), [(None, "none"), (Input(tf.data.Dataset.range(5), 2), "a stream")], ids=["none", "stream"]
+    )
+    def test_refuses_epochs_of_unknown_length(self, dataset, got):
+        with pytest.raises(
+            UsageError, match=f"Trainer.train_epochs = 3: .*, got {got}: bind Trainer.train_steps instead"
+        ):
+            TrainLength(None, 3).steps(dataset)
+
+    def test_is_one_of_both(self, regression_task):
+        with pytest.raises(
+            UsageError, match=r"Trainer.train_steps = 5 and Trainer.train_epochs = 1: expected one of them"
+        ):
+            Trainer(task=regression_task(), train_steps=5, train_epochs=1)
+        with pytest.raises(UsageError, match=r"Trainer.train_epochs = 0: expected a whole number of at least 1"):
+            Trainer(task=regression_task(), train_epochs=0)
+        trainer = Trainer(task=regression_task(), train_epochs=2, train_dataset=Input(X, 4))
+        assert trainer.train_steps == 6
 
 
 class TestLoopLength:

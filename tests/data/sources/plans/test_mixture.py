@@ -5,7 +5,9 @@ import pickle
 import gin
 import numpy as np
 import pytest
-from tallyloop.data import Mixture
+from tallyloop.data import Input, Mixture
+from tallyloop.data.rows.rows import as_rows
+from tallyloop.metrics.errors import DataError
 
 
 def rows(name, n):
@@ -55,6 +57,40 @@ class TestRows:
     def test_sources_of_one_size_are_in_different_orders(self):
         found = Mixture([rows("a", 40), rows("b", 40)], [1, 1]).__getitems__(np.arange(80))
         assert found["y"][found["of"] == "a"].tolist() != found["y"][found["of"] == "b"].tolist()
+
+
+class TestOrder:
+    def test_goes_on_from_epoch_to_epoch(self, mixture, read):
+        """Whatever `Input.shuffle` is: of 8 rows, 2 are of the small source."""
+        expected = mixture.__getitems__(np.arange(200 * 8))
+        steps = len(mixture) // 8
+        for shuffle in (True, False):
+            data = Input(mixture, 8, shuffle=shuffle, seed=3, drop_remainder=True)
+            assert data.batches_per_epoch == steps
+            for epoch, batch in enumerate(read(data.open_train(), 0, steps + 1)[::steps]):
+                start = epoch * len(mixture)
+                assert batch["y"].tolist() == expected["y"][start : start + 8].tolist()
+        assert read(Input(mixture, 8).open_eval(), 0, 1)[0]["y"].tolist() == expected["y"][:8].tolist()
+
+    def test_errors_name_the_row_of_the_source(self):
+        broken = Mixture([rows("a", 4), Broken()], [1, 1])
+        with pytest.raises(DataError, match=r"row [01] of source 1 of the mixture \(counted from 0\): OSError: gone"):
+            as_rows(broken).examples(np.arange(2))
+
+
+class Broken:
+    """Can be read once, to see what it is."""
+
+    reads = 0
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        self.reads += 1
+        if self.reads > 1:
+            raise OSError("gone")
+        return {"of": "b", "y": np.int64(row)}
 
 
 class TestFingerprint:

@@ -1,0 +1,88 @@
+"""Weights of examples and classes, as in Keras."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.metrics import UsageError
+from tallyloop.models import ClassifierTask, RegressionTask, mlp
+from tallyloop.models.batch import part_of, weighted
+
+X = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+WEIGHTS = np.array([1, 0, 2.5, 1, 3, 0.25], np.float32)
+
+
+def loss_of_keras(model, loss, y, **weights):
+    model.compile("sgd", loss)
+    return float(model.train_on_batch(X, y, **weights))
+
+
+def loss_of(task, model, y, training=True, **parts):
+    """The mean over the examples, as the Trainer takes it."""
+    return float(np.mean(task.loss(model, {"x": X, "y": tf.constant(y), **parts}, training)[0]))
+
+
+@pytest.fixture
+def model():
+    """A model of two features and three outputs."""
+    model = mlp(hidden=(), num_classes=3)
+    model.build((None, 2))
+    return model
+
+
+class TestClassWeight:
+    y = np.array([0, 1, 2, 2, 1, 0])
+    crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @pytest.mark.parametrize("sample_weight", [None, "w"])
+    def test_is_that_of_keras(self, model, sample_weight):
+        """A class without a weight has the weight 1; both kinds of weights multiply."""
+        task = ClassifierTask(class_weight={0: 4, 2: 0.5}, sample_weight=sample_weight)
+        found = loss_of(task, model, self.y, **({"w": WEIGHTS} if sample_weight else {}))
+        keras_weights = {"sample_weight": WEIGHTS} if sample_weight else {}
+        by_class = np.array([4, 1, 0.5])[self.y]
+        expected = loss_of_keras(
+            model, self.crossentropy, self.y, sample_weight=by_class * keras_weights.get("sample_weight", 1)
+        )
+        assert found == pytest.approx(expected, rel=1e-6)
+
+    def test_does_not_act_in_an_evaluation(self, model):
+        found = loss_of(ClassifierTask(class_weight={0: 4}), model, self.y, training=False)
+        assert found == loss_of(ClassifierTask(), model, self.y, training=False)
+
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ({"0": 1}, "expected whole numbers from 0 on, each with a weight of at least 0, got '0': 1"),
+            ({1: -1}, "got 1: -1"),
+            ({3: 1}, "expected classes from 0 to 2, as the model has 3"),
+        ],
+    )
+    def test_refuses(self, model, weights, message):
+        with pytest.raises(UsageError, match=rf"ClassifierTask.class_weight = .*{message}"):
+            loss_of(ClassifierTask(class_weight=weights), model, self.y)
+
+
+class TestWeighted:
+    y = np.array([0.5, 1, -2, 2, 1, 0], np.float32)
+
+    @pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+    def test_is_that_of_keras(self, loss):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        found = loss_of(RegressionTask(lambda: model, loss=loss, sample_weight="w"), model, self.y, w=WEIGHTS)
+        assert found == pytest.approx(loss_of_keras(model, loss, self.y, sample_weight=WEIGHTS), rel=1e-6)
+
+    def test_an_evaluation_may_lack_the_weights(self):
+        losses = tf.constant([1.0, 2.0])
+        assert weighted(losses, {"x": 0}, "w", training=False, task="It") is losses
+        with pytest.raises(UsageError, match=r"The batch: expected the key 'w', got .'x'.; set It.sample_weight"):
+            weighted(losses, {"x": 0}, "w", training=True, task="It")
+
+    def test_refuses_weights_of_another_shape(self):
+        with pytest.raises(UsageError, match=r"It.sample_weight = 'w': .* of shape \(n,\), got shape \(2, 1\)"):
+            weighted(tf.zeros(2), {"w": tf.ones([2, 1])}, "w", training=False, task="It")
+
+
+def test_a_part_of_what_is_no_dict_is_refused():
+    with pytest.raises(UsageError, match="here: expected the key 'x', got tuple; do that"):
+        part_of((1, 2), "x", "here", "do that")
