@@ -1,4 +1,4 @@
-"""Reading a source: its arrays as checked tensors, its dataset, or all of it into memory."""
+"""Reading a source: its arrays as checked tensors, its dataset, or all of it into memory; and naming its first bad example."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
-from .bad_examples import check_some_good, skip_bad, with_fix
-from .checks import equal_length_arrays, map_arrays
+from .bad_examples import check_some_good, first_bad, skip_bad, with_fix
+from .checks import equal_length_arrays, map_arrays, takes_shards
 from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
-from .failures import FAILURES
+from .failures import FAILURES, reason
 from .feeds.iterators import refuse_batched
 from .feeds.pipelines import mapped_examples
-from .naming import name_first_bad
 from .rows.rows import Rows, as_rows, is_by_number
-from .streams.shards import takes_shards
+from .sources.records import Records
 
 _ORIGIN = "the source of Input"
 
@@ -73,6 +72,29 @@ def _called(source: Any) -> Any:
     if takes_shards(source):
         return source(0, 1)
     return source() if callable(source) and not is_by_number(source) else source
+
+
+def name_first_bad(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None) -> str | None:
+    """Return the place and reason of the first example that cannot be read or mapped; None if none was found.
+
+    It is the first in the order of the source, so in a shuffled pass it may not be the one that ended the run.
+
+    Args:
+      examples: a dataset of single examples, or a nest of tensors with one row per example.
+      map_fn: the map function, or None to read only.
+    """
+    if isinstance(examples, Records):
+        return _name_record(examples, map_fn)
+    bad = first_bad(mapped_examples(examples, map_fn))
+    return None if bad is None else f"the source of Input, example {bad.index} (counted from 0): {reason(bad.error)}"
+
+
+def _name_record(records: Records, map_fn: Callable[..., Any] | None) -> str | None:
+    for file in records.files:
+        bad = first_bad(mapped_examples(records.of([file]), map_fn))
+        if bad is not None:
+            return f"tfrecord: {file.path!r}, record {bad.index} (counted from 0): {reason(bad.error)}"
+    return None
 
 
 def _stacked_without_bad(examples: tf.data.Dataset[Nest]) -> Nest:

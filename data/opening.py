@@ -11,6 +11,7 @@ from absl import logging
 
 from ..metrics.errors import UsageError
 from .bad_examples import check_some_good, with_fix
+from .contents import name_first_bad
 from .elements import Nest, check_filled, refuse_endless, refuse_fewer
 from .failures import FAILURES
 from .feeds.array_feed import ArrayFeed, SlicedFeed
@@ -19,7 +20,6 @@ from .feeds.iterators import can_be_saved
 from .feeds.order import Order
 from .feeds.pipelines import Stream
 from .feeds.stream_feed import Batching, StreamFeed
-from .naming import name_first_bad
 from .rows.good_row_feed import GoodRowFeed
 from .rows.loader import Loader
 from .rows.row_feed import RowFeed

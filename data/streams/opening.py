@@ -9,15 +9,16 @@ from absl import logging
 
 from ...metrics.errors import UsageError
 from ..bad_examples import check_some_good, with_fix
+from ..checks import takes_shards
+from ..contents import name_first_bad
 from ..elements import Nest, refuse_endless, refuse_fewer
 from ..failures import FAILURES
 from ..feeds.feed import Feed
 from ..feeds.iterators import can_be_saved
-from ..naming import name_first_bad
 from ..sources.records import Records
 from .shard_feed import ShardFeed
 from .sharded import ShardedStream
-from .shards import Shards, Worker, takes_shards
+from .shards import Shards, Worker
 
 _UNEVEN = 1.5
 

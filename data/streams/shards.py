@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
+from ..checks import takes_shards
 from ..elements import Nest, check_batchable
 from ..feeds.iterators import refuse_batched
 from ..sources.records import Records
@@ -61,17 +61,6 @@ class Shards:
             )
         each = self.count // worker.count
         return range(each * worker.index, each * (worker.index + 1))
-
-
-def takes_shards(source: Any) -> bool:
-    """Return whether a source is a function of `(shard, shards)`: those are the names of its first two parameters."""
-    if not callable(source):
-        return False
-    try:
-        names = list(inspect.signature(source).parameters)
-    except (TypeError, ValueError):  # a builtin has no signature
-        return False
-    return names[:2] == ["shard", "shards"]
 
 
 def cut(source: Any, count: int) -> Shards:

@@ -44,7 +44,7 @@ class Run:
             task=Composed(),
             optimizer=lambda: keras.optimizers.SGD(0.0),
             strategy=strategy,
-            train_dataset=Input(train, 4),
+            train_dataset=Input(train, 4, shuffle=False),
             eval_datasets={"test": Input({"x": self.x, "y": self.y}, 4)},
             train_steps=4,
             summary_interval=2,
@@ -116,7 +116,7 @@ def test_sixteen_more_metrics_add_no_reduction(mirrored_on):
             task=ManyMetrics(extra),
             optimizer=lambda: keras.optimizers.SGD(0.0),
             strategy=mirrored_on(2),
-            train_dataset=Input({"x": np.ones([8, 1], np.float32), "y": np.ones([8, 1], np.float32)}, 4),
+            train_dataset=Input({"x": np.ones([8, 1], np.float32), "y": np.ones([8, 1], np.float32)}, 4, shuffle=False),
         )
         trainer.prepare(evaluate=False)
         training = trainer._session

@@ -39,7 +39,7 @@ def masks(mirrored_on):
             Dropped(),
             keras.optimizers.SGD(0.01),
             mirrored_on(replicas),
-            Input({"x": x, "row": np.arange(23)}, 9),
+            Input({"x": x, "row": np.arange(23)}, 9, shuffle=False),
             train_steps=6,
             summary_interval=3,  # an epoch: batches of 9, 9 and 5
             jit_compile=jit_compile,

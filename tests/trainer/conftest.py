@@ -43,7 +43,7 @@ def make_trainer(mirrored_on, rows):
         data = rows(data) if isinstance(data, int) else data
         defaults = {
             "optimizer": lambda: keras.optimizers.SGD(0.02),
-            "train_dataset": Input(data, batch),
+            "train_dataset": Input(data, batch, shuffle=False),
             "train_steps": 6,
             "eval_datasets": {"test": Input(data, batch)} if evaluate else None,
         }

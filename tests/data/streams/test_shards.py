@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
-from tallyloop.data.streams.shards import Shards, Worker, takes_shards
+from tallyloop.data.checks import takes_shards
+from tallyloop.data.streams.shards import Shards, Worker
 
 NUMBERS = tf.data.Dataset.range(8)
 

@@ -69,7 +69,7 @@ def trained(task, folder, steps, strategy=None):
     trainer = Trainer(
         task=task,
         optimizer=lambda: keras.optimizers.Adam(0.05),
-        train_dataset=Input({"x": task.data, "y": Y}, 4),
+        train_dataset=Input({"x": task.data, "y": Y}, 4, shuffle=False),
         strategy=strategy,
         train_steps=steps,
         model_dir=folder,

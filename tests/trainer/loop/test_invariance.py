@@ -49,7 +49,7 @@ class TestCompare:
     @classmethod
     def right(cls, regression_task, model, rows):
         """Name -> comparison, of a task that does not depend on the cut."""
-        found = compare(regression_task(), model, Input(rows(16), 16), {"test": Input(rows(20), 8)})
+        found = compare(regression_task(), model, Input(rows(16), 16, shuffle=False), {"test": Input(rows(20), 8)})
         return {comparison.name: comparison for comparison in found}
 
     def test_right_task(self, right):
@@ -82,7 +82,8 @@ class TestCompare:
                 return losses**2 / tf.reduce_mean(losses)
 
         found = {
-            each.name: each for each in compare(Careless(), model, Input(rows(16), 16), {"test": Input(rows(20), 8)})
+            each.name: each
+            for each in compare(Careless(), model, Input(rows(16), 16, shuffle=False), {"test": Input(rows(20), 8)})
         }
         same = {name: comparison.same for name, comparison in found.items() if name.startswith("eval/")}
         assert same == {
@@ -111,7 +112,7 @@ class TestCompare:
         cpus = tf.config.list_logical_devices("CPU")
         monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: cpus[:2])
         with pytest.raises(UsageError, match="needs 3 CPU devices, and there are 2: --virtual_cpus=3"):
-            compare(regression_task(), model, Input(rows(16), 16), {})
+            compare(regression_task(), model, Input(rows(16), 16, shuffle=False), {})
 
 
 class TestCheck:

@@ -213,7 +213,7 @@ class TestRollback:
         data = bad_rows(20)
         source = (lambda: tf.data.Dataset.from_tensor_slices(data)) if streams else data
         trainer = make_trainer(
-            train_dataset=Input(source, 16, drop_remainder=drop_remainder),
+            train_dataset=Input(source, 16, drop_remainder=drop_remainder, shuffle=False),
             train_steps=8,
             on_nonfinite="rollback",
             model_dir=tmp_path,

@@ -148,7 +148,7 @@ class TestTimes:
         """7 steps of 41 rows are batches of 16, 16, 9, 16, 16, 9, 16; the first step is for compiling."""
         source = (lambda: tf.data.Dataset.from_tensor_slices(rows(41))) if streams else rows(41)
         trainer = make_trainer(
-            train_dataset=Input(source, 16, drop_remainder=drop_remainder),
+            train_dataset=Input(source, 16, drop_remainder=drop_remainder, shuffle=False),
             replicas=replicas,
             train_steps=7,
             summary_interval=7,
@@ -169,7 +169,11 @@ class TestTimes:
             return slowed.with_options(options)
 
         trainer = make_trainer(
-            train_dataset=Input(slow, 8), train_steps=13, summary_interval=13, steps_per_loop=4, model_dir=tmp_path
+            train_dataset=Input(slow, 8, shuffle=False),
+            train_steps=13,
+            summary_interval=13,
+            steps_per_loop=4,
+            model_dir=tmp_path,
         )
         with caplog.at_level(logging.WARNING):
             trainer.train()
@@ -233,7 +237,7 @@ class TestRates:
         """The metrics of steps 11 to 14 are dropped with the batch of step 14."""
         data = rows(20 * 4)
         data["y"][13 * 4] = np.nan
-        train(on_nonfinite="rollback", checkpoint_interval=5, train_dataset=Input(data, 4))
+        train(on_nonfinite="rollback", checkpoint_interval=5, train_dataset=Input(data, 4, shuffle=False))
         self.check(tmp_path, [10, 20])
 
     def test_only_a_compiled_step(self, train, tmp_path):

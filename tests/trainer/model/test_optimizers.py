@@ -73,7 +73,7 @@ def mixed(regression_task, rows, mirrored_on):
                 return keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(1, dtype="float32")])
 
         optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=scale)
-        trainer = Trainer(Mixed(), optimizer, mirrored_on(replicas), Input(rows(40), 16), train_steps=40)
+        trainer = Trainer(Mixed(), optimizer, mirrored_on(replicas), Input(rows(40), 16, shuffle=False), train_steps=40)
         trainer.train()
         return optimizer, trainer.model
 

@@ -26,7 +26,7 @@ def dataset(request, numbered):
 
     def make(**arguments):
         source = numbered if request.param == "arrays" else tf.data.Dataset.from_tensor_slices(numbered)
-        return Input(source, 16, map_fn=strict, **arguments)
+        return Input(source, 16, map_fn=strict, shuffle=False, **arguments)
 
     return make
 

@@ -13,7 +13,7 @@ def shards(mirrored_on):
     """shards(examples, replicas) -> what each replica is given of the batch [0, 1, ..., examples - 1]."""
 
     def run(examples, replicas, see=lambda: None):
-        strategy, feed = mirrored_on(replicas), Input({"x": np.arange(examples)}, examples).open_train()
+        strategy, feed = mirrored_on(replicas), Input({"x": np.arange(examples)}, examples, shuffle=False).open_train()
 
         def work(batch, share):
             see()

@@ -1,0 +1,69 @@
+"""What a step gets: the same rows, read, transformed and mapped in this order."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data.feeds.order import Order
+from tallyloop.data.rows.loader import Loader
+from tallyloop.data.rows.rows import as_rows
+from tallyloop.data.rows.shares import Share
+from tallyloop.metrics.errors import DataError
+
+TEN = [{"y": np.int64(row)} for row in range(10)]
+
+
+def loader(transform=None, map_fn=None, skip=False, rows=TEN):
+    order = Order(len(rows), batch_size=4, shuffle=False, seed=0, drop_remainder=False, endless=True)
+    return Loader(as_rows(rows), order, transform, map_fn, skip)
+
+
+def plus_one(example, rng):
+    return {"y": example["y"] + 1}
+
+
+def times_ten(example):
+    return {"y": example["y"] * 10, "text": tf.strings.as_string(example["y"])}
+
+
+def no_fives(example, rng):
+    if example["y"] == 5:
+        raise ValueError("a five")
+    return example
+
+
+def test_transforms_before_it_maps():
+    found = loader(plus_one, times_ten)
+    text, y = found.share(1, Share(1, 2))  # rows 6 and 7 of the batch from 4 to 7; keys in the order of their names
+    assert y.tolist() == [70, 80]
+    assert text.tolist() == [b"7", b"8"]
+    assert found.element_spec == {"y": tf.TensorSpec([], tf.int64), "text": tf.TensorSpec([], tf.string)}
+
+
+def test_what_is_left_of_a_batch():
+    found = loader(no_fives, times_ten, skip=True)
+    whole, short = found.good(0), found.good(1)
+    assert (whole.examples["y"].tolist(), whole.lost, whole.reason) == ([0, 10, 20, 30], 0, "")
+    assert (short.examples["y"].tolist(), short.lost) == ([40, 60, 70], 1)
+    assert "Input.transform, row 5 of the source: ValueError: a five" in short.reason
+    only_fives = loader(no_fives, skip=True, rows=[*TEN[:4], *[{"y": np.int64(5)}] * 4])
+    assert only_fives.good(1)[:2] == (None, 4)
+    with pytest.raises(DataError, match="a five"):
+        found.share(1, Share(0, 1))
+
+
+def from_python(example):
+    return {"y": tf.ensure_shape(tf.numpy_function(lambda y: y, [example["y"]], tf.int64), [])}
+
+
+@pytest.mark.parametrize(
+    ("map_fn", "repeatable"),
+    [
+        (None, True),
+        (times_ten, True),
+        (lambda example, seed: {"y": tf.random.stateless_uniform([], seed)}, True),
+        (lambda example: {"y": tf.random.uniform([])}, False),
+        (from_python, False),
+    ],
+)
+def test_tells_whether_a_map_fn_gives_the_same_again(map_fn, repeatable):
+    assert loader(map_fn=map_fn).repeatable == repeatable
