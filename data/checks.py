@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import numbers
 import operator
 from collections.abc import Callable, Mapping
@@ -133,3 +134,14 @@ def _array(origin: str, name: str, value: Any) -> np.ndarray:
     if array.ndim == 0:
         raise UsageError(f"{origin}: {name!r} is a single value: expected an array with one row per example")
     return array
+
+
+def takes_shards(source: Any) -> bool:
+    """Return whether a source is a function of `(shard, shards)`: those are the names of its first two parameters."""
+    if not callable(source):
+        return False
+    try:
+        names = list(inspect.signature(source).parameters)
+    except (TypeError, ValueError):  # a builtin has no signature
+        return False
+    return names[:2] == ["shard", "shards"]

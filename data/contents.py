@@ -11,9 +11,10 @@ from absl import logging
 
 from ..metrics.errors import UsageError
 from .bad_examples import check_some_good, first_bad, skip_bad
-from .checks import equal_length_arrays, map_arrays, with_fix
+from .checks import equal_length_arrays, map_arrays, takes_shards, with_fix
 from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
 from .failures import FAILURES, reason
+from .feeds.iterators import refuse_batched
 from .feeds.pipelines import mapped_examples
 from .rows.rows import Rows, as_rows, is_by_number
 from .sources.records import Records
@@ -27,9 +28,10 @@ def read(source: Any) -> Nest | tf.data.Dataset[Nest] | Rows:
     Raises:
       UsageError: it is neither, or it cannot be cut into batches.
     """
-    found = source() if callable(source) and not is_by_number(source) else source
+    found = _called(source)
     if isinstance(found, tf.data.Dataset):
         check_batchable(found.element_spec, _ORIGIN)
+        refuse_batched(found)
         return found
     rows = as_rows(found)
     if rows is not None:
@@ -64,6 +66,12 @@ def read_whole(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any
         if (place := name_first_bad(examples, map_fn)) is None:
             raise
         raise UsageError(with_fix(place)) from error
+
+
+def _called(source: Any) -> Any:
+    if takes_shards(source):
+        return source(0, 1)
+    return source() if callable(source) and not is_by_number(source) else source
 
 
 def name_first_bad(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None) -> str | None:

@@ -16,9 +16,11 @@ from .contents import read, read_whole
 from .elements import Nest
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
-from .opening import BatchOptions, open_arrays, open_rows, open_stream
+from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream
 from .rows.mapped import takes_seed
 from .rows.rows import Rows, is_by_number, of_arrays
+from .streams.opening import warn_read_whole, warn_uneven
+from .streams.shards import Shards, Worker, cut
 
 OnError = Literal["raise", "skip"]
 
@@ -31,13 +33,13 @@ class Input:
     epoch has every example once; its last batch may be short.
 
     Args:
-      source: a function without arguments, or what such a function returned: a dict of arrays of equal length, of which some
-        may be dicts of arrays again, or a tuple such as `(x, y)`; or rows by number, which is any object with `__len__`, and
-        with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict of stacked arrays, or a list), and
-        memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of single examples,
-        which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all
-        examples, and each worker reads only the rows of its replicas. The function is called once, when first needed; it is
-        called again only for a dataset whose place no checkpoint can hold.
+      source: a function without arguments (or of `shards`), or what such a function returned: a dict of arrays of equal
+        length, of which some may be dicts of arrays again, or a tuple such as `(x, y)`; or rows by number, which is any
+        object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict of stacked
+        arrays, or a list), and memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of single examples, which
+        can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all examples,
+        and each worker reads only the rows of its replicas. The function is called once, when first needed; it is called
+        again only for a dataset whose place no checkpoint can hold.
       global_batch_size: the examples per step.
       shuffle: a new order in each epoch, in training: sorted data trained in its order costs accuracy in silence. Evaluation
         keeps the source's order: sums do not depend on it, and predictions should come in the order of the examples.
@@ -50,7 +52,7 @@ class Input:
       seed: the seed of the order, in [0, 2**32).
       drop_remainder: leave out an epoch's short batch, so that all shapes are static. In training only: an
         evaluation sees each example once in any case.
-      shuffle_buffer: for a dataset, how many examples the next one is drawn from. 10,000 mixes well for most file
+      shuffle_buffer: for a dataset, how many examples the next one is drawn from (in all shards). 10,000 mixes well for most file
         layouts; every checkpoint contains the examples in the buffer.
       on_error: what to do with an example that cannot be read (a corrupt record of a TFRecord file) or for which
         `map_fn` raises. "raise" ends the run and names the file and index. "skip" leaves it out and counts it in the
@@ -64,6 +66,11 @@ class Input:
         disk or a network, or lets other threads run.
       read_processes: how many processes read the rows and apply `transform` instead. They help a `transform` in Python, which
         holds the GIL. Each has a copy of the source, and of the transform, which are pickled.
+      shards: into how many parts a stream is cut, so that each worker reads its own parts only; a multiple of the number of
+        workers. In training, every batch has an equal share of each shard, and each shard is repeated on its own: they should be
+        of about one size, and no batch is short. The source is `tfrecord`, whose files are distributed to the shards, or a
+        function of `(shard, shards)` that returns a dataset of the examples of one. The batches depend on `shards`, and not on
+        the number of workers.
 
     Raises:
       UsageError: an argument is not as described.
@@ -71,7 +78,7 @@ class Input:
 
     def __init__(
         self,
-        source: Callable[[], Any] | Mapping[str, Any] | tuple[Any, ...] | tf.data.Dataset,
+        source: Callable[..., Any] | Mapping[str, Any] | tuple[Any, ...] | tf.data.Dataset,
         global_batch_size: int,
         shuffle: bool = True,
         cache: bool = False,
@@ -83,6 +90,7 @@ class Input:
         transform: Callable[..., Any] | None = None,
         read_threads: int = 2,
         read_processes: int = 0,
+        shards: int = 1,
     ):
         if not (callable(source) or isinstance(source, Mapping | tuple | tf.data.Dataset) or is_by_number(source)):
             raise UsageError(
@@ -105,11 +113,19 @@ class Input:
         self._threads = whole_number("Input.read_threads", read_threads, least=1)
         self._processes = whole_number("Input.read_processes", read_processes, least=0)
         self._cache = true_or_false("Input.cache", cache)
+        self._shards = whole_number("Input.shards", shards, least=1)
+        batch_size = whole_number("Input.global_batch_size", global_batch_size, least=1)
+        if self._shards > batch_size:
+            raise UsageError(
+                f"Input.shards = {shards}: expected at most Input.global_batch_size = {batch_size}, as each batch has examples "
+                "of all shards; lower the one or raise the other"
+            )
+        self._told = False
         self._options = BatchOptions(
-            batch_size=whole_number("Input.global_batch_size", global_batch_size, least=1),
+            batch_size=batch_size,
             shuffle=true_or_false("Input.shuffle", shuffle),
             seed=seed_number("Input.seed", seed),
-            drop_remainder=true_or_false("Input.drop_remainder", drop_remainder),
+            drop_remainder=true_or_false("Input.drop_remainder", drop_remainder) or self._shards > 1,
             shuffle_buffer=whole_number("Input.shuffle_buffer", shuffle_buffer, least=1),
             skip=one_of("Input.on_error", on_error, get_args(OnError)) == "skip",
         )
@@ -119,21 +135,29 @@ class Input:
         """The examples per step, over all replicas of all workers."""
         return self._options.batch_size
 
-    def open_train(self) -> Feed:
+    def open_train(self, worker: int = 0, workers: int = 1) -> Feed:
         """Return a feed that continues forever, epoch after epoch.
+
+        Args:
+          worker: the index of this process among those that share the batches.
+          workers: how many share them.
 
         Raises:
           UsageError: the source gives something that cannot be batched.
         """
-        return self._open(self._options, train=True)
+        return self._open(self._options, Worker(worker, workers), train=True)
 
-    def open_eval(self) -> Feed:
+    def open_eval(self, worker: int = 0, workers: int = 1) -> Feed:
         """Return a feed of one pass in the source's order; rewind it for the next pass.
+
+        Args:
+          worker: the index of this process among those that share the batches.
+          workers: how many share them.
 
         Raises:
           UsageError: the source gives something that cannot be batched, or it never ends.
         """
-        return self._open(self._options.for_evaluation(), train=False)
+        return self._open(self._options.for_evaluation(), Worker(worker, workers), train=False)
 
     @property
     def batches_per_epoch(self) -> int | None:
@@ -143,7 +167,7 @@ class Input:
           UsageError: the source gives something that cannot be batched.
         """
         found, _ = self._contents
-        if isinstance(found, tf.data.Dataset):
+        if isinstance(found, tf.data.Dataset | Shards):
             return None
         rows = found.length if isinstance(found, Rows) else len(tf.nest.flatten(found)[0])
         batches, rest = divmod(rows, self.global_batch_size)
@@ -159,6 +183,7 @@ class Input:
         found, map_fn = self._contents
         if isinstance(found, Rows):
             return self.open_train().element_spec
+        found = found.of(0) if isinstance(found, Shards) else found
         return tf.nest.map_structure(
             lambda spec: tf.TensorSpec([self._options.full_batch, *spec.shape], spec.dtype),
             mapped_examples(found, map_fn).element_spec,
@@ -179,15 +204,17 @@ class Input:
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
 
     @functools.cached_property
-    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows, Callable[..., Any] | None]:
+    def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows | Shards, Callable[..., Any] | None]:
         """What was read from the source, and the function that is still to be applied to each example."""
-        found = read(self._source)
+        found = read(self._source) if self._shards == 1 else self._cut()
         by_number = self._transform is not None or takes_seed(self._map_fn) or self._processes > 0
-        if isinstance(found, tf.data.Dataset) and by_number:
+        if isinstance(found, tf.data.Dataset | Shards) and by_number:
             raise UsageError(
                 "Input.transform, Input.read_processes and an Input.map_fn of (example, seed) go by the number of the row: "
                 "expected arrays or rows by number as Input.source, got a stream. Use Dataset.map in the source."
             )
+        if isinstance(found, Shards):
+            return found, self._map_fn
         if self._cache and (by_number or isinstance(found, Rows)):
             raise UsageError(
                 "Input.cache = True: expected arrays in memory or a stream, got rows that are read by number (an object with "
@@ -200,17 +227,33 @@ class Input:
             found = of_arrays(tf.nest.map_structure(lambda tensor: tensor.numpy(), found), in_memory=True)
         return found, self._map_fn
 
+    def _cut(self) -> Shards:
+        if self._cache:
+            raise UsageError(
+                f"Input.shards = {self._shards}, Input.cache = True: expected one of the two, as a cached source is kept in "
+                "memory as a whole, and each worker uses its rows of it. Remove Input.shards."
+            )
+        return cut(self._source, self._shards)
+
     def _reread(self) -> tf.data.Dataset[Nest]:
         found = read(self._source)
         assert isinstance(found, tf.data.Dataset), "the source gave a dataset before"
         return found
 
-    def _open(self, options: BatchOptions, train: bool) -> Feed:
+    def _open(self, options: BatchOptions, worker: Worker, train: bool) -> Feed:
         found, map_fn = self._contents
+        if isinstance(found, Shards):
+            if train and worker.index == 0 and not self._told:
+                self._told = True
+                warn_uneven(found)
+            return open_sharded(found, map_fn, options, worker, train=train)
         if isinstance(found, Rows):
             return open_rows(
                 found, self._transform, map_fn, options, train=train, threads=self._threads, processes=self._processes
             )
         if isinstance(found, tf.data.Dataset):
+            if worker.count > 1 and not self._told:
+                self._told = True
+                warn_read_whole(self._source, found, options.batch_size, worker)
             return open_stream(found, map_fn, options, train=train, reread=self._reread)
         return open_arrays(found, options, train=train)

@@ -26,6 +26,9 @@ from .rows.loader import Loader
 from .rows.row_feed import RowFeed
 from .rows.rows import Rows
 from .rows.transforms import Transform
+from .streams.opening import open_shards
+from .streams.sharded import ShardedStream
+from .streams.shards import Shards, Worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +140,34 @@ def open_stream(
     Raises:
       UsageError: the dataset does not give a first batch, or an evaluation would never end.
     """
-    stream = Stream(
+    stream = _stream(examples, map_fn, options)
+    _check_start(stream)
+    return _train_stream(stream, reread) if train else _eval_stream(stream)
+
+
+def open_sharded(
+    shards: Shards, map_fn: Callable[..., Any] | None, options: BatchOptions, worker: Worker, *, train: bool
+) -> Feed:
+    """Return a feed of a stream that is cut into shards.
+
+    Args:
+      shards: the shards.
+      map_fn: applied to each example, or None.
+      options: how to cut the examples into batches.
+      worker: who reads.
+      train: each shard pass after pass, else one pass over all.
+
+    Raises:
+      UsageError: the workers cannot share the shards, a shard does not give an example, or an evaluation would never end.
+    """
+    stream = _stream(shards.of(shards.own(worker)[0]), map_fn, options)
+    if stream.shuffle_buffer is not None:
+        stream = dataclasses.replace(stream, shuffle_buffer=-(-stream.shuffle_buffer // shards.count))
+    return open_shards(ShardedStream(shards, stream, worker), train=train)
+
+
+def _stream(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None, options: BatchOptions) -> Stream:
+    return Stream(
         examples=examples,
         map_fn=map_fn,
         batch_size=options.batch_size,
@@ -146,8 +176,6 @@ def open_stream(
         seed=options.seed,
         skip=options.skip,
     )
-    _check_start(stream)
-    return _train_stream(stream, reread) if train else _eval_stream(stream)
 
 
 def _order(num_examples: int, options: BatchOptions, train: bool) -> Order:

@@ -14,7 +14,7 @@ import gin
 import keras
 import tensorflow as tf
 
-from ..data import Input
+from ..data import Feed, Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
@@ -321,7 +321,7 @@ class Trainer:
         dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
         arguments.needed_to_train("optimizer", self._optimizer)
         arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
-        self._check_data("Trainer.train_dataset", dataset)
+        self._check_data("Trainer.train_dataset", dataset, dataset.open_train)
         return TrainSession(
             task=self._task,
             model=self.model,
@@ -344,8 +344,9 @@ class Trainer:
     @cached_property
     def _evaluation(self) -> Evaluation:
         for name, dataset in self._eval_datasets.items():
-            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset)
-        feeds = {name: dataset.open_eval() for name, dataset in self._eval_datasets.items()}
+            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, dataset.open_eval)
+        place = workers.place(self.strategy)
+        feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
         return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
 
     @cached_property
@@ -360,11 +361,16 @@ class Trainer:
             initial=self._initial,
         )
 
-    def _check_data(self, where: str, dataset: Input) -> None:
-        arrays = dataset.arrays
-        data = first_batch(dataset.open_train()) if arrays is None else arrays
+    def _check_data(self, where: str, dataset: Input, opened: Callable[[int, int], Feed]) -> None:
+        if dataset.arrays is not None:
+            self._task.check_data(self.model, dataset.arrays, where)
+            return
+        feed = opened(*workers.place(self.strategy))
+        data = first_batch(feed)
         self._task.check_data(self.model, data, where)
-        if arrays is None and self._seed is not None:
+        if feed.described is not None:
+            workers.check_same_shards(self.strategy, where, feed.described)
+        elif self._seed is not None:
             workers.check_same(self.strategy, where, data)
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:

@@ -183,13 +183,13 @@ This is arithmetic, not a measurement. It takes the counts of two workers with {
 assumes {per_replica} examples per replica, {per_worker} replicas per worker, a link of {link} and {message} microseconds per
 message. For each reduction, a ring of w workers sends 2 (w - 1) / w times the bytes, in 2 (w - 1) messages one after the other.
 Two costs grow with the global batch on every worker, and were measured here: drawing a row number takes {draw}, and reading an
-example from a stream takes {read}, without any decoding."""
+example from a stream (without shards) takes {read}, without any decoding."""
 
 _COSTS = {
-    "reading": """**Streams.** Every worker reads the whole global batch, and each replica takes its share. This makes a stream
-   exact, and its position one that a checkpoint can hold. On {replicas} replicas, a worker reads {workers} examples for each one
-   that it uses: at least {reading} per step, plus decoding. Arrays do not pay this, because each replica gathers only its own
-   rows.""",
+    "reading": """**Streams.** Without `Input.shards`, every worker reads the whole global batch, and each replica takes its
+   share. This keeps the epochs of a stream exact. On {replicas} replicas, a worker reads {workers} examples for each one that it
+   uses: at least {reading} per step, plus decoding. With [shards](data.md#streams), each worker reads its own only, as it
+   does with arrays and rows by number.""",
     "reducing": """**The ring's messages.** {messages} messages, one after the other, take {waiting} per step; the bytes
    themselves take {sending}. The number of messages does not depend on the number of weights: between workers, all gradients of a
    dtype travel as one vector. A tree instead of the ring has {in_a_tree} messages in a row, and `gradient_accumulation` divides

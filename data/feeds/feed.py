@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError
@@ -31,6 +32,8 @@ class Feed(abc.ABC):
       num_examples: the examples per epoch; None for a stream.
       batches_per_epoch: the steps per epoch; None for a stream.
       full_batch: the batch size if no batch is short, else None.
+      local: whether `fetch` gives the part of the batch that this worker's replicas share, which only it reads. An evaluation
+        then ends on each worker on its own, and what is skipped is counted there.
       waits: whether `fetch` may have to wait for a batch. Arrays never do: they are gathered as part of the step.
     """
 
@@ -38,6 +41,7 @@ class Feed(abc.ABC):
     num_examples: int | None
     batches_per_epoch: int | None
     full_batch: int | None = None
+    local: bool = False
     waits: bool = False
 
     @abc.abstractmethod
@@ -149,6 +153,14 @@ class Feed(abc.ABC):
           step: the number of steps done when the loop was called; an example from there on was bad. 0 in an evaluation.
         """
         return None
+
+    @property
+    def described(self) -> str | None:
+        """What must be the same on all workers, if each reads another part of the data; None if all read the same."""
+        return None
+
+    def before_save(self, total: Callable[[np.ndarray], np.ndarray]) -> None:  # noqa: B027  # nothing to do is a default
+        """Bring `checkpoint_items` up to date; on every worker. `total` adds an int64 array up over the workers."""
 
     def checkpoint_items(self) -> dict[str, Any]:
         """Return what a `tf.train.Checkpoint` must hold for the feed to continue where it was, by name."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ...metrics.errors import UsageError
 from ..elements import Nest
 
 # `tf.data.experimental.ExternalStatePolicy.FAIL`, which `tf.train.Checkpoint` uses: refuse a pipeline with state outside.
 _REFUSE_EXTERNAL_STATE = 2
+_BATCHES = {"_BatchDataset", "_ParallelBatchDataset", "_PaddedBatchDataset", "_RebatchDataset"}
+_MAPS = {"_MapDataset", "_ParallelMapDataset"}
+_KEEPS_ELEMENTS = {
+    *("_PrefetchDataset", "CacheDataset", "_SnapshotDataset", "_OptionsDataset", "_AssertCardinalityDataset"),
+    *("_ShuffleDataset", "_RepeatDataset", "_TakeDataset", "_SkipDataset", "_ShardDataset", "_FilterDataset"),
+    *("_TakeWhileDataset", "_IgnoreErrorsDataset"),
+}
 
 
 def serialize_iterator(iterator: tf.data.Iterator[Nest]) -> tf.Tensor:
@@ -42,6 +50,35 @@ def can_be_saved(examples: tf.data.Dataset[Nest]) -> bool:
     except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError):
         return False
     return not _shuffles(examples)
+
+
+def refuse_batched(dataset: tf.data.Dataset[Nest]) -> None:
+    """Refuse a dataset whose elements are known to be batches: they end in a `batch` that only maps and the like follow.
+
+    A batch may also be one example, such as a window of a series. These are let through: what a map has made of a
+    window, and windows of a fixed length of a single series.
+
+    Raises:
+      UsageError: they are.
+    """
+    batches, mapped = dataset, False
+    while (kind := type(batches).__name__) in _MAPS | _KEEPS_ELEMENTS:
+        mapped |= kind in _MAPS
+        (batches,) = batches._inputs()
+    if kind not in _BATCHES:
+        return
+    parts = len(tf.nest.flatten(batches.element_spec))
+    ends, begins = (
+        [spec.shape[:1].as_list() for spec in tf.nest.flatten(each.element_spec)] for each in (dataset, batches)
+    )
+    fixed = begins[0] != [None]
+    if any(end != begins[0] for end in ends) or (parts == 1 and (fixed or len(ends) > 1)):
+        return
+    raise UsageError(
+        f"the source of Input: expected a tf.data.Dataset of single examples, got batches, {dataset.element_spec}: remove "
+        "the .batch(...), or append .unbatch(), as Input makes the batches (Input.global_batch_size). If each of them is one "
+        "example, such as a window, append .flat_map(tf.data.Dataset.from_tensors)"
+    )
 
 
 def _resource(iterator: tf.data.Iterator[Nest]) -> tf.Tensor:

@@ -47,7 +47,7 @@ class Stream:
 
     def for_evaluation(self) -> tf.data.Dataset[Nest]:
         """Return the batches of one pass in the order of the examples."""
-        return _prefetched(self._batched(self._pass()))
+        return prefetched(self._batched(self.in_order()))
 
     def for_training(self, first_batch: int, may_dry_up: bool) -> tf.data.Dataset[Nest]:
         """Return the batches of pass after pass.
@@ -57,17 +57,17 @@ class Stream:
           may_dry_up: a pass may turn out empty, such as that of a used-up generator. The dataset then ends, instead of
             searching one pass after the other for an example.
         """
-        buffer = self.shuffle_buffer
-        if buffer is None:
-            batches = self._batched(self._pass()).repeat()  # ends at an empty pass
+        if self.shuffle_buffer is None:
+            batches = self._batched(self.in_order()).repeat()  # ends at an empty pass
         else:
             passes = tf.data.Dataset.counter()
             if may_dry_up:
-                passes = passes.take_while(lambda _: has_examples(self._pass()))
-            batches = passes.flat_map(lambda epoch: self._batched(self._shuffled(epoch, buffer)))
-        return _prefetched(batches.skip(first_batch) if first_batch else batches)
+                passes = passes.take_while(lambda _: has_examples(self.in_order()))
+            batches = passes.flat_map(lambda number: self._batched(self.shuffled(self.in_order(), number)))
+        return prefetched(batches.skip(first_batch) if first_batch else batches)
 
-    def _pass(self) -> tf.data.Dataset[Nest]:
+    def in_order(self) -> tf.data.Dataset[Nest]:
+        """Return the examples of a pass in the order of the source; before `map_fn`, unless bad ones are skipped."""
         return skip_bad(_mapped(self.examples, self.map_fn)) if self.skip else self.examples
 
     def _batched(self, examples: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
@@ -75,20 +75,21 @@ class Stream:
             return examples.batch(self.batch_size, self.drop_remainder).map(sum_lost)
         return _mapped(examples, self.map_fn).batch(self.batch_size, self.drop_remainder)
 
-    def _shuffled(self, epoch: tf.Tensor, buffer: int) -> tf.data.Dataset[Nest]:
-        """Return the examples in the order of this pass.
+    def shuffled(self, examples: tf.data.Dataset[Nest], number: tf.Tensor) -> tf.data.Dataset[Nest]:
+        """Return these examples in the order of a pass, which is their own without a `shuffle_buffer`.
 
         `Dataset.shuffle(reshuffle_each_iteration=True).repeat()` would do, but it is restored wrongly from
         a checkpoint taken near the end of a pass (TensorFlow 2.21), and it hides from `can_be_saved` what comes before
         it. `Dataset.shuffle` with a seed per pass cannot be saved. This operation can.
         """
-        examples = self._pass()
+        if self.shuffle_buffer is None:
+            return examples
         specs = tf.nest.flatten(examples.element_spec)
         shuffled = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(examples),
-            buffer_size=tf.constant(buffer, tf.int64),
+            buffer_size=tf.constant(self.shuffle_buffer, tf.int64),
             seed=tf.constant(self.seed, tf.int64),
-            seed2=epoch + 1,  # two zeros would mean a seed from the clock
+            seed2=number + 1,  # two zeros would mean a seed from the clock
             output_types=[spec.dtype for spec in specs],
             output_shapes=[spec.shape for spec in specs],
             reshuffle_each_iteration=False,
@@ -100,7 +101,7 @@ def mapped_examples(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[...
     """Return single examples after `map_fn`, of a dataset or of a nest of tensors."""
     if not isinstance(examples, tf.data.Dataset):
         examples = tf.data.Dataset.from_tensor_slices(examples)
-    return _prefetched(_mapped(examples, map_fn))
+    return prefetched(_mapped(examples, map_fn))
 
 
 def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) -> tf.data.Dataset[Nest]:
@@ -118,7 +119,8 @@ def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) 
     return mapped
 
 
-def _prefetched(dataset: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
+def prefetched(dataset: tf.data.Dataset[Nest]) -> tf.data.Dataset[Nest]:
+    """Return a dataset that is read ahead, always in the same order."""
     options = tf.data.Options()
     options.deterministic = True
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)

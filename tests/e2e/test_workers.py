@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.launch.group import free_ports
 
@@ -301,6 +303,53 @@ def test_a_stream_on_two_workers_and_on_with_one(command):
     for line, same in zip(command.lines(other)[-2:], command.lines()[-2:], strict=True):
         assert (line["step"], line["split"]) == (same["step"], same["split"])
         assert line["metrics"] == pytest.approx(same["metrics"], rel=1e-4)
+
+
+SHARDS = """
+import gin
+import tensorflow as tf
+from tallyloop.data import digits
+
+
+@gin.register
+def shards(shard, shards, split):
+    arrays = {key: value[shard::shards] for key, value in digits(split).items()}
+    return tf.data.Dataset.from_tensor_slices(arrays).take(1000 if shard else 7)
+
+
+@gin.register
+def of_train(shard, shards):
+    return globals()["shards"](shard, shards, "train")
+
+
+@gin.register
+def of_test(shard, shards):
+    return globals()["shards"](shard, shards, "test")
+"""
+
+
+@pytest.mark.slow
+def test_shards_on_two_workers_and_on_with_one(command):
+    """15 steps on two workers, 15 more on one of two replicas: the bits of 30 on that one. The first shard has 7 examples."""
+    (command.folder / "cut.py").write_text(SHARDS)
+    flags = ["--import_module=cut", PARAM + "train/Input.source=@of_train", PARAM + "test/Input.source=@of_test"]
+    flags += [PARAM + "Input.shards=4", PARAM + "Trainer.summary_interval=15", PARAM + "train/Input.shuffle=True"]
+    flags += [PARAM + "Trainer.eval_interval=15"]
+    alone = ["--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()"]
+    steps = PARAM + "Trainer.train_steps="
+    command.ok(*flags, *alone, steps + "30")
+    other = command.folder / "other"
+    done = command.ok(*flags, steps + "15", "--workers=2", "--max_restarts=0", MANY, model_dir=other)
+    assert "reads the whole stream" not in done.stderr
+    command.ok(*flags, *alone, steps + "30", model_dir=other)
+    for line, same in zip(command.lines(other), command.lines(), strict=True):
+        assert (line["step"], line["split"], line["counts"]) == (same["step"], same["split"], same["counts"])
+        assert line["metrics"] == pytest.approx(same["metrics"], rel=1e-6)
+    one, two = (tf.train.load_checkpoint(str(path / "checkpoints" / "ckpt-30")) for path in (command.model_dir, other))
+    names = [name for name in one.get_variable_to_shape_map() if name.startswith(("model/", "optimizer/", "data/"))]
+    assert len(names) > 6
+    for name in names:
+        np.testing.assert_array_equal(one.get_tensor(name), two.get_tensor(name), err_msg=name)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The Trainer's arguments: what is wrong is refused by its binding."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,6 @@ from tallyloop.trainer import Task, Trainer
 from tallyloop.trainer.arguments import as_strategy
 
 WHOLE = [
-    "train_steps",
     "summary_interval",
     "eval_interval",
     "checkpoint_interval",
@@ -19,8 +20,13 @@ WHOLE = [
 
 
 class TestNumbers:
-    @pytest.mark.parametrize("name", WHOLE)
-    @pytest.mark.parametrize("value", [0, -1, 2.5, 3.0, "7", None, True])
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *itertools.product(WHOLE, [0, -1, 2.5, 3.0, "7", None, True]),
+            *itertools.product(["train_steps", "train_epochs"], [0, -1, 2.5, 3.0, "7", True]),
+        ],
+    )
     def test_whole_and_positive(self, name, value):
         with pytest.raises(UsageError, match=rf"Trainer.{name} = {value!r}: expected a whole number of at least 1"):
             Trainer(Task(), **{name: value})

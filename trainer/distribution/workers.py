@@ -53,6 +53,16 @@ def any_of(strategy: tf.distribute.Strategy, *mine: bool) -> list[bool]:
     return [bool(yes) for yes in _sum(strategy, np.array(mine, np.int64))] if is_multi_worker(strategy) else list(mine)
 
 
+def total(strategy: tf.distribute.Strategy, mine: np.ndarray) -> np.ndarray:
+    """Return the sum of an int64 array over the workers; each must call this with its own, of the same shape."""
+    return _sum(strategy, mine) if is_multi_worker(strategy) else mine
+
+
+def place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Return the index of this process, and the number of processes."""
+    return index(strategy), count(strategy)
+
+
 def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
     """Return the text of each worker, in their order; each must call this with its own."""
     if not is_multi_worker(strategy):
@@ -82,8 +92,22 @@ def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None
     if others:
         raise UsageError(
             f"{where}: worker {index(strategy)} reads a different first batch than worker {others[0]}. Each worker must read "
-            "the whole stream, in the same order, and takes its share: don't let the source choose files by worker, and "
-            "seed whatever is random."
+            "the whole stream, in the same order, and takes its share: don't let the source choose files by worker, which is "
+            "what Input.shards is for, and seed whatever is random."
+        )
+
+
+def check_same_shards(strategy: tf.distribute.Strategy, where: str, described: str) -> None:
+    """Check that all workers found the same shards of a stream; each must call this with its own description.
+
+    Raises:
+      UsageError: they did not.
+    """
+    others = [i for i, found in enumerate(exchange(strategy, described)) if found != described]
+    if others:
+        raise UsageError(
+            f"{where}: worker {index(strategy)} finds other files than worker {others[0]}: expected the same names and sizes on "
+            "all workers, each of which reads its own of them"
         )
 
 

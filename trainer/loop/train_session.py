@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -16,6 +19,7 @@ from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.snapshot import Snapshots
 from ..checkpointing.state import ModelState, RunState, Trackable
+from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, scheduled_rates
@@ -60,7 +64,7 @@ class TrainSession:
         self.progress = progress
         self.strategy: tf.distribute.Strategy = strategy
         self.global_batch_size: int = dataset.global_batch_size
-        feed = dataset.open_train()
+        feed = dataset.open_train(*workers.place(strategy))
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed: Feed = whole or feed
         self._model = model
@@ -77,7 +81,7 @@ class TrainSession:
             compiles=("loop" if whole else "replica") if settings.jit_compile else None,
         )
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
-        position = DataPosition(self.feed, progress)
+        position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
             [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position]
         )
@@ -201,18 +205,21 @@ class DataPosition:
     Args:
       feed: the train batches.
       progress: the step that the feed continues at.
+      total: adds an int64 array up over the workers.
     """
 
-    def __init__(self, feed: Feed, progress: Progress):
+    def __init__(self, feed: Feed, progress: Progress, total: Callable[[np.ndarray], np.ndarray]):
         self._feed = feed
         self._progress = progress
+        self._total = total
 
     def state(self) -> dict[str, Trackable]:
-        """What the feed needs besides the step: nothing for arrays, the iterator for a stream."""
+        """What the feed needs besides the step: nothing for arrays, the iterator for a stream, or the places of its shards."""
         return {"data": tf.train.Checkpoint(**self._feed.checkpoint_items())}
 
     def before_save(self) -> None:
-        """Do nothing: the iterator is the state."""
+        """Let the workers exchange what only one of them knows; the state is in iterators and variables."""
+        self._feed.before_save(self._total)
 
     def after_restore(self) -> None:
         """Continue at the restored step."""

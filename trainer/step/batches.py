@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
 from ...metrics.errors import UsageError
+from ..distribution import workers
 from ..user_code import raised_in_a_step
 
 _USAGE_ERROR = re.compile(r"\bUsageError: (.*)")
@@ -193,10 +195,18 @@ class StepPlanner:
 
 
 class SkippedExamples:
-    """Counts the examples that a feed skips because they are bad, if it skips any. A part of the checkpoint."""
+    """Counts the examples that a feed skips because they are bad, if it skips any. A part of the checkpoint.
 
-    def __init__(self, feed: Feed):
+    Where each worker reads its own part of the data, each counts its own, and they are added up when they are taken or saved.
+
+    Args:
+      feed: the batches.
+      strategy: the replicas.
+    """
+
+    def __init__(self, feed: Feed, strategy: tf.distribute.Strategy):
         self._feed = feed
+        self._strategy = strategy
         self._counts = False  # known once a step has been traced
         self._count = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="skipped_examples")
 
@@ -211,7 +221,7 @@ class SkippedExamples:
         """Return the number since the last call as a metric; empty for a feed that skips none."""
         if not self._counts:
             return {}
-        found = float(self._count.numpy())
+        found = float(self._total())
         self._count.assign(0)
         return {SKIPPED_EXAMPLES: found}
 
@@ -220,10 +230,21 @@ class SkippedExamples:
         return {"skipped_examples": self._count}
 
     def before_save(self) -> None:
-        """Do nothing: the count is in its variable."""
+        """Leave the count of all workers with the chief, who saves it."""
+        if self._counts and self._feed.local:
+            self._keep_on_chief(self._total())
 
     def after_restore(self) -> None:
-        """Do nothing: the count is in its variable."""
+        """Leave the restored count with the chief."""
+        if self._feed.local:
+            self._keep_on_chief(self._count.numpy())
+
+    def _total(self) -> np.ndarray:
+        mine = self._count.numpy()
+        return workers.total(self._strategy, mine) if self._feed.local else mine
+
+    def _keep_on_chief(self, count: np.ndarray) -> None:
+        self._count.assign(count if workers.is_chief(self._strategy) else 0)
 
 
 def _now(after: list[tf.Tensor]) -> tf.Tensor:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Drained
+from ..distribution import workers
 from .batches import SkippedExamples, data_errors_located
 from .replica import run_on_shards
 from .replica_step import ReplicaStep
@@ -37,7 +38,7 @@ class EvalLoop:
         self._strategy = strategy
         self._feed = feed
         self._in_flight = in_flight
-        self.skipped_examples: SkippedExamples = SkippedExamples(feed)
+        self.skipped_examples: SkippedExamples = SkippedExamples(feed, strategy)
         self._run = tf.function(self._loop, autograph=False)
 
     @property
@@ -82,6 +83,8 @@ class EvalLoop:
             steps = most if limit is None else min(most, limit - first)
             with data_errors_located(self._feed, 0):
                 more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
+            if self._feed.local:  # each worker comes to its own end, and asks `stop` as often as the others
+                (more,) = workers.any_of(self._strategy, more)
             first += steps
         return self._accumulator.drain()
 

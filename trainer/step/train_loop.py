@@ -67,7 +67,7 @@ class TrainLoop:
         self._step = step
         self._sums = GradientSums(strategy, settings.gradient_accumulation)
         self.skips: Skips = Skips(settings.allowed_skips)
-        self.skipped_examples: SkippedExamples = SkippedExamples(feed)
+        self.skipped_examples: SkippedExamples = SkippedExamples(feed, strategy)
         self.fetching: Fetching = Fetching(feed)
         self._forward_state = ForwardState()
         self._planner = StepPlanner(feed, longest, jit_compile=compiles == "loop")

@@ -1,6 +1,8 @@
 """One worker is its own chief. What several tell each other is in tests/e2e."""
 
+import numpy as np
 import pytest
+from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer.distribution import workers
 
 
@@ -13,3 +15,18 @@ class TestWorkers:
         assert workers.exchange(strategy, "æ") == ["æ"]
         assert workers.from_chief(strategy, "x") == "x"
         workers.wait_for_all(strategy)
+
+
+class TestShards:
+    def test_alone(self, mirrored_on):
+        strategy = mirrored_on(2)
+        workers.check_same_shards(strategy, "Trainer.train_dataset", "{}")
+        assert workers.place(strategy) == (0, 1)
+        assert workers.total(strategy, np.arange(3)).tolist() == [0, 1, 2]
+
+    def test_other_files_on_another_worker(self, mirrored_on, monkeypatch):
+        monkeypatch.setattr(workers, "exchange", lambda strategy, text: [text, "other files"])
+        with pytest.raises(
+            UsageError, match=r"^Trainer\.train_dataset: worker 0 finds other files than worker 1: expected the"
+        ):
+            workers.check_same_shards(mirrored_on(1), "Trainer.train_dataset", "files")

@@ -584,8 +584,8 @@ class TestAskedToStop:
         seen = []
 
         class Asking(Input):
-            def open_eval(self):
-                feed = super().open_eval()
+            def open_eval(self, *place):
+                feed = super().open_eval(*place)
                 rewind, feed.rewind = feed.rewind, lambda: (rewind(), seen and asked.append(True), seen.append(1))
                 return feed
 

@@ -78,14 +78,17 @@ class TestDataPosition:
             def checkpoint_items(self):
                 return {"iterator": tf.Variable(3)}
 
+            def before_save(self, total):
+                self.saved = total(3)
+
             def seek(self, step):
                 self.sought = step
 
         feed = Feed()
-        position = DataPosition(feed, progress)
+        position = DataPosition(feed, progress, lambda mine: 2 * mine)
         assert set(tf.train.TrackableView.children(position.state()["data"])) >= {"iterator"}
         position.before_save()
-        assert feed.sought is None
+        assert (feed.sought, feed.saved) == (None, 6)
         progress.step_variable.assign(11)
         position.after_restore()
         assert feed.sought == 11

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics.errors import DataError
+from tallyloop.trainer.distribution import workers
+from tallyloop.trainer.step.batches import SkippedExamples
 
 
 def strict(example):
@@ -67,3 +69,32 @@ class TestBadExamples:
         seen = []
         make_trainer(evaluate=True, actions=[lambda _, summary: seen.append(summary)]).train_and_eval()
         assert not any("data/skipped" in summary.metrics for summary in seen)
+
+
+class TestSkippedExamples:
+    def test_of_workers_that_each_count_their_own(self, monkeypatch):
+        """Two of them: 3 and 4 are 7, when they are taken and when they are saved; a rerun begins with those saved."""
+
+        class Feed:
+            local = True
+
+            def skipped(self, part):
+                return part
+
+        counts = {0: 3, 1: 4}
+
+        def counted(index):
+            monkeypatch.setattr(workers, "is_chief", lambda strategy: index == 0)
+            monkeypatch.setattr(workers, "total", lambda strategy, mine: mine + counts[1 - index])
+            skipped = SkippedExamples(Feed(), strategy=None)
+            skipped.add(tf.constant(counts[index], tf.int64))
+            return skipped
+
+        assert [counted(index).take() for index in (0, 1)] == [{"data/skipped": 7.0}] * 2
+        for index, saved in ((0, 7), (1, 0)):
+            skipped = counted(index)
+            skipped.before_save()
+            assert int(skipped.state()["skipped_examples"]) == saved
+            skipped.state()["skipped_examples"].assign(9)
+            skipped.after_restore()
+            assert int(skipped.state()["skipped_examples"]) == (9 if index == 0 else 0)

@@ -1,0 +1,124 @@
+"""The feed of a sharded stream: a worker reads its own shards, and the places of all of them are saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ...metrics.errors import UsageError
+from ..elements import Nest
+from ..feeds.iterators import restart_iterator
+from ..feeds.stream_feed import Batching, StreamFeed
+from .sharded import ShardedStream
+
+
+class ShardFeed(StreamFeed):
+    """This worker's part of each global batch of a sharded stream.
+
+    In training, each batch is full. In an evaluation, each worker reads its shards once in batches of its own, of which `fetch`
+    says the size times the number of workers: so the shares of its replicas are all of them. It ends on its own, too.
+
+    Args:
+      stream: the shards, and how they are cut into batches.
+      endless: a training stream; else one pass.
+      replays: what was read is not repeated by itself: a resumed run reads everything up to its step again.
+      find_bad: step -> the place and reason of the first bad example from there on.
+    """
+
+    local = True
+
+    def __init__(self, stream: ShardedStream, *, endless: bool, replays: bool, find_bad: Callable[[int], str | None]):
+        self._stream = stream
+        self._replays = replays
+        own, count = stream.own, stream.shards.count
+        self._own = tf.Variable(tf.zeros([len(own), 2], tf.int64), trainable=False, name="own_places")
+        self._places = tf.Variable(
+            tf.zeros([count, 2], tf.int64), trainable=False, shape=tf.TensorShape([None, 2]), name="places"
+        )
+        self._note = tf.Variable(tf.constant(self.described), trainable=False, name="shards")
+        full_batch = stream.stream.batch_size if endless else None
+        super().__init__(
+            self._from if endless else lambda _: stream.for_evaluation(),
+            Batching(full_batch),
+            endless=endless,
+            seeks=True,
+            counts=stream.stream.skip,
+            find_bad=find_bad,
+        )
+        part = self._spec[1] if endless else self._spec
+        self.element_spec: Nest = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([full_batch, *spec.shape[1:]], spec.dtype), self._batch(part)
+        )
+
+    @property
+    def described(self) -> str:
+        """What must be the same on all workers, and on a rerun."""
+        stream = self._stream.stream
+        return json.dumps(
+            {
+                "shards": self._stream.shards.count,
+                "seed": stream.seed,
+                "global_batch_size": stream.batch_size,
+                "shuffle_buffer": stream.shuffle_buffer,
+                "fingerprint": self._stream.shards.fingerprint,
+            }
+        )
+
+    def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+        """Return (this worker's part of the next global batch, the number of examples in all parts)."""
+        with tf.device("CPU:0"):
+            if not self._endless:
+                part, n = self._fetch_or_end()
+                return part, n * self._stream.worker.count
+            places, part = self._iterator.get_next()
+            self._own.assign(places)
+            return part, tf.constant(self._stream.stream.batch_size, tf.int64)
+
+    def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
+        """Return the share of a replica of this worker; see `Feed.shard`."""
+        if isinstance(count, int) and count == 1:
+            return self.whole(part), n
+        index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
+        with tf.device("CPU:0"):
+            worker = self._stream.worker
+            begin, first = n * index // replicas, n * worker.index // worker.count
+            rows = n * (index + 1) // replicas - begin
+            size = self._share_size(rows, count)
+            # An empty share borrows an example, and may begin where the part ends.
+            begin = tf.minimum(begin - first, self._length(part) - tf.cast(size, tf.int64))
+            return self.take(part, begin, size), rows
+
+    def seek(self, step: int) -> None:
+        """Continue each shard of this worker at its restored place.
+
+        Raises:
+          UsageError: the checkpoint is of other shards, or of other batches.
+        """
+        before, now = (json.loads(bytes(text)) for text in (self._note.numpy(), self.described.encode()))
+        differing = [key for key in now if before[key] != now[key]]
+        if differing:
+            key = differing[0]
+            raise UsageError(
+                f"The train data: expected {key} = {before[key]!r}, as in the checkpoint, got {now[key]!r}: continue with the "
+                "same files, shards, seed, shuffle and batch size, or choose another --model_dir."
+            )
+        own = self._stream.own
+        self._own.assign(self._places[own.start : own.stop])
+        restart_iterator(self._iterator, self._from(step))
+
+    def before_save(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Gather the places of all shards, each from the worker that reads it."""
+        own, places = self._stream.own, np.zeros([self._stream.shards.count, 2], np.int64)
+        places[own.start : own.stop] = self._own.numpy()
+        self._places.assign(total(places))
+
+    def checkpoint_items(self) -> dict[str, Any]:
+        """Return the place of each shard, and what must be the same on a rerun."""
+        return {"places": self._places, "shards": self._note} if self._endless else {}
+
+    def _from(self, step: int) -> tf.data.Dataset[Nest]:
+        return self._stream.replayed(step) if self._replays else self._stream.for_training(self._own.numpy())
