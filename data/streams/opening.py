@@ -8,8 +8,8 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.errors import UsageError
-from ..bad_examples import check_some_good, with_fix
-from ..checks import takes_shards
+from ..bad_examples import check_some_good
+from ..checks import takes_shards, with_fix
 from ..contents import name_first_bad
 from ..elements import Nest, refuse_endless, refuse_fewer
 from ..failures import FAILURES

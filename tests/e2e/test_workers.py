@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data import Input
 from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.launch.group import free_ports
 
@@ -350,6 +351,75 @@ def test_shards_on_two_workers_and_on_with_one(command):
     assert len(names) > 6
     for name in names:
         np.testing.assert_array_equal(one.get_tensor(name), two.get_tensor(name), err_msg=name)
+
+
+COUNTED = """
+import os
+
+import gin
+import numpy as np
+from tallyloop.data import digits
+
+
+class Counted:
+    def __init__(self):
+        self.arrays = digits("train")
+
+    def __len__(self):
+        return len(self.arrays["y"])
+
+    def __getitems__(self, rows):
+        with open(f"rows-{os.getpid()}.txt", "a") as file:
+            file.write(" ".join(map(str, rows.tolist())) + "\\n")
+        return {key: array[rows] for key, array in self.arrays.items()}
+
+
+counted = gin.register(Counted, name="counted")
+"""
+BATCH, ROWS, AHEAD = 64, 1437, 8
+
+
+def _rows_of(worker, steps):
+    """The rows of a worker of two, of one replica each, in some steps."""
+    feed = Input({"row": np.arange(ROWS)}, BATCH, shuffle=True, seed=0).open_train()
+    plan = feed.plan(tf.constant(0, tf.int64), steps)
+    parts = [feed.fetch(plan, tf.constant(i, tf.int64)) for i in range(steps)]
+    return [feed.shard(part, n, worker, 2)[0]["row"].numpy().tolist() for part, n in parts]
+
+
+@pytest.mark.slow
+def test_rows_by_number_on_two_workers_and_on_with_one(command):
+    """15 steps on two workers, 15 more on one of two replicas: the bits of 30 on that one. Each worker reads its rows only."""
+    (command.folder / "counting.py").write_text(COUNTED)
+    flags = ["--import_module=counting", PARAM + "train/Input.source=@counted()"]
+    flags += [PARAM + f"train/Input.global_batch_size={BATCH}", PARAM + "Input.read_threads=1"]
+    alone = ["--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()"]
+    steps = PARAM + "Trainer.train_steps="
+    command.ok(*flags, *alone, steps + "30")
+    for file in command.folder.glob("rows-*.txt"):
+        file.unlink()
+    other = command.folder / "other"
+    command.ok(*flags, steps + "15", "--workers=2", "--max_restarts=0", MANY, model_dir=other)
+    texts = [file.read_text() for file in command.folder.glob("rows-*.txt")]
+    read = [[list(map(int, line.split())) for line in text.splitlines()] for text in texts]
+    command.ok(*flags, *alone, steps + "30", model_dir=other)
+    one, two = (tf.train.load_checkpoint(str(path / "checkpoints" / "ckpt-30")) for path in (command.model_dir, other))
+    names = [name for name in one.get_variable_to_shape_map() if name.startswith(("model/", "optimizer/"))]
+    assert len(names) > 4
+    for name in names:
+        np.testing.assert_array_equal(one.get_tensor(name), two.get_tensor(name), err_msg=name)
+    mine = [_rows_of(worker, 15 + AHEAD) for worker in range(2)]
+    found = [_own(each) for each in read]
+    assert sorted(len(each) > 0 for each in found).count(True) == 2  # the process that starts the workers reads none
+    for each in filter(None, found):
+        worker = int(each[0] == mine[1][0])
+        assert 15 <= len(each) <= 15 + AHEAD
+        assert each == mine[worker][: len(each)]
+
+
+def _own(reads):
+    """The reads of a worker in training: those after the first row, for its shape, and the first batch, which is checked."""
+    return [rows for rows in reads if len(rows) not in (1, BATCH)]
 
 
 @pytest.mark.slow

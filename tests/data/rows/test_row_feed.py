@@ -113,11 +113,20 @@ class TestRowFeed:
         lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
         assert lines[-1]["metrics"]["time/data_wait_fraction"] > 0.5
 
-    def test_a_replica_reads_its_rows_only(self):
+    @pytest.mark.parametrize("kind", ["by number", "arrays with a map_fn"])
+    def test_a_replica_reads_its_rows_only(self, kind):
         """The second of two workers, of one replica each: 4 of 8 rows, and half of the last 5; read ahead within the pass."""
-        source = ByNumber()
-        feed = Input(source, 8).open_eval()
-        source.read.clear()
+        source, mapped = ByNumber(), []
+
+        def noted(example):
+            row = tf.numpy_function(lambda row: mapped.append(int(row)) or row, [example["row"]], tf.int64)
+            return {"y": example["y"], "row": tf.ensure_shape(row, [])}
+
+        if kind == "by number":
+            feed, read = Input(source, 8).open_eval(), source.read
+        else:
+            feed, read = Input({**arrays(), "row": np.arange(ROWS)}, 8, map_fn=noted).open_eval(), mapped
+        read.clear()
 
         @tf.function(autograph=False)
         def run():
@@ -132,7 +141,7 @@ class TestRowFeed:
 
         mine = [row for first in range(0, 40, 8) for row in range(first + 4, first + 8)] + [42, 43, 44]
         assert float(run()) == pytest.approx(arrays()["y"][mine].sum(), rel=1e-5)
-        assert sorted(source.read) == mine
+        assert sorted(read) == mine
 
     def test_one_key_read_eagerly(self):
         """TensorFlow takes a single result out of its list then."""
