@@ -34,6 +34,11 @@ def check_batchable(element_spec: Nest, origin: str) -> None:
             )
 
 
+def batch_spec(element_spec: Nest, full_batch: int | None) -> Nest:
+    """Return the specs of a batch of examples, of so many if none is short."""
+    return tf.nest.map_structure(lambda each: tf.TensorSpec([full_batch, *each.shape], each.dtype), element_spec)
+
+
 def refuse_endless(examples: tf.data.Dataset[Nest], purpose: str) -> None:
     """Refuse a dataset that is known to repeat forever; `purpose` says why it may not."""
     if examples.cardinality() == tf.data.INFINITE_CARDINALITY:

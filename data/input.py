@@ -13,10 +13,10 @@ import tensorflow as tf
 from ..metrics.errors import UsageError
 from .checks import one_of, seed_number, true_or_false, whole_number
 from .contents import read, read_whole
-from .elements import Nest
+from .elements import Nest, batch_spec
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
-from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream
+from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream, rows_spec
 from .rows.mapped import takes_seed
 from .rows.rows import Rows, is_by_number, of_arrays
 from .streams.opening import warn_read_whole, warn_uneven
@@ -182,12 +182,9 @@ class Input:
         """
         found, map_fn = self._contents
         if isinstance(found, Rows):
-            return self.open_train().element_spec
+            return rows_spec(found, self._transform, map_fn, self._options)
         found = found.of(0) if isinstance(found, Shards) else found
-        return tf.nest.map_structure(
-            lambda spec: tf.TensorSpec([self._options.full_batch, *spec.shape], spec.dtype),
-            mapped_examples(found, map_fn).element_spec,
-        )
+        return batch_spec(mapped_examples(found, map_fn).element_spec, self._options.full_batch)
 
     @property
     def arrays(self) -> dict[str, np.ndarray] | None:

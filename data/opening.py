@@ -13,7 +13,7 @@ from ..metrics.errors import UsageError
 from .bad_examples import check_some_good
 from .checks import with_fix
 from .contents import name_first_bad
-from .elements import Nest, check_filled, refuse_endless, refuse_fewer
+from .elements import Nest, batch_spec, check_filled, refuse_endless, refuse_fewer
 from .failures import FAILURES
 from .feeds.array_feed import ArrayFeed, SlicedFeed
 from .feeds.feed import Feed
@@ -118,6 +118,19 @@ def open_rows(
             "an uninterrupted one. Use tf.random.stateless_* in it, with a second parameter named `seed`."
         )
     return (GoodRowFeed if options.skip else RowFeed)(rows, order, loader, threads)
+
+
+def rows_spec(
+    rows: Rows, transform: Transform | None, map_fn: Callable[..., Any] | None, options: BatchOptions
+) -> Nest:
+    """Return a nest of `tf.TensorSpec`, the global batch of `open_rows` in training, without a feed.
+
+    Raises:
+      UsageError: the first row cannot be read.
+    """
+    order = _order(rows.length, options, train=True)
+    loader = Loader(rows, order, transform, map_fn, skip=options.skip)
+    return batch_spec(loader.element_spec, None if options.skip else order.full_batch)
 
 
 def open_stream(

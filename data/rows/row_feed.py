@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ..elements import Nest
+from ..elements import Nest, batch_spec
 from ..feeds.feed import Feed
 from ..feeds.order import Order
 from .loader import Loader
@@ -54,9 +54,7 @@ class ReadingFeed(Feed, Generic[T]):
         self._note = tf.Variable(tf.constant(self._described()), trainable=False, name="rows")
         self.num_examples: int | None = order.num_examples
         self.batches_per_epoch: int | None = order.batches_per_epoch
-        self.element_spec: Nest = tf.nest.map_structure(
-            lambda each: tf.TensorSpec([self.full_batch, *each.shape], each.dtype), element_spec
-        )
+        self.element_spec: Nest = batch_spec(element_spec, self.full_batch)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """Return (the first step,)."""

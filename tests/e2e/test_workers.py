@@ -374,9 +374,9 @@ class Counted:
         return {key: array[rows] for key, array in self.arrays.items()}
 
 
-counted = gin.register(Counted, name="counted")
+counted = gin.register("counted")(Counted)
 """
-BATCH, ROWS, AHEAD = 64, 1437, 8
+BATCH, ROWS, AHEAD = 64, 1438, 8
 
 
 def _rows_of(worker, steps):
@@ -391,7 +391,7 @@ def _rows_of(worker, steps):
 def test_rows_by_number_on_two_workers_and_on_with_one(command):
     """15 steps on two workers, 15 more on one of two replicas: the bits of 30 on that one. Each worker reads its rows only."""
     (command.folder / "counting.py").write_text(COUNTED)
-    flags = ["--import_module=counting", PARAM + "train/Input.source=@counted()"]
+    flags = ["--import_module=counting", PARAM + "train/Input.source=@counted"]
     flags += [PARAM + f"train/Input.global_batch_size={BATCH}", PARAM + "Input.read_threads=1"]
     alone = ["--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()"]
     steps = PARAM + "Trainer.train_steps="
