@@ -72,7 +72,7 @@ class ClassifierTask(Task):
         tally_metrics.add("accuracy", tf.argmax(logits, -1) == labels)
         losses = cast("tf.Tensor", keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
         if training and self._class_weight:
-            losses *= tf.gather(self._weights_of(logits.shape[-1], losses.dtype), labels)
+            losses *= tf.gather(self._weights_of(cast("int", logits.shape[-1]), losses.dtype), labels)
         return weighted(losses, batch, self._sample_weight, training, "ClassifierTask"), logits
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

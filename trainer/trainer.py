@@ -141,7 +141,7 @@ class Trainer:
             "eval_interval": arguments.positive("eval_interval", eval_interval),
             "checkpoint_interval": arguments.positive("checkpoint_interval", checkpoint_interval),
         }
-        self._steps_per_loop = arguments.steps_per_loop(steps_per_loop)
+        self._steps_per_loop: int | Literal["auto"] = arguments.steps_per_loop(steps_per_loop)
         self._retention = Retention(
             arguments.positive("keep_checkpoints", keep_checkpoints),
             arguments.keep_every(keep_every, checkpoint_interval),

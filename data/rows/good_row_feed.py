@@ -50,7 +50,7 @@ class GoodRowFeed(ReadingFeed[Good]):
         """Return examples [begin, begin + size) of the good ones."""
         return super().take(part[1], begin, size)
 
-    def _take(self, step: np.ndarray) -> list[np.ndarray | int]:
+    def _take(self, step: np.ndarray) -> list[np.ndarray | np.int64]:
         """Return (lost, n, the examples); where n is 0, one meaningless example."""
         self._reader.wait(int(step))
         good = self._reader.take(int(step), _WHOLE)

@@ -71,11 +71,8 @@ class EvalLoop:
         self._feed.rewind()
         self.skipped_examples.take()
         most = min(_MOST, max(_FEWEST, steps_per_call))
-        first, limit = (
-            0,
-            min((each for each in (self._feed.batches_per_epoch, max_batches) if each is not None), default=None),
-        )
-        more = True
+        known = [each for each in (self._feed.batches_per_epoch, max_batches) if each is not None]
+        first, limit, more = 0, min(known, default=None), True
         while more and (limit is None or first < limit):
             if stop():
                 self._accumulator.drain()
