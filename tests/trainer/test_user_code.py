@@ -93,9 +93,7 @@ class TestRaised:
             make_trainer(Mistaken(), evaluate=True).train_and_eval()
 
     def test_looks_batched_already(self, refused):
-        source = tf.data.Dataset.from_tensor_slices({"x": np.zeros([64, 3], "f"), "y": np.zeros([64], "f")}).batch(
-            16, drop_remainder=True
-        )
+        source = tf.data.Dataset.from_tensor_slices({"x": np.zeros([4, 16, 3], "f"), "y": np.zeros([4, 16], "f")})
         message = refused(lambda model, batch: model(batch["x"]), data=lambda: source)
         assert "if the source is batched already, unbatch() it" in message
 
