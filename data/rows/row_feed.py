@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from ...metrics.errors import DataError, UsageError
+from ...metrics.errors import DataError
 from ..elements import Nest, batch_spec
 from ..feeds.feed import Feed
 from ..feeds.order import Order
+from ..same_data import SameData
 from .loader import Loader
 from .reader import Reader
 from .rows import Rows
@@ -51,7 +51,13 @@ class ReadingFeed(Feed, Generic[T]):
         self._element = element_spec
         end = None if order.endless else order.batches_per_epoch
         self._reader: Reader[T] = Reader(load, threads + processes, _AHEAD + processes, end)
-        self._note = tf.Variable(tf.constant(self._described()), trainable=False, name="rows")
+        noted = {
+            "length": order.num_examples,
+            "seed": order.seed,
+            "global_batch_size": order.batch_size,
+            "fingerprint": rows.fingerprint,
+        }
+        self._same = SameData("rows", noted)
         self.num_examples: int | None = order.num_examples
         self.batches_per_epoch: int | None = order.batches_per_epoch
         self.element_spec: Nest = batch_spec(element_spec, self.full_batch)
@@ -67,14 +73,7 @@ class ReadingFeed(Feed, Generic[T]):
           UsageError: it had not.
         """
         self._reader.forget()
-        before, now = (json.loads(bytes(text)) for text in (self._note.numpy(), self._described().encode()))
-        differing = [key for key in now if before[key] != now[key]]
-        if differing:
-            key = differing[0]
-            raise UsageError(
-                f"The train data: expected {key} = {before[key]!r}, as in the checkpoint, got {now[key]!r}: continue with the "
-                "same data, seed and batch size, or choose another --model_dir."
-            )
+        self._same.check("data, seed and batch size")
 
     def rewind(self) -> None:
         """Forget what was read ahead: a pass begins again."""
@@ -87,18 +86,7 @@ class ReadingFeed(Feed, Generic[T]):
 
     def checkpoint_items(self) -> dict[str, Any]:
         """Return what must be the same on a rerun, of rows that are not in memory; the place is the step alone."""
-        return {} if self._rows.in_memory else {"rows": self._note}
-
-    def _described(self) -> str:
-        order = self._order
-        return json.dumps(
-            {
-                "length": order.num_examples,
-                "seed": order.seed,
-                "global_batch_size": order.batch_size,
-                "fingerprint": self._rows.fingerprint,
-            }
-        )
+        return {} if self._rows.in_memory else {"rows": self._same.variable}
 
     def _shaped(self, flat: list[tf.Tensor], size: int | None) -> Nest:
         """Return stacked examples, which TensorFlow got from Python, with their static shapes."""

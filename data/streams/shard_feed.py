@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ...metrics.errors import UsageError
 from ..elements import Nest
 from ..feeds.iterators import restart_iterator
 from ..feeds.stream_feed import Batching, StreamFeed
+from ..same_data import SameData
 from .sharded import ShardedStream
 
 
@@ -39,7 +38,14 @@ class ShardFeed(StreamFeed):
         self._places = tf.Variable(
             tf.zeros([count, 2], tf.int64), trainable=False, shape=tf.TensorShape([None, 2]), name="places"
         )
-        self._note = tf.Variable(tf.constant(self.described), trainable=False, name="shards")
+        noted = {
+            "shards": count,
+            "seed": stream.stream.seed,
+            "global_batch_size": stream.stream.batch_size,
+            "shuffle_buffer": stream.stream.shuffle_buffer,
+            "fingerprint": stream.shards.fingerprint,
+        }
+        self._same = SameData("shards", noted)
         full_batch = stream.stream.batch_size if endless else None
         super().__init__(
             self._from if endless else lambda _: stream.for_evaluation(),
@@ -57,16 +63,7 @@ class ShardFeed(StreamFeed):
     @property
     def described(self) -> str:
         """What must be the same on all workers, and on a rerun."""
-        stream = self._stream.stream
-        return json.dumps(
-            {
-                "shards": self._stream.shards.count,
-                "seed": stream.seed,
-                "global_batch_size": stream.batch_size,
-                "shuffle_buffer": stream.shuffle_buffer,
-                "fingerprint": self._stream.shards.fingerprint,
-            }
-        )
+        return self._same.text
 
     def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
         """Return (this worker's part of the next global batch, the number of examples in all parts)."""
@@ -98,14 +95,7 @@ class ShardFeed(StreamFeed):
         Raises:
           UsageError: the checkpoint is of other shards, or of other batches.
         """
-        before, now = (json.loads(bytes(text)) for text in (self._note.numpy(), self.described.encode()))
-        differing = [key for key in now if before[key] != now[key]]
-        if differing:
-            key = differing[0]
-            raise UsageError(
-                f"The train data: expected {key} = {before[key]!r}, as in the checkpoint, got {now[key]!r}: continue with the "
-                "same files, shards, seed, shuffle and batch size, or choose another --model_dir."
-            )
+        self._same.check("files, shards, seed, shuffle and batch size")
         own = self._stream.own
         self._own.assign(self._places[own.start : own.stop])
         restart_iterator(self._iterator, self._from(step))
@@ -118,7 +108,7 @@ class ShardFeed(StreamFeed):
 
     def checkpoint_items(self) -> dict[str, Any]:
         """Return the place of each shard, and what must be the same on a rerun."""
-        return {"places": self._places, "shards": self._note} if self._endless else {}
+        return {"places": self._places, "shards": self._same.variable} if self._endless else {}
 
     def _from(self, step: int) -> tf.data.Dataset[Nest]:
         return self._stream.replayed(step) if self._replays else self._stream.for_training(self._own.numpy())
