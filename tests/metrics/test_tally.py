@@ -126,6 +126,23 @@ class TestLongSums:
         value, count = tally(tf.ones([2**24 + 1000, 2]), keep_axis=-1)
         assert value.numpy().tolist() == count.numpy().tolist() == [2**24 + 1000] * 2
 
+    @pytest.mark.parametrize(
+        ("shape", "axis", "dtype"),
+        [
+            ((32, 32), None, tf.float32),
+            ((33, 32), None, tf.float64),
+            ((3, 1024), 0, tf.float32),
+            ((2000, 2), 0, tf.float32),
+            ((3, 1025), 0, tf.float64),
+            ((5, 4, 300), 0, tf.float64),
+            ((3, 4), 1, tf.float64),
+            ((3, 4), -1, tf.float64),
+        ],
+    )
+    def test_only_up_to_1024_elements_of_inner_axes_are_summed_in_float32(self, shape, axis, dtype):
+        """Along an outer axis, a kernel adds one element after the other."""
+        assert tally(tf.ones(shape), keep_axis=axis).value.dtype == dtype
+
     def test_a_small_one_of_a_known_shape_takes_one_operation(self):
         graph = tf.function(tally, [tf.TensorSpec([64])], autograph=False).get_concrete_function().graph
         assert [op.type for op in graph.get_operations() if op.type not in ("Const", "Placeholder", "Identity")] == [
@@ -216,6 +233,21 @@ class TestWeights:
     def test_of_integers_neither_wrap_around_nor_round(self, values, weights, expected):
         assert summed(values, weights)[0] == pytest.approx(expected, rel=1e-15)
 
+    @pytest.mark.parametrize(
+        ("values", "weights", "dtype"),
+        [
+            (tf.bool, tf.int32, tf.int64),
+            (tf.bool, tf.float32, tf.float32),
+            (tf.int32, tf.bool, tf.int64),
+            (tf.int32, tf.int32, tf.float64),
+            (tf.float32, tf.bool, tf.float32),
+            (tf.float32, tf.float32, tf.float32),
+            (tf.float64, tf.float32, tf.float64),
+        ],
+    )
+    def test_keep_the_dtype_in_which_the_sum_is_exact(self, values, weights, dtype):
+        assert tally(tf.ones([2], values), tf.ones([2], weights)).value.dtype == dtype
+
     def test_of_bool_values(self):
         assert summed([True, False, True], [0.5, 1.0, 2.0]) == (2.5, 3.5)
 
@@ -238,6 +270,9 @@ class TestAddTallies:
     def test_the_larger_maximum_stays_and_the_counts_add_up(self):
         assert add_tallies(Tally([1.0, 7.0], 2), Tally([4.0, 3.0], 3), "max").value.numpy().tolist() == [4.0, 7.0]
         assert int(add_tallies(Tally([1.0], 2), Tally([4.0], 3), "max").count) == 5
+
+    def test_the_maximum_of_whole_numbers(self):
+        assert add_tallies(Tally([1, 7], 2), Tally([4, 3], 3), "max").value.numpy().tolist() == [4, 7]
 
     @pytest.mark.parametrize("compiled", [False, True])
     @pytest.mark.parametrize("pair", [(1.0, np.nan), (np.nan, 1.0)])
