@@ -71,7 +71,7 @@ class Mapped:
         Raises:
           DataError: `map_fn` raised for one of them. The message names its row.
         """
-        keys = np.stack([self._key(epoch, row) for row in rows.tolist()])
+        keys = self._keys(epoch, rows)
         try:
             return self._mapped(examples, keys)
         except FAILURES as error:
@@ -94,9 +94,12 @@ class Mapped:
         arguments = example if isinstance(example, tuple) else (example,)
         return self._map_fn(*arguments, key) if self._with_seed else self._map_fn(*arguments)
 
-    def _key(self, epoch: int, row: int) -> np.ndarray:
-        """Return the stateless seed of an example in an epoch, int32 (2,)."""
-        return np.random.SeedSequence((self._seed, epoch, row)).generate_state(2).view(np.int32)
+    def _keys(self, epoch: int, rows: np.ndarray) -> np.ndarray:
+        """Return the stateless seeds of examples in an epoch, int32 (k, 2); zeros where `map_fn` takes none."""
+        if not self._with_seed:
+            return np.zeros((len(rows), 2), np.int32)
+        drawn = (np.random.SeedSequence((self._seed, epoch, row)).generate_state(2) for row in rows.tolist())
+        return np.stack([key.view(np.int32) for key in drawn])
 
     def _named(self, examples: Nest, keys: np.ndarray, rows: np.ndarray, error: Exception) -> str:
         """Return the place and reason of the first example for which `map_fn` raises."""
