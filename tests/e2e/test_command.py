@@ -199,7 +199,7 @@ def test_help_may_be_cut_off(command):
 def test_explain_names_every_binding_and_the_winner(command):
     done = command.ok("--gin_param=Trainer.train_steps=7", "--explain=Trainer.train_steps")
     first, *bindings = done.stdout.splitlines()
-    assert first == "Trainer.train_steps (int, default 1000)"
+    assert first == "Trainer.train_steps (int or None, default None)"
     assert "digits.gin:" in bindings[0]
     assert bindings[0].endswith("Trainer.train_steps = 2000  (overridden)")
     assert bindings[1].endswith("Trainer.train_steps = 7  (wins, used)")
