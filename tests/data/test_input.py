@@ -81,6 +81,7 @@ class TestArrays:
         assert cached.arrays["n"].dtype == np.int32
 
     def test_are_none_where_they_are_not_in_memory(self, numbered, stream_of):
+        assert Input((np.arange(5), np.arange(5.0)), 2).arrays[1].tolist() == [0, 1, 2, 3, 4]
         assert Input(numbered(5), 2, map_fn=lambda example: example).arrays is None
         assert Input(stream_of(numbered(5)), 2).arrays is None
         assert Input(tf.data.Dataset.range(3), 2, cache=True).arrays is None
