@@ -59,13 +59,17 @@ class Rows:
             try:
                 self.gather(np.array([row]))
             except Exception as one:
-                return f"{_ORIGIN}, {self.name(row)}: {type(one).__name__}: {one}"
+                return f"{_ORIGIN}, {self.name(row)}: {_reason(one)}"
         for row in rows[1:].tolist():
             try:
                 self.gather(np.array([rows[0], row]))
             except Exception as one:
-                return f"{_ORIGIN}, {self.name(row)}, is unlike {self.name(rows[0])}: {type(one).__name__}: {one}"
-        return f"{_ORIGIN}, rows {rows.tolist()[:8]}, each of which can be read alone: {type(error).__name__}: {error}"
+                return f"{_ORIGIN}, {self.name(row)}, is unlike {self.name(rows[0])}: {_reason(one)}"
+        return f"{_ORIGIN}, rows {rows.tolist()[:8]}, each of which can be read alone: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
 
 
 def as_rows(source: Any) -> Rows | None:

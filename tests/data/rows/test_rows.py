@@ -125,6 +125,16 @@ class TestExamples:
         with pytest.raises(DataError, match="source of Input, row 3: OSError: torn"):
             as_rows(Torn()).examples(np.array([1, 3, 2]))
 
+    def test_quotes_what_our_own_sources_say(self):
+        """Without the name of the error's class, which says nothing to a user."""
+
+        class Damaged(ByNumber):
+            def __getitem__(self, i):
+                raise UsageError("images: 'x.jpg' starts with 68")
+
+        with pytest.raises(DataError, match=r"^the source of Input, row 1: images: 'x\.jpg' starts"):
+            as_rows(Damaged()).examples(np.array([1]))
+
     def test_names_rows_that_do_not_stack(self):
         ragged = [np.zeros(i + 1) for i in range(4)]
         with pytest.raises(DataError, match="source of Input, row 2, is unlike row 1: ValueError: all input arrays"):
