@@ -70,6 +70,7 @@ class Loader:
         self._origin = "the source of Input" if transform is None else "Input.transform"
         self._first, spec = self._spec_of_first(skip)
         self._spec = spec
+        self._kinds = [_Kind.of(each) for each in tf.nest.flatten(spec)]
         self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed, rows.name)
         self.element_spec: Nest = spec if self._mapped is None else self._mapped.element_spec
         self.processes: int = processes
@@ -105,15 +106,23 @@ class Loader:
 
     def _examples(self, epoch: int, rows: np.ndarray) -> Nest:
         found = self._read(epoch, rows)
-        if not _fits(found, self._spec):
+        if not self._fits(found):
             self._refuse_unlike(epoch, rows)
         return found if self._mapped is None else self._mapped(found, epoch, rows)
+
+    def _fits(self, examples: Nest) -> bool:
+        """Return whether stacked examples have the structure, dtypes and shapes of the first one."""
+        try:
+            tf.nest.assert_same_structure(examples, self._spec)
+        except (TypeError, ValueError):
+            return False
+        return all(map(_Kind.fits, self._kinds, tf.nest.flatten(examples)))
 
     def _refuse_unlike(self, epoch: int, rows: np.ndarray) -> None:
         """Name the first of some rows that has other keys, dtypes or shapes than the first row of the source."""
         for row in rows:
             found = self._read(epoch, row[np.newaxis])
-            if not _fits(found, self._spec):
+            if not self._fits(found):
                 name, first = self._rows.name(int(row)), self._rows.name(self._first)
                 raise DataError(
                     with_fix(f"{self._origin}, {name}: expected {_told(self._spec)}, as {first}, got {_told(found)}")
@@ -158,19 +167,24 @@ def _common_spec(*arrays: np.ndarray) -> tf.TensorSpec:
     return tf.TensorSpec(common, _tf_dtype(arrays[0]))
 
 
-def _fits(examples: Nest, element_spec: Nest) -> bool:
-    """Return whether stacked examples have the structure, dtypes and shapes of a spec."""
-    try:
-        tf.nest.assert_same_structure(examples, element_spec)
-    except (TypeError, ValueError):
-        return False
-    pairs = zip(tf.nest.flatten(examples), tf.nest.flatten(element_spec), strict=True)
-    return all(
-        array.dtype == spec.dtype.as_numpy_dtype
-        and spec.shape.is_compatible_with(array.shape[1:])
-        and (array.dtype != object or _are_strings(array))
-        for array, spec in pairs
-    )
+class _Kind(NamedTuple):
+    """The dtype and shape of a part of an example; a size of None may be any."""
+
+    dtype: np.dtype
+    shape: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, spec: tf.TensorSpec) -> _Kind:
+        return cls(np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape))
+
+    def fits(self, array: np.ndarray) -> bool:
+        """Return whether stacked parts are of this kind."""
+        shape = array.shape[1:]
+        same = shape == self.shape or (
+            len(shape) == len(self.shape)
+            and all(size in (None, got) for size, got in zip(self.shape, shape, strict=True))
+        )
+        return same and array.dtype == self.dtype and (array.dtype != object or _are_strings(array))
 
 
 def _told(nest: Nest) -> Nest:
