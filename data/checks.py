@@ -105,6 +105,38 @@ def map_arrays(function: Callable[[str, Any], Any], arrays: Nest, name: str = ""
     return function(name, arrays)
 
 
+def check_parameters(error: TypeError, binding: str, function: Callable[..., Any], count: int, expected: str) -> None:
+    """Refuse a function that cannot be called with `count` arguments, after a call has raised.
+
+    Not before: gin gives some parameters a value without changing the signature.
+
+    Raises:
+      UsageError: its parameters are others than `expected`.
+    """
+    if "positional argument" not in str(error):
+        return
+    try:
+        inspect.signature(function).bind(*range(count))
+    except ValueError:  # a builtin has no signature
+        return
+    except TypeError:
+        got = ", ".join(inspect.signature(function).parameters)
+        raise UsageError(f"{binding} = {function!r}: expected a function of {expected}, got one of ({got})") from error
+
+
+def check_map_fn(error: TypeError, map_fn: Callable[..., Any], element_spec: Nest, *, seeds: bool = False) -> None:
+    """Refuse an `Input.map_fn` of another number of parameters than an example has, after a call has raised.
+
+    Raises:
+      UsageError: it is one.
+    """
+    parts = len(element_spec) if isinstance(element_spec, tuple) else 1
+    expected = "one parameter" if parts == 1 else f"{parts} parameters"
+    kind = {tuple: f"a tuple of {parts}", dict: "a dict"}.get(type(element_spec), "an array")
+    told = f"{expected}{', and a seed' if seeds else ''}, as an example is {kind}"
+    check_parameters(error, "Input.map_fn", map_fn, parts + seeds, told)
+
+
 def with_fix(place: str) -> str:
     """Return the message for a bad example at `place`, with what the user can do about it."""
     return f'{place}. Fix or remove it, or skip such examples with Input.on_error = "skip"'

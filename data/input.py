@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import gin
-import numpy as np
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
@@ -187,16 +186,16 @@ class Input:
         return batch_spec(mapped_examples(found, map_fn).element_spec, self._options.full_batch)
 
     @property
-    def arrays(self) -> dict[str, np.ndarray] | None:
-        """All examples as a task gets them, by key, if they are in memory, so that the task can check them.
+    def arrays(self) -> Nest | None:
+        """All examples as a task gets them, in a dict or tuple, if they are in memory, so that the task can check them.
 
-        None for a stream, for arrays that a `map_fn` has yet to change, and if an example isn't a dict.
+        None for a stream, for arrays that a `map_fn` has yet to change, and if an example is neither a dict nor a tuple.
 
         Raises:
           UsageError: the source gives something that cannot be batched.
         """
         found, _ = self._contents
-        if not isinstance(found, dict):
+        if not isinstance(found, dict | tuple):
             return None
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
 

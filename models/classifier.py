@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -13,13 +14,17 @@ import tensorflow as tf
 from .. import metrics as tally_metrics
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import part_of, weighted
+from .batch import FEATURES, TARGETS, part_of, weighted
 from .mlp import mlp
+
+_FIX = "set ClassifierTask.features and ClassifierTask.labels"
 
 
 @gin.register(module="tallyloop")
 class ClassifierTask(Task):
     """Cross-entropy on integer labels, with `accuracy`.
+
+    A batch is a dict; or, as Keras takes it, a tuple `(x, y)` or `(x, y, sample_weight)`.
 
     Args:
       model: a function that returns a model from examples to logits of shape (batch, classes). In a config, a
@@ -68,7 +73,7 @@ class ClassifierTask(Task):
           UsageError: the batch lacks a key, or a part of it has the wrong type or shape.
         """
         labels = tf.cast(self._labels_of(batch, "The batch"), tf.int64)
-        logits = self._logits(model, self._of(batch, self._features), training)
+        logits = self._logits(model, self._features_of(batch, "The batch"), training)
         tally_metrics.add("accuracy", tf.argmax(logits, -1) == labels)
         losses = cast("tf.Tensor", keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
         if training and self._class_weight:
@@ -77,12 +82,12 @@ class ClassifierTask(Task):
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return each example's `label`, int64 (batch,), and `probabilities` (batch, classes)."""
-        probabilities = tf.nn.softmax(self._logits(model, self._of(batch, self._features), training=False))
+        probabilities = tf.nn.softmax(self._logits(model, self._features_of(batch, "The batch"), training=False))
         return {"label": tf.argmax(probabilities, -1), "probabilities": probabilities}
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
         """Refuse labels that are not classes of the model; `where` names the dataset."""
-        labels, features = self._labels_of(arrays, where), self._of(arrays, self._features, where)
+        labels, features = self._labels_of(arrays, where), self._features_of(arrays, where)
         classes = self._classes(model, features, where)
         if labels.min() < 0 or labels.max() >= classes:
             wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
@@ -100,14 +105,15 @@ class ClassifierTask(Task):
             )
         return tf.constant([self._class_weight.get(number, 1.0) for number in range(classes)], dtype)
 
-    def _classes(self, model: keras.Model, features: np.ndarray, where: str) -> int:
-        dtype = tf.as_dtype(features.dtype).name
+    def _classes(self, model: keras.Model, features: Any, where: str) -> int:
         try:
-            return model.compute_output_spec(keras.KerasTensor((1, *features.shape[1:]), dtype=dtype)).shape[-1]
-        except ValueError as error:
+            return model.compute_output_spec(tf.nest.map_structure(_one_of, features)).shape[-1]
+        except (KeyError, ValueError) as error:
+            told = tf.nest.map_structure(
+                lambda array: f"{tf.as_dtype(array.dtype).name} of shape {array.shape}", features
+            )
             raise UsageError(
-                f"{where}: the model does not accept the features {self._features!r}, {dtype} of shape "
-                f"{features.shape}: {error}"
+                f"{where}: the model does not accept the features {self._features!r}, {told}: {error}"
             ) from error
 
     def _logits(self, model: keras.Model, features: tf.Tensor, training: bool) -> tf.Tensor:
@@ -129,7 +135,7 @@ class ClassifierTask(Task):
 
     def _labels_of(self, batch: Mapping[str, Any], where: str) -> Any:
         """Return the labels; only their type is checked, so that it works while a step is traced."""
-        labels = self._of(batch, self._labels, where)
+        labels = part_of(batch, self._labels, TARGETS, where, _FIX)
         dtype = tf.as_dtype(labels.dtype)
         if len(labels.shape) != 1 or not dtype.is_integer:
             raise UsageError(
@@ -138,19 +144,30 @@ class ClassifierTask(Task):
             )
         return labels
 
-    def _of(self, batch: Mapping[str, Any], key: str, where: str = "The batch") -> Any:
-        return part_of(batch, key, where, "set ClassifierTask.features and ClassifierTask.labels")
+    def _features_of(self, batch: Any, where: str) -> Any:
+        return part_of(batch, self._features, FEATURES, where, _FIX)
+
+
+def _one_of(array: np.ndarray) -> keras.KerasTensor:
+    return keras.KerasTensor((1, *array.shape[1:]), dtype=tf.as_dtype(array.dtype).name)
 
 
 def _checked(class_weight: Mapping[int, float] | None) -> dict[int, float]:
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        raise UsageError(
+            f"ClassifierTask.class_weight = {class_weight!r}: expected a dict, class -> weight, got a "
+            f"{type(class_weight).__name__}"
+        )
     found = dict(class_weight or {})
     for key, weight in found.items():
-        if not isinstance(key, int) or key < 0 or not isinstance(weight, int | float) or not weight >= 0:
+        if not (
+            isinstance(key, numbers.Integral) and key >= 0 and isinstance(weight, numbers.Real) and 0 <= weight < np.inf
+        ):
             raise UsageError(
                 f"ClassifierTask.class_weight = {found}: expected whole numbers from 0 on, each with a weight of at least 0, got "
                 f"{key!r}: {weight!r}"
             )
-    return {key: float(weight) for key, weight in found.items()}
+    return {int(key): float(weight) for key, weight in found.items()}
 
 
 @gin.register(module="tallyloop")
@@ -165,5 +182,5 @@ def top_k_accuracy(
       k: how many classes count as a hit.
       labels: the key of the labels in the batch.
     """
-    hits = tf.math.in_top_k(batch[labels], outputs, k)
+    hits = tf.math.in_top_k(part_of(batch, labels, TARGETS, "The batch", "set top_k_accuracy.labels"), outputs, k)
     return tf.math.count_nonzero(hits), tf.size(hits, out_type=tf.int64)

@@ -13,7 +13,7 @@ from .. import metrics as tally_metrics
 from ..data.checks import one_of
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import part_of, weighted
+from .batch import FEATURES, TARGETS, part_of, weighted
 
 Loss = Literal["mse", "mae", "huber"]
 _LOSSES = {
@@ -22,10 +22,14 @@ _LOSSES = {
     "huber": keras.losses.huber,
 }
 
+_FIX = "set RegressionTask.features and RegressionTask.targets"
+
 
 @gin.register(module="tallyloop")
 class RegressionTask(Task):
     """Squared, absolute or Huber error of one or several numbers, with the metrics `mae` and `rmse`.
+
+    A batch is a dict; or, as Keras takes it, a tuple `(x, y)` or `(x, y, sample_weight)`.
 
     Args:
       model: a function that returns a model from examples to predictions of shape (batch,), (batch, 1) or (batch, k). In a
@@ -70,8 +74,8 @@ class RegressionTask(Task):
         Raises:
           UsageError: the batch lacks a key, or predictions and targets differ in shape.
         """
-        targets = self._of(batch, self._targets)
-        predicted = model(self._of(batch, self._features), training=training)
+        targets = part_of(batch, self._targets, TARGETS, "The batch", _FIX)
+        predicted = model(self._features_of(batch), training=training)
         predicted = self._like(predicted, targets)
         targets = tf.cast(targets, predicted.dtype)
         error = predicted - targets
@@ -83,7 +87,7 @@ class RegressionTask(Task):
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the model's predictions, (batch,) of a model with one output."""
-        predicted = model(self._of(batch, self._features), training=False)
+        predicted = model(self._features_of(batch), training=False)
         return tf.squeeze(predicted, -1) if predicted.shape[1:] == (1,) else predicted
 
     def _like(self, predicted: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -102,5 +106,5 @@ class RegressionTask(Task):
             )
         return predicted
 
-    def _of(self, batch: Mapping[str, Any], key: str) -> Any:
-        return part_of(batch, key, "The batch", "set RegressionTask.features and RegressionTask.targets")
+    def _features_of(self, batch: Any) -> Any:
+        return part_of(batch, self._features, FEATURES, "The batch", _FIX)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ...metrics.errors import UsageError
 from ..bad_examples import skip_bad, sum_lost
+from ..checks import check_map_fn
 from ..elements import Nest, check_batchable, has_examples
 
 
@@ -109,6 +110,9 @@ def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) 
         return examples
     try:
         mapped = examples.map(map_fn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    except TypeError as error:
+        check_map_fn(error, map_fn, examples.element_spec)
+        raise
     except tf.errors.InvalidArgumentError as error:
         if "output_shapes" not in error.message:
             raise

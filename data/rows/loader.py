@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
+from ..checks import with_fix
 from ..elements import Nest
 from ..feeds.order import Order
 from .mapped import Mapped
@@ -66,8 +67,11 @@ class Loader:
         examples = Examples(rows, transform, order.seed)
         self._read = examples.read
         self._shares = Shares(order, rows.arrange)
-        spec = self._spec_of_first(skip)
-        self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed)
+        self._origin = "the source of Input" if transform is None else "Input.transform"
+        self._first, spec = self._spec_of_first(skip)
+        self._spec = spec
+        self._kinds = [_Kind.of(each) for each in tf.nest.flatten(spec)]
+        self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed, rows.name)
         self.element_spec: Nest = spec if self._mapped is None else self._mapped.element_spec
         self.processes: int = processes
         if processes:
@@ -80,7 +84,7 @@ class Loader:
         Raises:
           DataError: one cannot be read, transformed or mapped. The message names its row.
         """
-        return self._flat(self._examples(*self._shares.rows(step, share)))
+        return tf.nest.flatten(self._examples(*self._shares.rows(step, share)))
 
     def good(self, step: int) -> Good:
         """Return the examples of a global batch that can be read, transformed and mapped."""
@@ -102,18 +106,34 @@ class Loader:
 
     def _examples(self, epoch: int, rows: np.ndarray) -> Nest:
         found = self._read(epoch, rows)
+        if not self._fits(found):
+            self._refuse_unlike(epoch, rows)
         return found if self._mapped is None else self._mapped(found, epoch, rows)
 
-    def _flat(self, examples: Nest) -> list[np.ndarray]:
-        tf.nest.assert_same_structure(examples, self.element_spec)
-        return tf.nest.flatten(examples)
+    def _fits(self, examples: Nest) -> bool:
+        """Return whether stacked examples have the structure, dtypes and shapes of the first one."""
+        try:
+            tf.nest.assert_same_structure(examples, self._spec)
+        except (TypeError, ValueError):
+            return False
+        return all(map(_Kind.fits, self._kinds, tf.nest.flatten(examples)))
 
-    def _spec_of_first(self, skip: bool) -> Nest:
-        """Return the spec of the first row; of the first good one if bad ones are skipped."""
+    def _refuse_unlike(self, epoch: int, rows: np.ndarray) -> None:
+        """Name the first of some rows that has other keys, dtypes or shapes than the first row of the source."""
+        for row in rows:
+            found = self._read(epoch, row[np.newaxis])
+            if not self._fits(found):
+                name, first = self._rows.name(int(row)), self._rows.name(self._first)
+                raise DataError(
+                    with_fix(f"{self._origin}, {name}: expected {_told(self._spec)}, as {first}, got {_told(found)}")
+                )
+
+    def _spec_of_first(self, skip: bool) -> tuple[int, Nest]:
+        """Return (its number, the spec) of the first row; of the first good one if bad ones are skipped."""
         last = min(self._rows.length, _MOST_BAD_IN_A_ROW) - 1 if skip else 0
         for row in range(last + 1):
             try:
-                return element_spec(
+                return row, element_spec(
                     lambda row=row: [self._read(0, np.array([row + probe])) for probe in self._rows.probes]
                 )
             except DataError:
@@ -133,7 +153,7 @@ def element_spec(examples: Callable[[], Sequence[Nest]]) -> Nest:
     """
     try:
         return tf.nest.map_structure(_common_spec, *examples())
-    except DataError:
+    except (DataError, UsageError):
         raise
     except Exception as error:
         raise UsageError(
@@ -147,9 +167,45 @@ def _common_spec(*arrays: np.ndarray) -> tf.TensorSpec:
     return tf.TensorSpec(common, _tf_dtype(arrays[0]))
 
 
+class _Kind(NamedTuple):
+    """The dtype and shape of a part of an example; a size of None may be any."""
+
+    dtype: np.dtype
+    shape: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, spec: tf.TensorSpec) -> _Kind:
+        return cls(np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape))
+
+    def fits(self, array: np.ndarray) -> bool:
+        """Return whether stacked parts are of this kind."""
+        shape = array.shape[1:]
+        same = shape == self.shape or (
+            len(shape) == len(self.shape)
+            and all(size in (None, got) for size, got in zip(self.shape, shape, strict=True))
+        )
+        return same and array.dtype == self.dtype and (array.dtype != object or _are_strings(array))
+
+
+def _told(nest: Nest) -> Nest:
+    """Return "int64 ()", the dtype and shape of an example, in place of each spec or stack of arrays."""
+
+    def told(each: tf.TensorSpec | np.ndarray) -> str:
+        if isinstance(each, tf.TensorSpec):
+            return f"{each.dtype.name} {tuple(each.shape)}"
+        kinds = {type(value).__name__ for value in each.ravel()} if each.dtype == object else ()
+        return f"{each.dtype}{' of ' if kinds else ''}{' and '.join(sorted(kinds))} {each.shape[1:]}"
+
+    return tf.nest.map_structure(told, nest)
+
+
+def _are_strings(array: np.ndarray) -> bool:
+    return all(isinstance(each, bytes | str) for each in array.ravel())
+
+
 def _tf_dtype(array: np.ndarray) -> tf.DType:
     if array.dtype == object:
-        if not all(isinstance(each, bytes | str) for each in array.ravel()):
+        if not _are_strings(array):
             raise TypeError(f"got Python objects such as {array.ravel()[0]!r}")
         return tf.string
     return tf.as_dtype(array.dtype)

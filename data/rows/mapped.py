@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ..checks import with_fix
+from ..checks import check_map_fn, with_fix
 from ..elements import Nest, check_batchable, zeros_like_spec
 from ..failures import FAILURES, reason
 from ..feeds.iterators import can_be_saved
@@ -36,6 +36,7 @@ class Mapped:
       map_fn: `map_fn(example)` or `map_fn(example, seed)`, of TensorFlow operations.
       element_spec: a nest of `tf.TensorSpec`, a single example.
       seed: the seed of the run.
+      name: a row -> what an error calls it.
 
     Attributes:
       element_spec: a nest of `tf.TensorSpec`, a single mapped example.
@@ -44,12 +45,23 @@ class Mapped:
       UsageError: `map_fn` returns nothing, or what cannot be batched.
     """
 
-    def __init__(self, map_fn: Callable[..., Any], element_spec: Nest, seed: int):
+    def __init__(
+        self,
+        map_fn: Callable[..., Any],
+        element_spec: Nest,
+        seed: int,
+        name: Callable[[int], str] = "row {}".format,
+    ):
         self._map_fn = map_fn
         self._with_seed = takes_seed(map_fn)
         self._example_spec = element_spec
         self._seed = seed
-        traced = tf.function(self._one).get_concrete_function(element_spec, _KEY)
+        self._name = name
+        try:
+            traced = tf.function(self._one).get_concrete_function(element_spec, _KEY)
+        except TypeError as error:
+            check_map_fn(error, map_fn, element_spec, seeds=self._with_seed)
+            raise
         if traced.structured_outputs is None:
             raise UsageError(
                 "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
@@ -108,5 +120,5 @@ class Mapped:
             try:
                 self._mapped(tf.nest.map_structure(lambda array, alone=alone: array[alone], examples), keys[alone])
             except FAILURES as one:
-                return f"Input.map_fn, example {row} of the source (counted from 0): {reason(one)}"
+                return f"Input.map_fn, {self._name(row)}: {reason(one)}"
         return f"Input.map_fn, rows {rows.tolist()[:8]} of the source, which did not raise again: {reason(error)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...metrics.errors import DataError, UsageError
-from ..checks import check_lengths, map_arrays, with_fix
+from ..checks import equal_length_arrays, map_arrays, with_fix
 
 if TYPE_CHECKING:
     from ..elements import Nest
@@ -59,8 +59,17 @@ class Rows:
             try:
                 self.gather(np.array([row]))
             except Exception as one:
-                return f"{_ORIGIN}, {self.name(row)}: {type(one).__name__}: {one}"
-        return f"{_ORIGIN}, rows {rows.tolist()[:8]}, each of which can be read alone: {type(error).__name__}: {error}"
+                return f"{_ORIGIN}, {self.name(row)}: {_reason(one)}"
+        for row in rows[1:].tolist():
+            try:
+                self.gather(np.array([rows[0], row]))
+            except Exception as one:
+                return f"{_ORIGIN}, {self.name(row)}, is unlike {self.name(rows[0])}: {_reason(one)}"
+        return f"{_ORIGIN}, rows {rows.tolist()[:8]}, each of which can be read alone: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
 
 
 def as_rows(source: Any) -> Rows | None:
@@ -75,6 +84,7 @@ def as_rows(source: Any) -> Rows | None:
         return _of_memory_maps(source)
     if not is_by_number(source):
         return None
+    _refuse_table(source)
     gather = _AtOnce if hasattr(source, "__getitems__") else _OneByOne
     found = Rows(
         len(source),
@@ -91,9 +101,21 @@ def as_rows(source: Any) -> Rows | None:
     return found
 
 
+def _refuse_table(source: Any) -> None:
+    """Refuse the tables of pandas, polars and pyarrow: they have a length and items, which are columns."""
+    library, name = type(source).__module__.partition(".")[0], type(source).__name__
+    if name in ("DataFrame", "Table"):
+        raise UsageError(
+            f"{_ORIGIN}: expected rows by number, got a {library}.{name}, whose items are columns; give a dict of these, "
+            "such as {name: table[name].to_numpy() for name in names}"
+        )
+
+
 def is_by_number(source: Any) -> bool:
     """Return whether an object has a length and rows, and is neither a dict, a tuple nor an array."""
-    if isinstance(source, type | tuple | np.ndarray | str | bytes) or type(source).__module__.startswith("tensorflow."):
+    if isinstance(source, type | Mapping | tuple | np.ndarray | str | bytes) or type(source).__module__.startswith(
+        "tensorflow."
+    ):
         return False
     return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))
 
@@ -115,13 +137,13 @@ def stacked(examples: Sequence[Nest]) -> Nest:
 
 
 def map_nest(call: Callable[..., Any], *nests: Nest) -> Nest:
-    """Return `call` of the values at each place of the nests, as `tf.nest.map_structure` does.
+    """Return `call` of the values at each place of the nests, which are dicts and tuples; a list is a value, an array.
 
     Raises:
       ValueError: they differ in structure.
     """
     first = nests[0]
-    if not isinstance(first, Mapping | tuple | list):
+    if not isinstance(first, Mapping | tuple):
         return call(*nests)
     if any(_parts(each) != _parts(first) for each in nests):
         raise ValueError(f"expected one structure, got {' and '.join(sorted({str(_parts(each)) for each in nests}))}")
@@ -134,7 +156,7 @@ def map_nest(call: Callable[..., Any], *nests: Nest) -> Nest:
 def _parts(nest: Nest) -> Any:
     if isinstance(nest, Mapping):
         return sorted(nest, key=str)
-    return f"{type(nest).__name__} of {len(nest)}" if isinstance(nest, tuple | list) else type(nest).__name__
+    return f"{type(nest).__name__} of {len(nest)}" if isinstance(nest, tuple) else type(nest).__name__
 
 
 def _stack(*parts: Any) -> np.ndarray:
@@ -175,12 +197,17 @@ class _OneByOne:
 
 def _as_stack(found: Any, count: int) -> Nest:
     if not isinstance(found, Mapping):
+        if len(found) != count:
+            raise ValueError(f"__getitems__ returned {len(found)} examples for {count} rows")
         return stacked(found)
-    arrays = {key: _array(np.asarray(value)) for key, value in found.items()}
-    for key, array in arrays.items():
+
+    def checked(key: str, value: Any) -> np.ndarray:
+        array = _array(np.asarray(value))
         if len(array) != count:
             raise ValueError(f"__getitems__ returned {len(array)} values of {key!r} for {count} rows")
-    return arrays
+        return array
+
+    return map_arrays(checked, found)
 
 
 def _of_memory_maps(arrays: Nest) -> Rows | None:
@@ -188,8 +215,10 @@ def _of_memory_maps(arrays: Nest) -> Rows | None:
     map_arrays(lambda name, array: found.update({name: array}), arrays)
     if not any(isinstance(each, np.memmap) for each in found.values()):
         return None
-    check_lengths(_ORIGIN, {name: len(array) for name, array in found.items()})
-    return of_arrays(map_arrays(lambda _, array: array, arrays))
+    checked = equal_length_arrays(_ORIGIN, arrays)
+    return of_arrays(
+        map_arrays(lambda name, array: found[name] if isinstance(found[name], np.memmap) else array, checked)
+    )
 
 
 def _array(array: np.ndarray) -> np.ndarray:

@@ -6,13 +6,13 @@ Without TensorFlow, which the processes that read rows do not load.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...metrics.errors import DataError
-from ..checks import with_fix
+from ..checks import check_parameters, with_fix
 from .rows import Rows, map_nest, stacked
 
 if TYPE_CHECKING:
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 Transform = Callable[[Any, np.random.Generator], Any]
 
 
-def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, rows: np.ndarray) -> Nest:
+def transformed(
+    examples: Nest,
+    transform: Transform,
+    seed: int,
+    epoch: int,
+    rows: np.ndarray,
+    name: Callable[[int], str] = "row {}".format,
+) -> Nest:
     """Return stacked examples after `transform(example, rng)`, each with a generator keyed by (seed, epoch, row).
 
     Raises:
-      DataError: it raised for an example. The message names its row.
+      DataError: it raised for an example, or the examples that it returns cannot be stacked. The message names the row.
     """
     done = []
     for place, row in enumerate(rows.tolist()):
@@ -34,9 +41,25 @@ def transformed(examples: Nest, transform: Transform, seed: int, epoch: int, row
         try:
             done.append(transform(example, rng))
         except Exception as error:
-            place = f"Input.transform, row {row} of the source: {type(error).__name__}: {error}"
-            raise DataError(with_fix(place)) from error
-    return stacked(done)
+            if isinstance(error, TypeError):
+                check_parameters(error, "Input.transform", transform, 2, "(example, rng)")
+            raise DataError(with_fix(f"Input.transform, {name(row)}: {type(error).__name__}: {error}")) from error
+    try:
+        return stacked(done)
+    except ValueError as error:
+        unlike = _unlike_first(done)
+        place = f"Input.transform, {name(rows[unlike])}, is unlike {name(rows[0])}: {error}"
+        raise DataError(f"{place}. Return the same keys and shapes for each example") from error
+
+
+def _unlike_first(examples: Sequence[Nest]) -> int:
+    """Return the place of the first example that doesn't stack with the first one, in some that don't stack."""
+    for place, example in enumerate(examples):
+        try:
+            stacked([examples[0], example])
+        except ValueError:
+            return place
+    return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,4 +83,8 @@ class Examples:
           DataError: one of them cannot be read or transformed. The message names its row.
         """
         found = self.rows.examples(rows)
-        return found if self.transform is None else transformed(found, self.transform, self.seed, epoch, rows)
+        return (
+            found
+            if self.transform is None
+            else transformed(found, self.transform, self.seed, epoch, rows, self.rows.name)
+        )

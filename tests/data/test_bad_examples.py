@@ -179,7 +179,7 @@ class TestSkipping:
     def test_a_batch_of_bad_examples_only_ends_the_run(self, numbered, data_error, raising):
         rows = {name: array[3:5] for name, array in numbered(9).items()}
         feed = Input(rows, 2, shuffle=False, map_fn=raising, on_error="skip").open_train()
-        expected = "all examples of a global batch are bad (Input.map_fn, example 0 of the source (counted from 0): "
+        expected = "all examples of a global batch are bad (Input.map_fn, row 0: "
         assert expected in str(data_error(feed))
 
     @pytest.mark.parametrize("endless", [False, True])

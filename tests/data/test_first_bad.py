@@ -32,7 +32,7 @@ def test_the_index_is_named(numbered, stream_of, data_error, raising, kind, mode
         getattr(Input(stream_of(rows) if kind == "stream" else rows, 4, shuffle=False, map_fn=raising), mode)()
     )
     assert isinstance(error, DataError)
-    assert re.search(r"example 2 (of the source )?\(counted from 0\): .*a bad one:", str(error))
+    assert re.search(r"(example 2 \(counted from 0\)|row 2): .*a bad one:", str(error))
     assert "\n" not in str(error)
     assert 'skip such examples with Input.on_error = "skip"' in str(error)
 
@@ -48,7 +48,7 @@ def test_what_python_raises_is_quoted(numbered, stream_of, data_error, bad):
 
     for data in (numbered(23), stream_of(numbered(23))):
         error = data_error(Input(data, 4, shuffle=False, map_fn=in_python).open_train())
-        assert re.search(r"example 0 (of the source )?\(counted from 0\): ValueError: a bad one: 0", str(error))
+        assert re.search(r"(example 0 \(counted from 0\)|row 0): ValueError: a bad one: 0", str(error))
         assert "\n" not in str(error)
 
 
@@ -59,7 +59,7 @@ def test_what_an_operation_raises_is_named(numbered, stream_of, data_error):
 
     for data in (numbered(9), stream_of(numbered(9))):
         error = data_error(Input(data, 4, shuffle=False, map_fn=decode).open_train())
-        assert re.search(r"example 2 (of the source )?\(counted from 0\): .*no number", str(error))
+        assert re.search(r"(example 2 \(counted from 0\)|row 2): .*no number", str(error))
 
 
 def test_shuffled_arrays_name_the_row_that_was_met(numbered, data_error, bad, raising):
@@ -68,7 +68,7 @@ def test_shuffled_arrays_name_the_row_that_was_met(numbered, data_error, bad, ra
     rows, _ = order.plan(tf.constant(2, tf.int64), tf.constant(4, tf.int64))
     met = next(row for row in rows.numpy().ravel() if row in bad)
     feed.seek(2)
-    assert f"Input.map_fn, example {met} of the source" in str(data_error(feed, step=2))
+    assert f"Input.map_fn, row {met}:" in str(data_error(feed, step=2))
 
 
 def test_what_does_not_raise_again_is_quoted(numbered, data_error, flaky):

@@ -1,5 +1,7 @@
 """`Input`: its arguments, and what it tells about the data."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,6 +81,44 @@ class TestArrays:
         assert cached.arrays["n"].dtype == np.int32
 
     def test_are_none_where_they_are_not_in_memory(self, numbered, stream_of):
+        assert Input((np.arange(5), np.arange(5.0)), 2).arrays[1].tolist() == [0, 1, 2, 3, 4]
         assert Input(numbered(5), 2, map_fn=lambda example: example).arrays is None
         assert Input(stream_of(numbered(5)), 2).arrays is None
         assert Input(tf.data.Dataset.range(3), 2, cache=True).arrays is None
+
+
+class TestSignatures:
+    """A function of other parameters is refused before a row is read, with those that are expected."""
+
+    def test_of_a_transform(self, refused):
+        with refused("expected a function of (example, rng), got one of (example)"):
+            Input(ARRAYS, 4, transform=lambda example: example).open_train()
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_of_a_map_fn(self, refused, stream):
+        pair = (np.zeros(5), np.arange(5))
+        for arrays, map_fn, message in (
+            (
+                ARRAYS,
+                lambda x, y: x,
+                "a function of one parameter, as an example is a dict, got one of (x, y)",
+            ),
+            (
+                pair,
+                lambda example: example,
+                "a function of 2 parameters, as an example is a tuple of 2, got one of",
+            ),
+        ):
+            source = tf.data.Dataset.from_tensor_slices(arrays) if stream else arrays
+            with refused(message):
+                Input(source, 4, map_fn=map_fn).open_train()
+
+    def test_a_parameter_that_gin_binds_is_none_of_the_example(self):
+        def padded(example, size):
+            return tf.pad(example["x"], [[0, size]])
+
+        bound = functools.wraps(padded)(lambda example: padded(example, 3))  # as gin wraps what it registers
+        assert Input(ARRAYS, 3, map_fn=bound).open_train().element_spec.shape == (3, 5)
+
+    def test_of_an_operation(self):
+        assert Input(np.arange(5.0)[np.newaxis].T.tolist(), 4, map_fn=tf.abs).open_train()

@@ -46,6 +46,12 @@ class TestClassWeight:
         )
         assert found == pytest.approx(expected, rel=1e-6)
 
+    def test_takes_numbers_of_numpy(self, model):
+        """As `dict(zip(np.unique(y), compute_class_weight(...)))` has them."""
+        of_numpy = {np.int64(0): np.float32(4), np.int64(2): np.float64(0.5)}
+        found = loss_of(ClassifierTask(class_weight=of_numpy), model, self.y)
+        assert found == loss_of(ClassifierTask(class_weight={0: 4, 2: 0.5}), model, self.y)
+
     def test_does_not_act_in_an_evaluation(self, model):
         found = loss_of(ClassifierTask(class_weight={0: 4}), model, self.y, training=False)
         assert found == loss_of(ClassifierTask(), model, self.y, training=False)
@@ -55,12 +61,32 @@ class TestClassWeight:
         [
             ({"0": 1}, "expected whole numbers from 0 on, each with a weight of at least 0, got '0': 1"),
             ({1: -1}, "got 1: -1"),
+            ({1: float("inf")}, "got 1: inf"),
+            ([1, 2], r"\[1, 2\]: expected a dict, class -> weight, got a list"),
             ({3: 1}, "expected classes from 0 to 2, as the model has 3"),
         ],
     )
     def test_refuses(self, model, weights, message):
         with pytest.raises(UsageError, match=rf"ClassifierTask.class_weight = .*{message}"):
             loss_of(ClassifierTask(class_weight=weights), model, self.y)
+
+
+@pytest.mark.parametrize("task", [ClassifierTask(), RegressionTask(lambda: None)], ids=["classifier", "regression"])
+class TestTuples:
+    """`(x, y)` and `(x, y, sample_weight)`, as Keras takes them."""
+
+    y = np.array([0, 1, 0, 1, 1, 0])
+
+    @pytest.mark.parametrize("training", [False, True])
+    def test_are_as_dicts(self, task, training):
+        model = mlp(hidden=(), num_classes=2 if isinstance(task, ClassifierTask) else 1)
+        model.build((None, 2))
+        y = tf.constant(self.y)
+        plain = task.loss(model, {"x": X, "y": y}, training)[0]
+        np.testing.assert_array_equal(task.loss(model, (X, y), training)[0], plain)
+        np.testing.assert_array_equal(task.loss(model, (X, y, tf.constant(WEIGHTS)), training)[0], plain * WEIGHTS)
+        found, expected = (task.predict_step(model, batch) for batch in ((X,), {"x": X}))
+        tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
 
 
 class TestWeighted:
@@ -83,6 +109,14 @@ class TestWeighted:
             weighted(tf.zeros(2), {"w": tf.ones([2, 1])}, "w", training=False, task="It")
 
 
-def test_a_part_of_what_is_no_dict_is_refused():
-    with pytest.raises(UsageError, match="here: expected the key 'x', got tuple; do that"):
-        part_of((1, 2), "x", "here", "do that")
+class TestPartOf:
+    def test_of_a_tuple_is_by_place(self):
+        assert part_of((1, 2), "labels", 1, "here", "do that") == 2
+
+    def test_refuses_what_has_no_parts(self):
+        with pytest.raises(UsageError, match="here: expected the key 'x', got EagerTensor; do that"):
+            part_of(tf.zeros(3), "x", 0, "here", "do that")
+        with pytest.raises(
+            UsageError, match=r"here: expected a tuple \(x, y\) or a dict with the key 'y', got a tuple of 1"
+        ):
+            part_of((1,), "y", 1, "here", "do that")

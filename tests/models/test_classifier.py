@@ -36,6 +36,20 @@ class TestLoss:
         losses = [ClassifierTask().loss(model, {"x": x, "y": tf.constant(y, t)}, False)[0] for t in ("uint8", "int64")]
         np.testing.assert_array_equal(*losses)
 
+    def test_takes_several_features(self, rng, refused):
+        """A dict in a dict, for a model of several inputs; as an array, the labels are all checked before the first step."""
+        inputs = {name: keras.Input((2,), name=name) for name in ("a", "b")}
+        model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Add()(list(inputs.values()))))
+        features = {name: rng.normal(size=(5, 2)).astype(np.float32) for name in inputs}
+        y = np.array([0, 1, 2, 2, 3])
+        assert ClassifierTask().loss(model, {"x": features, "y": tf.constant(y) % 3}, training=True)[0].shape == 5
+        for arrays in ({"x": features, "y": y}, (features, y)):
+            ClassifierTask().check_data(model, tf.nest.map_structure(lambda array: array[:4], arrays), "here")
+            with refused("here: expected labels from 0 to 2, as the model has 3 classes, got 3 for example 4"):
+                ClassifierTask().check_data(model, arrays, "here")
+        with refused("here: the model does not accept the features 'x', {'a': 'float32 of shape (5, 2)'}"):
+            ClassifierTask().check_data(model, {"x": {"a": features["a"]}, "y": y}, "here")
+
     def test_takes_strings_if_the_model_does(self):
         layers = [keras.layers.StringLookup(vocabulary=["a", "b"]), keras.layers.Embedding(3, 4)]
         model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
@@ -73,7 +87,7 @@ class TestLoss:
     @pytest.mark.parametrize("keys", [("image", "y"), ("x", "label"), None])
     def test_names_a_missing_key(self, model, keys):
         parts = tf.zeros([1, 2]), tf.zeros([1], tf.int64)
-        batch = dict(zip(keys, parts, strict=True)) if keys else parts
+        batch = dict(zip(keys, parts, strict=True)) if keys else parts[0]
         with pytest.raises(
             UsageError, match=r"expected the key '[xy]', got .*set ClassifierTask.features and ClassifierTask.labels"
         ):

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import weakref
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -35,6 +36,7 @@ class Memory:
     def __init__(self, descriptor: int | None = None):
         self.descriptor: int = _unnamed() if descriptor is None else descriptor
         self._map: mmap.mmap | None = None
+        weakref.finalize(self, _close, self.descriptor).atexit = False  # the system closes it then
 
     def put(self, buffers: Iterable[pickle.PickleBuffer]) -> list[Span]:
         """Write buffers, over the ones before; return their places."""
@@ -59,9 +61,10 @@ class Memory:
         whole = memoryview(self._map)
         return [whole[start:end] for start, end in spans]
 
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.descriptor)
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def _unnamed() -> int:
@@ -94,7 +97,7 @@ def main(control: Connection, life: int, given: Memory, taken: Memory) -> None:
         control.send(_told(error))
         return
     control.send(("loaded",))
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, ConnectionError):  # the run has ended, maybe before it took an answer
         while True:
             epoch, rows = control.recv()
             control.send(_answer(examples, epoch, rows, taken))

@@ -27,7 +27,8 @@ class Documents:
 
     def __init__(self, source: Any, key: str, tokenizer: Callable[[str], Sequence[int]] | None):
         found: Any = source() if callable(source) else source
-        if not hasattr(found, "__len__") or not (hasattr(found, "__getitem__") or hasattr(found, "__getitems__")):
+        has_rows = hasattr(found, "__getitem__") or hasattr(found, "__getitems__")
+        if isinstance(found, Mapping) or not (hasattr(found, "__len__") and has_rows):
             raise UsageError(
                 f"packed.source = {source!r}: expected sequences of tokens, or an object with __len__ and __getitem__ or "
                 f"__getitems__, got a {type(found).__name__}"

@@ -74,6 +74,11 @@ def as_rows(binding: str, source: Any) -> Rows:
     """
     found = source() if callable(source) and not is_by_number(source) else source
     if isinstance(found, Mapping):
+        for key, value in found.items():
+            if isinstance(value, Mapping | tuple):
+                raise UsageError(
+                    f"{binding}: expected a dict of arrays, got a {type(value).__name__} at {key!r}; name its arrays there"
+                )
         return ArrayRows(found)
     if not is_by_number(found):
         raise UsageError(

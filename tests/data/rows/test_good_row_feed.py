@@ -87,7 +87,7 @@ def test_a_batch_of_bad_ones_only_ends_the_run(data_error):
 def test_the_first_row_may_be_bad(read):
     rows = [{"y": np.float32(i)} for i in range(4)]
     assert read(Input(rows, 4, transform=odd_only, on_error="skip").open_eval(), 0, 1)[0]["y"].tolist() == [1, 3]
-    with pytest.raises(DataError, match="row 0 of the source: ValueError: even"):
+    with pytest.raises(DataError, match="row 0: ValueError: even"):
         Input(rows, 4, transform=odd_only).open_eval()
 
 

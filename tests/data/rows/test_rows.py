@@ -78,6 +78,42 @@ class TestAsRows:
             as_rows([])
 
 
+class TestMemoryMaps:
+    @pytest.fixture
+    def mapped(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.arange(10).reshape(5, 2))
+        return np.load(tmp_path / "x.npy", mmap_mode="r")
+
+    def test_beside_lists(self, mapped):
+        found = as_rows({"x": mapped, "y": ([1, 2, 3, 4, 5], ["a", "b", "c", "d", "e"])}).examples(np.array([3, 0]))
+        assert found["x"].tolist() == [[6, 7], [0, 1]]
+        assert found["y"][0].tolist() == [4, 1]
+        assert found["y"][1].tolist() == [b"d", b"a"]
+
+    @pytest.mark.parametrize(
+        ("other", "message"),
+        [
+            (3, "'y' is a single value: expected an array with one row per example"),
+            ([1, 2], "arrays of different lengths {'x': 5, 'y': 2}"),
+            (np.array([1, "a", 2, 3, 4], object), "'y' has dtype object, which holds Python objects: expected numbers"),
+        ],
+    )
+    def test_refuses_what_is_no_array_of_the_same_length(self, mapped, other, message):
+        with pytest.raises(UsageError, match=message):
+            as_rows({"x": mapped, "y": other})
+
+
+class TestTables:
+    @pytest.mark.parametrize("name", ["pandas.DataFrame", "pyarrow.Table"])
+    def test_are_refused_with_the_fix(self, name):
+        """Their [0] is a column, or missing."""
+        library, kind = name.split(".")
+        columns = {"__len__": lambda self: 5, "__getitem__": lambda self, key: {"x": 1}[key]}
+        table = type(kind, (), {"__module__": f"{library}.core", **columns})()
+        with pytest.raises(UsageError, match=rf"expected rows by number, got a {name}.*table\[name\].to_numpy"):
+            as_rows(table)
+
+
 class TestExamples:
     def test_names_the_row_that_cannot_be_read(self):
         class Torn(ByNumber):
@@ -89,11 +125,19 @@ class TestExamples:
         with pytest.raises(DataError, match="source of Input, row 3: OSError: torn"):
             as_rows(Torn()).examples(np.array([1, 3, 2]))
 
+    def test_quotes_what_our_own_sources_say(self):
+        """Without the name of the error's class, which says nothing to a user."""
+
+        class Damaged(ByNumber):
+            def __getitem__(self, i):
+                raise UsageError("images: 'x.jpg' starts with 68")
+
+        with pytest.raises(DataError, match=r"^the source of Input, row 1: images: 'x\.jpg' starts"):
+            as_rows(Damaged()).examples(np.array([1]))
+
     def test_names_rows_that_do_not_stack(self):
         ragged = [np.zeros(i + 1) for i in range(4)]
-        with pytest.raises(
-            DataError, match=r"rows \[1, 2\], each of which can be read alone: ValueError: all input arrays"
-        ):
+        with pytest.raises(DataError, match="source of Input, row 2, is unlike row 1: ValueError: all input arrays"):
             as_rows(ragged).examples(np.array([1, 2]))
 
     def test_counts_what_getitems_returns(self):
@@ -103,6 +147,29 @@ class TestExamples:
 
         with pytest.raises(DataError, match="returned 1 values of 'x' for 2 rows"):
             as_rows(Short()).examples(np.array([1, 2]))
+
+    def test_counts_the_examples_of_a_list(self):
+        class Short(ByNumber):
+            def __getitems__(self, rows):
+                return [SQUARES[0]]
+
+        with pytest.raises(DataError, match="returned 1 examples for 2 rows"):
+            as_rows(Short()).examples(np.array([1, 2]))
+
+    def test_a_list_is_an_array(self):
+        """As in NumPy and `tf.data`: rows of JSON, and those of a Hugging Face dataset."""
+        found = as_rows([{"x": [1, 2, 3]}, {"x": [4, 5, 6]}, {"x": [7, 8, 9]}]).examples(np.array([2, 0]))
+        assert found["x"].tolist() == [[7, 8, 9], [1, 2, 3]]
+
+    def test_getitems_may_return_dicts_of_dicts(self):
+        class Nested(ByNumber):
+            def __getitems__(self, rows):
+                return {"inputs": {"x": rows, "name": [str(row) for row in rows]}, "y": (rows, rows + 1)}
+
+        found = as_rows(Nested()).examples(np.array([2, 0]))
+        assert found["inputs"]["x"].tolist() == [2, 0]
+        assert found["inputs"]["name"].tolist() == [b"2", b"0"]
+        assert found["y"][1].tolist() == [3, 1]
 
 
 class TestElementSpec:

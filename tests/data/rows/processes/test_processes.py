@@ -84,7 +84,7 @@ class TestRead:
 class TestErrors:
     def test_have_the_row_and_the_traceback(self):
         processes = Processes(examples(numbered_rows.refusing, Numbers(bad=[9])), 1)
-        with pytest.raises(DataError, match=r"Input.transform, row 7 of the source: ValueError: no sevens") as raised:
+        with pytest.raises(DataError, match=r"Input.transform, row 7: ValueError: no sevens") as raised:
             processes.read(0, ROWS)
         (note,) = raised.value.__notes__
         assert f'{numbered_rows.__file__}", line' in note
@@ -94,7 +94,7 @@ class TestErrors:
         assert processes.read(0, np.array([8]))["name"].tolist() == [b"row 8"]
 
     def test_of_a_batch_name_its_rows(self):
-        with pytest.raises(DataError, match=r"rows \[3, 8\] of the source: ValueError: all input arrays"):
+        with pytest.raises(DataError, match=r"Input.transform, row 8, is unlike row 3: .*all input arrays"):
             Processes(examples(numbered_rows.ragged), 1).read(0, np.array([3, 8]))
 
 

@@ -1,8 +1,11 @@
 """The parts of a process that reads rows: its memory, and its late packages. What it does as a whole: test_processes.py."""
 
+import multiprocessing
 import os
 import pickle
+import subprocess
 import sys
+import types
 
 import pytest
 from tallyloop.data.rows.processes import worker
@@ -61,3 +64,24 @@ class TestLoadLate:
         assert (VALUE, loaded) == (3, True)
         with pytest.raises(ImportError, match="cannot import name 'absent'"):
             from heavy import absent  # noqa: F401
+
+
+def test_ends_quietly_when_the_run_leaves_an_answer():
+    """A traceback would be the last thing on the console."""
+    given, taken = Memory(), Memory()
+    spans = put(given, pickle.dumps(types.SimpleNamespace(read=max)))
+    mine, its = multiprocessing.Pipe()
+    life, held = os.pipe()
+    passed = [its.fileno(), life, given.descriptor, taken.descriptor]
+    command = [sys.executable, "-P", worker.__file__, *map(str, passed)]
+    with subprocess.Popen(command, pass_fds=passed, stderr=subprocess.PIPE, text=True) as process:
+        its.close()
+        mine.send((sys.path, "", spans))
+        assert mine.recv() == ("loaded",)
+        mine.send((0, 1))
+        assert mine.poll(20)
+        mine.close()
+        assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 0
+    os.close(life)
+    os.close(held)

@@ -118,6 +118,7 @@ class TestSource:
                 {"keys": ["text"]},
                 r"bucketed.keys = \['text'\]: expected these in row 0 of the source, got \['tokens', 'id'\]",
             ),
+            ({"source": {"tokens": np.ones((2, 3))}}, "expected an object with __len__ .*, got a dict"),
             ({"sizes": [2]}, r"bucketed.sizes = \[2\]: .* is row 1 of the source, of length 3: add a size, or cut"),
             ({"source": 3}, "bucketed.source = 3: expected an object with __len__"),
             ({"source": [{"tokens": [1], "length": 1}]}, "row 0 of the source has the key 'length', which is added"),

@@ -139,6 +139,7 @@ class TestArguments:
             ([Numbers()], [1, 2], "expected {source: weight}, or a list of sources"),
             ({Numbers: 1}, [1], "Mixture.weights = [1]: expected none beside the weights in Mixture.sources"),
             ([3], [1], "Mixture.sources = 3: expected arrays, or an object with __len__"),
+            ([{"y": {"a": [1]}}] * 2, [1, 1], "expected a dict of arrays, got a dict at 'y'; name its arrays there"),
             ([{"y": [1]}, {"z": [1]}], [1, 1], "source 1 (counted from 0) has {'z': ('int64', ())}: expected the keys"),
             (
                 [{"y": [1]}, {"y": [1.0]}],

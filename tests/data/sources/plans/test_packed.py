@@ -83,6 +83,7 @@ class TestRefused:
         [
             ({"length": 0}, "packed.length = 0: expected a whole number of at least 1"),
             ({"source": [[]]}, "packed.source has no tokens: expected at least one"),
+            ({"source": {"tokens": [[1]]}}, "packed.source = {'tokens': [[1]]}: expected sequences of tokens"),
             ({"source": 3}, "packed.source = 3: expected sequences of tokens, or an object with __len__"),
             (
                 {"source": ["abc"]},
