@@ -23,7 +23,9 @@ def written(folder: Path) -> Path:
     chance = np.random.default_rng(0)
     for number in range(COUNT):
         coarse = chance.uniform(0, 255, (15, 14, 3)).astype(np.float32)  # compresses about as a photograph does
-        pixels = tf.cast(tf.image.resize(coarse, (300, 280), "bicubic"), tf.int32) + chance.integers(-9, 9, (300, 280, 3))
+        pixels = tf.cast(tf.image.resize(coarse, (300, 280), "bicubic"), tf.int32) + chance.integers(
+            -9, 9, (300, 280, 3)
+        )
         place = folder / f"class{number % _CLASSES}" / f"{number:05}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(tf.io.encode_jpeg(tf.cast(tf.clip_by_value(pixels, 0, 255), tf.uint8), quality=90).numpy())

@@ -16,6 +16,8 @@ from .loops import AHEAD, LOOP, Settled, by_dataset, by_input, by_python
 from .on_disk import BATCH, floats, mapped, saved
 
 LOOPS = 4  # per lap
+_SLOW_STEPS = 20  # per lap, of which one takes tens of milliseconds
+_PAUSE = 0.5  # seconds, in which the slowest of them fills its buffer
 
 
 class _Rows:
@@ -52,12 +54,18 @@ class _Batches(keras.utils.PyDataset):
 
 
 def grain_loader(folder: Path) -> Iterator[dict[str, np.ndarray]]:
-    """Return endless shuffled batches of Grain's DataLoader, with its own threads."""
+    """Return endless shuffled batches of Grain's DataLoader, which reads mapped rows fastest without its threads."""
     import grain
 
     rows = _Rows(folder)
-    sampler = grain.samplers.IndexSampler(len(rows), shuffle=True, seed=0)
-    return iter(grain.DataLoader(data_source=rows, sampler=sampler, operations=[grain.transforms.Batch(BATCH, True)]))
+    return iter(
+        grain.DataLoader(
+            data_source=rows,
+            sampler=grain.samplers.IndexSampler(len(rows), shuffle=True, seed=0),
+            operations=[grain.transforms.Batch(BATCH, True)],
+            read_options=grain.ReadOptions(num_threads=0, prefetch_buffer_size=0),
+        )
+    )
 
 
 def py_dataset(folder: Path) -> tf.data.Dataset:
@@ -73,11 +81,12 @@ def contestants(folder: Path) -> dict[str, Contestant]:
     rows, steps = floats(), LOOPS * LOOP
     saved(rows, folder)
     runs = {"input": by_input(mapped(folder), LOOPS), "keras": by_dataset(py_dataset(folder), LOOPS)}
-    if importlib.util.find_spec("grain"):
-        runs["grain"] = by_python(grain_loader(folder), steps)
     if importlib.util.find_spec("datasets"):
         runs |= _by_hugging_face(rows, folder)
-    return {name: Settled(Calls(run, steps)) for name, run in runs.items()}
+    found = {name: Settled(Calls(run, steps), _PAUSE) for name, run in runs.items()}
+    if importlib.util.find_spec("grain"):
+        found["grain"] = Settled(Calls(by_python(grain_loader(folder), _SLOW_STEPS), _SLOW_STEPS), _PAUSE)
+    return found
 
 
 def _by_hugging_face(rows: dict[str, np.ndarray], folder: Path) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from .in_memory import arrays, of_arrays
 from .loops import LOOP, Settled, by_input
 
 BATCH = 64
-HIDDEN = 640  # a step of a millisecond on 2 cores
+HIDDEN = 256  # a step of about a millisecond on 2 cores
+WAIT = 1e-3  # seconds
 TRAINING_LAP = 500  # steps
 _ENDLESS = 10**9  # steps
 
@@ -51,30 +53,52 @@ def reading(rows: dict[str, np.ndarray], folder: Path, loops: int) -> dict[str, 
     return {name: Settled(Calls(by_input(each, loops), loops * LOOP)) for name, each in data.items()}
 
 
-class _Dense(Task):
+class Dense(Task):
+    """Classifies rows of 64 floats by an MLP, which takes all cores."""
+
     def build_model(self) -> keras.Model:
+        """Return the MLP."""
         layers = [keras.Input((64,)), *(keras.layers.Dense(HIDDEN, "relu") for _ in range(2)), keras.layers.Dense(10)]
         return keras.Sequential(layers)
 
     def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Return the cross-entropy of each example."""
         return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["y"], model(batch["x"], training=training))
 
 
-def training(folder: Path) -> dict[str, Contestant]:
+class Waiting(Dense):
+    """Waits for each batch as for an accelerator: the cores are idle meanwhile."""
+
+    def build_model(self) -> keras.Model:
+        """Return a linear model."""
+        return keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Return the cross-entropy of each example."""
+        x = tf.numpy_function(_waited, [batch["x"]], tf.float32)
+        return super().loss(model, {**batch, "x": tf.ensure_shape(x, batch["x"].shape)}, training)
+
+
+def _waited(x: np.ndarray) -> np.ndarray:
+    time.sleep(WAIT)
+    return x
+
+
+def training(folder: Path, task: type[Task]) -> dict[str, Contestant]:
     """Return the same training, fed from memory and by number from a new folder."""
     rows = floats()
     data = {"memory": of_arrays(rows, BATCH), "disk": mapped(saved(rows, folder))}
-    return {name: Settled(Gated(_trained(each), TRAINING_LAP)) for name, each in data.items()}
+    return {name: Settled(Gated(_trained(each, task()), TRAINING_LAP)) for name, each in data.items()}
 
 
-def _trained(data: Input) -> Callable[[Callable[[], None]], None]:
+def _trained(data: Input, task: Task) -> Callable[[Callable[[], None]], None]:
     def run(halt: Callable[[], None]) -> None:
         def halt_at_lap(trainer, summary) -> None:
             if summary.step % TRAINING_LAP == 0:
                 halt()
 
         Trainer(
-            task=_Dense(),
+            task=task,
             optimizer=keras.optimizers.SGD(1e-3),
             strategy=one_device(),
             train_dataset=data,

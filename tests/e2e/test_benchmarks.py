@@ -18,7 +18,7 @@ COMMANDS = {
     "eval_throughput": "eval_throughput",
     "startup": "startup.__main__",
     "checkpoint_stall": "checkpoint_stall.__main__",
-    "input": "input",
+    "input": "input.__main__",
     "memory": "memory.__main__",
     "scaling": "scaling.__main__",
 }
@@ -344,7 +344,7 @@ class TestMemory:
 class TestInput:
     @pytest.mark.parametrize("make", ["permutations", "shuffled"])
     def test_pipelines_read_each_row_once_per_epoch(self, benchmark, make):
-        batches = [batch.numpy() for batch in getattr(benchmark("input"), make)(12, 4).take(6)]
+        batches = [batch.numpy() for batch in getattr(benchmark("input.in_memory"), make)(12, 4).take(6)]
         for epoch in (batches[:3], batches[3:]):
             assert sorted(np.concatenate(epoch)) == list(range(12))
         assert not np.array_equal(batches[:3], batches[3:])
