@@ -9,13 +9,12 @@ import tensorflow as tf
 from tallyloop.data import Input, decode_image, images
 
 from ..harness.paired import Calls, Contestant
-from .loops import Settled, by_dataset, by_input
+from .loops import AHEAD, Settled, by_dataset, by_input
 
 COUNT, BATCH, SIZE = 512, 32, 224
-STEPS = 8  # per lap
+STEPS = 48  # per lap, many times what is read ahead
 _CLASSES = 4
 _PAUSE = 1.0  # seconds, in which the batches ahead are decoded
-_AHEAD = 2  # batches
 
 
 def written(folder: Path) -> Path:
@@ -52,7 +51,7 @@ def pipeline(folder: Path) -> tf.data.Dataset:
             deterministic=False,
         )
         .batch(BATCH, drop_remainder=True)
-        .prefetch(_AHEAD)
+        .prefetch(AHEAD)
     )
 
 
