@@ -246,14 +246,7 @@ class Input:
             return open_sharded(found, map_fn, options, worker, train=train)
         if isinstance(found, Rows):
             return open_rows(
-                found,
-                self._transform,
-                map_fn,
-                options,
-                train=train,
-                threads=self._threads,
-                processes=self._processes,
-                worker=worker,
+                found, self._transform, map_fn, options, train=train, threads=self._threads, processes=self._processes
             )
         if isinstance(found, tf.data.Dataset):
             if worker.count > 1 and not self._told:

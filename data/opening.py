@@ -25,13 +25,10 @@ from .rows.good_row_feed import GoodRowFeed
 from .rows.loader import Loader
 from .rows.row_feed import RowFeed
 from .rows.rows import Rows
-from .rows.shares import Share
 from .rows.transforms import Transform
 from .streams.opening import open_shards
 from .streams.sharded import ShardedStream
 from .streams.shards import Shards, Worker
-
-_ALONE = Worker()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +87,6 @@ def open_rows(
     train: bool,
     threads: int,
     processes: int = 0,
-    worker: Worker = _ALONE,
 ) -> Feed:
     """Return a feed of rows that are read by number.
 
@@ -102,7 +98,6 @@ def open_rows(
       train: epoch after epoch, else one pass.
       threads: how many read.
       processes: how many read instead, if any.
-      worker: who reads.
 
     Raises:
       UsageError: there are too few rows for a batch, a row cannot be read, the options conflict, or processes
@@ -122,9 +117,7 @@ def open_rows(
             "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "
             "an uninterrupted one. Use tf.random.stateless_* in it, with a second parameter named `seed`."
         )
-    if options.skip:
-        return GoodRowFeed(rows, order, loader, threads)
-    return RowFeed(rows, order, loader, threads, Share(worker.index, worker.count))
+    return (GoodRowFeed if options.skip else RowFeed)(rows, order, loader, threads)
 
 
 def rows_spec(

@@ -214,8 +214,8 @@ of the others. **With rows by number or a stream in shards, what breaks first is
 
 _COSTS = {
     "reading": """**Streams that are not cut.** Without `Input.shards`, every worker reads the whole global batch, and each
-   replica takes its share. On {replicas} replicas, a worker reads {workers} examples for each one that it uses: at least {reading} per
-   step, plus decoding.""",
+   replica takes its share. On {replicas} replicas, a worker reads {workers} examples for each one that it uses: at least
+   {reading} per step, plus decoding.""",
     "reducing": """**The ring's messages.** {messages} messages, one after the other, take {waiting} per step; the bytes
    themselves take {sending}. The number of messages does not depend on the number of weights: between workers, all gradients of a
    dtype travel as one vector. A tree instead of the ring has {in_a_tree} messages in a row, and `gradient_accumulation` divides

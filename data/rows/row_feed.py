@@ -19,7 +19,6 @@ from .rows import Rows
 from .shares import Share
 
 _AHEAD = 8  # steps
-_WHOLE = Share(0, 1)
 
 T = TypeVar("T")
 
@@ -115,48 +114,40 @@ class ReadingFeed(Feed, Generic[T]):
 class RowFeed(ReadingFeed[list[np.ndarray]]):
     """Batches of rows that are read by number, in the order of arrays of the same length.
 
-    A worker reads only the rows of its own replicas, all of them at once: each call of Python in a step costs as much as reading
-    some tens of rows.
+    A worker reads only the rows of its own replicas.
 
     Args:
       rows: the source.
       order: the order of its rows.
       loader: loads the examples of these rows.
       threads: `Input.read_threads`.
-      mine: the part of a batch that the replicas of this process share.
     """
 
-    def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2, mine: Share = _WHOLE):
+    def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2):
         self.full_batch: int | None = order.full_batch
-        self._mine = mine
         super().__init__(rows, order, loader.element_spec, loader.share, threads, loader.processes)
 
-    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
-        """Return (the rows of this process, n), once they have been read."""
+    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return (the step, n), once the rows of this process have been read."""
         with tf.device("CPU:0"):
             step = plan[0] + i
-            _, n = self._order.cut(step)
-            return self._shaped(tf.numpy_function(self._take, [step], self._types()), None), n
+            _, size = self._order.cut(step)
+            return tf.ensure_shape(tf.numpy_function(self._wait, [step], tf.int64), []), size
 
-    def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
+    def shard(
+        self, part: tf.Tensor, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor
+    ) -> tuple[Nest, tf.Tensor]:
         """Return a replica's share of the batch; see `Feed.shard`."""
         with tf.device("CPU:0"):
             index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
-            begin = n * index // replicas
-            rows, size = (
-                n * (index + 1) // replicas - begin,
-                self._share_size(n * (index + 1) // replicas - begin, count),
-            )
-            if isinstance(count, int) and count == self._mine.count:
-                return self._sized(part, size), rows
-            first = n * self._mine.index // self._mine.count
-            last = tf.shape(tf.nest.flatten(part)[0], tf.int64)[0] - tf.cast(size, tf.int64)
-            return self.take(part, tf.minimum(begin - first, last), size), rows
+            rows = n * (index + 1) // replicas - n * index // replicas
+            found = tf.numpy_function(self._take, [part, index, replicas], self._types())
+            size = self._share_size(rows, count)
+            return self._shaped(found, size if isinstance(size, int) else None), rows
 
-    def _sized(self, part: Nest, size: int | tf.Tensor) -> Nest:
-        known = size if isinstance(size, int) else None
-        return tf.nest.map_structure(lambda each: tf.ensure_shape(each, [known, *each.shape[1:]]), part)
-
-    def _take(self, step: np.ndarray) -> list[np.ndarray]:
+    def _wait(self, step: np.ndarray) -> np.ndarray:
         self._reader.wait(int(step))
-        return self._reader.take(int(step), self._mine)
+        return step
+
+    def _take(self, step: np.ndarray, index: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
+        return self._reader.take(int(step), Share(int(index), int(count)))

@@ -123,9 +123,9 @@ class TestRowFeed:
             return {"y": example["y"], "row": tf.ensure_shape(row, [])}
 
         if kind == "by number":
-            feed, read = Input(source, 8).open_eval(1, 2), source.read
+            feed, read = Input(source, 8).open_eval(), source.read
         else:
-            feed, read = Input({**arrays(), "row": np.arange(ROWS)}, 8, map_fn=noted).open_eval(1, 2), mapped
+            feed, read = Input({**arrays(), "row": np.arange(ROWS)}, 8, map_fn=noted).open_eval(), mapped
         read.clear()
 
         @tf.function(autograph=False)
