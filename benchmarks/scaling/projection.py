@@ -221,7 +221,7 @@ _COSTS = {
    dtype travel as one vector. A tree instead of the ring has {in_a_tree} messages in a row, and `gradient_accumulation` divides
    both costs.""",
     "drawing": """**Row numbers of arrays.** Every worker draws those of the whole global batch, which takes {drawing} per step.
-   Arrays are in the memory of every worker, and are small; the same rows by number draw only their own.""",
+   The same rows by number draw only their own.""",
     "rows": """**Rows by number.** Each worker draws and reads only its own: {rows} per step on any number of workers, of
    which {numbers} are the numbers.""",
     "shard": """**Streams in [shards](data.md#streams).** Each worker reads only its own: {shard} per step on any number of
