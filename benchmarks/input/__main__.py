@@ -108,7 +108,7 @@ floats, batch 64.
 - A batch costs two calls of Python from the graph, one to wait and one to take each replica's rows, and a turn of the
   interpreter's lock for the threads that read. With rows that cost nothing to read, both calls alone take more than half of the
   time of a batch from disk. They weigh less on larger batches, and a training that takes long enough hides them.
-- Decoded JPEG files are float32 batches of {4 * 3 * images.SIZE**2 * images.BATCH / 1e6:.0f} MB. Those of rows by number pass from
+- Decoded JPEG files are float32 batches of {4 * 3 * images.SIZE**2 * images.BATCH / 1e6:.0f} MB. By number, they pass from
   TensorFlow to NumPy and back, while `tf.data` keeps them in TensorFlow; these copies are the likely reason, as replacing the
   `tf.map_fn` that decodes by a parallel `map` of `tf.data` changed little (0.41 instead of 0.37).
 - Other programs ran on the 2 cores of this machine. A thread that is woken then waits for its turn, which hits what hands over
