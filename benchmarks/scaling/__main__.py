@@ -1,4 +1,4 @@
-"""Step times on several replicas and workers, what they reduce, and what would break first on a thousand replicas.
+"""Step times on several replicas and workers, what they reduce, and what would break first on ten thousand replicas.
 
 python -m benchmarks.scaling                # prints the tables
 python -m benchmarks.scaling --only small   # only rows whose name contains "small"; the reductions are always counted
@@ -93,8 +93,8 @@ COMMAND = Command(
     name="scaling",
     title="Scaling",
     reader="users who train on several replicas or workers",
-    shows="how the step time scales on one machine, what each step and each summary reduce, and what would break first on a "
-    "thousand replicas",
+    shows="how the step time scales on one machine, what each step and each summary reduce, and what would break first on "
+    "ten thousand replicas",
     about=ABOUT,
     rows=ROWS,
     measure=measure,

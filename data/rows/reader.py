@@ -47,10 +47,10 @@ class Reader(Generic[T]):
         """Wait until the shares of a step are loaded, and start on those after it."""
         with self._lock:
             needed = [self._start(step, share) for share in self._shares]
-            last = step + self._ahead if self._end is None else min(step + self._ahead, self._end - 1)
-            for later in range(step + 1, last + 1):
-                for share in self._shares:
-                    self._start(later, share)
+            if self._is_short(step):
+                for later in range(step + 1, self._last(step + self._ahead) + 1):
+                    for share in self._shares:
+                        self._start(later, share)
         for each in needed:
             each.exception()
 
@@ -77,6 +77,14 @@ class Reader(Generic[T]):
                 each.cancel()
             self._loading.clear()
             self.error = None
+
+    def _is_short(self, step: int) -> bool:
+        """Whether less than half of what may be loaded ahead is: waking a thread for each step costs more than a short load."""
+        half = self._last(step + (self._ahead + 1) // 2)
+        return any((half, share) not in self._loading for share in self._shares)
+
+    def _last(self, step: int) -> int:
+        return step if self._end is None else min(step, self._end - 1)
 
     def _start(self, step: int, share: Share) -> Future[T]:
         key = step, share

@@ -18,12 +18,13 @@ COMMANDS = {
     "eval_throughput": "eval_throughput",
     "startup": "startup.__main__",
     "checkpoint_stall": "checkpoint_stall.__main__",
-    "input": "input",
+    "input": "input.__main__",
     "memory": "memory.__main__",
     "scaling": "scaling.__main__",
 }
 everywhere = pytest.mark.parametrize("name", COMMANDS)
 TIMES = {"a": [2.0, 9.0, 4.0], "b": [1.0, 3.0, 4.0]}  # seconds per step
+COSTS = {"plan": 1e-7, "stream": 2e-6, "own numbers": 3e-7, "own rows": 4e-6, "own shard": 5e-6}  # seconds per example
 COUNTS = {"size": "large", "metrics": 16, "parameters": 1000, "step": [4000, 8], "summary": [256]}
 
 
@@ -344,7 +345,7 @@ class TestMemory:
 class TestInput:
     @pytest.mark.parametrize("make", ["permutations", "shuffled"])
     def test_pipelines_read_each_row_once_per_epoch(self, benchmark, make):
-        batches = [batch.numpy() for batch in getattr(benchmark("input"), make)(12, 4).take(6)]
+        batches = [batch.numpy() for batch in getattr(benchmark("input.in_memory"), make)(12, 4).take(6)]
         for epoch in (batches[:3], batches[3:]):
             assert sorted(np.concatenate(epoch)) == list(range(12))
         assert not np.array_equal(batches[:3], batches[3:])
@@ -387,31 +388,34 @@ class TestScaling:
         """125 workers: a ring of 124 messages there and back for each of two reductions."""
         projection = benchmark("scaling.projection")
         (count,) = projection.counted({"counts": [COUNTS]})
-        load = projection.load(count, 1000, {"plan": 1e-7, "stream": 2e-6})
+        load = projection.load(count, 1000, COSTS)
         assert load.sent == pytest.approx(2 * 124 / 125 * 4008)
         assert load.messages == 2 * 2 * 124
         assert load.reducing == pytest.approx(load.sent / 12.5e9 + 496 * 20e-6)
         assert load.drawing == pytest.approx(64_000 * 1e-7)
         assert load.reading == pytest.approx(64_000 * 2e-6)
-        alone = projection.load(count, 8, {"plan": 0.0, "stream": 0.0})
+        alone = projection.load(count, 8, COSTS)
         assert (alone.sent, alone.messages, alone.reducing) == (0, 0, 0)
+        for replicas, own in ((1, 64), (8, 512), (10_000, 512)):
+            load = projection.load(count, replicas, COSTS)
+            assert (load.numbers, load.rows, load.shard) == pytest.approx((own * 3e-7, own * 4e-6, own * 5e-6))
 
     def test_largest_cost_comes_first(self, benchmark):
         projection = benchmark("scaling.projection")
         (count,) = projection.counted({"counts": [COUNTS]})
-        streams = projection.what_breaks(count, {"plan": 1e-7, "stream": 2e-6})
-        assert "1. **Streams.**" in streams
-        assert "3. **Row numbers.**" in streams
-        assert "1. **The ring's messages.**" in projection.what_breaks(count, {"plan": 1e-9, "stream": 1e-9})
+        streams = projection.what_breaks(count, COSTS)
+        assert "1. **Streams that are not cut.**" in streams
+        assert "3. **Row numbers of arrays.**" in streams
+        assert "1. **The ring's messages.**" in projection.what_breaks(count, COSTS | {"plan": 1e-9, "stream": 1e-9})
 
     def test_sections(self, benchmark):
         projection = benchmark("scaling.projection")
         found = projection.counted({"counts": [COUNTS, COUNTS | {"size": "small", "metrics": 1, "step": []}]})
-        text = projection.sections({"1 replica": found, "2 workers": found}, {"plan": 1e-7, "stream": 2e-6})
+        text = projection.sections({"1 replica": found, "2 workers": found}, COSTS)
         table = [line for line in text.splitlines() if line.startswith("| 2 workers")]
         expected = ["2 workers", "1,000", "16", "2", "4,008", "1", "256"]
         assert [cell.strip() for cell in table[0].split("|")[1:-1]] == expected
-        assert "## To a thousand replicas" in text
+        assert "## To ten thousand replicas" in text
         assert "{" not in text
 
 

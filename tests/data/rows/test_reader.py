@@ -41,7 +41,7 @@ class TestReader:
             reader.wait(step)
             assert [reader.take(step, Share(i, 2)) for i in range(2)] == [(step, Share(0, 2)), (step, Share(1, 2))]
         settled(reader)
-        assert sorted(loads.loaded) == [(step, Share(i, 2)) for step in range(6) for i in range(2)]
+        assert sorted(loads.loaded) == [(step, Share(i, 2)) for step in range(5) for i in range(2)]
 
     def test_not_past_the_end(self):
         loads = Loads()
