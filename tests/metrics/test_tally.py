@@ -143,6 +143,10 @@ class TestLongSums:
         """Along an outer axis, a kernel adds one element after the other."""
         assert tally(tf.ones(shape), keep_axis=axis).value.dtype == dtype
 
+    def test_of_several_axes_but_the_last(self):
+        values = tf.tile(tf.constant([1.0, 2.0, 3.0, 4.0]), [64 * 8])
+        assert tally(tf.reshape(values, [64, 8, 4]), keep_axis=-1).value.numpy().tolist() == [512, 1024, 1536, 2048]
+
     def test_a_small_one_of_a_known_shape_takes_one_operation(self):
         graph = tf.function(tally, [tf.TensorSpec([64])], autograph=False).get_concrete_function().graph
         assert [op.type for op in graph.get_operations() if op.type not in ("Const", "Placeholder", "Identity")] == [

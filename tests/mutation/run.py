@@ -28,7 +28,7 @@ from mutants import Mutant, mutants_of
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "mutation.json"
-PRELOADED = ("tensorflow", "keras", "gin", "sklearn.metrics", "pytest", "hypothesis")
+PRELOADED = ("tensorflow", "keras", "gin", "sklearn.metrics", "pytest", "xdist.plugin", "hypothesis")
 EXTRA_SECONDS = 30  # what a mutant may take beyond three times the tests' usual time: the machine may be busy
 
 TESTS = {  # module -> the tests that must notice; those that are quick and fail often come first
@@ -50,6 +50,7 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
     ],
     "metrics/recording/composite.py": ["tests/metrics/recording/test_composite.py"],
     "metrics/recording/nested_functions.py": ["tests/metrics/recording/test_nested_functions.py"],
+    "metrics/recording/python_calls.py": ["tests/metrics/recording/test_python_calls.py"],
     "metrics/recording/recorder.py": [
         "tests/metrics/recording/test_recorder.py",
         "tests/metrics/recording/test_add.py",
@@ -125,7 +126,9 @@ def _fork(module: str, source: str, output: str) -> int:
         sys.meta_path.insert(0, _Replaced(module, source))
         import pytest
 
-        code = int(pytest.main(["-x", "-p", "no:cacheprovider", *TESTS[module]]))
+        code = int(
+            pytest.main(["-x", "-p", "no:cacheprovider", "-p", "xdist.plugin", "-m", "not benchmark", *TESTS[module]])
+        )
     finally:
         os._exit(code)
 
@@ -137,8 +140,10 @@ class _Replaced(importlib.machinery.SourceFileLoader):
         path = str(ROOT / module)
         super().__init__("tallyloop." + module.removesuffix(".py").replace("/", "."), path)
         self._source = source
-        # AutoGraph compiles what `inspect.getsource` returns; without a time, the lines are not compared with the file.
-        linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+        # AutoGraph compiles what `inspect.getsource` returns, and has `linecache` read the file again first.
+        read, lines = linecache.updatecache, source.splitlines(keepends=True)
+        linecache.cache[path] = (len(source), None, lines, path)
+        linecache.updatecache = lambda name, *more: lines if name == path else read(name, *more)
 
     def find_spec(self, name, path, target=None):
         return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None

@@ -100,7 +100,7 @@ from tallyloop.data.rows.reader import Reader
 
 def load(step, share):
     time.sleep(0.5 if step > 1 else 0)
-    print(step, flush=True)
+    sys.stdout.write(f"{{step}}\\n")  # whole lines, as two threads write
 
 reader = Reader(load, 2, ahead=8)
 reader.take(0, None)

@@ -60,9 +60,9 @@ class TestBadExamples:
         assert (evaluated.split, evaluated.metrics["data/skipped"], evaluated.counts["loss"]) == ("eval", 2.0, 38)
 
     def test_named(self, make_trainer, dataset):
-        with pytest.raises(DataError, match=r'example 3 .*a bad row.*Input.on_error = "skip"'):
+        with pytest.raises(DataError, match=r'(example|row) 3.*a bad row.*Input.on_error = "skip"'):
             make_trainer(train_dataset=dataset()).train()
-        with pytest.raises(DataError, match=r"example 3 .*a bad row"):
+        with pytest.raises(DataError, match=r"(example|row) 3.*a bad row"):
             make_trainer(eval_datasets={"test": dataset()}).evaluate()
 
     def test_no_metric_without_them(self, make_trainer):
