@@ -174,8 +174,9 @@ def main(arguments: list[str]) -> int:
     parser = COMMAND.parser()
     parser.add_argument("--gigabytes", type=float, default=GIGABYTES, help=f"of shards on disk ({GIGABYTES})")
     chosen = parser.parse_args(arguments)
-    command = COMMAND._replace(measure=functools.partial(measure, gigabytes=chosen.gigabytes))
-    return command.report(chosen, arguments)
+    if chosen.gigabytes == GIGABYTES:
+        return COMMAND.report(chosen, arguments)
+    return COMMAND._replace(measure=functools.partial(measure, gigabytes=chosen.gigabytes)).report(chosen, arguments)
 
 
 if __name__ == "__main__":
