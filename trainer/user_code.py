@@ -19,6 +19,7 @@ import tensorflow as tf
 from ..metrics.errors import DataError, UsageError
 
 _PACKAGE = Path(__file__).parents[1]
+_DATA = str(_PACKAGE / "data")
 _PATHS = sysconfig.get_paths()
 _NOT_USERS = (
     *(str(_PACKAGE / room) for room in ("trainer", "metrics", "data")),
@@ -62,7 +63,7 @@ def traced_on(dataset: str, batch: Callable[[], Any]) -> Iterator[None]:
     except (DataError, OSError, tf.errors.OpError):
         raise
     except UsageError as error:
-        if _user_frame(error) is not None:
+        if _user_frame(error) is not None and not _is_of_data(error):
             error.add_note(f"(while the task was traced on a batch of {dataset})")
         raise
     except Exception as error:
@@ -170,6 +171,11 @@ def _looks_batched(batch: Any) -> bool:
     """Return whether all components have a second axis of one size, or of none that is known."""
     shapes = [spec.shape for spec in tf.nest.flatten(batch)]
     return all(shape.rank is not None and shape.rank >= 2 for shape in shapes) and len({s[1] for s in shapes}) == 1
+
+
+def _is_of_data(error: BaseException) -> bool:
+    """Return whether `tallyloop.data` raised it: it is about a file or an example, whatever function of the user's was mapped."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_DATA)
 
 
 def _user_frame(error: BaseException) -> traceback.FrameSummary | None:

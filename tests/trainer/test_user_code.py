@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data.checks import one_of
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
 from tallyloop.trainer import user_code
@@ -101,6 +102,14 @@ class TestRaised:
         monkeypatch.setattr(user_code, "_NOT_USERS", (*user_code._NOT_USERS, __file__))
         with pytest.raises(ZeroDivisionError), traced_on("Trainer.train_dataset", lambda: None):
             _ = 1 / 0
+
+    def test_one_of_the_data_has_no_suffix_though_a_function_of_the_user_was_mapped(self):
+        def mapped(call):
+            call()
+
+        with pytest.raises(UsageError) as caught, traced_on("Trainer.train_dataset", lambda: None):
+            mapped(lambda: one_of("csv.column", "", ("a", "b")))
+        assert not getattr(caught.value, "__notes__", [])
 
     @pytest.mark.parametrize("error", [FileNotFoundError("a.npz"), DataError("example 3")])
     def test_one_of_a_file_has_no_suffix(self, error):
