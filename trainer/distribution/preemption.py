@@ -7,13 +7,14 @@ TensorFlow, is over, and then once for several signals of a kind. A thread there
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
 import threading
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _END = b"\0"  # to the thread; no signal has this number
@@ -60,13 +61,39 @@ def not_ignored() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def output_without_terminal() -> Iterator[None]:
-    """Inside the context, `drop_lost_terminals` discards the output to a terminal that is closed; at the end it is called."""
+    """Inside the context, printing to a terminal that is closed is no error, whether SIGHUP comes before, after or never."""
     _terminals[:] = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
-    try:
-        yield
-    finally:
-        drop_lost_terminals()
-        _terminals.clear()
+    with contextlib.ExitStack() as stack:
+        if 1 in _terminals and sys.stdout is sys.__stdout__:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(_unfailing(sys.stdout))))
+        if 2 in _terminals and sys.stderr is sys.__stderr__:
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(_unfailing(sys.stderr))))
+        try:
+            yield
+        finally:
+            drop_lost_terminals()
+            _terminals.clear()
+
+
+@contextlib.contextmanager
+def _unfailing(stream: TextIO) -> Iterator[TextIO]:
+    stream.flush()
+    raw = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+    with io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True) as unfailing:
+        yield unfailing
+
+
+class _Terminal(io.FileIO):
+    """A terminal that may be closed. The kernel closes it first and sends SIGHUP then: a print between them would fail."""
+
+    def write(self, data: Any) -> int:  # as in the base class
+        try:
+            return super().write(data)
+        except OSError:
+            if os.isatty(self.fileno()):
+                raise
+            drop_lost_terminals()
+            return super().write(data)
 
 
 def drop_lost_terminals() -> None:

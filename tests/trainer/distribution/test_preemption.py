@@ -214,6 +214,22 @@ print("saved", file=sys.stderr, flush=True)
 sys.exit(42)
 """
 
+# As after `disown`, or before the signal arrives.
+NO_SIGHUP = """
+import os, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from tallyloop.trainer.distribution import preemption
+with preemption.on_signals():
+    print("training", flush=True)
+    while os.isatty(1):
+        time.sleep(0.01)
+    print("still training", flush=True)
+    print("a warning", file=sys.stderr, flush=True)
+    assert not preemption.requested()
+print("saved", flush=True)
+sys.exit(42)
+"""
+
 
 class TestClosedTerminal:
     def test_asks_like_sigterm(self, start):
@@ -228,11 +244,12 @@ class TestClosedTerminal:
         assert process.stdout.read().endswith("training\nsaving\n")
         assert process.stderr.read().endswith("saved\n")
 
-    def test_output_to_it_is_dropped(self):
+    @pytest.mark.parametrize("code", ["PRINTS", "NO_SIGHUP"])
+    def test_output_to_it_is_dropped(self, code):
         """With a real terminal: writing to one that is closed is an error."""
         ours, its = pty.openpty()
         process = subprocess.Popen(
-            [sys.executable, "-c", f"{TAKES_THE_TERMINAL}{AS_IN_A_TERMINAL}{PRINTS}"],
+            [sys.executable, "-c", f"{TAKES_THE_TERMINAL}{AS_IN_A_TERMINAL}{globals()[code]}"],
             **dict.fromkeys(("stdin", "stdout", "stderr"), its),
             start_new_session=True,
         )
