@@ -18,7 +18,7 @@ from ...metrics.writers import Summary
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.snapshot import Snapshots
-from ..checkpointing.state import ModelState, RunState, Trackable
+from ..checkpointing.state import ModelState, Part, RunState, Trackable
 from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
@@ -44,6 +44,7 @@ class TrainSession:
       progress: how far the run has come.
       settings: how gradients become updates, and what XLA compiles.
       longest_loop: the most steps of a loop.
+      actions: what they remember is saved, too.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TrainSession:
         progress: Progress,
         settings: UpdateSettings,
         longest_loop: int,
+        actions: Part,
     ):
         refuse_stateful(model, strategy.num_replicas_in_sync)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
@@ -83,7 +85,7 @@ class TrainSession:
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
-            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position]
+            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
 
     def trace(self) -> None:
