@@ -23,6 +23,7 @@ from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, scheduled_rates
+from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
 from ..step.update import Update, UpdateSettings
@@ -70,6 +71,7 @@ class TrainSession:
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed: Feed = whole or feed
         self._model = model
+        self._train_step = task.train_step
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
         self.loop: TrainLoop = TrainLoop(
@@ -116,6 +118,10 @@ class TrainSession:
         restore.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
+
+    def first_non_finite(self, steps: range) -> str:
+        """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
+        return first_non_finite(self.strategy, self.feed, self._model, self._train_step, steps)
 
     def known(self) -> dict[str, float]:
         """Return the metrics that aren't tallies: scheduled learning rates, and skipped updates and examples."""
