@@ -1,4 +1,4 @@
-"""Checks of the Trainer's arguments at construction; each raises a `UsageError` that names the argument."""
+"""Checks of the Trainer's arguments; each raises a `UsageError` that names the argument."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
+from .distribution import workers
 from .distribution.strategies import one_device
 from .loop.schedule import TrainLength
+from .step.batches import first_batch
 from .step.update import OnNonFinite
 from .task import Task
 
@@ -139,6 +142,28 @@ def enough_examples(where: str, dataset: Input, replicas: int) -> None:
         )
 
 
+def check_data(
+    task: Task,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    where: str,
+    dataset: Input,
+    train: bool,
+    seeded: bool,
+) -> None:
+    """Let the task check the data, of a stream the first batch, and that all workers read the same."""
+    if dataset.arrays is not None:
+        task.check_data(model, dataset.arrays, where)
+        return
+    feed = (dataset.open_train if train else dataset.open_eval)(*workers.place(strategy))
+    data = first_batch(feed)
+    task.check_data(model, data, where)
+    if feed.described is not None:
+        workers.check_same_shards(strategy, where, feed.described)
+    elif seeded:
+        workers.check_same(strategy, where, data)
+
+
 def as_inputs(datasets: Any) -> dict[str, Input]:
     """Return the eval datasets by name."""
     if datasets is None:
@@ -204,13 +229,6 @@ def as_actions(actions: Any) -> list[Any]:
                 f"Trainer.actions: expected state() and restore(state) of {action!r}, or neither, got one of them."
             )
     return list(actions)
-
-
-def reason(value: Any) -> str:
-    """Return why a run is to stop, as one line."""
-    if isinstance(value, str) and value.strip():
-        return " ".join(value.split())
-    raise UsageError(f"trainer.stop(reason): reason = {value!r}: expected a text that says why the run stops.")
 
 
 def patterns(name: str, given: Any) -> list[str]:

@@ -14,7 +14,7 @@ import gin
 import keras
 import tensorflow as tf
 
-from ..data import Feed, Input
+from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
@@ -22,7 +22,8 @@ from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
 from .loop import folder_lock
-from .loop.acting import Actions, StopRequest
+from .loop.acting import Actions
+from .loop.board import Board
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
@@ -32,18 +33,18 @@ from .loop.prediction import predict
 from .loop.progress import Progress
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
+from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
 from .model.optimizers import build_optimizer
-from .step.batches import first_batch
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 from .user_code import traced_on
 
 
 @gin.register(module="tallyloop")
-class Trainer:
+class Trainer(Steering):
     """Trains and evaluates a task. The loop, in one screen:
 
         restore the newest checkpoint, if there is one
@@ -162,9 +163,8 @@ class Trainer:
         self._initial = InitialWeights(
             initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
         )
-        self._stop = StopRequest()
+        super().__init__()
         self._actions = Actions(arguments.as_actions(actions), self, self._stop)
-        self._eval_metrics: Mapping[str, list[str]] = {}
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -202,30 +202,6 @@ class Trainer:
     def eval_datasets(self) -> Mapping[str, Input]:
         """Name -> the data to evaluate on."""
         return self._eval_datasets
-
-    @property
-    def eval_metrics(self) -> Mapping[str, list[str]]:
-        """Eval dataset -> the paths of its metrics, once prepared; empty if this run doesn't evaluate."""
-        return self._eval_metrics
-
-    @property
-    def stopped(self) -> str | None:
-        """ "stopped at step N: REASON" if the last training was ended by `stop`, else None."""
-        return self._stop.outcome
-
-    def stop(self, reason: str) -> None:
-        """End the running training after the steps in flight; it saves, and `train` returns. For actions and other threads.
-
-        All workers end together, if any of them calls this. The same command trains on, unless an action asks for the end
-        again.
-
-        Args:
-          reason: is printed, and written to `run.json`.
-
-        Raises:
-          UsageError: there is no reason.
-        """
-        self._stop.ask(arguments.reason(reason))
 
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
         """Train up to `train_steps`, evaluating on the way and at the end.
@@ -297,8 +273,8 @@ class Trainer:
                 self._session.trace()
         if evaluate:
             self._evaluation.trace()
-            self._eval_metrics = self._evaluation.paths
-            self._retention.best.check_name(self._eval_metrics)
+            self._retention.best.check_name(self._evaluation.paths)
+        self._eval_metrics = self._evaluation.paths if evaluate else {}
         if train:
             self._actions.check()
             self._weights.continue_run(self._session)
@@ -351,7 +327,7 @@ class Trainer:
         dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
         arguments.needed_to_train("optimizer", self._optimizer)
         arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
-        self._check_data("Trainer.train_dataset", dataset, dataset.open_train)
+        self._check_data("Trainer.train_dataset", dataset, train=True)
         return TrainSession(
             task=self._task,
             model=self.model,
@@ -375,7 +351,7 @@ class Trainer:
     @cached_property
     def _evaluation(self) -> Evaluation:
         for name, dataset in self._eval_datasets.items():
-            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, dataset.open_eval)
+            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, train=False)
         place = workers.place(self.strategy)
         feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
         return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
@@ -392,17 +368,8 @@ class Trainer:
             initial=self._initial,
         )
 
-    def _check_data(self, where: str, dataset: Input, opened: Callable[[int, int], Feed]) -> None:
-        if dataset.arrays is not None:
-            self._task.check_data(self.model, dataset.arrays, where)
-            return
-        feed = opened(*workers.place(self.strategy))
-        data = first_batch(feed)
-        self._task.check_data(self.model, data, where)
-        if feed.described is not None:
-            workers.check_same_shards(self.strategy, where, feed.described)
-        elif self._seed is not None:
-            workers.check_same(self.strategy, where, data)
+    def _check_data(self, where: str, dataset: Input, train: bool) -> None:
+        arguments.check_data(self._task, self.model, self.strategy, where, dataset, train, self._seed is not None)
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
         chief = workers.is_chief(self.strategy)
@@ -413,6 +380,7 @@ class Trainer:
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
                 stack.enter_context(folder_lock.locked(self._model_dir))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
+        self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
@@ -422,6 +390,7 @@ class Trainer:
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         with contextlib.closing(console), self._writer(chief) as writer:
+            self._board = Board(writer, lambda: self.step)
             yield HostLoop(
                 session=self._session,
                 evaluation=evaluation,
