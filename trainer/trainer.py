@@ -22,7 +22,7 @@ from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
 from .loop import folder_lock
-from .loop.acting import Actions
+from .loop.acting import Action, Actions
 from .loop.board import Board
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
@@ -130,7 +130,7 @@ class Trainer(Steering):
         initial_weights_map: Mapping[str, str] | None = None,
         on_nonfinite: OnNonFinite = "halt",
         max_consecutive_skips: int = 10,
-        actions: Sequence[Callable[[Any, Summary], None]] = (),
+        actions: Sequence[Action] = (),
         model_dir: str | Path | None = None,
     ):
         self._task = arguments.as_task(task)
