@@ -231,7 +231,7 @@ def as_actions(actions: Any) -> list[Any]:
             )
         if has(action, "reached") and not isinstance(getattr(action, "steps", None), Collection):
             raise UsageError(
-                f"Trainer.actions: {action!r} has `reached`: expected its attribute `steps`, the steps to call it at, such as {{100}}."
+                f"Trainer.actions: {action!r} has reached(): expected its attribute `steps`, when to call it, such as {{100}}."
             )
     return list(actions)
 
