@@ -23,9 +23,7 @@ _BUNDLED = (
     "tallyloop.trainer.trainer",
     "tallyloop.trainer.distribution.strategies",
     "tallyloop.data",
-    "tallyloop.models.autoencoder",
-    "tallyloop.models.classifier",
-    "tallyloop.models.mlp",
+    "tallyloop.models",
 )
 _TRAINER, _FACTORY = "tallyloop.Trainer", "tallyloop.multi_worker_mirrored"
 _SINGLE_MACHINE = ("tallyloop.one_device", "tallyloop.mirrored")
