@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import gin
 import keras
 import tensorflow as tf
 
-from ..data import Feed, Input
+from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
@@ -22,6 +22,8 @@ from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
 from .loop import folder_lock
+from .loop.acting import Actions
+from .loop.board import Board
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
@@ -31,18 +33,18 @@ from .loop.prediction import predict
 from .loop.progress import Progress
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
+from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
 from .model.optimizers import build_optimizer
-from .step.batches import first_batch
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 from .user_code import traced_on
 
 
 @gin.register(module="tallyloop")
-class Trainer:
+class Trainer(Steering):
     """Trains and evaluates a task. The loop, in one screen:
 
         restore the newest checkpoint, if there is one
@@ -93,7 +95,8 @@ class Trainer:
       max_consecutive_skips: the number of updates in a row that may be skipped, or rolled back, before the run stops: more
         than 10 are not an accident of the data.
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
-        not training time. If it raises an error, the run is saved first.
+        not training time. If it raises an error, the run is saved first. It may end the run by `trainer.stop`, and remember
+        things in the checkpoints: see docs/actions.md.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
@@ -160,7 +163,8 @@ class Trainer:
         self._initial = InitialWeights(
             initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
         )
-        self._actions = arguments.as_actions(actions)
+        super().__init__()
+        self._actions = Actions(arguments.as_actions(actions), self, self._stop)
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -270,7 +274,9 @@ class Trainer:
         if evaluate:
             self._evaluation.trace()
             self._retention.best.check_name(self._evaluation.paths)
+        self._eval_metrics = self._evaluation.paths if evaluate else {}
         if train:
+            self._actions.check()
             self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
@@ -321,7 +327,7 @@ class Trainer:
         dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
         arguments.needed_to_train("optimizer", self._optimizer)
         arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
-        self._check_data("Trainer.train_dataset", dataset, dataset.open_train)
+        self._check_data("Trainer.train_dataset", dataset, train=True)
         return TrainSession(
             task=self._task,
             model=self.model,
@@ -331,6 +337,7 @@ class Trainer:
             progress=self._progress,
             settings=self._settings,
             longest_loop=self._loop_length.longest,
+            actions=self._actions,
         )
 
     @cached_property
@@ -344,7 +351,7 @@ class Trainer:
     @cached_property
     def _evaluation(self) -> Evaluation:
         for name, dataset in self._eval_datasets.items():
-            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, dataset.open_eval)
+            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, train=False)
         place = workers.place(self.strategy)
         feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
         return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
@@ -361,17 +368,8 @@ class Trainer:
             initial=self._initial,
         )
 
-    def _check_data(self, where: str, dataset: Input, opened: Callable[[int, int], Feed]) -> None:
-        if dataset.arrays is not None:
-            self._task.check_data(self.model, dataset.arrays, where)
-            return
-        feed = opened(*workers.place(self.strategy))
-        data = first_batch(feed)
-        self._task.check_data(self.model, data, where)
-        if feed.described is not None:
-            workers.check_same_shards(self.strategy, where, feed.described)
-        elif self._seed is not None:
-            workers.check_same(self.strategy, where, data)
+    def _check_data(self, where: str, dataset: Input, train: bool) -> None:
+        arguments.check_data(self._task, self.model, self.strategy, where, dataset, train, self._seed is not None)
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
         chief = workers.is_chief(self.strategy)
@@ -382,6 +380,7 @@ class Trainer:
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
                 stack.enter_context(folder_lock.locked(self._model_dir))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
+        self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
@@ -391,6 +390,7 @@ class Trainer:
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         with contextlib.closing(console), self._writer(chief) as writer:
+            self._board = Board(writer, lambda: self.step)
             yield HostLoop(
                 session=self._session,
                 evaluation=evaluation,
@@ -399,7 +399,7 @@ class Trainer:
                 rollbacks=Rollbacks(self.strategy, folder, self._settings),
                 writer=writer,
                 console=console,
-                actions=[partial(action, self) for action in self._actions],
+                actions=self._actions,
             )
 
     def _writer(self, chief: bool) -> RunWriter | NullWriter:

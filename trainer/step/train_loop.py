@@ -19,6 +19,7 @@ from ..distribution.reduction import sum_over_replicas
 from .batches import Fetching, SkippedExamples, StepPlanner, Totals, data_errors_located
 from .forward_state import ForwardState
 from .gradient_sums import GradientSums
+from .objective import mean_gradients
 from .replica import run_on_shards
 from .replica_step import Contribution, ReplicaStep
 from .skips import Skips
@@ -117,6 +118,23 @@ class TrainLoop:
         goes_on = self._start(*first)
         meanwhile()
         return self._finish(step, goes_on) and all(self._finish(step, self._start(*span)) for span in others)
+
+    def update_by(self, feed: Feed, part: Any, examples: tf.Tensor) -> dict[int, tf.Tensor]:
+        """In a graph, update the weights by one batch that isn't one of the run's, and change nothing else.
+
+        Args:
+          feed: cuts the batch into shards.
+          part: the global batch, as `feed.fetch` returned it.
+          examples: its size.
+
+        Returns:
+          The gradient of the loss, by position of the variable.
+        """
+        contributions = run_on_shards(self._strategy, feed, part, examples, self._contribution)
+        terms = sum_over_replicas(self._strategy, contributions.terms)
+        self._update.apply(terms)
+        scale = self._update.scale_loss(tf.ones([]))
+        return {i: gradient / tf.cast(scale, gradient.dtype) for i, gradient in mean_gradients(terms).items()}
 
     def compiled_steps(self, step: int, num_steps: int) -> int:
         """Return how many of these steps can run at once; the one after them has to be compiled first."""
