@@ -22,11 +22,11 @@ from ..checkpointing.state import ModelState, RunState, Trackable
 from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
-from ..model.optimizers import LearningRates, scheduled_rates
+from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
-from ..step.update import Update, UpdateSettings
-from ..task import Task
+from ..step.update import Update, Updates, UpdateSettings
+from ..task import Task, TaskLosses
 from .progress import Progress
 from .summaries import summarize
 from .timing import TIMES
@@ -38,7 +38,7 @@ class TrainSession:
     Args:
       task: the task to train.
       model: its built model.
-      optimizer: built on the model's trainable variables.
+      optimizer: built on the model's trainable variables; for several losses, name -> built on those that the loss trains.
       strategy: the replicas.
       dataset: the train data.
       progress: how far the run has come.
@@ -51,7 +51,7 @@ class TrainSession:
         *,
         task: Task,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: Optimizers,
         strategy: tf.distribute.Strategy,
         dataset: Input,
         progress: Progress,
@@ -70,9 +70,14 @@ class TrainSession:
         self._model = model
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
+        losses = TaskLosses(task, model, by_loss(optimizer))
+        updates = {
+            name: Update(each, losses.variables(name), settings.clip_global_norm, whole is not None, name)
+            for name, each in by_loss(optimizer).items()
+        }
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(model, task.train_step, self.registry, self._sums.accumulator),
-            update=Update(optimizer, model, settings.clip_global_norm, in_xla_loop=whole is not None),
+            replica_step=ReplicaStep(losses, task.train_step, self.registry, self._sums.accumulator),
+            updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
             step=progress.step_variable,
@@ -116,8 +121,8 @@ class TrainSession:
         self._sums.start_here()
 
     def known(self) -> dict[str, float]:
-        """Return the metrics that aren't tallies: scheduled learning rates, and skipped updates and examples."""
-        return {**scheduled_rates(self._optimizer), **self._skipped(), **self.loop.skipped_examples.take()}
+        """Return the metrics that aren't tallies: learning rates, and skipped updates and examples."""
+        return {**learning_rates(self._optimizer), **self._skipped(), **self.loop.skipped_examples.take()}
 
     def drain(self) -> Drained:
         """Return the metrics' sums since the last drain."""
@@ -137,11 +142,15 @@ class TrainSession:
         skips = self.loop.skips
         if not skips.allowed:
             return {}
-        count = skips.take()
-        if count:
+        counts = skips.take()
+        if any(counts.values()):
             where = f"the last at step {skips.last + 1}: {self.feed.describe(skips.last)}"
-            logging.warning("%d updates were skipped, as the loss or a gradient was not finite; %s.", count, where)
-        return {"skipped": float(count)}
+            for name, count in counts.items():
+                of = f" of {name}" if name else ""
+                logging.warning(
+                    "%d updates%s were skipped, as the loss or a gradient was not finite; %s.", count, of, where
+                )
+        return {f"skipped/{name}" if name else "skipped": float(count) for name, count in counts.items()}
 
     def _warn_of_other_replicas(self) -> None:
         """Layers whose results depend on the number of replicas cannot continue exactly on another number of them."""
