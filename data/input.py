@@ -34,11 +34,11 @@ class Input:
     Args:
       source: a function without arguments (or of `shards`), or what such a function returned: a dict of arrays of equal
         length, of which some may be dicts of arrays again, or a tuple such as `(x, y)`; or rows by number, which is any
-        object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict of stacked
-        arrays, or a list), and memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of single examples, which
-        can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all examples,
-        and each worker reads only the rows of its replicas. The function is called once, when first needed; it is called
-        again only for a dataset whose place no checkpoint can hold.
+        object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict or tuple of
+        stacked arrays, or a list of examples), and memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of
+        single examples, which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is
+        over all examples, and each worker reads only the rows of its replicas. The function is called once, when first
+        needed; it is called again only for a dataset whose place no checkpoint can hold.
       global_batch_size: the examples per step.
       shuffle: a new order in each epoch, in training: sorted data trained in its order costs accuracy in silence. Evaluation
         keeps the source's order: sums do not depend on it, and predictions should come in the order of the examples.

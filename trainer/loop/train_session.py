@@ -23,6 +23,7 @@ from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
+from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
 from ..step.update import Update, Updates, UpdateSettings
@@ -68,15 +69,16 @@ class TrainSession:
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed: Feed = whole or feed
         self._model = model
+        self._train_step = task.train_step
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
-        losses = TaskLosses(task, model, by_loss(optimizer))
+        self._losses = TaskLosses(task, model, by_loss(optimizer))
         updates = {
-            name: Update(each, losses.variables(name), settings.clip_global_norm, whole is not None, name)
+            name: Update(each, self._losses.variables(name), settings.clip_global_norm, whole is not None, name)
             for name, each in by_loss(optimizer).items()
         }
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(losses, task.train_step, self.registry, self._sums.accumulator),
+            replica_step=ReplicaStep(self._losses, task.train_step, self.registry, self._sums.accumulator),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
@@ -119,6 +121,10 @@ class TrainSession:
         restore.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
+
+    def first_non_finite(self, steps: range) -> str:
+        """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
+        return first_non_finite(self.strategy, self.feed, self._losses, self._train_step, steps)
 
     def known(self) -> dict[str, float]:
         """Return the metrics that aren't tallies: learning rates, and skipped updates and examples."""

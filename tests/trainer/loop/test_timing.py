@@ -111,6 +111,16 @@ class TestTiming:
         (record,) = caplog.records
         assert "40% of the training time so far was spent waiting for data" in record.getMessage()  # 1.19 of 3 s
 
+    def test_does_not_judge_the_first_moments(self, clock, timing, caplog):
+        with caplog.at_level(logging.WARNING):
+            for _ in range(4):
+                clock.loop(timing, 0.1)
+                timing.lap(Fetched(10, 10, 0.09), 10)
+            assert not caplog.records
+            clock.loop(timing, 0.2)
+            timing.lap(Fetched(10, 10, 0.18), 10)
+        assert [record.getMessage()[:3] for record in caplog.records] == ["90%"]
+
 
 class TestTimes:
     """The times that a run writes."""
