@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ class Task:
         Raises:
           UsageError: the data cannot be right for the model, such as a label that isn't a class.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class SumOfMeans:
+    """A loss with several counts: each part is divided by its own over all replicas, and the means are added up.
+
+    Attributes:
+      parts: losses as `Task.loss` returns them, such as one masked output each.
+    """
+
+    parts: Sequence[Any]
 
 
 def split_outputs(result: Any) -> tuple[Any, Any]:

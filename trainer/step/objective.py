@@ -15,7 +15,7 @@ from ...metrics.finishers.finish import finisher
 from ...metrics.finishers.finisher import Finisher
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
-from ..task import loss_tally
+from ..task import SumOfMeans, loss_tally
 
 _ROWS = 7, 11  # two numbers that no shape of a model has by chance
 
@@ -57,13 +57,14 @@ def objective_terms(losses: Any, model: keras.Model, share: ReplicaShare) -> lis
       model: after its call.
       share: this replica's rows.
     """
-    loss = loss_tally(losses)
+    parts = losses.parts if isinstance(losses, SumOfMeans) else [losses]
+    first, *others = [loss_tally(part) for part in parts]
     if not model.losses:
-        return [loss]
-    if _counts_rows(losses):
-        return [_penalized(loss, model.losses)]
-    rows = tf.cast(share.rows, loss.value.dtype)
-    return [loss, _penalized(Tally(tf.zeros_like(rows), rows), model.losses)]
+        return [first, *others]
+    if _counts_rows(parts[0]):
+        return [_penalized(first, model.losses), *others]
+    rows = tf.cast(share.rows, first.value.dtype)
+    return [first, *others, _penalized(Tally(tf.zeros_like(rows), rows), model.losses)]
 
 
 def recorded_loss(terms: list[Tally]) -> tuple[Tally, Finisher]:
