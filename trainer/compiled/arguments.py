@@ -84,7 +84,8 @@ def compiled_with(model: keras.Model, y: Any, outputs: Any, weights: Any) -> Com
             raise
         raise UsageError(
             f"from_keras: the losses and metrics of compile don't fit the data: {textwrap.shorten(str(error), 300)}. "
-            f"Expected a source of (x, y) or (x, y, sample_weight), whose y has the structure of the model's outputs, {_shapes(outputs)}; got y = {_shapes(y)}."
+            f"Expected a source of (x, y) or (x, y, sample_weight), whose y has the structure of the model's "
+            f"outputs, {_shapes(outputs)}; got y = {_shapes(y)}."
         ) from error
 
 

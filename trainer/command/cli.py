@@ -29,7 +29,7 @@ from ..errors import (
 from . import flags, member
 from .flags import FLAGS
 
-_MODULE = __name__.rpartition(".launch.")[0]
+_MODULE = __name__.rpartition(".command.")[0]
 
 
 def main(argv: Sequence[str]) -> int:

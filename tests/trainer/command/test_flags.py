@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 from absl.testing import flagsaver
 from tallyloop.metrics.errors import UsageError
-from tallyloop.trainer.launch import flags
+from tallyloop.trainer.command import flags
 
 
 @pytest.fixture(autouse=True)

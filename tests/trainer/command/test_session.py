@@ -1,7 +1,7 @@
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
-from tallyloop.trainer.launch import session
+from tallyloop.trainer.command import session
 
 
 class TestExplained:

@@ -6,9 +6,9 @@ import os
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
+from tallyloop.trainer.command import run_folder
 from tallyloop.trainer.distribution import preemption
 from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedError
-from tallyloop.trainer.launch import run_folder
 
 
 @pytest.fixture
