@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -76,6 +77,19 @@ def positive_or_none(name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool) and value > 0):
         return value if value is None else float(value)
     raise UsageError(f"Trainer.{name} = {value!r}: expected a number greater than 0, or None.")
+
+
+def finite_number(name: str, value: Any, least: float = -math.inf) -> float:
+    """Return `value` as a float if it is a finite number of at least `least`; `name` is the binding."""
+    if (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= least
+    ):
+        return float(value)
+    range_ = "" if least == -math.inf else f" of at least {least:g}"
+    raise UsageError(f"{name} = {value!r}: expected a number{range_}.")
 
 
 def as_task(task: Any) -> Task:
@@ -171,14 +185,32 @@ def _dataset_name(name: Any) -> str:
     )
 
 
-def as_actions(actions: Any) -> list[Callable[..., Any]]:
-    """Return the actions; each must be callable."""
+# What an action may have instead of being called with each summary, or besides.
+_HOOKS = ("check", "start", "reached", "end")
+
+
+def as_actions(actions: Any) -> list[Any]:
+    """Return the actions; each must be callable, or have a method that the loop calls."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
         raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary).")
     for action in actions:
-        if not callable(action):
+        if isinstance(action, type):
+            name = action.__name__
+            raise UsageError(f"Trainer.actions: expected an action, got the class {name}: call it, as in [@{name}()].")
+        if not callable(action) and not any(hasattr(action, hook) for hook in _HOOKS):
             raise UsageError(f"Trainer.actions: expected functions of (trainer, summary), got {action!r}.")
+        if hasattr(action, "state") != hasattr(action, "restore"):
+            raise UsageError(
+                f"Trainer.actions: expected state() and restore(state) of {action!r}, or neither, got one of them."
+            )
     return list(actions)
+
+
+def reason(value: Any) -> str:
+    """Return why a run is to stop, as one line."""
+    if isinstance(value, str) and value.strip():
+        return " ".join(value.split())
+    raise UsageError(f"trainer.stop(reason): reason = {value!r}: expected a text that says why the run stops.")
 
 
 def patterns(name: str, given: Any) -> list[str]:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
 from .loop import folder_lock
+from .loop.acting import Actions, StopRequest
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
@@ -93,7 +94,8 @@ class Trainer:
       max_consecutive_skips: the number of updates in a row that may be skipped, or rolled back, before the run stops: more
         than 10 are not an accident of the data.
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
-        not training time. If it raises an error, the run is saved first.
+        not training time. If it raises an error, the run is saved first. It may end the run by `trainer.stop`, and remember
+        things in the checkpoints: see docs/actions.md.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
@@ -160,7 +162,9 @@ class Trainer:
         self._initial = InitialWeights(
             initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
         )
-        self._actions = arguments.as_actions(actions)
+        self._stop = StopRequest()
+        self._actions = Actions(arguments.as_actions(actions), self, self._stop)
+        self._eval_metrics: Mapping[str, list[str]] = {}
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -198,6 +202,30 @@ class Trainer:
     def eval_datasets(self) -> Mapping[str, Input]:
         """Name -> the data to evaluate on."""
         return self._eval_datasets
+
+    @property
+    def eval_metrics(self) -> Mapping[str, list[str]]:
+        """Eval dataset -> the paths of its metrics, once prepared; empty if this run doesn't evaluate."""
+        return self._eval_metrics
+
+    @property
+    def stopped(self) -> str | None:
+        """ "stopped at step N: REASON" if the last training was ended by `stop`, else None."""
+        return self._stop.outcome
+
+    def stop(self, reason: str) -> None:
+        """End the running training after the steps in flight; it saves, and `train` returns. For actions and other threads.
+
+        All workers end together, if any of them calls this. The same command trains on, unless an action asks for the end
+        again.
+
+        Args:
+          reason: is printed, and written to `run.json`.
+
+        Raises:
+          UsageError: there is no reason.
+        """
+        self._stop.ask(arguments.reason(reason))
 
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
         """Train up to `train_steps`, evaluating on the way and at the end.
@@ -269,8 +297,10 @@ class Trainer:
                 self._session.trace()
         if evaluate:
             self._evaluation.trace()
-            self._retention.best.check_name(self._evaluation.paths)
+            self._eval_metrics = self._evaluation.paths
+            self._retention.best.check_name(self._eval_metrics)
         if train:
+            self._actions.check()
             self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
@@ -331,6 +361,7 @@ class Trainer:
             progress=self._progress,
             settings=self._settings,
             longest_loop=self._loop_length.longest,
+            actions=self._actions,
         )
 
     @cached_property
@@ -399,7 +430,7 @@ class Trainer:
                 rollbacks=Rollbacks(self.strategy, folder, self._settings),
                 writer=writer,
                 console=console,
-                actions=[partial(action, self) for action in self._actions],
+                actions=self._actions,
             )
 
     def _writer(self, chief: bool) -> RunWriter | NullWriter:

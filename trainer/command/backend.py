@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # The modules whose import registers the bundled configurables.
 _BUNDLED = (
     "tallyloop.trainer.trainer",
+    "tallyloop.trainer.actions.stopping",
     "tallyloop.trainer.distribution.strategies",
     "tallyloop.data",
     "tallyloop.models.autoencoder",

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +123,16 @@ def _lock(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def recorded(config: configs.Config, model_dir: Path, strategy: tf.distribute.Strategy) -> Iterator[None]:
+def recorded(
+    config: configs.Config, model_dir: Path, strategy: tf.distribute.Strategy, outcome: Callable[[], str | None]
+) -> Iterator[None]:
     """Record in the folder how the run was started and why it ended; only the chief does, and holds the lock meanwhile.
+
+    Args:
+      config: the loaded config.
+      model_dir: the folder.
+      strategy: tells who is the chief.
+      outcome: returns why the run ended before its last step, without an error; None if it did not.
 
     Raises:
       UsageError: the files cannot be written, or another run has the folder.
@@ -148,7 +156,7 @@ def recorded(config: configs.Config, model_dir: Path, strategy: tf.distribute.St
         except BaseException as error:
             record.end(f"{type(error).__name__}: {error}".removesuffix(": "))
             raise
-        record.end("done")
+        record.end(outcome() or "done")
 
 
 class RunRecord:

@@ -144,7 +144,9 @@ def _run_mode(config: configs.Config) -> int:
                 stack.enter_context(run_folder.exclusive(model_dir, strategy))
         _prepare(config, trainer)
         stack.enter_context(
-            run_folder.recorded(config, model_dir, trainer.strategy) if trains() else _explained(config)
+            run_folder.recorded(config, model_dir, trainer.strategy, lambda: trainer.stopped)
+            if trains()
+            else _explained(config)
         )
         with _lost_worker_reported():
             modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)

@@ -18,11 +18,12 @@ from ...metrics.writers import Summary
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.snapshot import Snapshots
-from ..checkpointing.state import ModelState, RunState, Trackable
+from ..checkpointing.state import ModelState, Part, RunState, Trackable
 from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, scheduled_rates
+from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
 from ..step.update import Update, UpdateSettings
@@ -44,6 +45,7 @@ class TrainSession:
       progress: how far the run has come.
       settings: how gradients become updates, and what XLA compiles.
       longest_loop: the most steps of a loop.
+      actions: what they remember is saved, too.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class TrainSession:
         progress: Progress,
         settings: UpdateSettings,
         longest_loop: int,
+        actions: Part,
     ):
         refuse_stateful(model, strategy.num_replicas_in_sync)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
@@ -68,6 +71,7 @@ class TrainSession:
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed: Feed = whole or feed
         self._model = model
+        self._train_step = task.train_step
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
         self.loop: TrainLoop = TrainLoop(
@@ -83,7 +87,7 @@ class TrainSession:
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
-            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position]
+            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
 
     def trace(self) -> None:
@@ -114,6 +118,10 @@ class TrainSession:
         restore.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
+
+    def first_non_finite(self, steps: range) -> str:
+        """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
+        return first_non_finite(self.strategy, self.feed, self._model, self._train_step, steps)
 
     def known(self) -> dict[str, float]:
         """Return the metrics that aren't tallies: scheduled learning rates, and skipped updates and examples."""

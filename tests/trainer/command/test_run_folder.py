@@ -14,7 +14,7 @@ from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedErro
 @pytest.fixture
 def recorded(tmp_path, mirrored_on):
     """recorded() -> the context in which a run is recorded in `tmp_path`."""
-    return lambda: run_folder.recorded(configs.load(), tmp_path, mirrored_on(1))
+    return lambda outcome=None: run_folder.recorded(configs.load(), tmp_path, mirrored_on(1), lambda: outcome)
 
 
 def spoil(folder, name):
