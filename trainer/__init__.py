@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..metrics.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .command.python import configure, launch
     from .compiled.from_keras import from_keras
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
@@ -16,7 +17,9 @@ __all__ = [
     "NonFiniteError",
     "Task",
     "Trainer",
+    "configure",
     "from_keras",
+    "launch",
     "mirrored",
     "multi_worker_mirrored",
     "one_device",
@@ -30,7 +33,9 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "NonFiniteError": ".errors",
             "Task": ".task",
             "Trainer": ".trainer",
+            "configure": ".command.python",
             "from_keras": ".compiled.from_keras",
+            "launch": ".command.python",
             "mirrored": ".distribution.strategies",
             "multi_worker_mirrored": ".distribution.strategies",
             "one_device": ".distribution.strategies",

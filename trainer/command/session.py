@@ -18,55 +18,91 @@ from ...metrics.errors import UsageError
 from .. import config as configs
 from ..errors import DONE, FAILED
 from . import backend, member, run_folder
-from .flags import FLAGS, NO_CONFIG, trains
+from .request import NO_CONFIG, Mode, Request
 
 if TYPE_CHECKING:
     from ..errors import ClusterError
     from ..trainer import Trainer
 
 _REPLICAS_TO_CHECK = 3  # as in loop.invariance, which cannot be imported before TensorFlow is set up
-# Keras's sentence about data of a wrong shape, without the traceback and the colours around it.
 
 
-def run() -> int:
-    """Run what the flags ask for; return the exit code.
+def check_files(request: Request) -> None:
+    """Check the files and folders that are named, before TensorFlow is loaded, which takes seconds.
+
+    Raises:
+      UsageError: there is no config, or a file or folder is missing or in the way.
+      OutputError: the disk is full.
+    """
+    for name in request.gin_file:
+        try:
+            configs.find(name, request.gin_search_path)
+        except UsageError as error:
+            raise UsageError(f"--gin_file: {error}") from error
+    if request.only_prints_config:
+        return
+    if not (request.gin_file or request.gin_param):
+        raise UsageError(NO_CONFIG)
+    writes = not request.dry_run and request.mode != "check"
+    if writes and not request.model_dir:
+        raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
+    _check_checkpoint(request.checkpoint)
+    if writes:
+        run_folder.check(Path(str(request.model_dir)), request.mode)
+
+
+def _check_checkpoint(path: str | None) -> None:
+    if path and "://" not in path and not Path(path + ".index").exists():
+        raise UsageError(
+            f"--checkpoint={path}: no such checkpoint (there is no {path}.index). Expected its path without an ending, such "
+            "as /run/checkpoints/ckpt-500."
+        )
+
+
+def run(request: Request) -> int:
+    """Run what is asked for; return the exit code.
 
     Raises:
       UsageError: the flags, the config or the data are wrong.
       RuntimeError: one of `trainer.errors`.
     """
-    config = _load_config()
-    if FLAGS.list_configurables:
+    config = load_config(request)
+    if request.list_configurables:
         print(configs.list_configurables())
         return DONE
-    if FLAGS.explain is not None:
-        return _explain(config)
-    backend.check_strategy(config)
-    with _explained(config):
-        backend.join_cluster(config)
+    if request.explain is not None:
+        return _explain(request, config)
+    start(request, config)
+    return DONE if run_mode(request, config, make_trainer(config, request.model_dir)) else FAILED
+
+
+def start(request: Request, config: configs.Config) -> None:
+    """Join the cluster, if the config has one, and start TensorFlow's devices."""
+    backend.check_strategy(config, request)
+    with explained(config):
+        backend.join_cluster(config, request.mode)
     backend.start_devices()
-    if FLAGS.dry_run:
-        return _dry_run(config)
-    return _check(config) if FLAGS.mode == "check" else _run_mode(config)
 
 
-def _load_config() -> configs.Config:
+def load_config(request: Request) -> configs.Config:
     """Read the files and parameters, after registering all that they can name."""
-    checks = FLAGS.mode == "check"
-    backend.load(max(FLAGS.virtual_cpus or 1, _REPLICAS_TO_CHECK) if checks else FLAGS.virtual_cpus)
+    checks = request.mode == "check"
+    backend.load(max(request.virtual_cpus or 1, _REPLICAS_TO_CHECK) if checks else request.virtual_cpus)
     configs.register_keras()
-    sys.path.insert(0, str(Path.cwd()))
-    for name in FLAGS.import_module:
+    if str(Path.cwd()) not in sys.path[:1]:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in request.import_module:
         _import(name)
-    config = configs.load(FLAGS.gin_file, [*FLAGS.gin_param, *_bound_by_flags()], FLAGS.gin_search_path)
+    config = configs.load(request.gin_file, [*request.gin_param, *_bound_by_flags(request)], request.gin_search_path)
     for warning in config.warnings if member.is_first() else ():
         print(f"Warning: {warning}", file=sys.stderr)
     return config
 
 
-def _bound_by_flags() -> list[str]:
+def _bound_by_flags(request: Request) -> list[str]:
     """Return the bindings of flags that are shorthands for one."""
-    return [] if FLAGS.start_timeout is None else [f"multi_worker_mirrored.start_timeout={FLAGS.start_timeout}"]
+    timeout = request.start_timeout
+    return [] if timeout is None else [f"multi_worker_mirrored.start_timeout={timeout}"]
 
 
 def _import(name: str) -> None:
@@ -81,80 +117,83 @@ def _import(name: str) -> None:
         ) from error
 
 
-def _make_trainer(config: configs.Config) -> Trainer:
+def make_trainer(config: configs.Config, model_dir: str | Path | None) -> Trainer:
     """Build the Trainer from the config: the only place where gin injects."""
+    if not config.bindings:
+        raise UsageError(NO_CONFIG)
     configs.check_required(config, "Trainer")
-    with _explained(config):
-        return gin.get_configurable("Trainer")(model_dir=Path(FLAGS.model_dir) if FLAGS.model_dir else None)
+    with explained(config):
+        trainer = gin.get_configurable("Trainer")(model_dir=Path(model_dir) if model_dir else None)
+    trainer.run_files = run_folder.ConfigFiles(config)
+    return trainer
 
 
-def _prepare(config: configs.Config, trainer: Trainer) -> None:
+def prepare(mode: Mode, config: configs.Config, trainer: Trainer) -> None:
     """Build and trace what the mode needs, before anything is written."""
     from . import modes
 
-    with _explained(config), _lost_worker_reported():
-        modes.prepare(FLAGS.mode, trainer)
-    if FLAGS.mode == "train_and_eval":  # this mode uses everything: a binding that it does not use is a mistake
+    with explained(config), _lost_worker_reported():
+        modes.prepare(mode, trainer)
+    if mode == "train_and_eval":  # this mode uses everything: a binding that it does not use is a mistake
         configs.check_consumed(config)
 
 
-def _explain(config: configs.Config) -> int:
+def _explain(request: Request, config: configs.Config) -> int:
     """Print where a value comes from. Whether a binding is used is known only after everything was built and traced."""
-    configs.explain(config, FLAGS.explain)  # fails early for an unknown name
+    name = str(request.explain)
+    configs.explain(config, name)  # fails early for an unknown name
     try:
-        _prepare(config, _make_trainer(config))
+        prepare(request.mode, config, make_trainer(config, request.model_dir))
     except Exception as error:
         print(f"Whether a binding is used is not known, as the config does not build: {error}\n")
-    print(configs.explain(config, FLAGS.explain))
+    print(configs.explain(config, name))
     return DONE
 
 
-def _dry_run(config: configs.Config) -> int:
+def run_mode(request: Request, config: configs.Config, trainer: Trainer) -> bool:
+    """Run the mode, or the dry run, on a Trainer; return whether all is well, which only `check` may deny."""
     from . import modes
 
-    trainer = _make_trainer(config)
-    _prepare(config, trainer)
-    with _explained(config):
-        modes.dry_run(FLAGS.mode, trainer)
+    if request.dry_run:
+        _dry_run(request.mode, config, trainer)
+    elif request.mode == "check":
+        with explained(config):
+            return modes.check(trainer)
+    else:
+        _run_trainer(request, config, trainer)
+    return True
+
+
+def _dry_run(mode: Mode, config: configs.Config, trainer: Trainer) -> None:
+    from . import modes
+
+    prepare(mode, config, trainer)
+    with explained(config):
+        modes.dry_run(mode, trainer)
     print(f"\nConfig:\n\n{configs.operative(config)}")
     print("Dry run: nothing was written.")
-    return DONE
 
 
-def _check(config: configs.Config) -> int:
+def _run_trainer(request: Request, config: configs.Config, trainer: Trainer) -> None:
+    """Run a mode that writes to the Trainer's folder."""
     from . import modes
 
-    trainer = _make_trainer(config)
-    with _explained(config):
-        return DONE if modes.check(trainer) else FAILED
-
-
-def _run_mode(config: configs.Config) -> int:
-    from . import modes
-
-    if not config.bindings:
-        raise UsageError(NO_CONFIG)
-    model_dir = Path(FLAGS.model_dir)
-    trainer = _make_trainer(config)
+    model_dir = Path(str(request.model_dir))
     with contextlib.ExitStack() as stack:
-        if trains():
-            with _explained(config):
+        if request.trains:
+            with explained(config):
                 strategy = trainer.strategy
             with _lost_worker_reported():
                 stack.enter_context(run_folder.exclusive(model_dir, strategy))
-        _prepare(config, trainer)
-        stack.enter_context(
-            run_folder.recorded(config, model_dir, trainer.strategy, lambda: trainer.stopped)
-            if trains()
-            else _explained(config)
-        )
+        prepare(request.mode, config, trainer)
+        if not request.trains:
+            stack.enter_context(explained(config))
         with _lost_worker_reported():
-            modes.run(FLAGS.mode, trainer, model_dir, FLAGS.checkpoint)
-    return DONE
+            modes.run(request.mode, trainer, model_dir, request.checkpoint)
 
 
 @contextlib.contextmanager
-def _explained(config: configs.Config) -> Iterator[None]:
+def explained(config: configs.Config) -> Iterator[None]:
     """Raise an error that the config has caused as a UsageError in terms of the config."""
     try:
         yield

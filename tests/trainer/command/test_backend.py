@@ -27,8 +27,7 @@ def clean(monkeypatch):
 
 
 def check_strategy(*params: str, arguments: tuple[str, ...] = ()) -> None:
-    flags.parse(["tallyloop", *arguments])
-    backend.check_strategy(configs.load([], params))
+    backend.check_strategy(configs.load([], params), flags.parse(["tallyloop", *arguments]))
 
 
 class TestLoad:

@@ -18,7 +18,7 @@ def ends_with(monkeypatch):
     """ends_with(error) -> the exit code of a command that raises it."""
 
     def run(error: BaseException) -> int:
-        def fail(argv):
+        def fail(argv, request):
             raise error
 
         monkeypatch.setattr(cli, "_run", fail)

@@ -7,7 +7,7 @@ from tallyloop.trainer.command import session
 class TestExplained:
     def test_another_error_stays_what_it_is(self):
         error = RuntimeError("something else")
-        with pytest.raises(RuntimeError, match="something else") as caught, session._explained(configs.load()):
+        with pytest.raises(RuntimeError, match="something else") as caught, session.explained(configs.load()):
             raise error
         assert caught.value is error
 
