@@ -13,6 +13,7 @@ from ...data import Input
 from ...metrics.errors import UsageError
 from ..trainer import Trainer
 from .arguments import is_compiled, overridden, own_metrics
+from .callbacks import KerasCallbacks, check_callbacks
 from .class_weights import check_class_weight
 from .cloning import strategy_for
 from .optimizer import continued
@@ -58,7 +59,11 @@ def from_keras(
     if train_epochs is None and trainer.get("train_steps") is None and train_dataset is not None:
         train_epochs = 1
     epoch = None if train_dataset is None else train_dataset.batches_per_epoch
-    defaults = dict.fromkeys(_INTERVALS, epoch) if epoch else {}
+    trainer = {**(dict.fromkeys(_INTERVALS, epoch) if epoch else {}), **trainer}
+    if checked := check_callbacks(callbacks):
+        epochs = train_epochs or -(-trainer["train_steps"] // _epoch_of_callbacks(epoch, trainer))
+        action = KerasCallbacks(checked, _epoch_of_callbacks(epoch, trainer), epochs)
+        trainer["actions"] = [action, *trainer.get("actions", ())]
     return Trainer(
         task=CompiledTask(compiled_model, example, check_class_weight(class_weight)),
         optimizer=continued(compiled_model.optimizer),
@@ -66,8 +71,24 @@ def from_keras(
         train_dataset=train_dataset,
         eval_datasets=eval_datasets,
         train_epochs=train_epochs,
-        **{**defaults, **trainer},
+        **trainer,
     )
+
+
+def _epoch_of_callbacks(epoch: int | None, trainer: Mapping[str, Any]) -> int:
+    """Return the steps of an epoch, after which callbacks are called with the metrics of that epoch."""
+    if epoch is None:
+        raise UsageError(
+            "from_keras: callbacks are called for epochs: expected a train_dataset whose length is known, of arrays or rows by "
+            "number, got a stream or none. Use actions=[...], which are called with each summary."
+        )
+    for name in ("summary_interval", "eval_interval"):
+        if trainer[name] != epoch:
+            raise UsageError(
+                f"from_keras: {name} = {trainer[name]}: expected one epoch, {epoch} steps, as callbacks are given the metrics of "
+                "epochs. Leave it out, or use actions=[...], which are called with each summary."
+            )
+    return epoch
 
 
 def _check_model(model: Any) -> None:

@@ -96,3 +96,21 @@ class TestAttempts:
             pass
         assert len(json.loads((tmp_path / "run.json").read_text())["attempts"]) == 1
         assert "run.json is damaged" in caplog.text
+
+
+class TestTrainer:
+    """Made in Python, it leaves the record of the command."""
+
+    def test_writes_how_it_ended(self, make_trainer, tmp_path):
+        def fail_at_4(trainer, summary):
+            if summary.step == 4:
+                raise ValueError("in an action")
+
+        trainer = make_trainer(model_dir=tmp_path, summary_interval=2, actions=[fail_at_4])
+        with pytest.raises(ValueError, match="in an action"):
+            trainer.train()
+        make_trainer(model_dir=tmp_path).train()
+        record = json.loads((tmp_path / "run.json").read_text())
+        assert [each["exit_reason"] for each in record["attempts"]] == ["ValueError: in an action", "done"]
+        assert record.keys() >= {"argv", "versions", "git_revision", "devices", "start", "end"}
+        assert not (tmp_path / "config.gin").exists()
