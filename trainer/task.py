@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,17 @@ class TaskLosses:
 
     def _call(self, name: str) -> str:
         return f"{type(self._task).__name__}.variables(model, {name!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class SumOfMeans:
+    """A loss with several counts: each part is divided by its own over all replicas, and the means are added up.
+
+    Attributes:
+      parts: losses as `Task.loss` returns them, such as one masked output each.
+    """
+
+    parts: Sequence[Any]
 
 
 def split_outputs(result: Any, expected: str = _LOSSES) -> tuple[Any, Any]:

@@ -31,6 +31,7 @@ from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
 from .loop.prediction import predict
 from .loop.progress import Progress
+from .loop.run_record import RunFiles, recorded
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
@@ -173,6 +174,7 @@ class Trainer(Steering):
         )
         super().__init__()
         self._actions = Actions(arguments.as_actions(actions), self, self._stop)
+        self.run_files: RunFiles | None = None  # what describes the run in its folder, besides run.json
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -386,7 +388,7 @@ class Trainer(Steering):
                 stack.enter_context(folder_lock.locked(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
-                stack.enter_context(folder_lock.locked(self._model_dir))
+                stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
         self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down

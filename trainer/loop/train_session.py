@@ -286,5 +286,6 @@ class DataPosition:
 
 def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
-    devices = strategy.extended.worker_devices
+    default = strategy is tf.distribute.get_strategy()  # which does not tell its device
+    devices = [tf.zeros([]).device] if default else strategy.extended.worker_devices
     return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
