@@ -20,7 +20,7 @@ from .loop.acting import has
 from .loop.schedule import TrainLength
 from .step.batches import first_batch
 from .step.update import OnNonFinite
-from .task import Task
+from .task import Task, has_several_losses
 
 # What cannot keep the promise that the result does not depend on the devices.
 _REFUSED_STRATEGIES = {
@@ -76,6 +76,24 @@ def keep_every(value: Any, checkpoint_interval: int) -> int | None:
     return value
 
 
+def update_every(value: Any, optimizer: Any) -> dict[str, int]:
+    """Return how often each of several losses is updated."""
+    if value is None:
+        return {}
+    given = f"Trainer.update_every = {value!r}"
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{given}: expected a dict, name of a loss -> number, such as {{'generator': 5}}.")
+    if not isinstance(optimizer, Mapping):
+        raise UsageError(
+            f"{given}: expected only with several losses, and Trainer.optimizer is not a dict of several optimizers. For one "
+            "update of several steps, set Trainer.gradient_accumulation."
+        )
+    if not value.keys() <= optimizer.keys():
+        known = ", ".join(map(repr, optimizer))
+        raise UsageError(f"{given}: expected names of losses, which are those of Trainer.optimizer: {known}.")
+    return {name: positive(f"update_every[{name!r}]", every) for name, every in value.items()}
+
+
 def positive_or_none(name: str, value: Any) -> float | None:
     """Return `value` if it is None or a number > 0."""
     if value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool) and value > 0):
@@ -99,6 +117,7 @@ def finite_number(name: str, value: Any, least: float = -math.inf) -> float:
 def as_task(task: Any) -> Task:
     """Return `task` if it is one."""
     if isinstance(task, Task):
+        has_several_losses(task)  # refuses one that defines both
         return task
     raise UsageError(f"Trainer.task = {task!r}: expected a Task, such as @ClassifierTask() (mind the parentheses).")
 

@@ -31,13 +31,14 @@ from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
 from .loop.prediction import predict
 from .loop.progress import Progress
+from .loop.run_record import RunFiles, recorded
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
-from .model.optimizers import build_optimizer
+from .model.optimizers import Optimizers, build_optimizers
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 from .user_code import traced_on
@@ -59,7 +60,8 @@ class Trainer(Steering):
 
     Args:
       task: the model and its loss.
-      optimizer: a Keras optimizer, unbuilt, made anywhere; or a function that makes one. Needed only to train.
+      optimizer: a Keras optimizer, unbuilt, made anywhere; or a function that makes one. Needed only to train. For a task with
+        several losses, a dict: name of the loss -> its optimizer.
       strategy: a `tf.distribute.Strategy`, or a function that makes one; None is `one_device()`.
       train_dataset: the data to train on.
       eval_datasets: name -> the data to evaluate on.
@@ -84,7 +86,9 @@ class Trainer(Steering):
       jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, otherwise forward and backward.
       gradient_accumulation: steps per update: the sums over their examples, divided by their count. A learning rate schedule
         counts updates, unlike with `gradient_accumulation_steps` of a Keras optimizer, where it counts steps.
-      clip_global_norm: the largest norm of the whole (reduced) gradient; None does not clip.
+      clip_global_norm: the largest norm of the whole (reduced) gradient, of each loss if there are several; None does not clip.
+      update_every: of several losses, name -> n: the loss updates its variables at every n-th update of the run only (with
+        `gradient_accumulation` of 1, in the steps n, 2n, ...); it is computed and recorded in every step. 1 if not named.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
       initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
         agree. What was and was not loaded is logged. A run that continues ignores it.
@@ -106,7 +110,10 @@ class Trainer(Steering):
     def __init__(
         self,
         task: Task,
-        optimizer: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer] | None = None,
+        optimizer: keras.optimizers.Optimizer
+        | Callable[[], keras.optimizers.Optimizer]
+        | Mapping[str, keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]]
+        | None = None,
         strategy: tf.distribute.Strategy | Callable[[], tf.distribute.Strategy] | None = None,
         train_dataset: Input | None = None,
         eval_datasets: Mapping[str, Input] | None = None,
@@ -125,6 +132,7 @@ class Trainer(Steering):
         jit_compile: bool = False,
         gradient_accumulation: int = 1,
         clip_global_norm: float | None = None,
+        update_every: Mapping[str, int] | None = None,
         freeze: Sequence[str] = (),
         initial_weights: str | Path | None = None,
         initial_weights_map: Mapping[str, str] | None = None,
@@ -158,6 +166,7 @@ class Trainer(Steering):
             on_nonfinite=arguments.on_nonfinite(on_nonfinite, model_dir),
             max_consecutive_skips=arguments.positive("max_consecutive_skips", max_consecutive_skips),
             jit_compile=jit_compile,
+            update_every=arguments.update_every(update_every, optimizer),
         )
         self._freeze = arguments.patterns("freeze", freeze)
         self._initial = InitialWeights(
@@ -165,6 +174,7 @@ class Trainer(Steering):
         )
         super().__init__()
         self._actions = Actions(arguments.as_actions(actions), self, self._stop)
+        self.run_files: RunFiles | None = None  # what describes the run in its folder, besides run.json
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -341,8 +351,8 @@ class Trainer(Steering):
         )
 
     @cached_property
-    def _built_optimizer(self) -> keras.optimizers.Optimizer:
-        return build_optimizer(self._optimizer, self.strategy, self.model.trainable_variables)
+    def _built_optimizer(self) -> Optimizers:
+        return build_optimizers(self._optimizer, self.strategy, self._task, self.model)
 
     @cached_property
     def _averaged(self) -> AveragedWeights:
@@ -378,7 +388,7 @@ class Trainer(Steering):
                 stack.enter_context(folder_lock.locked(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
-                stack.enter_context(folder_lock.locked(self._model_dir))
+                stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
         self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down

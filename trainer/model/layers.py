@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ...data import Input
 from ...metrics.errors import UsageError
-from ..task import Task
+from ..task import Task, call_loss
 
 
 def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | None) -> keras.Model:
@@ -29,7 +29,7 @@ def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | N
         if not model.built:
             if dataset is None:
                 raise UsageError("The model does not know its input's shape, and no dataset is bound that has one.")
-            task.loss(model, _zeros(dataset.element_spec), training=False)
+            call_loss(task, model, _zeros(dataset.element_spec), training=False)
     return model
 
 

@@ -1,20 +1,15 @@
-"""The flags: their definitions, the text of `--help`, and what their values say about each other."""
+"""The flags: their definitions, and the text of `--help`."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 from absl import flags
 
-from ...metrics.errors import UsageError, did_you_mean
-
-Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
-MODES: tuple[Mode, ...] = get_args(Mode)
-TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
-_WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval")
-
-NO_CONFIG = "No config: give --gin_file=digits.gin (bundled) or a file of your own."
+from ...metrics.errors import UsageError
+from .request import MAX_RESTARTS, MODES, Request
 
 _DESCRIPTION = """Trains and evaluates what a gin config describes.
 
@@ -107,7 +102,7 @@ _define(
 _define(
     flags.DEFINE_integer,
     "max_restarts",
-    3,
+    MAX_RESTARTS,
     "With --workers: the number of times that all workers are restarted from the last checkpoint after one has failed.",
 )
 _define(
@@ -137,8 +132,8 @@ def _form(flag: flags.Flag) -> str:
     return "=N" if flag.flag_type() in ("int", "float") else f"={flag.name.rpartition('_')[2].upper()}"
 
 
-def parse(argv: Sequence[str]) -> None:
-    """Parse the command line.
+def parse(argv: Sequence[str]) -> Request:
+    """Parse the command line; return what it asks for.
 
     Raises:
       UsageError: a flag is unknown, has a wrong value, or does not go with another.
@@ -149,48 +144,11 @@ def parse(argv: Sequence[str]) -> None:
         raise UsageError(f"{error} (tallyloop --help lists the flags)") from error
     if extra:
         raise UsageError(f"{extra[0]!r}: expected a flag, which starts with --, such as --gin_file={extra[0]}.")
-    if FLAGS.mode not in MODES:
-        hint = did_you_mean(FLAGS.mode, MODES) or "."
-        raise UsageError(f"--mode={FLAGS.mode}: expected one of {', '.join(MODES)}{hint}")
-    if FLAGS.checkpoint and FLAGS.mode in TRAINING_MODES:
-        raise UsageError(
-            f"--checkpoint is for --mode=eval, predict or export, not {FLAGS.mode}: training continues from the newest "
-            "checkpoint in --model_dir by itself."
-        )
-    _check_numbers()
-    _check_workers()
+    return _request()
 
 
-def _check_numbers() -> None:
-    for name, least in (("virtual_cpus", 1), ("workers", 1), ("max_restarts", 0)):
-        value = FLAGS[name].value
-        if value is not None and value < least:
-            raise UsageError(f"--{name}={value}: expected a whole number of at least {least}.")
-    if FLAGS.start_timeout is not None and not 0 < FLAGS.start_timeout < float("inf"):
-        raise UsageError(f"--start_timeout={FLAGS.start_timeout}: expected a number of seconds greater than 0.")
-
-
-def _check_workers() -> None:
-    if FLAGS.workers is None:
-        if FLAGS["max_restarts"].present:
-            raise UsageError(f"--max_restarts={FLAGS.max_restarts} is for --workers, which is not given.")
-        return
-    conflicts = [f"--{name}" for name in ("dry_run", "list_configurables") if FLAGS[name].value]
-    conflicts += ["--explain"] if FLAGS.explain is not None else []
-    conflicts += [] if FLAGS.mode in _WORKERS_MODES else [f"--mode={FLAGS.mode}"]
-    if conflicts:
-        raise UsageError(
-            f"--workers={FLAGS.workers} is for --mode={', '.join(_WORKERS_MODES)}, and {conflicts[0]} needs one process: "
-            "leave --workers out, and give --gin_param=Trainer.strategy=@mirrored() if the config has "
-            "@multi_worker_mirrored()."
-        )
-
-
-def only_prints_config() -> bool:
-    """Return whether this command only looks at the config."""
-    return FLAGS.list_configurables or FLAGS.explain is not None
-
-
-def trains() -> bool:
-    """Return whether this command trains, and so has something to save when it is asked to stop."""
-    return FLAGS.mode in TRAINING_MODES and not FLAGS.dry_run and not only_prints_config()
+def _request() -> Request:
+    """Return what the parsed flags ask for."""
+    given = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Request)}
+    restarts = given["max_restarts"] if FLAGS["max_restarts"].present else None
+    return Request(**{**given, "max_restarts": restarts})

@@ -2,8 +2,8 @@ import pytest
 from absl.testing import flagsaver
 from tallyloop.metrics.errors import DataError, UsageError
 from tallyloop.trainer import user_code
+from tallyloop.trainer.command import cli
 from tallyloop.trainer.errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
-from tallyloop.trainer.launch import cli
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def ends_with(monkeypatch):
     """ends_with(error) -> the exit code of a command that raises it."""
 
     def run(error: BaseException) -> int:
-        def fail(argv):
+        def fail(argv, request):
             raise error
 
         monkeypatch.setattr(cli, "_run", fail)

@@ -2,11 +2,11 @@ import os
 import subprocess
 import sys
 
-from tallyloop.trainer.launch import member
+from tallyloop.trainer.command import member
 
 CODE = """
 import os
-from tallyloop.trainer.launch import member
+from tallyloop.trainer.command import member
 print(member.is_member(), member.is_first(), *[name for name in os.environ if name.startswith("TALLYLOOP")])
 """
 

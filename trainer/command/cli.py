@@ -28,8 +28,9 @@ from ..errors import (
 )
 from . import flags, member
 from .flags import FLAGS
+from .request import Request
 
-_MODULE = __name__.rpartition(".launch.")[0]
+_MODULE = __name__.rpartition(".command.")[0]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,9 +66,9 @@ def _exit_code(argv: Sequence[str]) -> int:
         print(flags.help_text())
         return DONE
     try:
-        flags.parse(argv)
+        request = flags.parse(argv)
         logging.use_absl_handler()
-        return _run(argv)
+        return _run(argv, request)
     except UsageError as error:
         _log_traceback()
         _print_error(str(error), error)
@@ -112,54 +113,20 @@ def _log_traceback() -> None:
     logging.debug("Traceback of the error:", exc_info=True)
 
 
-def _run(argv: Sequence[str]) -> int:
-    _check_request()
-    if FLAGS.workers is not None and not member.is_member():
+def _run(argv: Sequence[str], request: Request) -> int:
+    from . import session
+
+    session.check_files(request)
+    if request.workers is not None and not member.is_member():
         from . import group
 
-        return group.run(_same_command(argv), FLAGS.workers, FLAGS.max_restarts)
+        return group.run(_same_command(argv), request.workers, request.restarts)
     if member.is_member():
         member.die_with_launcher()
     # Signals are handled from here on: loading TensorFlow and meeting the other workers take a while, in which the machine
     # may be taken away.
-    with preemption.on_signals() if flags.trains() else contextlib.nullcontext():
-        from . import session
-
-        return session.run()
-
-
-def _check_request() -> None:
-    """Check the files and folders that the flags name, before TensorFlow is loaded, which takes seconds.
-
-    Raises:
-      UsageError: there is no config, or a file or folder is missing or in the way.
-      OutputError: the disk is full.
-    """
-    for name in FLAGS.gin_file:
-        try:
-            configs.find(name, FLAGS.gin_search_path)
-        except UsageError as error:
-            raise UsageError(f"--gin_file: {error}") from error
-    if flags.only_prints_config():
-        return
-    if not (FLAGS.gin_file or FLAGS.gin_param):
-        raise UsageError(flags.NO_CONFIG)
-    writes = not FLAGS.dry_run and FLAGS.mode != "check"
-    if writes and not FLAGS.model_dir:
-        raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
-    _check_checkpoint(FLAGS.checkpoint)
-    if writes:
-        from . import run_folder
-
-        run_folder.check(Path(FLAGS.model_dir), FLAGS.mode)
-
-
-def _check_checkpoint(path: str | None) -> None:
-    if path and "://" not in path and not Path(path + ".index").exists():
-        raise UsageError(
-            f"--checkpoint={path}: no such checkpoint (there is no {path}.index). Expected its path without an ending, such "
-            "as /run/checkpoints/ckpt-500."
-        )
+    with preemption.on_signals() if request.trains else contextlib.nullcontext():
+        return session.run(request)
 
 
 def _same_command(argv: Sequence[str]) -> list[str]:

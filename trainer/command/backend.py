@@ -13,7 +13,8 @@ from .. import config as configs
 from ..config.syntax import Ref
 from ..distribution import environment
 from ..distribution.startup import quiet_stderr
-from . import flags, member
+from . import member
+from .request import Mode, Request
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,9 +30,7 @@ _BUNDLED = (
     "tallyloop.trainer.actions.writing",
     "tallyloop.trainer.distribution.strategies",
     "tallyloop.data",
-    "tallyloop.models.autoencoder",
-    "tallyloop.models.classifier",
-    "tallyloop.models.mlp",
+    "tallyloop.models",
 )
 _TRAINER, _FACTORY = "tallyloop.Trainer", "tallyloop.multi_worker_mirrored"
 _SINGLE_MACHINE = ("tallyloop.one_device", "tallyloop.mirrored")
@@ -44,7 +43,7 @@ def load(virtual_cpus: int | None) -> None:
       virtual_cpus: the number of logical devices to split the CPU into; None leaves it whole.
 
     Raises:
-      UsageError: Keras is set to another backend.
+      UsageError: Keras is set to another backend, or TensorFlow has started with fewer CPUs.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -53,15 +52,28 @@ def load(virtual_cpus: int | None) -> None:
         import tensorflow as tf
 
         if virtual_cpus:
-            cpu = tf.config.list_physical_devices("CPU")[0]
-            split = [tf.config.LogicalDeviceConfiguration() for _ in range(virtual_cpus)]
-            tf.config.set_logical_device_configuration(cpu, split)
+            _split_cpu(virtual_cpus)
         for module in _BUNDLED:
             importlib.import_module(module)
     tf.get_logger().setLevel("ERROR")
 
 
-def check_strategy(config: configs.Config) -> None:
+def _split_cpu(devices: int) -> None:
+    import tensorflow as tf
+
+    split = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
+    try:
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], split)
+    except RuntimeError as error:  # the devices exist, as code before this in the process has used TensorFlow
+        found = len(tf.config.list_logical_devices("CPU"))
+        if found < devices:
+            raise UsageError(
+                f"--virtual_cpus={devices}: TensorFlow has started with {found} in this process, and cannot change that. "
+                "Expected this call before any other that uses TensorFlow: restart the notebook's kernel, and call it first."
+            ) from error
+
+
+def check_strategy(config: configs.Config, request: Request) -> None:
     """Refuse flags and environments that ask for several workers together with a strategy for a single machine.
 
     Each worker would train alone, and all would write to the same folder.
@@ -76,9 +88,9 @@ def check_strategy(config: configs.Config) -> None:
         reason = f"got @{found.selector.rpartition('.')[2]}()"
     else:
         return
-    asked = f"--workers={flags.FLAGS.workers}" if member.is_member() else _cluster_in_environment()
-    if flags.FLAGS.start_timeout is not None and asked is None:
-        asked = f"--start_timeout={flags.FLAGS.start_timeout}"
+    asked = f"--workers={request.workers}" if member.is_member() else _cluster_in_environment(request)
+    if request.start_timeout is not None and asked is None:
+        asked = f"--start_timeout={request.start_timeout}"
     if asked is not None:
         raise UsageError(
             f"{asked} needs Trainer.strategy = @multi_worker_mirrored(), {reason}: add "
@@ -91,9 +103,9 @@ def _strategy(config: configs.Config) -> Any:
     return None if binding is None else config.resolved(binding.value)
 
 
-def _cluster_in_environment() -> str | None:
+def _cluster_in_environment(request: Request) -> str | None:
     """Return what in the environment names several workers; None for a cluster that is not one of ours."""
-    if not flags.trains():
+    if not request.trains:
         return None
     try:
         membership = environment.membership(os.environ)
@@ -102,7 +114,7 @@ def _cluster_in_environment() -> str | None:
     return f"{membership.source} with {len(membership.addresses)} workers" if len(membership.addresses) > 1 else None
 
 
-def join_cluster(config: configs.Config) -> None:
+def join_cluster(config: configs.Config, mode: Mode) -> None:
     """Make the strategy now if it is `multi_worker_mirrored`: before any op runs. The Trainer later gets the same one.
 
     Raises:
@@ -113,10 +125,10 @@ def join_cluster(config: configs.Config) -> None:
     if isinstance(found, Ref) and found.selector == _FACTORY:
         with gin.config_scope(found.scope or None):
             strategy = gin.get_configurable(_FACTORY)()
-        _check_agreement(config, flags.FLAGS.mode, strategy)
+        _check_agreement(config, mode, strategy)
 
 
-def _check_agreement(config: configs.Config, mode: flags.Mode, strategy: tf.distribute.Strategy) -> None:
+def _check_agreement(config: configs.Config, mode: Mode, strategy: tf.distribute.Strategy) -> None:
     """Compare every worker's config and mode with the chief's. All workers call this, and all raise.
 
     Workers that differ would otherwise wait for each other forever.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.trainer.checkpointing.restore import UnreadableCheckpointError
-from tallyloop.trainer.launch import modes
+from tallyloop.trainer.command import modes
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
-from tallyloop.trainer.launch import session
+from tallyloop.trainer.command import session
 
 
 class TestExplained:
     def test_another_error_stays_what_it_is(self):
         error = RuntimeError("something else")
-        with pytest.raises(RuntimeError, match="something else") as caught, session._explained(configs.load()):
+        with pytest.raises(RuntimeError, match="something else") as caught, session.explained(configs.load()):
             raise error
         assert caught.value is error
 

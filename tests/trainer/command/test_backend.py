@@ -7,8 +7,8 @@ import pytest
 from absl.testing import flagsaver
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
+from tallyloop.trainer.command import backend, flags
 from tallyloop.trainer.distribution import strategies, workers
-from tallyloop.trainer.launch import backend, flags
 from tallyloop.trainer.trainer import Trainer
 
 TWO = {"cluster": {"worker": ["localhost:2221", "localhost:2222"]}, "task": {"type": "worker", "index": 0}}
@@ -27,8 +27,7 @@ def clean(monkeypatch):
 
 
 def check_strategy(*params: str, arguments: tuple[str, ...] = ()) -> None:
-    flags.parse(["tallyloop", *arguments])
-    backend.check_strategy(configs.load([], params))
+    backend.check_strategy(configs.load([], params), flags.parse(["tallyloop", *arguments]))
 
 
 class TestLoad:

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from tallyloop.trainer.launch import group
+from tallyloop.trainer.command import group
 
 # What a launcher process runs: `group.run` on the code of a fake worker, then a check of what was imported.
 LAUNCHER = """
@@ -17,7 +17,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # which a test ru
     signal.signal(number, signal.SIG_DFL)
 for name in sys.argv[4:]:
     signal.signal(signal.Signals[name], signal.SIG_IGN)
-from tallyloop.trainer.launch import group
+from tallyloop.trainer.command import group
 code = group.run([sys.executable, "-c", sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]), grace=1.0)
 assert not {"tensorflow", "keras", "gin"} & set(sys.modules), "the launcher imported TensorFlow"
 sys.exit(code)
@@ -28,7 +28,7 @@ PRELUDE = """
 import json, os, signal, sys, time
 config = json.loads(os.environ["TF_CONFIG"])
 me = config["task"]["index"]
-from tallyloop.trainer.launch import member
+from tallyloop.trainer.command import member
 member.die_with_launcher()
 starts = sum(name.startswith(f"{me}_") for name in os.listdir("."))
 open(f"{me}_{os.getpid()}", "w").close()

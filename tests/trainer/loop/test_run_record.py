@@ -1,63 +1,23 @@
 import contextlib
-import errno
 import json
-import os
 
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import config as configs
-from tallyloop.trainer.distribution import preemption
-from tallyloop.trainer.errors import CheckpointError, OutputError, PreemptedError
-from tallyloop.trainer.launch import run_folder
+from tallyloop.trainer.command.run_folder import ConfigFiles
+from tallyloop.trainer.errors import CheckpointError, PreemptedError
+from tallyloop.trainer.loop.run_record import recorded as record
 
 
 @pytest.fixture
-def recorded(tmp_path, mirrored_on):
+def recorded(tmp_path):
     """recorded() -> the context in which a run is recorded in `tmp_path`."""
-    return lambda outcome=None: run_folder.recorded(configs.load(), tmp_path, mirrored_on(1), lambda: outcome)
+    return lambda outcome=None: record(tmp_path, ConfigFiles(configs.load()), lambda: outcome)
 
 
 def spoil(folder, name):
     """Make it impossible to write a file of this name, even for root, whom permissions do not stop."""
     (folder / f".{name}.tmp").mkdir()
-
-
-class TestCheck:
-    def test_leaves_nothing_behind(self, tmp_path):
-        run_folder.check(tmp_path / "a" / "run", "train")
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_file_in_place_of_a_folder_is_refused(self, tmp_path):
-        (tmp_path / "checkpoints").write_text("a file")
-        with pytest.raises(UsageError, match=r"checkpoints is not a folder\. Move it away, or choose another folder"):
-            run_folder.check(tmp_path, "train")
-        run_folder.check(tmp_path, "predict")  # it writes no checkpoints
-
-    def test_a_folder_in_place_of_a_file_is_refused(self, tmp_path):
-        (tmp_path / "run.json").mkdir()
-        with pytest.raises(UsageError, match=r"run\.json is a folder\. Move it away, or choose another folder"):
-            run_folder.check(tmp_path, "train")
-
-
-class TestFirstWrite:
-    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-    def test_a_full_disk_is_no_reason_for_another_folder(self, tmp_path, number):
-        with (
-            pytest.raises(OutputError, match=r"cannot be written \(.+\)\. Free some space, and run the same command"),
-            run_folder.first_write(tmp_path),
-        ):
-            raise OSError(number, os.strerror(number))
-
-
-class TestExclusive:
-    def test_does_not_create_the_folder(self, tmp_path, mirrored_on):
-        with run_folder.exclusive(tmp_path / "run", mirrored_on(1)):
-            assert not (tmp_path / "run").exists()
-
-    def test_a_stop_while_starting_ends_the_run(self, tmp_path, mirrored_on, monkeypatch):
-        monkeypatch.setattr(preemption, "requested", lambda: True)
-        with pytest.raises(PreemptedError, match=r"^Stopped while starting\.$"):
-            run_folder.exclusive(tmp_path, mirrored_on(1)).__enter__()
 
 
 class TestRecord:
@@ -136,3 +96,21 @@ class TestAttempts:
             pass
         assert len(json.loads((tmp_path / "run.json").read_text())["attempts"]) == 1
         assert "run.json is damaged" in caplog.text
+
+
+class TestTrainer:
+    """Made in Python, it leaves the record of the command."""
+
+    def test_writes_how_it_ended(self, make_trainer, tmp_path):
+        def fail_at_4(trainer, summary):
+            if summary.step == 4:
+                raise ValueError("in an action")
+
+        trainer = make_trainer(model_dir=tmp_path, summary_interval=2, actions=[fail_at_4])
+        with pytest.raises(ValueError, match="in an action"):
+            trainer.train()
+        make_trainer(model_dir=tmp_path).train()
+        record = json.loads((tmp_path / "run.json").read_text())
+        assert [each["exit_reason"] for each in record["attempts"]] == ["ValueError: in an action", "done"]
+        assert record.keys() >= {"argv", "versions", "git_revision", "devices", "start", "end"}
+        assert not (tmp_path / "config.gin").exists()

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 from absl.testing import flagsaver
 from tallyloop.metrics.errors import UsageError
-from tallyloop.trainer.launch import flags
+from tallyloop.trainer.command import flags, request
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def refused(*arguments: str) -> str:
 
 
 class TestParse:
-    @pytest.mark.parametrize("mode", get_args(flags.Mode))
+    @pytest.mark.parametrize("mode", get_args(request.Mode))
     def test_takes_every_mode(self, mode):
         flags.parse(["tallyloop", f"--mode={mode}"])
         assert flags.FLAGS.mode == mode
@@ -61,7 +61,7 @@ class TestParse:
         assert "gin_fil" in message
         assert message.endswith("(tallyloop --help lists the flags)")
 
-    @pytest.mark.parametrize("mode", flags.TRAINING_MODES)
+    @pytest.mark.parametrize("mode", request.TRAINING_MODES)
     def test_refuses_a_checkpoint_for_training(self, mode):
         assert refused("--checkpoint=/run/ckpt-5", f"--mode={mode}").startswith(
             f"--checkpoint is for --mode=eval, predict or export, not {mode}"
@@ -80,23 +80,6 @@ class TestParse:
         assert f"--workers=2 is for --mode=train_and_eval, train, eval, and {named} needs one process" in refused(
             "--workers=2", argument
         )
-
-
-class TestTrains:
-    @pytest.mark.parametrize(
-        ("arguments", "expected"),
-        [
-            ([], True),
-            (["--mode=train"], True),
-            (["--mode=eval"], False),
-            (["--dry_run"], False),
-            (["--explain=Trainer"], False),
-            (["--list_configurables"], False),
-        ],
-    )
-    def test_is_false_for_what_has_nothing_to_save(self, arguments, expected):
-        flags.parse(["tallyloop", *arguments])
-        assert flags.trains() is expected
 
 
 class TestHelp:

@@ -18,9 +18,9 @@ from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter
 from ...metrics.writers.console import eval_line
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
+from ..loop.folder_lock import first_write
 from ..trainer import Trainer
-from .flags import Mode
-from .run_folder import first_write
+from .request import Mode
 
 _POLL_SECONDS = 5.0
 
