@@ -390,7 +390,6 @@ class Trainer(Steering):
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
                 stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
-        self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
@@ -399,8 +398,11 @@ class Trainer(Steering):
         stream = sys.stdout if chief else None
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
-        with contextlib.closing(console), self._writer(chief) as writer:
-            self._board = Board(writer, lambda: self.step)
+        with (
+            contextlib.closing(console),
+            self._writer(chief) as writer,
+            self._writing_to(Board(writer, lambda: self.step)),
+        ):
             yield HostLoop(
                 session=self._session,
                 evaluation=evaluation,
