@@ -122,13 +122,13 @@ class TestRefused:
     )
     def test_one_that_steers_is_named_with_what_to_use(self, callback, instead):
         with pytest.raises(
-            UsageError, match=f"the callback {type(callback).__name__} steers fit.*Instead: .*{instead}"
+            UsageError, match=rf"the callback {type(callback).__name__} steers fit.*Instead: .*{instead}"
         ):
             check_callbacks([callback])
 
     @pytest.mark.parametrize("given", [keras.callbacks.History(), "history", [print]], ids=["one", "text", "function"])
     def test_what_is_no_list_of_callbacks(self, given):
-        with pytest.raises(UsageError, match="expected .*Keras callbacks"):
+        with pytest.raises(UsageError, match=r"expected .*Keras callbacks"):
             check_callbacks(given)
 
     def test_an_interval_that_is_not_an_epoch(self):
