@@ -40,8 +40,8 @@ def check_penalties(model: keras.Model, x: Any) -> None:
         if not np.allclose(loss, of_twice, _TOLERANCE):
             raise UsageError(
                 f"from_keras: a layer of {model.name!r} adds a loss that is {float(loss):.3g} for some rows, and "
-                f"{float(of_twice):.3g} for twice as many: a sum, of which replicas would each take their own part for the mean. Expected the mean "
-                "over the batch, self.add_loss(keras.ops.mean(...)); or train on one replica."
+                f"{float(of_twice):.3g} for twice as many: a sum, of which replicas would each take their own part for the mean. "
+                "Expected the mean over the batch, self.add_loss(keras.ops.mean(...)); or train on one replica."
             )
 
 
