@@ -14,10 +14,19 @@ from ...data.checks import one_of, whole_number
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ..arguments import finite_number
-from ..checkpointing.eval_metric import EvalMetric
+from ..checkpointing.eval_metric import EvalMetric, dataset_of
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
+
+
+def warn_without_evaluations(trainer: Trainer, name: str) -> None:
+    """Say that an action of evaluations has nothing to do in a run without."""
+    if not trainer.eval_metrics:
+        logging.warning(
+            "%s never acts, as this run does not evaluate: use --mode=train_and_eval, or Trainer.train_and_eval().",
+            name,
+        )
 
 
 class _Watch:
@@ -47,19 +56,13 @@ class _Watch:
             )
         if trainer.eval_metrics:
             self.metric.check(trainer.eval_metrics)
-        else:
-            logging.warning(
-                "%s never acts, as this run does not evaluate: use --mode=train_and_eval, or Trainer.train_and_eval().",
-                self._owner,
-            )
 
     def value(self, trainer: Trainer, summary: Summary) -> float | None:
         """Return the value in a summary: NaN if it had no examples, None if the summary is not one of the metric's dataset."""
-        datasets = [*trainer.eval_datasets]
-        dataset = datasets[0] if summary.split == "eval" else summary.split.removeprefix("eval/")
-        if summary.split == "train" or not self.metric.is_of(dataset, len(datasets) == 1):
+        dataset, only = dataset_of(summary, trainer.eval_datasets), len(trainer.eval_datasets) == 1
+        if dataset is None or not self.metric.is_of(dataset, only):
             return None
-        value = self.metric.value({dataset: summary.metrics}, len(datasets) == 1)
+        value = self.metric.value({dataset: summary.metrics}, only)
         return math.nan if value is None else value
 
 
@@ -67,8 +70,8 @@ class _Watch:
 class EarlyStopping:
     """Ends the run when an eval metric has not improved for some evaluations.
 
-    It remembers the best value and how long it has waited, in the checkpoints, so that a run that was interrupted stops where it
-    would have without. The same command again does not train on; a larger `patience` does.
+    It remembers the best value and how long it has waited, in the checkpoints, so that a run that was interrupted stops where
+    it would have without. The same command again does not train on; a larger `patience` does.
 
     Args:
       metric: an eval metric, as NAME, or as DATASET/NAME with several datasets.
@@ -94,6 +97,7 @@ class EarlyStopping:
 
     def start(self, trainer: Trainer) -> None:
         """Stop at once where a run before this one has been stopped, or would have been with this patience."""
+        warn_without_evaluations(trainer, "EarlyStopping")
         self._stop_if_over(trainer)
 
     def __call__(self, trainer: Trainer, summary: Summary) -> None:
@@ -158,6 +162,7 @@ class StopAtTarget:
 
     def start(self, trainer: Trainer) -> None:
         """Stop at once where a run before this one has reached the target."""
+        warn_without_evaluations(trainer, "StopAtTarget")
         self._stop_if_reached(trainer)
 
     def __call__(self, trainer: Trainer, summary: Summary) -> None:
@@ -189,8 +194,8 @@ class StopAtTarget:
 class StopAfter:
     """Ends the run after some wall time, for a job with a limit. The same command again trains on, for as long.
 
-    The time is that of this process, from the making of the action on. The run ends after the steps in flight, which take about a
-    second at most with `Trainer.steps_per_loop = "auto"`, or after the evaluation that is running, and then saves.
+    The time is that of this process, from the making of the action on. The run ends after the steps in flight, which take
+    about a second at most with `Trainer.steps_per_loop = "auto"`, or after the evaluation that is running, and then saves.
 
     Args:
       hours: added to the others.

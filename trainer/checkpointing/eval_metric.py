@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from ...metrics.errors import UsageError, did_you_mean
+from ...metrics.writers import Summary
 
 Mode = Literal["max", "min"]
 
@@ -66,6 +67,13 @@ class EvalMetric:
         if math.isnan(value) or math.isnan(than):
             return not math.isnan(value)
         return value > than + min_delta if self._mode == "max" else value < than - min_delta
+
+
+def dataset_of(summary: Summary, datasets: Collection[str]) -> str | None:
+    """Return the eval dataset that a summary is of; None for a summary of training."""
+    if summary.split == "train":
+        return None
+    return summary.split.removeprefix("eval/") if len(datasets) > 1 else next(iter(datasets))
 
 
 def _by_name(evaluated: Mapping[str, Mapping[str, Any]], only: bool) -> dict[str, Any]:

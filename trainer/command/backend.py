@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 # The modules whose import registers the bundled configurables.
 _BUNDLED = (
     "tallyloop.trainer.trainer",
+    "tallyloop.trainer.actions.batch_size_finder",
+    "tallyloop.trainer.actions.exporting",
+    "tallyloop.trainer.actions.learning_rate_finder",
+    "tallyloop.trainer.actions.profiling",
     "tallyloop.trainer.actions.stopping",
+    "tallyloop.trainer.actions.writing",
     "tallyloop.trainer.distribution.strategies",
     "tallyloop.data",
-    "tallyloop.models.autoencoder",
-    "tallyloop.models.classifier",
-    "tallyloop.models.mlp",
+    "tallyloop.models",
 )
 _TRAINER, _FACTORY = "tallyloop.Trainer", "tallyloop.multi_worker_mirrored"
 _SINGLE_MACHINE = ("tallyloop.one_device", "tallyloop.mirrored")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
     if chief:
         _make(model_dir, model_dir)
     writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir)) if chief else ()
-    for path in [checkpoint] if checkpoint else _follow(trainer, model_dir / "checkpoints"):
+    for path in [checkpoint] if checkpoint else _follow(trainer, model_dir):
         for summary in (trainer.summaries(path) if checkpoint else _unless_deleted(trainer, path)).values():
             for writer in writers:
                 writer.upsert(summary)  # training, or this command before, may have evaluated the step already
@@ -96,17 +97,34 @@ def _unless_deleted(trainer: Trainer, path: str) -> Mapping[str, Summary]:
         return {}
 
 
-def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:
-    """Yield each new checkpoint up to that of the last train step; the chief finds it, and tells the others."""
-    found = None
+def _follow(trainer: Trainer, model_dir: Path) -> Iterator[str]:
+    """Yield each new checkpoint, up to that of the last train step or that at which an action has stopped the training.
+
+    The chief finds it, and tells the others.
+    """
+    folder, found = model_dir / "checkpoints", None
     if workers.is_chief(trainer.strategy):
         if latest(folder) is None:
             print(f"Waiting for a checkpoint in {folder} ...", flush=True)
-        found = tf.train.checkpoints_iterator(str(folder), min_interval_secs=_POLL_SECONDS)
-    while True:
-        yield workers.from_chief(trainer.strategy, found and next(found))
+        found = tf.train.checkpoints_iterator(
+            str(folder),
+            min_interval_secs=_POLL_SECONDS,
+            timeout=_POLL_SECONDS,
+            timeout_fn=lambda: _is_stopped_at(model_dir, trainer.step),
+        )
+    while path := workers.from_chief(trainer.strategy, found and next(found, None)):
+        yield path
         if trainer.step >= trainer.train_steps:
             return
+
+
+def _is_stopped_at(model_dir: Path, step: int) -> bool:
+    """Return whether the last training in the folder was stopped by an action at this step, as `run.json` says."""
+    try:
+        reason = json.loads((model_dir / "run.json").read_bytes())["exit_reason"] or ""
+    except (OSError, ValueError, KeyError):
+        return False
+    return reason.startswith(f"stopped at step {step}: ")
 
 
 def _predict(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:

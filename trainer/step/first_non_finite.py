@@ -18,7 +18,7 @@ from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
 from ..distribution import workers
 from ..model.layers import layers_of
-from ..task import split_outputs
+from ..task import SumOfMeans, TaskLosses
 from .batches import fetch_one
 from .forward_state import ForwardState
 from .objective import objective_terms
@@ -46,7 +46,7 @@ class _Output(NamedTuple):
 def first_non_finite(
     strategy: tf.distribute.Strategy,
     feed: Feed,
-    model: keras.Model,
+    losses: TaskLosses,
     forward: Callable[[keras.Model, Any], Any],
     steps: range,
 ) -> str:
@@ -55,14 +55,14 @@ def first_non_finite(
     Args:
       strategy: the replicas.
       feed: the train batches.
-      model: with the weights before the steps.
+      losses: those of the task; its model has the weights before the steps.
       forward: `Task.train_step`.
       steps: those of one update.
     """
     if feed.num_examples is None:
         return "Where that began is not known, as the batch of a stream cannot be read again."
     try:
-        found = next(filter(None, (_of_step(strategy, feed, model, forward, step) for step in steps)), None)
+        found = next(filter(None, (_of_step(strategy, feed, losses, forward, step) for step in steps)), None)
     except Exception as error:  # such as a layer that only runs in a graph; the run has failed already, and says why
         return (
             f"Where that began is not known: run once more, eagerly, the step raised {type(error).__name__}: {error}."
@@ -75,7 +75,7 @@ def first_non_finite(
 def _of_step(
     strategy: tf.distribute.Strategy,
     feed: Feed,
-    model: keras.Model,
+    losses: TaskLosses,
     forward: Callable[[keras.Model, Any], Any],
     step: int,
 ) -> str | None:
@@ -86,37 +86,52 @@ def _of_step(
     for index in range(own * workers.index(strategy), own * (workers.index(strategy) + 1)):
         batch, rows = feed.shard(part, examples, index, replicas)
         share = ReplicaShare.of(tf.constant(index, tf.int64), replicas, rows, examples)
-        if int(rows) and (found := _of_replica(model, forward, batch, share)) is not None:
+        if int(rows) and (found := _of_replica(losses, forward, batch, share)) is not None:
             return found if replicas == 1 else f"replica {index}, in {found}"
     return None
 
 
 def _of_replica(
-    model: keras.Model, forward: Callable[[keras.Model, Any], Any], batch: Any, share: ReplicaShare
+    task_losses: TaskLosses, forward: Callable[[keras.Model, Any], Any], batch: Any, share: ReplicaShare
 ) -> str | None:
     """Return the first in the order of the computation: weights, layers, losses, gradients from the last layer to the first."""
+    model = task_losses.model
     for variable in model.weights:
         if (what := _bad(variable.value)) is not None:
             return f"the weight {variable.path} before the step ({what})"
     with share.active(), recording_into(Recorder()), ForwardState().discarded(share, model):
-        with tf.GradientTape() as tape, _watched(model) as outputs:
-            losses, _ = split_outputs(forward(model, batch))
-            objective = tf.add_n([term.value for term in objective_terms(losses, model, share)])
-        return _of_forward(outputs, losses, batch) or _of_backward(tape, objective, outputs, model)
+        with tf.GradientTape(persistent=True) as tape, _watched(model) as outputs:
+            losses, _ = task_losses.split(forward(model, batch))
+            penalties = model.losses
+            terms = {name: objective_terms(each, penalties, share) for name, each in losses.items()}
+            objectives = {name: tf.add_n([term.value for term in each]) for name, each in terms.items()}
+        backward = (
+            _of_backward(tape, objective, outputs, task_losses.variables(name))
+            for name, objective in objectives.items()
+        )
+        return _of_forward(outputs, losses, batch) or next(filter(None, backward), None)
 
 
-def _of_forward(outputs: list[_Output], losses: Any, batch: Any) -> str | None:
+def _of_forward(outputs: list[_Output], losses: dict[str, Any], batch: Any) -> str | None:
     given = _of_batch(batch)
     for output in outputs:
         for tensor in output.tensors:
             if (what := _bad(tensor)) is not None:
                 fed = "its inputs and weights were finite" if output.fed else given or _BETWEEN_LAYERS
                 return f"the output of layer {output.layer!r} ({what}); {fed}"
-    parts = [("sum of losses", losses.value), ("count of losses", losses.count)] if isinstance(losses, Tally) else []
-    for name, tensor in parts or [("losses", tf.convert_to_tensor(losses))]:
+    for name, tensor in (part for each in losses.items() for part in _parts(*each)):
         if (what := _bad(tensor)) is not None:
             return f"the task's {name} ({what}); {given or 'the outputs of all layers were finite'}"
     return None
+
+
+def _parts(name: str, losses: Any) -> list[tuple[str, tf.Tensor]]:
+    if isinstance(losses, SumOfMeans):
+        return [part for each in losses.parts for part in _parts(name, each)]
+    of = f" {name!r}" if name else ""
+    if isinstance(losses, Tally):
+        return [(f"sum of losses{of}", losses.value), (f"count of losses{of}", losses.count)]
+    return [(f"losses{of}", tf.convert_to_tensor(losses))]
 
 
 def _of_batch(batch: Any) -> str | None:
@@ -132,14 +147,16 @@ def _of_batch(batch: Any) -> str | None:
     return found[0] if found else None
 
 
-def _of_backward(tape: tf.GradientTape, objective: tf.Tensor, outputs: list[_Output], model: keras.Model) -> str | None:
+def _of_backward(
+    tape: tf.GradientTape, objective: tf.Tensor, outputs: list[_Output], trained: list[keras.Variable]
+) -> str | None:
     named = {
         id(tensor): (f"output of layer {each.layer!r}", tensor) for each in outputs[::-1] for tensor in each.tensors
     }
     places = list(
         named.values()
     )  # from the last to the first; an outer layer may return what an inner one has returned
-    places += [(f"weight {variable.path}", variable.value) for variable in reversed(model.trainable_variables)]
+    places += [(f"weight {variable.path}", variable.value) for variable in reversed(trained)]
     gradients = tape.gradient(objective, [tensor for _, tensor in places])
     for (name, _), gradient in zip(places, gradients, strict=True):
         if gradient is not None and (what := _bad(tf.convert_to_tensor(gradient))) is not None:

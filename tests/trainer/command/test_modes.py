@@ -23,6 +23,33 @@ class TestEval:
         assert [json.loads(line)["step"] for line in (trained / "metrics.jsonl").read_text().splitlines()] == [4, 6]
         assert "ckpt-2 was deleted before it could be evaluated" in caplog.text
 
+    def test_ends_where_an_action_has_stopped_the_training(self, make_trainer, tmp_path, monkeypatch):
+        """At step 4 of 6; the poll before finds that the training goes on."""
+        monkeypatch.setattr(modes, "_POLL_SECONDS", 0.01)
+        make_trainer(model_dir=tmp_path, train_steps=4).train()
+        reads = []
+        stopped = modes._is_stopped_at
+
+        def looked(folder, step):
+            reads.append(step)
+            reason = None if len(reads) == 1 else "stopped at step 4: enough"
+            (tmp_path / "run.json").write_text(json.dumps({"exit_reason": reason}))
+            return stopped(folder, step)
+
+        monkeypatch.setattr(modes, "_is_stopped_at", looked)
+        modes.run("eval", make_trainer(evaluate=True), tmp_path, None)
+        assert reads == [4, 4]
+        lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines if line["split"] == "eval"] == [4]
+
+    @pytest.mark.parametrize(
+        "text", ["", "{}", '{"exit_reason": "done"}', '{"exit_reason": "stopped at step 40: enough"}']
+    )
+    def test_goes_on_otherwise(self, tmp_path, text):
+        (tmp_path / "run.json").write_text(text)
+        assert not modes._is_stopped_at(tmp_path, 4)
+        assert not modes._is_stopped_at(tmp_path / "none", 4)
+
     def test_fails_on_one_that_is_damaged_or_was_asked_for(self, make_trainer, trained):
         checkpoints = trained / "checkpoints"
         trainer = make_trainer(evaluate=True)

@@ -9,8 +9,8 @@ import gin
 import keras
 import tensorflow as tf
 
-from ..data.feeds.replica_share import ReplicaShare
-from ..metrics.errors import UsageError
+from ...data.feeds.replica_share import ReplicaShare
+from ...metrics.errors import UsageError
 
 _PHILOX = 1  # TensorFlow's number of this generator
 _BLOCK = 4  # random numbers per value of Philox's counter
