@@ -21,13 +21,13 @@ from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
+from .export.saving import export, replacing
 from .loop import folder_lock
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
 from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
-from .loop.prediction import predict
 from .loop.progress import Progress
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
@@ -35,6 +35,7 @@ from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
 from .model.optimizers import build_optimizer
+from .prediction.predicting import predict
 from .step.batches import first_batch
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
@@ -175,10 +176,14 @@ class Trainer:
         """The Keras model, built; its weights are those of the last step done."""
         if self._seed is not None:
             keras.utils.set_random_seed(self._seed)
-        inputs = [self._train_dataset, *self._eval_datasets.values()]
-        model = build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
+        model = build_model(self._task, self.strategy, self._some_input)
         freeze(model, self._freeze)
         return model
+
+    @property
+    def _some_input(self) -> Input | None:
+        inputs = [self._train_dataset, *self._eval_datasets.values()]
+        return next((each for each in inputs if each is not None), None)
 
     @property
     def step(self) -> int:
@@ -219,7 +224,8 @@ class Trainer:
         """Evaluate on every eval dataset, each example once.
 
         Args:
-          checkpoint: the path of the checkpoint to evaluate; None takes the weights of the last step, trained here or restored.
+          checkpoint: the path of the checkpoint to evaluate, or "best" for that of `best_metric`; None takes the weights of the
+            last step, trained here or restored.
 
         Returns:
           Dataset name -> metric path -> value.
@@ -236,22 +242,44 @@ class Trainer:
         with self._weights.of(checkpoint, together=True):
             return self._evaluation.run(self.step)
 
-    def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
-        """Return `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
-        with self._weights.of(checkpoint), self._averaged.in_use():
-            return predict(self._task, self.model, dataset.open_eval())
+    def predict(self, dataset: Input, checkpoint: str | None = None, output: str | Path | None = None) -> Any:
+        """Predict every example with `Task.predict_step`, in order, on all replicas. All workers must call this.
+
+        Args:
+          dataset: what to predict.
+          checkpoint: as in `evaluate`.
+          output: a file, .npz, .jsonl or .parquet, to write the predictions to as they come. The same call continues what was
+            killed.
+
+        Returns:
+          A nest of NumPy arrays; with `output`, its path.
+
+        Raises:
+          UsageError: the task cannot predict, the checkpoint does not fit, or the file cannot hold the predictions.
+        """
+        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
+            return predict(self._task, self.model, self.strategy, dataset, output)
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
-        """Write the model with `Task.export`; returns the folder, `model_dir/export` by default."""
-        if folder is None:
-            if self._model_dir is None:
-                raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
-            folder = self._model_dir / "export"
-        target = Path(folder)
-        with self._weights.of(checkpoint), self._averaged.in_use():
+        """Write the model with `Task.export`, and with the averages of its weights if there are any.
+
+        Args:
+          folder: where to; None is `model_dir/export`. A previous export is replaced once the new one is complete.
+          checkpoint: as in `evaluate`.
+
+        Returns:
+          The folder.
+
+        Raises:
+          UsageError: there is no folder, the checkpoint does not fit, or the model cannot be exported.
+        """
+        if folder is None and self._model_dir is None:
+            raise UsageError("Trainer.export: expected a folder, as there is no model_dir; give one.")
+        target = Path(folder or self._model_dir / "export")
+        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
             if workers.is_chief(self.strategy):
-                target.mkdir(parents=True, exist_ok=True)
-                self._task.export(self.model, target)
+                with replacing(target) as unfinished:
+                    export(self._task, self.model, unfinished, self._some_input)
         workers.wait_for_all(self.strategy)
         return target
 

@@ -147,7 +147,8 @@ def _check_request() -> None:
     writes = not FLAGS.dry_run and FLAGS.mode != "check"
     if writes and not FLAGS.model_dir:
         raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
-    _check_checkpoint(FLAGS.checkpoint)
+    if FLAGS.checkpoint != "best":
+        _check_checkpoint(FLAGS.checkpoint)
     if writes:
         from . import run_folder
 
@@ -158,7 +159,7 @@ def _check_checkpoint(path: str | None) -> None:
     if path and "://" not in path and not Path(path + ".index").exists():
         raise UsageError(
             f"--checkpoint={path}: no such checkpoint (there is no {path}.index). Expected its path without an ending, such "
-            "as /run/checkpoints/ckpt-500."
+            "as /run/checkpoints/ckpt-500, or best."
         )
 
 

@@ -12,7 +12,12 @@ from ...metrics.errors import UsageError, did_you_mean
 Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
-_WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval")
+_WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
+FORMATS: tuple[str, ...] = (
+    "npz",
+    "jsonl",
+    "parquet",
+)  # as in prediction.formats, which cannot be imported before TensorFlow
 
 NO_CONFIG = "No config: give --gin_file=digits.gin (bundled) or a file of your own."
 
@@ -74,7 +79,14 @@ _define(
     flags.DEFINE_string,
     "checkpoint",
     None,
-    "The checkpoint for --mode=eval, predict or export, such as /run/checkpoints/ckpt-500.",
+    "The checkpoint for --mode=eval, predict or export, such as /run/checkpoints/ckpt-500; best for that of "
+    "Trainer.best_metric.",
+)
+_define(
+    flags.DEFINE_string,
+    "format",
+    "npz",
+    f"The format of the files that --mode=predict writes to predictions/: {', '.join(FORMATS)}.",
 )
 _define(
     flags.DEFINE_bool,
@@ -157,6 +169,11 @@ def parse(argv: Sequence[str]) -> None:
             f"--checkpoint is for --mode=eval, predict or export, not {FLAGS.mode}: training continues from the newest "
             "checkpoint in --model_dir by itself."
         )
+    if FLAGS.format not in FORMATS:
+        hint = did_you_mean(FLAGS.format, FORMATS) or "."
+        raise UsageError(f"--format={FLAGS.format}: expected one of {', '.join(FORMATS)}{hint}")
+    if FLAGS["format"].present and FLAGS.mode != "predict":
+        raise UsageError(f"--format={FLAGS.format} is for --mode=predict, not {FLAGS.mode}: remove it.")
     _check_numbers()
     _check_workers()
 

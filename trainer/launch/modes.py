@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -18,7 +14,7 @@ from ...metrics.writers.console import eval_line
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..trainer import Trainer
-from .flags import Mode
+from .flags import FLAGS, Mode
 from .run_folder import first_write
 
 _POLL_SECONDS = 5.0
@@ -61,10 +57,9 @@ def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None) -
         trainer.train()
     elif mode == "eval":
         _evaluate(trainer, model_dir, checkpoint)
-    elif workers.is_chief(trainer.strategy):  # on one device of one worker
-        path = checkpoint or latest(model_dir / "checkpoints")
-        if path is None:
-            raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
+    elif (path := checkpoint or latest(model_dir / "checkpoints")) is None:
+        raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
+    else:
         (_predict if mode == "predict" else _export)(trainer, model_dir, path)
 
 
@@ -110,35 +105,18 @@ def _follow(trainer: Trainer, folder: Path) -> Iterator[str]:
 
 
 def _predict(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
-    """Write `predictions/NAME.npz` per eval dataset; nested outputs get keys like paths."""
-    folder = model_dir / "predictions"
+    """Write `predictions/NAME.FORMAT` per eval dataset."""
     for name, dataset in trainer.eval_datasets.items():
-        outputs = trainer.predict(dataset, checkpoint)
-        _make(folder, model_dir)
-        np.savez(folder / f"{name}.npz", **_by_path(outputs))
-        print(f"Predictions for {name}: {folder / name}.npz")
-
-
-def _by_path(outputs: Any) -> dict[str, Any]:
-    if isinstance(outputs, dict):
-        return {
-            "/".join(filter(None, (key, inner))): array
-            for key, value in outputs.items()
-            for inner, array in (_by_path(value) if isinstance(value, dict) else {"": value}).items()
-        }
-    return {f"output_{i}": array for i, array in enumerate(tf.nest.flatten(outputs))}
+        found = trainer.predict(dataset, checkpoint, output=model_dir / "predictions" / f"{name}.{FLAGS.format}")
+        if workers.is_chief(trainer.strategy):
+            print(f"Predictions for {name}: {found}")
 
 
 def _export(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
-    """Write `export/`; if the export fails, the previous one stays as it was."""
-    _make(model_dir, model_dir)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=model_dir) as unfinished:
-        try:
-            trainer.export(unfinished, checkpoint)
-        except NotImplementedError as error:  # from Keras, if one of the user's classes lacks `get_config`
-            raise UsageError(f"--mode=export: the model cannot be saved: {error}") from error
-        shutil.copytree(unfinished, model_dir / "export", dirs_exist_ok=True)
-    print(f"Exported to {model_dir / 'export'}")
+    """Write `export/`."""
+    found = trainer.export(model_dir / "export", checkpoint)
+    if workers.is_chief(trainer.strategy):
+        print(f"Exported to {found}: {', '.join(sorted(path.name for path in found.iterdir()))}")
 
 
 def _make(folder: Path, model_dir: Path) -> None:
