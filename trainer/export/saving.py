@@ -116,11 +116,12 @@ def _own_classes(config: Any) -> Iterator[str]:
 
 
 def _save_serving(model: keras.Model, path: Path, batch_spec: Any) -> None:
+    def serve(inputs: Any) -> Any:
+        return model(inputs, training=False)
+
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        "serve", lambda inputs: model(inputs, training=False), input_signature=[serving_spec(model, batch_spec)]
-    )
+    archive.add_endpoint("serve", serve, input_signature=[serving_spec(model, batch_spec)])
     archive.write_out(str(path), verbose=False)
     names = path / VARIABLE_NAMES
     names.parent.mkdir()

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
+from tallyloop.metrics.errors import DataError
 from tallyloop.trainer.prediction.loop import PredictLoop
 
 
