@@ -210,7 +210,7 @@ print(f"all {len(found)}")
 
 @pytest.mark.slow
 def test_in_memory_every_worker_gets_all(command, predict):
-    from tallyloop.trainer.launch.group import free_ports
+    from tallyloop.trainer.command.group import free_ports
 
     (command.folder / "memory.py").write_text(IN_MEMORY)
     addresses = [f"localhost:{port}" for port in free_ports(2)]

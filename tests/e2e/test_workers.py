@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
+from tallyloop.trainer.command.group import free_ports
 from tallyloop.trainer.distribution import tf_config
-from tallyloop.trainer.launch.group import free_ports
 
 PARAM = "--gin_param="
 MANY = PARAM + "Trainer.strategy=@multi_worker_mirrored()"
@@ -215,7 +215,7 @@ def _worker_of(launcher, index):
     raise AssertionError(f"worker {index} of {launcher} is not there")
 
 
-# The launcher passes both signals on in the same way, which tests/trainer/launch shows.
+# The launcher passes both signals on in the same way, which tests/trainer/command shows.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "number"),

@@ -55,13 +55,22 @@ def save(model: keras.Model, folder: Path, batch_spec: Any) -> None:
 
 
 def export(task: Any, model: keras.Model, folder: Path, dataset: Input | None) -> None:
-    """Let the task export the model; its `export` may take the spec of a batch, which is that of the dataset, or not.
+    """Let the task export the model, which replaces what it exported to the folder before.
+
+    Args:
+      task: its `export` may take the spec of a batch, or not.
+      model: the trained model.
+      folder: where to.
+      dataset: gives the spec.
 
     Raises:
       UsageError: the model cannot be exported.
     """
-    known = () if dataset is None or len(inspect.signature(task.export).parameters) == 2 else (dataset.element_spec,)
-    task.export(model, folder, *known)
+    known: tuple[Any, ...] = (
+        () if dataset is None or len(inspect.signature(task.export).parameters) == 2 else (dataset.element_spec,)
+    )
+    with replacing(folder) as unfinished:
+        task.export(model, unfinished, *known)
 
 
 @contextlib.contextmanager

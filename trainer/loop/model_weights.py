@@ -21,6 +21,7 @@ from ..checkpointing.retention import best_checkpoint
 from ..checkpointing.state import ModelState, owned_variables
 from ..distribution import workers
 from ..model.averaged_weights import AveragedWeights
+from ..model.optimizers import by_loss
 from . import folder_lock
 from .progress import Progress
 from .run_writer import CHECKPOINTS
@@ -167,7 +168,8 @@ class ModelWeights:
         optimizer = self._averaged.optimizer
         owned = owned_variables(self._task)
         step = self._progress.step_variable
-        return [*self._model.variables, *owned, step, *(optimizer.variables if optimizer else ())]
+        kept = [] if optimizer is None else [v for each in by_loss(optimizer).values() for v in each.variables]
+        return [*self._model.variables, *owned, step, *kept]
 
     def _check_same_step(self) -> None:
         """Workers that do not share their storage would restore different checkpoints, or none."""
