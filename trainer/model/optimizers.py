@@ -104,6 +104,15 @@ def parts(optimizer: Optimizers) -> list[keras.optimizers.Optimizer]:
     return [optimizer]
 
 
+def grouped(optimizer: Optimizers) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of the groups of each MultiOptimizer: it keeps them where TensorFlow does not look (Keras 3.15)."""
+    if isinstance(optimizer, Mapping):
+        return [group for each in optimizer.values() for group in grouped(each)]
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return grouped(optimizer.inner_optimizer)
+    return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else []
+
+
 def all_of_keras(optimizer: keras.optimizers.Optimizer) -> bool:
     """Return whether the optimizer, and what it wraps, are Keras's own classes."""
     return all(type(each).__module__.partition(".")[0] == "keras" for each in (optimizer, *parts(optimizer)))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
 from tallyloop.trainer import Trainer
-from tallyloop.trainer.model.optimizers import build_optimizer
+from tallyloop.trainer.model.optimizers import build_optimizer, grouped
 
 SGD = functools.partial(keras.optimizers.SGD, 0.02, momentum=0.9)
 
@@ -253,3 +253,10 @@ class TestMixedPrecision:
         assert all(np.isfinite(weights).all() for weights in model.get_weights())
         for variable in model.variables:
             assert len({copy.tobytes() for copy in copies_of(variable)}) == 1
+
+
+def test_the_groups_of_a_multi_optimizer_are_found_at_any_depth():
+    one, other = several(), several()
+    scaled = keras.optimizers.LossScaleOptimizer(other)
+    assert grouped({"a": one, "b": scaled, "c": keras.optimizers.Adam()}) == [*one.optimizers, *other.optimizers]
+    assert grouped(keras.optimizers.Adam()) == []
