@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class Reader:
         finish: Callable[[Flat], tf.data.Dataset] | None = None,
         finished: Sequence[tf.TensorSpec] = (),
     ):
-        self._blocks = _Blocks(load, alike)
+        self._blocks = _Blocks(load, alike, specs, end)
         self._specs = list(specs)
         self._threads = threads
         self._end = end
@@ -88,31 +89,39 @@ class Reader:
 
     def restart(self, step: int) -> None:
         """Continue at a step. What was read ahead is dropped, once the calls that are being made have ended."""
-        self._put(step, -1)
+        self._put(self._blocks.begin(step), -1)
         self._blocks.errors.clear()
-        self._blocks.last = step
 
     def stop(self) -> None:
         """End the reading; wait for the calls that are being made."""
         self._put(0, 0)
 
-    def _put(self, step: int, most: int) -> None:
+    def _put(self, run: int, most: int) -> None:
         with tf.device("CPU:0"):
-            self._start(tf.constant(step, tf.int64), tf.constant(most, tf.int64))
+            self._start(tf.constant(run, tf.int64), tf.constant(most, tf.int64))
 
-    def _make(self, step: tf.Tensor, most: tf.Tensor) -> None:
+    def _make(self, run: tf.Tensor, most: tf.Tensor) -> None:
+        """Put the iterator at the start of a run, of so many blocks at most."""
         with tf.device("CPU:0"):
-            steps = self._steps(step, most)
+            numbers = tf.data.Dataset.counter().take(most)
+            blocks = numbers.map(
+                lambda number: self._read(run, number), num_parallel_calls=self._threads, deterministic=True
+            )
+            steps = self._steps(
+                blocks if self._end is None else blocks.take_while(lambda steps, *_: tf.size(steps) > 0)
+            )
             if self._end is not None:
                 steps = steps.concatenate(tf.data.Dataset.counter(self._end).map(self._zeros))
             steps = steps.with_options(self._options())
             tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(steps), iterator=self._iterator)
 
-    def _steps(self, step: tf.Tensor, most: tf.Tensor) -> tf.data.Dataset:
-        blocks = tf.data.Dataset.counter().take(most).scan(step, self._block)
-        if self._end is not None:
-            blocks = blocks.take_while(lambda step, _: step < self._end)
-        blocks = blocks.map(self._read, num_parallel_calls=self._threads, deterministic=True)
+    def _read(self, run: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        types = [tf.int64, *(spec.dtype for spec in self._specs)]
+        steps, *flat = tf.numpy_function(_weak(self._blocks.read), [run, number], types)
+        shaped = [tf.ensure_shape(each, [None, *spec.shape]) for each, spec in zip(flat, self._specs, strict=True)]
+        return tf.ensure_shape(steps, [None]), *shaped
+
+    def _steps(self, blocks: tf.data.Dataset) -> tf.data.Dataset:
         steps = blocks.prefetch(
             _AHEAD
         ).unbatch()  # a thread that is woken for each step would cost more than reading it
@@ -122,16 +131,6 @@ class Reader:
         return steps.interleave(
             self._finished, cycle_length=several, block_length=1, num_parallel_calls=several, deterministic=True
         )
-
-    def _block(self, step: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        count = tf.ensure_shape(tf.numpy_function(_weak(self._blocks.count), [step], tf.int64), [])
-        return step + count, (step, count)
-
-    def _read(self, step: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        types = [tf.int64, *(spec.dtype for spec in self._specs)]
-        steps, *flat = tf.numpy_function(_weak(self._blocks.read), [step, count], types)
-        shaped = [tf.ensure_shape(each, [None, *spec.shape]) for each, spec in zip(flat, self._specs, strict=True)]
-        return tf.ensure_shape(steps, [None]), *shaped
 
     def _finished(self, step: tf.Tensor, *flat: tf.Tensor) -> tf.data.Dataset:
         assert self._finish is not None
@@ -166,37 +165,67 @@ def _weak(method: Callable[..., T]) -> Callable[..., T]:
 
 
 class _Blocks:
-    """Cuts the steps into blocks, and reads them.
+    """Cuts the steps of a run into blocks, and reads them.
 
     Attributes:
       errors: step -> what was raised for it.
       last: the last step that was read, or begun to be.
     """
 
-    def __init__(self, load: Callable[[int, int], Sequence[np.ndarray]], alike: Callable[[int], int]):
+    def __init__(
+        self,
+        load: Callable[[int, int], Sequence[np.ndarray]],
+        alike: Callable[[int], int],
+        specs: Sequence[tf.TensorSpec],
+        end: int | None,
+    ):
         self._load = load
         self._alike = alike
+        self._none = [np.empty([0] + [n or 0 for n in spec.shape], spec.dtype.as_numpy_dtype) for spec in specs]
+        self._end = end
         self._most = 1
+        self._lock = threading.Lock()
+        self._run = 0
+        self._cut: dict[int, range] = {}  # number -> the steps of a block
+        self._next = 0, 0  # the number of the block after them, and where it begins
         self.errors: dict[int, Exception] = {}
         self.last: int = 0
 
-    def count(self, step: np.ndarray) -> np.int64:
-        """Return the number of steps of the block that begins at this one."""
-        return np.int64(min(self._most, self._alike(int(step))))
+    def begin(self, step: int) -> int:
+        """Cut blocks from a step on; return the number of this run, which `read` takes."""
+        with self._lock:
+            self._run += 1
+            self._cut.clear()
+            self._next = 0, step
+            self.last = step
+            return self._run
 
-    def read(self, first: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
+    def read(self, run: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
         """Return the numbers of the steps of a block, and their arrays; without those from the first bad one on.
 
         Raises:
           Exception: the first step cannot be read.
         """
-        step, steps = int(first), int(count)
-        self.last = max(self.last, step + steps - 1)
+        steps = self._block(int(run), int(number))
+        if not steps:
+            return [np.arange(0), *self._none]
         began = time.perf_counter()
-        arrays = self._good(step, steps)
-        took = time.perf_counter() - began
-        self._most = max(1, min(_MOST, 2 * steps if took < _SECONDS else steps // 2))
-        return [np.arange(step, step + len(arrays[0])), *arrays]
+        arrays = self._good(steps.start, len(steps))
+        quick = time.perf_counter() - began < _SECONDS
+        self._most = max(1, min(_MOST, 2 * len(steps) if quick else len(steps) // 2))
+        return [np.arange(steps.start, steps.start + len(arrays[0])), *arrays]
+
+    def _block(self, run: int, number: int) -> range:
+        with self._lock:
+            if run != self._run:
+                raise RuntimeError("the steps are read elsewhere by now")
+            while self._next[0] <= number:
+                following, step = self._next
+                count = 0 if step == self._end else min(self._most, self._alike(step))
+                self._cut[following] = range(step, step + count)
+                self._next = following + 1, step + count
+            self.last = max(self.last, self._cut[number].stop - 1)
+            return self._cut.pop(number)
 
     def _good(self, step: int, count: int) -> Sequence[np.ndarray]:
         if count > 1:
