@@ -19,6 +19,7 @@ from ..feeds.iterators import stopped_at_exit
 _MOST = 32  # steps in a block
 _SECONDS = 2e-3  # in which a block is to be read
 _AHEAD = 4  # blocks that are ready, beside those that are being read, and steps that are finished
+_AT_ONCE = 4  # steps that are finished at the same time, each by its part of the cores
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Flat = list[tf.Tensor]
@@ -38,7 +39,8 @@ class Reader:
       specs: the arrays of a step.
       threads: how many calls of `load` at once.
       end: the number of steps, if there is an end. After it come zeros, without end.
-      finish: returns a dataset of one element, what the graph makes of the arrays of a step; None if it leaves them as they are.
+      finish: (the arrays of a step, threads) -> a dataset of one element, what so many threads make of them in the graph; None if
+        they are left as they are.
       finished: the specs of what it makes.
     """
 
@@ -49,7 +51,7 @@ class Reader:
         specs: Sequence[tf.TensorSpec],
         threads: int,
         end: int | None = None,
-        finish: Callable[[Flat], tf.data.Dataset] | None = None,
+        finish: Callable[[Flat, int], tf.data.Dataset] | None = None,
         finished: Sequence[tf.TensorSpec] = (),
     ):
         self._blocks = _Blocks(load, alike, specs, end)
@@ -104,9 +106,7 @@ class Reader:
         """Put the iterator at the start of a run, of so many blocks at most."""
         with tf.device("CPU:0"):
             numbers = tf.data.Dataset.counter().take(most)
-            blocks = numbers.map(
-                lambda number: self._read(run, number), num_parallel_calls=self._threads, deterministic=True
-            )
+            blocks = numbers.map(lambda number: self._read(run, number), num_parallel_calls=self._threads)
             steps = self._steps(
                 blocks if self._end is None else blocks.take_while(lambda steps, *_: tf.size(steps) > 0)
             )
@@ -127,14 +127,14 @@ class Reader:
         ).unbatch()  # a thread that is woken for each step would cost more than reading it
         if self._finish is None:
             return steps
-        several = _CORES + 1  # each in one thread, of which some may be at their end
-        return steps.interleave(
-            self._finished, cycle_length=several, block_length=1, num_parallel_calls=several, deterministic=True
-        )
+        finished = steps.interleave(self._finished, cycle_length=_AT_ONCE, block_length=1, num_parallel_calls=_AT_ONCE)
+        return finished.prefetch(_AHEAD)
 
     def _finished(self, step: tf.Tensor, *flat: tf.Tensor) -> tf.data.Dataset:
         assert self._finish is not None
-        return self._finish(list(flat)).map(lambda *finished: (step, *tf.nest.flatten(finished)))
+        return self._finish(list(flat), -(-_CORES // _AT_ONCE)).map(
+            lambda *finished: (step, *tf.nest.flatten(finished))
+        )
 
     def _zeros(self, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return step, *(tf.ensure_shape(zeros_like_spec(spec, unknown=1), spec.shape) for spec in self._found)
@@ -148,7 +148,7 @@ class Reader:
         )
         options.threading.max_intra_op_parallelism = 1
         # Threads that wait for rows would keep the steps from running.
-        options.threading.private_threadpool_size = self._threads + (0 if self._finish is None else _CORES + 1)
+        options.threading.private_threadpool_size = self._threads + (0 if self._finish is None else _CORES + _AT_ONCE)
         return options
 
 

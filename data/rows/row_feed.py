@@ -32,7 +32,7 @@ class ReadingFeed(Feed, abc.ABC):
       loader: loads the examples of these rows.
       threads: `Input.read_threads`. Each of `Input.read_processes` has a thread more, which waits for it.
       specs: what `_load` gives of a step.
-      finish: gives a dataset of what the graph makes of that, or None.
+      finish: what the graph makes of that, or None; see `Reader`.
       finished: the specs of what it makes.
     """
 
@@ -45,7 +45,7 @@ class ReadingFeed(Feed, abc.ABC):
         loader: Loader,
         threads: int,
         specs: Sequence[tf.TensorSpec],
-        finish: Callable[[Flat], tf.data.Dataset] | None = None,
+        finish: Callable[[Flat, int], tf.data.Dataset] | None = None,
         finished: Sequence[tf.TensorSpec] = (),
     ):
         self._rows = rows

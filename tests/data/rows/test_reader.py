@@ -79,7 +79,7 @@ class TestReader:
         assert loads.steps == [0, 1, 2]
 
     def test_finishes_in_the_graph(self):
-        def finish(flat):
+        def finish(flat, threads):
             return tf.data.Dataset.from_tensors({"more": flat[0] + 1})
 
         source = reader(Loads(), finish=finish, finished=[NUMBER], alike=lambda step: 50 - step, end=50)
