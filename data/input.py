@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
@@ -34,11 +36,11 @@ class Input:
     Args:
       source: a function without arguments (or of `shards`), or what such a function returned: a dict of arrays of equal
         length, of which some may be dicts of arrays again, or a tuple such as `(x, y)`; or rows by number, which is any
-        object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict of stacked
-        arrays, or a list), and memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of single examples, which
-        can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is over all examples,
-        and each worker reads only the rows of its replicas. The function is called once, when first needed; it is called
-        again only for a dataset whose place no checkpoint can hold.
+        object with `__len__`, and with `__getitem__(i) -> example` or `__getitems__(rows) -> examples` (a dict or tuple of
+        stacked arrays, or a list of examples), and memory-mapped arrays in such a dict or tuple; or a `tf.data.Dataset` of
+        single examples, which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is
+        over all examples, and each worker reads only the rows of its replicas. The function is called once, when first
+        needed; it is called again only for a dataset whose place no checkpoint can hold.
       global_batch_size: the examples per step.
       shuffle: a new order in each epoch, in training: sorted data trained in its order costs accuracy in silence. Evaluation
         keeps the source's order: sums do not depend on it, and predictions should come in the order of the examples.
@@ -133,6 +135,12 @@ class Input:
     def global_batch_size(self) -> int:
         """The examples per step, over all replicas of all workers."""
         return self._options.batch_size
+
+    def with_batch_size(self, global_batch_size: int) -> Input:
+        """Return an Input of the same source, which is not read again, cut into batches of another size."""
+        other = copy.copy(self)
+        other._options = dataclasses.replace(self._options, batch_size=global_batch_size)
+        return other
 
     def open_train(self, worker: int = 0, workers: int = 1) -> Feed:
         """Return a feed that continues forever, epoch after epoch.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .recording.composite import composite_loss
     from .recording.watching import watch
     from .registry import MetricRegistry
-    from .tally import Tally
+    from .tally import Tally, weighted
 
 __all__ = [
     "Finisher",
@@ -36,6 +36,7 @@ __all__ = [
     "scope",
     "score_histogram",
     "watch",
+    "weighted",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for an export
@@ -55,5 +56,6 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "scope": ".recording.add",
             "score_histogram": ".finishers.histograms",
             "watch": ".recording.watching",
+            "weighted": ".tally",
         },
     )

@@ -54,6 +54,24 @@ def tally(values: tf.Tensor, weights: tf.Tensor | None = None, keep_axis: int | 
     return Tally(_sum(_weighted(values, weights), keep_axis), _sum(summable(weights), keep_axis))
 
 
+def weighted(losses: tf.Tensor, weights: tf.Tensor) -> Tally:
+    """Return losses and weights as the `Tally` whose mean is sum(w * loss) / sum(w), for a task to return from `loss`.
+
+    A plain `losses * weights` is a different objective: its sum is divided by the number of examples, as in Keras.
+
+    Args:
+      losses: one per example, (batch,), or per token, (batch, time).
+      weights: one per example or per token, such as a mask. A loss of weight 0 does not count, even if it is NaN.
+
+    Returns:
+      Tally of two scalars.
+
+    Raises:
+      UsageError: the shapes do not fit, or the dtypes are not numeric.
+    """
+    return tally(losses, weights)
+
+
 def add_tallies(a: Tally, b: Tally, combine: Literal["sum", "max"] = "sum") -> Tally:
     """Return the tally of the examples of both.
 

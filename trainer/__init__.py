@@ -5,12 +5,25 @@ from typing import TYPE_CHECKING
 from ..metrics.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .command.python import configure, launch
+    from .compiled.from_keras import from_keras
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
     from .task import Task
     from .trainer import Trainer
 
-__all__ = ["ClusterError", "NonFiniteError", "Task", "Trainer", "mirrored", "multi_worker_mirrored", "one_device"]
+__all__ = [
+    "ClusterError",
+    "NonFiniteError",
+    "Task",
+    "Trainer",
+    "configure",
+    "from_keras",
+    "launch",
+    "mirrored",
+    "multi_worker_mirrored",
+    "one_device",
+]
 
 if not TYPE_CHECKING:  # a type checker would take any name for an export
     __getattr__, __dir__ = lazy_exports(
@@ -20,6 +33,9 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "NonFiniteError": ".errors",
             "Task": ".task",
             "Trainer": ".trainer",
+            "configure": ".command.python",
+            "from_keras": ".compiled.from_keras",
+            "launch": ".command.python",
             "mirrored": ".distribution.strategies",
             "multi_worker_mirrored": ".distribution.strategies",
             "one_device": ".distribution.strategies",

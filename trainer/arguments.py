@@ -1,21 +1,25 @@
-"""Checks of the Trainer's arguments at construction; each raises a `UsageError` that names the argument."""
+"""Checks of the Trainer's arguments; each raises a `UsageError` that names the argument."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
+from .distribution import workers
 from .distribution.strategies import one_device
 from .loop.schedule import TrainLength
+from .step.batches import first_batch
 from .step.update import OnNonFinite
-from .task import Task
+from .task import Task, has_several_losses
 
 # What cannot keep the promise that the result does not depend on the devices.
 _REFUSED_STRATEGIES = {
@@ -71,6 +75,24 @@ def keep_every(value: Any, checkpoint_interval: int) -> int | None:
     return value
 
 
+def update_every(value: Any, optimizer: Any) -> dict[str, int]:
+    """Return how often each of several losses is updated."""
+    if value is None:
+        return {}
+    given = f"Trainer.update_every = {value!r}"
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{given}: expected a dict, name of a loss -> number, such as {{'generator': 5}}.")
+    if not isinstance(optimizer, Mapping):
+        raise UsageError(
+            f"{given}: expected only with several losses, and Trainer.optimizer is not a dict of several optimizers. For one "
+            "update of several steps, set Trainer.gradient_accumulation."
+        )
+    if not value.keys() <= optimizer.keys():
+        known = ", ".join(map(repr, optimizer))
+        raise UsageError(f"{given}: expected names of losses, which are those of Trainer.optimizer: {known}.")
+    return {name: positive(f"update_every[{name!r}]", every) for name, every in value.items()}
+
+
 def positive_or_none(name: str, value: Any) -> float | None:
     """Return `value` if it is None or a number > 0."""
     if value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool) and value > 0):
@@ -78,9 +100,23 @@ def positive_or_none(name: str, value: Any) -> float | None:
     raise UsageError(f"Trainer.{name} = {value!r}: expected a number greater than 0, or None.")
 
 
+def finite_number(name: str, value: Any, least: float = -math.inf) -> float:
+    """Return `value` as a float if it is a finite number of at least `least`; `name` is the binding."""
+    if (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= least
+    ):
+        return float(value)
+    range_ = "" if least == -math.inf else f" of at least {least:g}"
+    raise UsageError(f"{name} = {value!r}: expected a number{range_}.")
+
+
 def as_task(task: Any) -> Task:
     """Return `task` if it is one."""
     if isinstance(task, Task):
+        has_several_losses(task)  # refuses one that defines both
         return task
     raise UsageError(f"Trainer.task = {task!r}: expected a Task, such as @ClassifierTask() (mind the parentheses).")
 
@@ -123,6 +159,28 @@ def enough_examples(where: str, dataset: Input, replicas: int) -> None:
             f"{where}: Input.global_batch_size = {size} is smaller than the {replicas} replicas, some of which would never "
             f"have an example: raise it to at least {replicas}, or use fewer devices."
         )
+
+
+def check_data(
+    task: Task,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    where: str,
+    dataset: Input,
+    train: bool,
+    seeded: bool,
+) -> None:
+    """Let the task check the data, of a stream the first batch, and that all workers read the same."""
+    if dataset.arrays is not None:
+        task.check_data(model, dataset.arrays, where)
+        return
+    feed = (dataset.open_train if train else dataset.open_eval)(*workers.place(strategy))
+    data = first_batch(feed)
+    task.check_data(model, data, where)
+    if feed.described is not None:
+        workers.check_same_shards(strategy, where, feed.described)
+    elif seeded:
+        workers.check_same(strategy, where, data)
 
 
 def as_inputs(datasets: Any) -> dict[str, Input]:
@@ -171,13 +229,24 @@ def _dataset_name(name: Any) -> str:
     )
 
 
-def as_actions(actions: Any) -> list[Callable[..., Any]]:
-    """Return the actions; each must be callable."""
+# What an action may have instead of being called with each summary, or besides.
+_HOOKS = ("check", "start", "reached", "end")
+
+
+def as_actions(actions: Any) -> list[Any]:
+    """Return the actions; each must be callable, or have a method that the loop calls."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
         raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary).")
     for action in actions:
-        if not callable(action):
+        if isinstance(action, type):
+            name = action.__name__
+            raise UsageError(f"Trainer.actions: expected an action, got the class {name}: call it, as in [@{name}()].")
+        if not callable(action) and not any(hasattr(action, hook) for hook in _HOOKS):
             raise UsageError(f"Trainer.actions: expected functions of (trainer, summary), got {action!r}.")
+        if hasattr(action, "state") != hasattr(action, "restore"):
+            raise UsageError(
+                f"Trainer.actions: expected state() and restore(state) of {action!r}, or neither, got one of them."
+            )
     return list(actions)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from ..metrics.errors import DataError, UsageError
+from .task import Task, has_several_losses
 
 _PACKAGE = Path(__file__).parents[1]
 _DATA = str(_PACKAGE / "data")
@@ -124,10 +125,11 @@ def raised_in_a_step(error: tf.errors.OpError) -> str | None:
 
 
 def place_of(method: Any) -> str:
-    """Return `file:line, in name` of a task's method; of `loss`, where the task's own steps only call it."""
+    """Return `file:line, in name` of a task's method; of `loss` or `losses`, where the task's own steps only call it."""
     task, code = getattr(method, "__self__", None), _code_of(method)
     if code is not None and _is_ours(code.co_filename):
-        code = _code_of(getattr(task, "loss", method))
+        several = isinstance(task, Task) and has_several_losses(task)
+        code = _code_of(getattr(task, "losses" if several else "loss", method))
     return repr(method) if code is None else f"{code.co_filename}:{code.co_firstlineno}, in {code.co_name}"
 
 

@@ -33,6 +33,7 @@ _COMMON = (
 _NOISY = ("train/Input.map_fn=@survival.noisy",)
 # `compare` builds the same stream.
 _STREAM = ("train/Input.source=@train/survival.stream", "train/Input.shuffle_buffer=50", *_NOISY)
+_SHARDS = ("train/Input.source=@survival.shard", "train/Input.shards=4", "train/Input.shuffle_buffer=50", *_NOISY)
 _ROWS = (
     "train/Input.source=@Mixture()",
     "Mixture.sources=[@a/packed(), @b/packed()]",
@@ -107,6 +108,13 @@ SETTINGS: Mapping[str, Setting] = {
     "two_workers": Setting(
         "2 workers of `--workers=2`, moving averages; the victim is a worker or the launcher",
         (*_AVERAGES, "Trainer.strategy=@multi_worker_mirrored()"),
+        flags=("--workers=2", "--max_restarts=1000"),
+        workers=2,
+        share=2,
+    ),
+    "shards": Setting(
+        "2 workers of `--workers=2`, each with its half of the 4 shards of a shuffled stream with a `map_fn`",
+        (*_SHARDS, "Trainer.strategy=@multi_worker_mirrored()"),
         flags=("--workers=2", "--max_restarts=1000"),
         workers=2,
         share=2,

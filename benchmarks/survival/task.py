@@ -54,6 +54,12 @@ def stream(seed: int = 0) -> tf.data.Dataset:
 
 
 @gin.register(module="survival")
+def shard(shard: int, shards: int) -> tf.data.Dataset:
+    """Return every so many-th point."""
+    return stream().shard(shards, shard)
+
+
+@gin.register(module="survival")
 def noisy(example):
     """Add noise to an example that depends only on its number."""
     noise = tf.random.stateless_normal([FEATURES], [7, tf.cast(example["number"], tf.int32)])

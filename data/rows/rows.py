@@ -33,6 +33,7 @@ class Rows:
         the length says more of how a row is read.
       probes: rows whose examples have all shapes there are.
       name: a row -> what an error calls it.
+      origin: what an error calls the source.
     """
 
     length: int
@@ -42,6 +43,7 @@ class Rows:
     arrange: Callable[..., np.ndarray] | None = None
     probes: tuple[int, ...] = (0,)
     name: Callable[[int], str] = "row {}".format
+    origin: str = _ORIGIN
 
     def examples(self, rows: np.ndarray) -> Nest:
         """Return the examples of these rows, stacked.
@@ -59,20 +61,42 @@ class Rows:
             try:
                 self.gather(np.array([row]))
             except Exception as one:
-                return f"{_ORIGIN}, {self.name(row)}: {_reason(one)}"
+                return f"{self.origin}, {self.name(row)}: {_reason(one)}"
         for row in rows[1:].tolist():
             try:
                 self.gather(np.array([rows[0], row]))
             except Exception as one:
-                return f"{_ORIGIN}, {self.name(row)}, is unlike {self.name(rows[0])}: {_reason(one)}"
-        return f"{_ORIGIN}, rows {rows.tolist()[:8]}, each of which can be read alone: {_reason(error)}"
+                return f"{self.origin}, {self.name(row)}, is unlike {self.name(rows[0])}: {_reason(one)}"
+        return f"{self.origin}, rows {rows.tolist()[:8]}, each of which can be read alone: {_reason(error)}"
 
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
 
 
-def as_rows(source: Any) -> Rows | None:
+def rows_of(source: Any, origin: str) -> Rows:
+    """Return a source of arrays, or of rows by number, or a function that returns one, as `Rows`.
+
+    Args:
+      source: not a stream.
+      origin: what an error calls it.
+
+    Raises:
+      UsageError: it is none of these, or its arrays or rows cannot be read.
+    """
+    found = source() if callable(source) and not is_by_number(source) else source
+    rows = as_rows(found, origin)
+    if rows is None and isinstance(found, Mapping | tuple):
+        rows = of_arrays(equal_length_arrays(origin, found), in_memory=True)
+    if rows is None:
+        raise UsageError(
+            f"{origin}: expected arrays, or an object with __len__ and __getitems__ or __getitem__, got a "
+            f"{type(found).__name__}"
+        )
+    return rows
+
+
+def as_rows(source: Any, origin: str = _ORIGIN) -> Rows | None:
     """Return a source that has `__len__` and `__getitem__` or `__getitems__` as `Rows`; None for any other.
 
     A dict or tuple is taken for one only if it holds memory-mapped arrays, which would be copied into memory otherwise.
@@ -81,10 +105,10 @@ def as_rows(source: Any) -> Rows | None:
       UsageError: its length or first row cannot be read, or its memory-mapped arrays differ in length.
     """
     if isinstance(source, Mapping | tuple):
-        return _of_memory_maps(source)
+        return _of_memory_maps(source, origin)
     if not is_by_number(source):
         return None
-    _refuse_table(source)
+    _refuse_table(source, origin)
     gather = _AtOnce if hasattr(source, "__getitems__") else _OneByOne
     found = Rows(
         len(source),
@@ -93,20 +117,21 @@ def as_rows(source: Any) -> Rows | None:
         arrange=getattr(source, "arranged", None),
         probes=getattr(source, "probes", (0,)),
         name=getattr(source, "named", "row {}".format),
+        origin=origin,
     )
     if not found.length:
         raise UsageError(
-            f"{_ORIGIN} has no examples: expected at least one row, got a {type(source).__name__} of length 0"
+            f"{origin} has no examples: expected at least one row, got a {type(source).__name__} of length 0"
         )
     return found
 
 
-def _refuse_table(source: Any) -> None:
+def _refuse_table(source: Any, origin: str) -> None:
     """Refuse the tables of pandas, polars and pyarrow: they have a length and items, which are columns."""
     library, name = type(source).__module__.partition(".")[0], type(source).__name__
     if name in ("DataFrame", "Table"):
         raise UsageError(
-            f"{_ORIGIN}: expected rows by number, got a {library}.{name}, whose items are columns; give a dict of these, "
+            f"{origin}: expected rows by number, got a {library}.{name}, whose items are columns; give a dict of these, "
             "such as {name: table[name].to_numpy() for name in names}"
         )
 
@@ -196,7 +221,7 @@ class _OneByOne:
 
 
 def _as_stack(found: Any, count: int) -> Nest:
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping | tuple):
         if len(found) != count:
             raise ValueError(f"__getitems__ returned {len(found)} examples for {count} rows")
         return stacked(found)
@@ -204,18 +229,21 @@ def _as_stack(found: Any, count: int) -> Nest:
     def checked(key: str, value: Any) -> np.ndarray:
         array = _array(np.asarray(value))
         if len(array) != count:
-            raise ValueError(f"__getitems__ returned {len(array)} values of {key!r} for {count} rows")
+            raise ValueError(
+                f"__getitems__ returned {len(array)} values of {key!r} for {count} rows: expected a dict or a tuple of arrays, "
+                "or a list of examples"
+            )
         return array
 
     return map_arrays(checked, found)
 
 
-def _of_memory_maps(arrays: Nest) -> Rows | None:
+def _of_memory_maps(arrays: Nest, origin: str) -> Rows | None:
     found: dict[str, Any] = {}
     map_arrays(lambda name, array: found.update({name: array}), arrays)
     if not any(isinstance(each, np.memmap) for each in found.values()):
         return None
-    checked = equal_length_arrays(_ORIGIN, arrays)
+    checked = equal_length_arrays(origin, arrays)
     return of_arrays(
         map_arrays(lambda name, array: found[name] if isinstance(found[name], np.memmap) else array, checked)
     )

@@ -272,8 +272,8 @@ class TestPages:
         results["two_workers"].victims.update({"the launcher": 1, "worker 0": 1, "worker 1": 1})
         results["rows_processes"].victims.update({"reader 0": 1, "the process": 1})
         line = (
-            "python -m benchmarks.survival --kills 130 --jobs 2  # here in two parts, the later one with --kills 30 "
-            "--setting rows --setting rows_processes"
+            "python -m benchmarks.survival --kills 140 --jobs 2  # here in parts, the later ones with --kills 30 "
+            "--setting rows --setting rows_processes, --kills 10 --setting shards"
         )
         assert prose(module.PAGE.read_text()) == prose(module.page(results, line, 60, module.PAUSE))
 

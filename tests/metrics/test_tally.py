@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop import metrics
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.tally import add_tallies, tally
 
@@ -294,3 +295,13 @@ class TestAddTallies:
     def test_equal_dtypes_stay(self):
         total = add_tallies(Tally(tf.constant(1), tf.constant(1.0)), Tally(tf.constant(2), tf.constant(1.0)))
         assert (total.value.dtype, total.count.dtype) == (tf.int32, tf.float32)
+
+
+class TestWeighted:
+    def test_is_the_mean_of_weighted_losses(self):
+        found = metrics.weighted(tf.constant([[1.0, 2.0], [3.0, float("nan")]]), tf.constant([[1.0, 0.5], [2.0, 0.0]]))
+        assert (float(found.value), float(found.count)) == (8.0, 3.5)
+
+    def test_of_one_weight_per_example(self):
+        found = metrics.weighted(tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([1.0, 3.0]))
+        assert (float(found.value), float(found.count)) == (24.0, 8.0)

@@ -15,6 +15,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from ...data.failures import reason
 from ...data.feeds.iterators import serialize_iterator
 from ...metrics.errors import UsageError
+from ..model.layers import weight_names
 from .state import Checkpoint
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -59,8 +60,12 @@ class Snapshots:
     def _take(self) -> dict[str, tf.Tensor]:
         if not self._sources:
             seen = _seen(self._state)
-            self._graph = tf.get_static_value(seen.pop(_GRAPH))
-            self._sources = dict(_places(self._state, TrackableObjectGraph.FromString(self._graph)))
+            graph = TrackableObjectGraph.FromString(tf.get_static_value(seen.pop(_GRAPH)))
+            places = dict(_places(self._state, graph))
+            keys = _named_by_layer(self._state, places)
+            self._graph = _renamed(graph, keys).SerializeToString(deterministic=True)
+            seen = {keys.get(key, key): value for key, value in seen.items()}
+            self._sources = {keys.get(key, key): source for key, source in places.items()}
             self._others = [key for key in seen if key not in self._sources]
         values = {key: _value(source) for key, source in self._sources.items()}
         if self._others:
@@ -124,6 +129,28 @@ def _places(root: Any, graph: TrackableObjectGraph) -> Iterator[tuple[str, Any]]
                 waiting.append((children[child.local_name], child.node_id))
 
 
+def _named_by_layer(state: Checkpoint, places: dict[str, Any]) -> dict[str, str]:
+    """Return the key of a model's weight -> "model/", and its path in the model.
+
+    TensorFlow would name it after the shortest way to it, which leads through the optimizer's list of variables. A
+    checkpoint says itself which key belongs to which object, so that any names can be restored.
+    """
+    names = weight_names(state.model) if hasattr(state, "model") else {}
+    found = {key: names[id(_raw(source))] for key, source in places.items() if id(_raw(source)) in names}
+    return {key: f"model/{name}/.ATTRIBUTES/{VARIABLE}" for key, name in found.items()}
+
+
+def _renamed(graph: TrackableObjectGraph, keys: dict[str, str]) -> TrackableObjectGraph:
+    for node in graph.nodes:
+        for attribute in node.attributes:
+            attribute.checkpoint_key = keys.get(attribute.checkpoint_key, attribute.checkpoint_key)
+    return graph
+
+
+def _raw(source: Any) -> Any:
+    return source.value if isinstance(source, keras.Variable) else source
+
+
 def _copy(value: tf.Tensor) -> tf.Tensor:
     """Return a copy: the tensors of a `DenseHashTable` are those that it goes on to change (TensorFlow 2.21)."""
     return tf.constant(np.array(value), value.dtype)
@@ -132,4 +159,4 @@ def _copy(value: tf.Tensor) -> tf.Tensor:
 def _value(source: Any) -> tf.Tensor:
     if isinstance(source, tf.data.Iterator):
         return serialize_iterator(source)
-    return tf.convert_to_tensor(source.value if isinstance(source, keras.Variable) else source)
+    return tf.convert_to_tensor(_raw(source))

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from ..model.layers import layers_of
+from ..model.optimizers import Optimizers
 from .adapted import Adapted
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class ModelState:
     Args:
       task: the layers, models and variables in its attributes, such as a teacher, are saved too.
       model: the built model.
-      optimizer: the built optimizer; None for what evaluation alone needs.
+      optimizer: the built optimizer, or that of each of several losses by name; None for what evaluation alone needs.
       forward_variables: returns what a forward pass changes; variables among them that belong neither to the model nor to
         the task are saved too.
     """
@@ -76,7 +77,7 @@ class ModelState:
         self,
         task: Any,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer | None,
+        optimizer: Optimizers | None,
         forward_variables: Callable[[], Sequence[keras.Variable]] | None = None,
     ):
         self._task = task

@@ -17,7 +17,7 @@ from ...metrics.writers import Summary
 from ..model.averaged_weights import AveragedWeights
 from ..step.eval_loop import EvalLoop
 from ..step.replica_step import ReplicaStep
-from ..task import Task
+from ..task import Task, TaskLosses
 from ..user_code import traced_on
 from .summaries import summarize
 from .timing import TIMES
@@ -50,10 +50,11 @@ class Evaluation:
         self._feeds = feeds
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
+        losses = TaskLosses(task, model)
         for name, feed in feeds.items():
             accumulator = Accumulator(strategy, self._registries[name].layout)
             self._loops[name] = EvalLoop(
-                replica_step=ReplicaStep(model, task.eval_step, self._registries[name], accumulator),
+                replica_step=ReplicaStep(losses, task.eval_step, self._registries[name], accumulator),
                 strategy=strategy,
                 feed=feed,
                 in_flight=_MANY if _is_small(model, feed) else 1,

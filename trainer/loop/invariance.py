@@ -20,7 +20,7 @@ from ..step.forward_state import ForwardState
 from ..step.objective import mean_gradients
 from ..step.replica import run_on_shards
 from ..step.replica_step import ReplicaStep
-from ..task import Task
+from ..task import Task, TaskLosses, call_loss
 from .evaluation import Evaluation
 
 REPLICAS = 3
@@ -123,25 +123,31 @@ class _Side:
     def gradients(self) -> dict[int, np.ndarray]:
         """Return d(mean loss) / d(variable) of the first train batch, by position of the variable, without dropout."""
         registry = MetricRegistry(self._task.metrics)
-        step = ReplicaStep(self._model, self._forward, registry, Accumulator(self._strategy, registry.layout))
-        feed, variables = self._cutting(self._train.open_train()), self._model.trainable_variables
+        losses = TaskLosses(self._task, self._model)
+        step = ReplicaStep(losses, self._forward, registry, Accumulator(self._strategy, registry.layout))
+        feed = self._cutting(self._train.open_train())
 
         def contribution(batch, share):
-            found = step.differentiate(batch, share, variables, lambda loss: loss, ForwardState())
-            return found.terms
+            return step.differentiate(batch, share, lambda name: lambda loss: loss, ForwardState()).terms
 
         @tf.function(autograph=False)
         def whole():
             sums = run_on_shards(self._strategy, feed, *fetch_one(feed, 0), contribution)
-            return mean_gradients(self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None))
+            reduced = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            return {name: mean_gradients(terms) for name, terms in reduced.items()}
 
-        return {i: gradient.numpy() for i, gradient in whole().items()}
+        positions = {id(variable): i for i, variable in enumerate(self._model.trainable_variables)}
+        return {
+            positions[id(losses.variables(name)[i])]: gradient.numpy()
+            for name, gradients in whole().items()
+            for i, gradient in gradients.items()
+        }
 
     def _forward(self, model: keras.Model, batch: Any) -> Any:
         """Run the train step; in eval mode unless the task has its own, as dropout and BatchNorm see only a replica's rows."""
         if type(self._task).train_step is not Task.train_step:
             return self._task.train_step(model, batch)
-        return self._task.loss(model, batch, training=False)
+        return call_loss(self._task, model, batch, training=False)
 
 
 def _pair(one: Mapping[str, float], cut: Mapping[str, float], tolerance: float) -> list[Comparison]:

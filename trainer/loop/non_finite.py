@@ -90,9 +90,11 @@ def describe(session: TrainSession, settings: UpdateSettings) -> str:
 
 def non_finite_error(session: TrainSession, what: str, settings: UpdateSettings) -> NonFiniteError:
     """Return the error to raise, given what `describe` said."""
+    step = session.progress.step
+    before = _update_start(step, settings)
     return NonFiniteError(
-        f"{what} Training stopped before the update: the weights are those after step "
-        f"{_update_start(session.progress.step, settings)}. A lower learning rate or Trainer.clip_global_norm often helps."
+        f"{what} {session.first_non_finite(range(before, step + 1))} Training stopped before the update: the weights are those "
+        f"after step {before}. A lower learning rate or Trainer.clip_global_norm often helps."
     )
 
 

@@ -25,6 +25,7 @@ TIMES = frozenset(
     )
 )
 _MUCH_WAITING = 0.2  # of the time of training
+_ENOUGH_SECONDS = 0.5  # of training, to judge it: the first steps wait until reading is ahead of them
 
 
 class Timing:
@@ -112,7 +113,7 @@ class Timing:
         self._seconds += seconds
         self._waited += waited
         part = self._waited / self._seconds
-        if part > _MUCH_WAITING and not self._has_warned:
+        if part > _MUCH_WAITING and self._seconds >= _ENOUGH_SECONDS and not self._has_warned:
             self._has_warned = True
             logging.warning(
                 "%.0f%% of the training time so far was spent waiting for data. If the examples fit into memory, "

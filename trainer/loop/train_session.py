@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,16 +18,18 @@ from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
+from ..checkpointing.retention import Best
 from ..checkpointing.snapshot import Snapshots
-from ..checkpointing.state import ModelState, RunState, Trackable
+from ..checkpointing.state import ModelState, Part, RunState, Trackable
 from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
-from ..model.optimizers import LearningRates, scheduled_rates
+from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
+from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
-from ..step.update import Update, UpdateSettings
-from ..task import Task
+from ..step.update import Update, Updates, UpdateSettings
+from ..task import Task, TaskLosses
 from .progress import Progress
 from .summaries import summarize
 from .timing import TIMES
@@ -38,12 +41,13 @@ class TrainSession:
     Args:
       task: the task to train.
       model: its built model.
-      optimizer: built on the model's trainable variables.
+      optimizer: built on the model's trainable variables; for several losses, name -> built on those that the loss trains.
       strategy: the replicas.
       dataset: the train data.
       progress: how far the run has come.
       settings: how gradients become updates, and what XLA compiles.
       longest_loop: the most steps of a loop.
+      actions: what they remember is saved, too.
     """
 
     def __init__(
@@ -51,12 +55,13 @@ class TrainSession:
         *,
         task: Task,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: Optimizers,
         strategy: tf.distribute.Strategy,
         dataset: Input,
         progress: Progress,
         settings: UpdateSettings,
         longest_loop: int,
+        actions: Part,
     ):
         refuse_stateful(model, strategy.num_replicas_in_sync)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
@@ -64,15 +69,26 @@ class TrainSession:
         self.progress = progress
         self.strategy: tf.distribute.Strategy = strategy
         self.global_batch_size: int = dataset.global_batch_size
-        feed = dataset.open_train(*workers.place(strategy))
+        self._task = task
+        self._settings = settings
+        self._actions = actions
+        self._dataset = dataset
+        self.longest_loop: int = longest_loop
+        feed = self.open_feed()
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed: Feed = whole or feed
         self._model = model
+        self._train_step = task.train_step
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
+        self._losses = TaskLosses(task, model, by_loss(optimizer))
+        updates = {
+            name: Update(each, self._losses.variables(name), settings.clip_global_norm, whole is not None, name)
+            for name, each in by_loss(optimizer).items()
+        }
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(model, task.train_step, self.registry, self._sums.accumulator),
-            update=Update(optimizer, model, settings.clip_global_norm, in_xla_loop=whole is not None),
+            replica_step=ReplicaStep(self._losses, task.train_step, self.registry, self._sums.accumulator),
+            updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
             step=progress.step_variable,
@@ -83,8 +99,22 @@ class TrainSession:
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
-            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position]
+            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What is trained: the variables of each loss, one loss after the other."""
+        return [variable for name in by_loss(self._optimizer) for variable in self._losses.variables(name)]
+
+    @property
+    def changed_by_update(self) -> list[keras.Variable]:
+        """The variables that an update assigns, and those of the model that it doesn't."""
+        return [*self._model.variables, *(v for each in by_loss(self._optimizer).values() for v in each.variables)]
+
+    def open_feed(self) -> Feed:
+        """Return another feed of the train data, at its start."""
+        return self._dataset.open_train(*workers.place(self.strategy))
 
     def trace(self) -> None:
         """Trace the loop without running a step; before that, there is nothing to restore into."""
@@ -115,13 +145,37 @@ class TrainSession:
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
 
+    def first_non_finite(self, steps: range) -> str:
+        """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
+        return first_non_finite(self.strategy, self.feed, self._losses, self._train_step, steps)
+
     def known(self) -> dict[str, float]:
-        """Return the metrics that aren't tallies: scheduled learning rates, and skipped updates and examples."""
-        return {**scheduled_rates(self._optimizer), **self._skipped(), **self.loop.skipped_examples.take()}
+        """Return the metrics that aren't tallies: learning rates, and skipped updates and examples."""
+        return {**learning_rates(self._optimizer), **self._skipped(), **self.loop.skipped_examples.take()}
 
     def drain(self) -> Drained:
         """Return the metrics' sums since the last drain."""
         return self._sums.drain()
+
+    def loss_of_update(self) -> float:
+        """Run the steps of an update; returns their loss, NaN if one of them wasn't finite."""
+        finite = self.loop.run(self.progress.step, self._settings.gradient_accumulation)
+        values, _ = self.registry.finish(self.drain().tallies(), 0.0)
+        return float(values["loss"]) if finite else math.nan
+
+    def with_batch_size(self, size: int) -> TrainSession:
+        """Return a session of the same model and optimizer, at its first step, on larger or smaller global batches."""
+        return TrainSession(
+            task=self._task,
+            model=self._model,
+            optimizer=self._optimizer,
+            strategy=self.strategy,
+            dataset=self._dataset.with_batch_size(size),
+            progress=Progress(Best(None, None)),
+            settings=self._settings,
+            longest_loop=self.longest_loop,
+            actions=self._actions,
+        )
 
     @property
     def steps_summed(self) -> int:
@@ -137,11 +191,15 @@ class TrainSession:
         skips = self.loop.skips
         if not skips.allowed:
             return {}
-        count = skips.take()
-        if count:
+        counts = skips.take()
+        if any(counts.values()):
             where = f"the last at step {skips.last + 1}: {self.feed.describe(skips.last)}"
-            logging.warning("%d updates were skipped, as the loss or a gradient was not finite; %s.", count, where)
-        return {"skipped": float(count)}
+            for name, count in counts.items():
+                of = f" of {name}" if name else ""
+                logging.warning(
+                    "%d updates%s were skipped, as the loss or a gradient was not finite; %s.", count, of, where
+                )
+        return {f"skipped/{name}" if name else "skipped": float(count) for name, count in counts.items()}
 
     def _warn_of_other_replicas(self) -> None:
         """Layers whose results depend on the number of replicas cannot continue exactly on another number of them."""
@@ -228,5 +286,6 @@ class DataPosition:
 
 def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
-    devices = strategy.extended.worker_devices
+    default = strategy is tf.distribute.get_strategy()  # which does not tell its device
+    devices = [tf.zeros([]).device] if default else strategy.extended.worker_devices
     return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"

@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from .optimizers import averages, parts
+from .optimizers import Optimizers, averages
 
 
 class AveragedWeights:
     """The averages that an optimizer made with `use_ema=True` keeps, for evaluation, prediction and export.
 
     Args:
-      optimizer: built; if it keeps no averages, or is None, the weights are used as they are.
+      optimizer: built, one for each of several losses; if it keeps no averages, or is None, the weights are used as they are.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer | None):
-        self._pairs = averages(optimizer) if optimizer is not None else []
+    def __init__(self, optimizer: Optimizers | None):
+        self._averages = averages(optimizer) if optimizer is not None else []
         # Evaluation needs its state if it keeps averages.
-        self.optimizer: keras.optimizers.Optimizer | None = optimizer if self._pairs else None
-        self._parts = parts(optimizer) if self._pairs and optimizer is not None else []
-        self._swap = tf.function(self._swapped, autograph=False)
+        self.optimizer: Optimizers | None = optimizer if self._averages else None
+        self._swaps = [tf.function(partial(_swap, pairs), autograph=False) for _, pairs in self._averages]
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Inside the context, the model's weights are their averages; before the first update there are none."""
-        if not self._pairs or all(keras.ops.convert_to_numpy(part.iterations) == 0 for part in self._parts):
-            yield
-            return
-        self._swap()
+        """Inside the context, the model's weights are their averages; before an optimizer's first update it has none."""
+        parts = zip(self._averages, self._swaps, strict=True)
+        swaps = [swap for (part, _), swap in parts if keras.ops.convert_to_numpy(part.iterations)]
+        for swap in swaps:
+            swap()
         try:
             yield
         finally:
-            self._swap()
+            for swap in swaps:
+                swap()
 
-    def _swapped(self) -> None:
-        for variable, average in self._pairs:
-            weights = tf.identity(variable.value)
-            variable.assign(average)
-            average.assign(weights)
+
+def _swap(pairs: list[tuple[Any, Any]]) -> None:
+    for variable, average in pairs:
+        weights = tf.identity(variable.value)
+        variable.assign(average)
+        average.assign(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from ...data import Input
 from ...metrics.errors import UsageError
-from ..task import Task
+from ..task import Task, call_loss
 
 
 def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | None) -> keras.Model:
@@ -28,7 +29,7 @@ def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | N
         if not model.built:
             if dataset is None:
                 raise UsageError("The model does not know its input's shape, and no dataset is bound that has one.")
-            task.loss(model, _zeros(dataset.element_spec), training=False)
+            call_loss(task, model, _zeros(dataset.element_spec), training=False)
     return model
 
 
@@ -38,6 +39,17 @@ def layers_of(model: keras.Model) -> list[keras.Layer]:
     Keras gives public access to the layers of a model, and none to those inside a custom layer.
     """
     return model._flatten_layers(include_self=False)
+
+
+def weight_names(model: keras.Model) -> dict[int, str]:
+    """Return the identity of a weight's TensorFlow variable -> its path, without the model's own name in front.
+
+    Keras numbers the name of a model by how many the process has made, and puts it in front of some paths. A path that two
+    weights share is left out.
+    """
+    paths = {id(weight.value): weight.path.removeprefix(f"{model.name}/") for weight in model.weights}
+    counts = collections.Counter(paths.values())
+    return {key: path for key, path in paths.items() if counts[path] == 1}
 
 
 def freeze(model: keras.Model, patterns: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -10,19 +10,63 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
+from ..task import ONE_LOSS, TaskLosses
+
+# That of a task with one loss, or those of several losses by name.
+Optimizers = keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer]
+
+
+def build_optimizers(given: Any, strategy: tf.distribute.Strategy, task: Any, model: keras.Model) -> Optimizers:
+    """Return the optimizer of a task with one loss, or those of several, each built on the variables that it updates.
+
+    Args:
+      given: what `Trainer.optimizer` is bound to.
+      strategy: the replicas whose copies of the variables they update.
+      task: says which variables each of several losses trains.
+      model: its built model.
+
+    Raises:
+      UsageError: there are not as many optimizers as losses, one of them is wrong, or the variables of a loss are.
+    """
+    names = given.keys() if isinstance(given, Mapping) else None
+    losses = TaskLosses(task, model, names)
+    if losses.several != isinstance(given, Mapping) or (names is not None and not names):
+        wanted = (
+            'a dict with an optimizer per loss, such as {"NAME": @keras.optimizers.Adam(), ...}'
+            if losses.several
+            else "one optimizer, such as @keras.optimizers.Adam()"
+        )
+        defined = "losses" if losses.several else "loss"
+        raise UsageError(
+            f"Trainer.optimizer = {given!r}: expected {wanted}, as {type(task).__name__} defines {defined}."
+        )
+    if names is None:
+        return build_optimizer(given, strategy, model.trainable_variables)
+    losses.check_variables(names)
+    return {
+        name: build_optimizer(each, strategy, losses.variables(name), f"Trainer.optimizer[{name!r}]")
+        for name, each in given.items()
+    }
+
+
+def by_loss(optimizer: Optimizers) -> Mapping[str, keras.optimizers.Optimizer]:
+    """Return name of a loss -> its optimizer."""
+    return optimizer if isinstance(optimizer, Mapping) else {ONE_LOSS: optimizer}
 
 
 def build_optimizer(
     optimizer: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer],
     strategy: tf.distribute.Strategy,
     variables: list[keras.Variable],
+    where: str = "Trainer.optimizer",
 ) -> keras.optimizers.Optimizer:
     """Return the optimizer, built on `variables` for `strategy`, wherever it was made.
 
     Args:
       optimizer: an unbuilt optimizer, or a function that makes one.
       strategy: the replicas whose copies of the variables it updates.
-      variables: the trainable variables.
+      variables: those that it updates.
+      where: the binding that it comes from, to name in an error.
 
     Raises:
       UsageError: it isn't a Keras optimizer, or was built on other variables already.
@@ -30,29 +74,29 @@ def build_optimizer(
     with strategy.scope():
         made = optimizer() if callable(optimizer) and not _is_optimizer(optimizer) else optimizer
         if not _is_optimizer(made):
-            raise UsageError(
-                f"Trainer.optimizer: expected a Keras optimizer, such as @keras.optimizers.Adam(), got {made!r}."
-            )
+            raise UsageError(f"{where}: expected a Keras optimizer, such as @keras.optimizers.Adam(), got {made!r}.")
         if made.built:
-            raise UsageError("Trainer.optimizer: it was built on other variables already; give a new, unbuilt one.")
-        _check_rate(made)
+            raise UsageError(f"{where}: it was built on other variables already; give a new, unbuilt one.")
+        _check_rate(made, where)
         _bind_to(made, strategy)
         made.build(variables)
     return made
 
 
-def _check_rate(optimizer: keras.optimizers.Optimizer) -> None:
+def _check_rate(optimizer: keras.optimizers.Optimizer, where: str) -> None:
     for part in parts(optimizer):
         rate = getattr(part, "_learning_rate", None)  # `learning_rate` would call it
         if isinstance(rate, type):
             raise UsageError(
-                f"Trainer.optimizer: {type(part).__name__}.learning_rate = {rate!r}: expected a number or a schedule, got a "
+                f"{where}: {type(part).__name__}.learning_rate = {rate!r}: expected a number or a schedule, got a "
                 f"class. Call it: @{rate.__name__}() in gin, {rate.__name__}(...) in Python."
             )
 
 
-def parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers that update variables: the optimizer itself, or those that it wraps."""
+def parts(optimizer: Optimizers) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers that update variables: the optimizer itself, those of each loss, or those that they wrap."""
+    if isinstance(optimizer, Mapping):
+        return [part for each in optimizer.values() for part in parts(each)]
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         return [part for each in optimizer.optimizers for part in parts(each)]
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -65,7 +109,7 @@ def all_of_keras(optimizer: keras.optimizers.Optimizer) -> bool:
     return all(type(each).__module__.partition(".")[0] == "keras" for each in (optimizer, *parts(optimizer)))
 
 
-def constant_rates(optimizer: keras.optimizers.Optimizer) -> list[float]:
+def constant_rates(optimizer: Optimizers) -> list[float]:
     """Return the learning rate that each part was made with; NaN where it follows a schedule."""
     rates = [_rate_of(part) for part in parts(optimizer)]
     return [float(rate) if isinstance(rate, int | float | np.number) else float("nan") for rate in rates]
@@ -79,20 +123,20 @@ def _rate_of(part: keras.optimizers.Optimizer) -> Any:
         return None
 
 
-def scheduled_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
-    """Return the learning rates that follow a schedule: `learning_rate`, or `learning_rate/NAME` with several parts.
+def learning_rates(optimizer: Optimizers) -> dict[str, float]:
+    """Return the current learning rates: `learning_rate`, or `learning_rate/NAME` for each of several parts.
 
-    Like Keras, it gives the rate of the next update.
+    NAME is that of the loss, if there are several, and then that of the part, if there are several. Like Keras, it gives the
+    rate of the next update.
     """
-    found = parts(optimizer)
-    scheduled = [
-        (i, part) for i, (part, rate) in enumerate(zip(found, constant_rates(optimizer), strict=True)) if np.isnan(rate)
-    ]
-    names = [part.name for part in found]
-    return {
-        "learning_rate" if len(found) == 1 else f"learning_rate/{_unique(names, i)}": float(part.learning_rate)
-        for i, part in scheduled
-    }
+    rates: dict[str, float] = {}
+    for loss, each in by_loss(optimizer).items():
+        found = parts(each)
+        names = [part.name for part in found]
+        for i, part in enumerate(found):
+            path = ["learning_rate", *([loss] if loss else ()), *([_unique(names, i)] if len(found) > 1 else ())]
+            rates["/".join(path)] = float(keras.ops.convert_to_numpy(part.learning_rate))
+    return rates
 
 
 class LearningRates:
@@ -104,7 +148,7 @@ class LearningRates:
       optimizer: built, and not yet restored.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer):
+    def __init__(self, optimizer: Optimizers):
         self._optimizer = optimizer
         self._configured = constant_rates(optimizer)
         self._stored = tf.Variable(tf.constant(self._configured, tf.float64), trainable=False)
@@ -125,8 +169,8 @@ class LearningRates:
                 part.learning_rate = rate
 
 
-def averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
-    """Return pairs (variable, its moving average) of the parts made with `use_ema=True`.
+def averages(optimizer: Optimizers) -> list[tuple[keras.optimizers.Optimizer, list[tuple[Any, Any]]]]:
+    """Return the parts made with `use_ema=True`, each with its pairs (variable, its moving average).
 
     Keras has no public access to the averages.
     """
@@ -135,7 +179,7 @@ def averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
         if part.use_ema and part.built:  # a part without variables is never built
             assert hasattr(part, "_model_variables_moving_average"), "Keras keeps the averages elsewhere now"
             pairs = zip(part._trainable_variables, part._model_variables_moving_average, strict=True)
-            found += [(variable, average) for variable, average in pairs if average is not None]
+            found.append((part, [(variable, average) for variable, average in pairs if average is not None]))
     return found
 
 

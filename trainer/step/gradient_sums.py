@@ -26,23 +26,24 @@ class GradientSums:
         self._sums: list[PerReplica] = []  # made when a step is traced
 
     def add_and_maybe(
-        self, step: tf.Tensor, sums: Any, apply: Callable[[Any], tf.Tensor]
+        self, step: tf.Tensor, sums: Any, apply: Callable[[Any], tf.Tensor], losses: tuple[int, ...] = ()
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Add a step's per-replica sums; if the step ends an update, reduce the sums and call `apply`.
 
         Args:
           step: int64 scalar, the number of the step.
           sums: per-replica nest of tensors: the terms of the objective.
-          apply: `(reduced sums) -> bool scalar`.
+          apply: `(reduced sums) -> bool`, of shape `losses`.
+          losses: () for one loss, (losses,) for several.
 
         Returns:
-          (the result of `apply`, or True in a step without an update; whether the step ended an update).
+          (the result of `apply`, or True in a step without an update; whether the step ended an update, a scalar).
         """
         if self._steps_per_update == 1:
             return apply(sum_over_replicas(self._strategy, sums)), tf.constant(True)
         self._add(sums)
         due = tf.math.floormod(step + 1, self._steps_per_update) == 0
-        return tf.cond(due, lambda: apply(self._take_all(sums)), lambda: tf.constant(True)), due
+        return tf.cond(due, lambda: apply(self._take_all(sums)), lambda: tf.ones(losses, tf.bool)), due
 
     def state(self) -> dict[str, Any]:
         """The sums of an incomplete update; known once a step has been traced."""

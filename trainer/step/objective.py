@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -15,7 +16,7 @@ from ...metrics.finishers.finish import finisher
 from ...metrics.finishers.finisher import Finisher
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
-from ..task import loss_tally
+from ..task import SumOfMeans, loss_tally
 
 _ROWS = 7, 11  # two numbers that no shape of a model has by chance
 
@@ -46,24 +47,57 @@ def mean_gradients(terms: list[Term]) -> dict[int, tf.Tensor]:
     return means
 
 
-def objective_terms(losses: Any, model: keras.Model, share: ReplicaShare) -> list[Tally]:
-    """Return the terms of the objective, which is the sum of their means over all replicas.
+def objective_terms(losses: Any, penalties: list[tf.Tensor], share: ReplicaShare) -> list[Tally]:
+    """Return the terms of the objective of a loss, which is the sum of their means over all replicas.
 
     A penalty of a layer (a regularizer, `add_loss`) is taken for a mean over the replica's rows: weighted by rows, it becomes the
     mean over all rows, whatever a mask or weights leave of the losses. One that depends on weights alone counts once so.
 
     Args:
       losses: what the task returned.
-      model: after its call.
+      penalties: those of the layers.
       share: this replica's rows.
     """
-    loss = loss_tally(losses)
-    if not model.losses:
-        return [loss]
-    if _counts_rows(losses):
-        return [_penalized(loss, model.losses)]
-    rows = tf.cast(share.rows, loss.value.dtype)
-    return [loss, _penalized(Tally(tf.zeros_like(rows), rows), model.losses)]
+    parts = losses.parts if isinstance(losses, SumOfMeans) else [losses]
+    first, *others = [loss_tally(part) for part in parts]
+    if not penalties:
+        return [first, *others]
+    if _counts_rows(parts[0]):
+        return [_penalized(first, penalties), *others]
+    rows = tf.cast(share.rows, first.value.dtype)
+    return [first, *others, _penalized(Tally(tf.zeros_like(rows), rows), penalties)]
+
+
+def touching(
+    tape: tf.GradientTape, penalties: list[tf.Tensor], variables: Mapping[str, list[keras.Variable]]
+) -> dict[str, list[tf.Tensor]]:
+    """Return the penalties of each of several losses: those that depend on a variable that the loss trains.
+
+    Args:
+      tape: of the forward pass. Its gradients are only made to see which there are, and never run.
+      penalties: those of the layers.
+      variables: name of a loss -> the variables that it trains.
+    """
+
+    def touches(penalty, trained):
+        return any(gradient is not None for gradient in tape.gradient(penalty, trained))
+
+    return {name: [each for each in penalties if touches(each, trained)] for name, trained in variables.items()}
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Name the loss in an error about it, if it is one of several.
+
+    Raises:
+      UsageError: one was raised inside.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if not name:
+            raise
+        raise UsageError(f"the loss {name!r}: {error}") from error
 
 
 def recorded_loss(terms: list[Tally]) -> tuple[Tally, Finisher]:
@@ -129,14 +163,19 @@ def check_variables(
         )
 
 
-def check_some(gradients: list[dict[int, tf.Tensor]], variables: list[keras.Variable]) -> None:
-    """Check that the losses depend on something that is trained.
+def check_some(name: str, gradients: list[dict[int, tf.Tensor]], variables: list[keras.Variable]) -> None:
+    """Check that a loss depends on something that it trains.
 
     Raises:
       UsageError: they do not.
     """
     if not any(gradients):
         names = ", ".join(variable.path for variable in variables) or "(the model has none)"
+        if name:
+            raise UsageError(
+                f"the loss {name!r} depends on none of the variables that it is to train: {names}. Compute it from their "
+                "outputs, or change the task's `variables`."
+            )
         raise UsageError(f"the losses depend on no trainable variable: {names}. Compute them from the model's outputs.")
 
 

@@ -2,52 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 
 from ..checkpointing.state import Trackable
+from ..task import ONE_LOSS
+
+
+def all_of(losses: tf.Tensor) -> tf.Tensor:
+    """Return whether it holds for all losses, given a bool for one loss, or one for each of several."""
+    return tf.reduce_all(losses) if losses.shape.rank else losses
+
+
+def any_of(losses: tf.Tensor) -> tf.Tensor:
+    """Return whether it holds for any loss, given a bool for one loss, or one for each of several."""
+    return tf.reduce_any(losses) if losses.shape.rank else losses
 
 
 class Skips:
-    """Counts skipped updates in the graph. A part of the checkpoint.
+    """Counts skipped updates in the graph, those of each loss for itself. A part of the checkpoint.
 
     Args:
-      allowed: how many updates in a row may be skipped; 0 stops the run at the first.
+      allowed: how many updates of a loss in a row may be skipped; 0 stops the run at the first.
+      names: of the losses.
     """
 
-    def __init__(self, allowed: int):
+    def __init__(self, allowed: int, names: Sequence[str] = (ONE_LOSS,)):
         self.allowed: int = allowed
+        self.shape: tuple[int, ...] = () if len(names) == 1 else (len(names),)
+        self._names = names
         self._in_a_row, self._since_summary, self._last = (
-            tf.Variable(tf.constant(start, tf.int64), trainable=False, name=name)
-            for name, start in (("skips_in_a_row", 0), ("skips_since_summary", 0), ("last_skip", -1))
+            tf.Variable(tf.fill(shape, tf.constant(start, tf.int64)), trainable=False, name=name)
+            for name, start, shape in (
+                ("skips_in_a_row", 0, self.shape),
+                ("skips_since_summary", 0, self.shape),
+                ("last_skip", -1, ()),
+            )
         )
+
+    def tolerated(self) -> tf.Tensor:
+        """Return whether the run goes on if a loss's next update is skipped: bool, (losses,), or () for one loss."""
+        return self._in_a_row.read_value() < self.allowed if self.allowed else tf.zeros(self.shape, tf.bool)
 
     def count(self, step: tf.Tensor, finite: tf.Tensor, updates: tf.Tensor) -> tf.Tensor:
         """Count a step; returns whether the run goes on.
 
         Args:
           step: its number.
-          finite: whether its loss and gradient were finite; True in a step without an update.
-          updates: whether it was to end with an update.
+          finite: bool, (losses,), or () for one loss: whether it and its gradient were; True in a step without an update of it.
+          updates: bool, of the same shape: whether the step was to end with an update of it.
         """
         if not self.allowed:  # the first ends the run
-            return finite
+            return all_of(finite)
         skipped = tf.cast(updates & tf.logical_not(finite), tf.int64)
         in_a_row = self._in_a_row.read_value()
         in_a_row = tf.where(updates & finite, tf.zeros_like(in_a_row), in_a_row + skipped)
         self._in_a_row.assign(in_a_row)
         self._since_summary.assign_add(skipped)
-        self._last.assign(tf.where(skipped > 0, step, self._last.read_value()))
-        return in_a_row <= self.allowed
+        self._last.assign(tf.where(any_of(skipped > 0), step, self._last.read_value()))
+        return all_of(in_a_row <= self.allowed)
 
     @property
     def last(self) -> int:
         """The step of the last skipped update, counted from 0; -1 if there was none."""
         return int(self._last.numpy())
 
-    def take(self) -> int:
-        """Return the number of skipped updates since the last call."""
-        found = int(self._since_summary.numpy())
-        self._since_summary.assign(0)
+    def take(self) -> dict[str, int]:
+        """Return name of a loss -> the number of its skipped updates since the last call."""
+        found = dict(zip(self._names, map(int, np.ravel(self._since_summary.numpy())), strict=True))
+        self._since_summary.assign(tf.zeros_like(self._since_summary))
         return found
 
     def state(self) -> dict[str, Trackable]:
@@ -61,5 +86,5 @@ class Skips:
     def after_restore(self) -> None:
         """Forget earlier skips where none is allowed any more."""
         if not self.allowed:
-            self._in_a_row.assign(0)
-            self._since_summary.assign(0)
+            for count in (self._in_a_row, self._since_summary):
+                count.assign(tf.zeros_like(count))

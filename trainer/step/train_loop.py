@@ -21,8 +21,8 @@ from .forward_state import ForwardState
 from .gradient_sums import GradientSums
 from .replica import run_on_shards
 from .replica_step import Contribution, ReplicaStep
-from .skips import Skips
-from .update import Update, UpdateSettings
+from .skips import Skips, all_of
+from .update import Updates, UpdateSettings
 
 
 class TrainLoop:
@@ -37,7 +37,7 @@ class TrainLoop:
 
     Args:
       replica_step: the forward and backward pass of one replica; its accumulator adds the metrics up until the next summary.
-      update: applies the reduced sums.
+      updates: apply the reduced sums.
       strategy: the replicas.
       feed: the train batches.
       step: int64 scalar variable, the steps done so far; advanced by `run`.
@@ -51,7 +51,7 @@ class TrainLoop:
         self,
         *,
         replica_step: ReplicaStep,
-        update: Update,
+        updates: Updates,
         strategy: tf.distribute.Strategy,
         feed: Feed,
         step: tf.Variable,
@@ -60,13 +60,14 @@ class TrainLoop:
         compiles: Literal["replica", "loop"] | None = None,
     ):
         self._replica_step = replica_step
-        self._update = update
+        self._updates = updates
         self._accumulator = replica_step.accumulator
         self._strategy = strategy
         self._feed = feed
         self._step = step
+        self._steps_per_update = settings.gradient_accumulation
         self._sums = GradientSums(strategy, settings.gradient_accumulation)
-        self.skips: Skips = Skips(settings.allowed_skips)
+        self.skips: Skips = Skips(settings.allowed_skips, updates.names)
         self.skipped_examples: SkippedExamples = SkippedExamples(feed, strategy)
         self.fetching: Fetching = Fetching(feed)
         self._forward_state = ForwardState()
@@ -117,6 +118,20 @@ class TrainLoop:
         goes_on = self._start(*first)
         meanwhile()
         return self._finish(step, goes_on) and all(self._finish(step, self._start(*span)) for span in others)
+
+    def update_by(self, feed: Feed, part: Any, examples: tf.Tensor) -> dict[int, tf.Tensor]:
+        """In a graph, update the weights by one batch that isn't one of the run's, and change nothing else.
+
+        Args:
+          feed: cuts the batch into shards.
+          part: the global batch, as `feed.fetch` returned it.
+          examples: its size.
+
+        Returns:
+          The gradients of the losses, as of `Updates.apply_all`.
+        """
+        contributions = run_on_shards(self._strategy, feed, part, examples, self._contribution)
+        return self._updates.apply_all(sum_over_replicas(self._strategy, contributions.terms))
 
     def compiled_steps(self, step: int, num_steps: int) -> int:
         """Return how many of these steps can run at once; the one after them has to be compiled first."""
@@ -170,15 +185,16 @@ class TrainLoop:
     def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         self.skipped_examples.add(part)
         terms, packed, state = run_on_shards(self._strategy, self._feed, part, examples, self._differentiate)
-        finite, updates = self._sums.add_and_maybe(step, terms, self._update.apply)
+        due = self._updates.due(step // self._steps_per_update)
+        apply = partial(self._updates.apply, due, self.skips.tolerated())
+        finite, ends = self._sums.add_and_maybe(step, terms, apply, self.skips.shape)
         # A step that stops the run keeps its metrics, which tell what isn't finite.
-        self._accumulator.add(packed, keep=finite if self.skips.allowed else None)
-        self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=finite)
-        return self.skips.count(step, finite, updates)
+        self._accumulator.add(packed, keep=all_of(finite) if self.skips.allowed else None)
+        self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=all_of(finite))
+        return self.skips.count(step, finite, ends & due)
 
     def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
-        update = self._update
-        return self._replica_step.differentiate(batch, share, update.variables, update.scale_loss, self._forward_state)
+        return self._replica_step.differentiate(batch, share, self._updates.scale_of, self._forward_state)
 
 
 _MISSING = re.compile(r"No registered '(\w+)' OpKernel for XLA")

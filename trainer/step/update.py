@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,7 @@ from absl import logging
 
 from ...metrics.errors import UsageError
 from ..model.optimizers import all_of_keras
+from ..task import ONE_LOSS
 from .objective import Term, mean_gradients
 
 OnNonFinite = Literal["halt", "skip", "rollback"]
@@ -26,6 +27,7 @@ class UpdateSettings:
     on_nonfinite: OnNonFinite = "halt"
     max_consecutive_skips: int = 10
     jit_compile: bool = False
+    update_every: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def allowed_skips(self) -> int:
@@ -38,31 +40,46 @@ class UpdateSettings:
         return self.max_consecutive_skips if self.on_nonfinite == "rollback" else 0
 
 
+class Checked(NamedTuple):
+    """A reduced gradient.
+
+    Attributes:
+      gradients: by position of the variable, ascending.
+      finite: bool scalar, whether the gradient and its loss are.
+    """
+
+    gradients: dict[int, tf.Tensor]
+    finite: tf.Tensor
+
+
 class Update:
-    """Applies the sum of all replicas' gradients once, outside any replica.
+    """Applies the sum of all replicas' gradients of one loss once, outside any replica.
 
     What is set on the optimizer (clipping, accumulation, averages, loss scaling) acts on the reduced gradient, and so
     means the same on any number of replicas; inside a replica, Keras would clip before it reduces.
 
     Args:
-      optimizer: built on the model's trainable variables.
-      model: the model to train.
+      optimizer: built on the variables.
+      variables: what the loss trains.
       clip_global_norm: the largest global norm of the gradient; None does not clip.
       in_xla_loop: whether the update is part of a loop that XLA compiles.
+      name: of the loss, if there are several.
     """
 
     def __init__(
         self,
         optimizer: keras.optimizers.Optimizer,
-        model: keras.Model,
+        variables: list[keras.Variable],
         clip_global_norm: float | None,
         in_xla_loop: bool = False,
+        name: str = ONE_LOSS,
     ):
         # Only for Keras's own optimizers is it known that `variables` holds everything they assign.
         chooses = in_xla_loop and all_of_keras(optimizer)
         self._apply_if = self._apply_and_choose if chooses else self._apply_on_condition
+        self._name = name
         self._optimizer = optimizer
-        self.variables: list[keras.Variable] = model.trainable_variables
+        self._variables = variables
         self._clip_global_norm = clip_global_norm
 
     @property
@@ -70,46 +87,57 @@ class Update:
         """The optimizer's loss scaling."""
         return self._optimizer.scale_loss
 
-    def apply(self, terms: list[Term]) -> tf.Tensor:
-        """Update the weights, unless the loss or the gradient isn't finite.
+    @property
+    def size(self) -> int:
+        """The number of variables."""
+        return len(self._variables)
+
+    def unscaled(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Return a gradient of the scaled loss as one of the loss."""
+        return gradient / tf.cast(self.scale_loss(tf.ones([])), gradient.dtype)
+
+    def check(self, terms: list[Term]) -> Checked:
+        """Return the gradient, and whether it is finite.
 
         Args:
           terms: the terms of the objective, summed over all replicas.
-
-        Returns:
-          A bool scalar: whether everything was finite. If not, nothing has changed.
         """
         gradients = dict(sorted(mean_gradients(terms).items()))
         self._name_untouched(gradients)
-        finite = self._finite(list(gradients.values()), [term.loss.value for term in terms])
-        self._apply_if(finite, gradients)
-        return finite
+        return Checked(
+            gradients, self._finite(list(gradients.values()), [part for term in terms for part in term.loss])
+        )
+
+    def apply(self, checked: Checked, condition: tf.Tensor) -> None:
+        """Update the weights if `condition` holds, a bool scalar; if not, nothing changes."""
+        self._apply_if(condition, checked.gradients)
 
     def _name_untouched(self, gradients: dict[int, tf.Tensor]) -> None:
-        if len(gradients) < len(self.variables):
-            untouched = [v.path for i, v in enumerate(self.variables) if i not in gradients]
-            logging.warning("The task's loss does not depend on %s: they stay as they are.", ", ".join(untouched))
+        if len(gradients) < len(self._variables):
+            untouched = [v.path for i, v in enumerate(self._variables) if i not in gradients]
+            which = f"loss {self._name!r}" if self._name else "loss"
+            logging.warning("The task's %s does not depend on %s: they stay as they are.", which, ", ".join(untouched))
 
-    def _apply_on_condition(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
-        tf.cond(finite, lambda: self._step(by_position), lambda: None)
+    def _apply_on_condition(self, condition: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+        tf.cond(condition, lambda: self._step(by_position), lambda: None)
 
-    def _apply_and_choose(self, finite: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
-        """Apply, then restore the old values if not finite: XLA copies whatever goes through a condition."""
-        variables = [*self.variables, *self._optimizer.variables]
+    def _apply_and_choose(self, condition: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+        """Apply, then restore the old values if not `condition`: XLA copies whatever goes through a condition."""
+        variables = [*self._variables, *self._optimizer.variables]
         before = [tf.convert_to_tensor(variable) for variable in variables]
         self._step(by_position)
         for variable, old in zip(variables, before, strict=True):
-            variable.assign(tf.where(finite, variable, old))
+            variable.assign(tf.where(condition, variable, old))
 
     def _step(self, by_position: dict[int, tf.Tensor]) -> None:
         gradients = self._clipped(list(by_position.values()))
         positions = list(by_position)
         if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
             found = dict(zip(positions, gradients, strict=True))
-            positions = list(range(len(self.variables)))
+            positions = list(range(len(self._variables)))
             gradients = [found.get(position) for position in positions]
         try:
-            self._optimizer.apply(gradients, [self.variables[position] for position in positions])
+            self._optimizer.apply(gradients, [self._variables[position] for position in positions])
         except ValueError as error:
             if "No gradients provided" not in str(error):
                 raise
@@ -131,3 +159,75 @@ class Update:
             # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
             checks += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
         return tf.reduce_all(tf.stack(checks))
+
+
+class Updates:
+    """The updates of all losses of a step: from the weights before it, for all of them.
+
+    Args:
+      updates: name of a loss -> its update.
+      every: name of a loss -> it is updated at every so many updates of the run, 1 if it is not named.
+    """
+
+    def __init__(self, updates: Mapping[str, Update], every: Mapping[str, int]):
+        self._updates = updates
+        self._every = every
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the losses."""
+        return list(self._updates)
+
+    def scale_of(self, name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the loss scaling of a loss's optimizer."""
+        return self._updates[name].scale_loss
+
+    def due(self, update: tf.Tensor) -> tf.Tensor:
+        """Return which losses the update with this number, counted from 0, updates: bool, (losses,), or () for one loss."""
+        if len(self._updates) == 1:
+            return self._is_due(self.names[0], update)
+        return tf.stack([self._is_due(name, update) for name in self._updates])
+
+    def apply(self, due: tf.Tensor, tolerated: tf.Tensor, terms: Mapping[str, list[Term]]) -> tf.Tensor:
+        """Apply each loss's gradient, unless it isn't finite, or another is not and that stops the run.
+
+        Args:
+          due: what `due` returns.
+          tolerated: bool, of the same shape: whether the run goes on without this update of the loss, if it isn't finite.
+          terms: name of a loss -> the terms of its objective, summed over all replicas.
+
+        Returns:
+          bool, of the same shape: whether everything about the loss was finite; True for one that is not due.
+        """
+        checked = {name: update.check(terms[name]) for name, update in self._updates.items()}
+        if len(checked) == 1 and not self._every:
+            ((name, only),) = checked.items()
+            self._updates[name].apply(only, only.finite)
+            return only.finite
+        finite = tf.reshape(tf.stack([each.finite for each in checked.values()]), due.shape) | ~due
+        applied = tf.reshape(due & finite & tf.reduce_all(finite | tolerated), [-1])
+        for i, (name, each) in enumerate(checked.items()):
+            self._updates[name].apply(each, applied[i])
+        return finite
+
+    def apply_all(self, terms: Mapping[str, list[Term]]) -> dict[int, tf.Tensor]:
+        """Apply each loss's gradient that is finite, whether it is due or not.
+
+        Args:
+          terms: name of a loss -> the terms of its objective, summed over all replicas.
+
+        Returns:
+          The gradients, by position in the variables of all losses, one after the other.
+        """
+        found: dict[int, tf.Tensor] = {}
+        first = 0
+        for name, update in self._updates.items():
+            checked = update.check(terms[name])
+            update.apply(checked, checked.finite)
+            found |= {first + i: update.unscaled(gradient) for i, gradient in checked.gradients.items()}
+            first += update.size
+        return found
+
+    def _is_due(self, name: str, update: tf.Tensor) -> tf.Tensor:
+        every = self._every.get(name, 1)
+        return tf.constant(True) if every == 1 else tf.math.floormod(update + 1, every) == 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....metrics.errors import UsageError
+from ...rows.rows import is_by_number
 
 _BLOCK = 1024  # the documents that are in memory at once while all are counted
 
@@ -26,7 +27,7 @@ class Documents:
     """
 
     def __init__(self, source: Any, key: str, tokenizer: Callable[[str], Sequence[int]] | None):
-        found: Any = source() if callable(source) else source
+        found: Any = source() if callable(source) and not is_by_number(source) else source
         has_rows = hasattr(found, "__getitem__") or hasattr(found, "__getitems__")
         if isinstance(found, Mapping) or not (hasattr(found, "__len__") and has_rows):
             raise UsageError(
@@ -78,7 +79,7 @@ class Documents:
             raise UsageError(
                 f"packed: document {number} (counted from 0) is a text: expected tokens; bind packed.tokenizer"
             )
-        tokens = np.asarray(value if self._tokenizer is None else self._tokenizer(value))
+        tokens = _array(number, value if self._tokenizer is None else self._tokenizer(value))
         if tokens.shape == (0,):
             return np.zeros(0, np.int32)
         if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or tokens.max() >= 2**31 or tokens.min() < -(2**31):
@@ -87,3 +88,13 @@ class Documents:
                 "token numbers of 32 bits"
             )
         return tokens.astype(np.int32)
+
+
+def _array(number: int, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # of parts of different lengths
+        raise UsageError(
+            f"packed: document {number} (counted from 0) is a {type(value).__name__} that is no array ({error}): expected a "
+            "sequence of token numbers, or a dict that has one under packed.key"
+        ) from error

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....metrics.errors import UsageError
 from ...checks import seed_number
-from ..storage.rows import as_rows
+from ...rows.rows import Rows, map_nest, rows_of
 from .shuffled import shuffled
 from .turns import Turns, shares_of
 
@@ -29,7 +29,7 @@ class Mixture:
 
     Args:
       sources: source -> weight, or a list of sources with `weights` beside it. A source is a function, arrays, or rows by
-        number; all have the same keys, dtypes and shapes.
+        number; all have the same keys (or are tuples of one length), dtypes and shapes.
       weights: one positive number for each source of a list; they need not add up to 1.
       seed: the seed of the orders, in [0, 2**32).
 
@@ -42,14 +42,12 @@ class Mixture:
     ):
         given, shares = _weighted(sources, weights)
         self._seed = seed_number("Mixture.seed", seed)
-        self._sources = [as_rows("Mixture.sources", source) for source in given]
-        self._lengths = [len(source) for source in self._sources]
-        if 0 in self._lengths:
-            raise UsageError(f"Mixture.sources have {self._lengths} rows: expected at least one in each")
-        _check_same([source.__getitems__(np.zeros(1, np.int64)) for source in self._sources])
+        self._sources = [rows_of(source, f"Mixture.sources, source {k}") for k, source in enumerate(given)]
+        self._lengths = [source.length for source in self._sources]
+        _check_same(self._sources)
         self._turns = Turns(shares)
         self._length = max(self._turns.end_of(k, length) for k, length in enumerate(self._lengths))
-        parts = [getattr(source, "fingerprint", None) for source in self._sources]
+        parts = [source.fingerprint or None for source in self._sources]
         told = repr((parts, self._lengths, shares, self._seed)).encode()
         self.fingerprint: str = (
             f"a mixture of {self._lengths} rows as {shares} ({hashlib.sha256(told).hexdigest()[:16]})"
@@ -58,8 +56,8 @@ class Mixture:
     def __len__(self) -> int:
         return self._length
 
-    def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the examples of these rows, which may be beyond the epoch."""
+    def __getitems__(self, rows: np.ndarray) -> Any:
+        """Return the examples of these rows, which may be beyond the epoch: a dict or tuple of arrays (k, ...)."""
         rows = np.asarray(rows, np.int64)
         if rows.size and rows.min() < 0:
             raise IndexError(f"row {rows.min()}: expected rows from 0")
@@ -67,7 +65,7 @@ class Mixture:
         order = np.argsort(owners, kind="stable")
         parts = [self._part(k, counts[order[owners[order] == k]]) for k in np.unique(owners).tolist() or [0]]
         back = np.argsort(order, kind="stable")
-        return {key: np.concatenate([part[key] for part in parts])[back] for key in parts[0]}
+        return map_nest(lambda *arrays: np.concatenate(arrays)[back], *parts)
 
     def arranged(
         self, positions: np.ndarray, epochs: np.ndarray, *, batch_size: int, seed: int, shuffle: bool
@@ -81,8 +79,8 @@ class Mixture:
         source = int(sources[0])
         return f"row {self._rows(source, count)[0]} of source {source} of the mixture (counted from 0)"
 
-    def _part(self, source: int, counts: np.ndarray) -> dict[str, np.ndarray]:
-        return self._sources[source].__getitems__(self._rows(source, counts))
+    def _part(self, source: int, counts: np.ndarray) -> Any:
+        return self._sources[source].gather(self._rows(source, counts))
 
     def _rows(self, source: int, counts: np.ndarray) -> np.ndarray:
         """Return the rows of a source in its turns, the first of which is number 0."""
@@ -107,8 +105,14 @@ def _weighted(sources: Any, weights: Any) -> tuple[list[Any], list[int]]:
     return list(sources), shares_of("Mixture.sources", weights)
 
 
-def _check_same(examples: list[dict[str, np.ndarray]]) -> None:
-    kinds = [{key: (_kind(value.dtype), value.shape[1:]) for key, value in sorted(each.items())} for each in examples]
+def _check_same(sources: list[Rows]) -> None:
+    for number, source in enumerate(sources):
+        if len(source.probes) > 1:
+            raise UsageError(
+                f"Mixture.sources, source {number}: expected examples of one shape, got those of `bucketed`, which draws its own "
+                "batches; give the mixture to it, as bucketed(Mixture(...), ...)"
+            )
+    kinds = [map_nest(_kind, source.examples(np.zeros(1, np.int64))) for source in sources]
     for number, kind in enumerate(kinds):
         if kind != kinds[0]:
             raise UsageError(
@@ -117,5 +121,5 @@ def _check_same(examples: list[dict[str, np.ndarray]]) -> None:
             )
 
 
-def _kind(dtype: np.dtype) -> str:
-    return "string" if dtype.kind in "SUO" else str(dtype)
+def _kind(array: np.ndarray) -> str:
+    return f"{'string' if array.dtype.kind in 'SUO' else array.dtype} {array.shape[1:]}"

@@ -1,91 +1,13 @@
-"""Rows by number: the numbers checked, and what a source gives for them as one stack."""
+"""Rows by number: the numbers checked, and examples as one stack."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ....metrics.errors import UsageError
-from ...checks import equal_length_arrays
-from ...rows.rows import is_by_number
-
-
-class Rows(Protocol):
-    """A source that is read by row number; several threads may read at once."""
-
-    def __len__(self) -> int: ...
-
-    def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the examples of these rows, in this order, stacked by key."""
-        ...
-
-
-class ArrayRows:
-    """The rows of arrays in memory.
-
-    Args:
-      arrays: name -> array; all of the same length.
-    """
-
-    def __init__(self, arrays: Mapping[str, Any]):
-        self._arrays = equal_length_arrays("a source of arrays", arrays)
-
-    def __len__(self) -> int:
-        return len(next(iter(self._arrays.values())))
-
-    def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        rows = checked(rows, len(self))
-        return {key: array[rows] for key, array in self._arrays.items()}
-
-
-class StackedRows:
-    """The rows of an object with `__len__` and `__getitem__`, or with a `__getitems__` that returns a list of examples.
-
-    Args:
-      examples: gives a dict for each row; values of one key have one shape.
-    """
-
-    def __init__(self, examples: Any):
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    @property
-    def fingerprint(self) -> str | None:
-        """That of the object, if it has one."""
-        return getattr(self._examples, "fingerprint", None)
-
-    def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        numbers = checked(rows, len(self)).tolist()
-        if not hasattr(self._examples, "__getitems__"):
-            return stack([self._examples[row] for row in numbers])
-        found = self._examples.__getitems__(numbers)
-        return dict(found) if isinstance(found, Mapping) else stack(found)
-
-
-def as_rows(binding: str, source: Any) -> Rows:
-    """Return a source as rows by number: what a function returns, arrays, or any object with a length.
-
-    Raises:
-      UsageError: it is none of these.
-    """
-    found = source() if callable(source) and not is_by_number(source) else source
-    if isinstance(found, Mapping):
-        for key, value in found.items():
-            if isinstance(value, Mapping | tuple):
-                raise UsageError(
-                    f"{binding}: expected a dict of arrays, got a {type(value).__name__} at {key!r}; name its arrays there"
-                )
-        return ArrayRows(found)
-    if not is_by_number(found):
-        raise UsageError(
-            f"{binding} = {source!r}: expected arrays, or an object with __len__ and __getitems__ or __getitem__, got a "
-            f"{type(found).__name__}"
-        )
-    return StackedRows(found)
 
 
 def checked(rows: Any, length: int) -> np.ndarray:

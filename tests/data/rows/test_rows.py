@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data.rows.loader import element_spec
-from tallyloop.data.rows.rows import as_rows, of_arrays, stacked
+from tallyloop.data.rows.rows import as_rows, of_arrays, rows_of, stacked
 from tallyloop.metrics.errors import DataError, UsageError
 
 SQUARES = [{"x": np.float32(i * i), "name": f"row {i}"} for i in range(5)]
@@ -76,6 +76,25 @@ class TestAsRows:
     def test_refuses_none_at_all(self):
         with pytest.raises(UsageError, match=r"no examples.*got a list of length 0"):
             as_rows([])
+
+
+class TestRowsOf:
+    """Any source but a stream, for the sources that are made of others."""
+
+    @pytest.mark.parametrize(
+        "source", [{"x": [1, 2, 3]}, lambda: {"x": [1, 2, 3]}, [{"x": 1}, {"x": 2}, {"x": 3}], ({"x": [1, 2, 3]},)]
+    )
+    def test_gathers(self, source):
+        found = rows_of(source, "Mixture.sources, source 0").examples(np.array([2, 0]))
+        assert (found[0] if isinstance(found, tuple) else found)["x"].tolist() == [3, 1]
+
+    def test_refuses_the_others(self):
+        with pytest.raises(UsageError, match=r"Mixture.sources, source 0: expected arrays, or an object .* got a int"):
+            rows_of(3, "Mixture.sources, source 0")
+
+    def test_names_the_origin(self):
+        with pytest.raises(DataError, match=r"^Mixture.sources, source 0, row 1"):
+            rows_of([{"x": 1}, None], "Mixture.sources, source 0").examples(np.array([0, 1]))
 
 
 class TestMemoryMaps:

@@ -111,6 +111,16 @@ class TestTiming:
         (record,) = caplog.records
         assert "40% of the training time so far was spent waiting for data" in record.getMessage()  # 1.19 of 3 s
 
+    def test_does_not_judge_the_first_moments(self, clock, timing, caplog):
+        with caplog.at_level(logging.WARNING):
+            for _ in range(4):
+                clock.loop(timing, 0.1)
+                timing.lap(Fetched(10, 10, 0.09), 10)
+            assert not caplog.records
+            clock.loop(timing, 0.2)
+            timing.lap(Fetched(10, 10, 0.18), 10)
+        assert [record.getMessage()[:3] for record in caplog.records] == ["90%"]
+
 
 class TestTimes:
     """The times that a run writes."""
@@ -128,15 +138,15 @@ class TestTimes:
         )
         results = trainer.train_and_eval()
         *train, evaluation = lines(tmp_path)
-        assert TIMES - {"time/eval_s"} == set().union(*(line["metrics"] for line in train)) - {"loss"}
-        assert all(line["counts"].keys() == {"loss"} for line in train)  # they are no tallies
+        assert TIMES - {"time/eval_s"} == set().union(*(line["metrics"] for line in train)) - {"loss", "learning_rate"}
+        assert all(line["counts"].keys() == {"loss", "learning_rate"} for line in train)  # they are no tallies
         assert all(0 <= line["metrics"]["time/host_fraction"] <= 1 for line in train)
         assert all(line["metrics"]["time/data_wait_fraction"] == 0 for line in train)
         assert ["time/compile_s" in line["metrics"] for line in train] == [True, False, False]
         assert ["time/checkpoint_blocked_s" in line["metrics"] for line in train] == [False, True, True]
         assert evaluation["metrics"].keys() == {"loss", "time/eval_s"}
         assert results["test"].keys() == trainer.evaluate()["test"].keys() == {"loss"}
-        assert all(summary.metrics.keys() == {"loss"} for summary in seen)
+        assert all(summary.metrics.keys() - {"learning_rate"} == {"loss"} for summary in seen)
 
     @pytest.mark.parametrize("replicas", [1, 2])
     @pytest.mark.parametrize("streams", [False, True])

@@ -109,7 +109,7 @@ class TestRestore:
         make_trainer(More(), train_steps=6, actions=[lambda _, s: seen.append(s)], **arguments).train()
         assert "The checkpoint has other metrics" in caplog.text
         # Batches of 16, 16 and 8 rows: step 6 has the last 8.
-        assert [(summary.step, summary.counts) for summary in seen] == [(6, {"loss": 8, "more": 8})]
+        assert [(summary.step, summary.counts) for summary in seen] == [(6, {"loss": 8, "more": 8, "learning_rate": 1})]
 
     def test_other_number_of_replicas(self, layered, make_trainer, tmp_path, caplog):
         """Dropout draws its masks for each replica."""

@@ -129,10 +129,16 @@ class TestSchedule:
         lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
         assert [line["metrics"]["learning_rate"] for line in lines] == pytest.approx([0.05, 0.025, 0.0125])
 
-    def test_constant_rate_is_not(self, make_trainer):
-        collect = Collect()
-        make_trainer(actions=[collect]).train()
-        assert set(collect.seen[0].metrics) == {"loss"}
+    def test_so_is_a_constant_rate(self, make_trainer):
+        """Which an action may change: the point shows the rate of the next update."""
+
+        def halve(trainer, summary):
+            optimizer.learning_rate = 0.01
+
+        collect, optimizer = Collect(), keras.optimizers.SGD(0.02)
+        make_trainer(optimizer=optimizer, actions=[collect, halve], steps_per_loop=2, summary_interval=2).train()
+        assert set(collect.seen[0].metrics) == {"loss", "learning_rate"}
+        assert [s.metrics["learning_rate"] for s in collect.seen] == pytest.approx([0.02, 0.01, 0.01])
 
     def test_without_a_config(self, make_trainer):
         class Halving(keras.optimizers.schedules.LearningRateSchedule):
@@ -148,9 +154,10 @@ class TestSchedule:
         rate = keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)
         make_trainer(optimizer=lambda: several(rate), actions=[collect]).train()
         (summary,) = collect.seen
-        (path,) = [path for path in summary.metrics if path.startswith("learning_rate/")]
-        assert path.startswith("learning_rate/sgd")
-        assert summary.metrics[path] == pytest.approx(0.025)
+        found = {path: rate for path, rate in summary.metrics.items() if path.startswith("learning_rate")}
+        assert sorted(found.values()) == pytest.approx([0.025, 0.5])
+        assert found["learning_rate/quick"] == pytest.approx(0.5)
+        assert len([path for path in found if path.startswith("learning_rate/sgd")]) == 1
 
 
 class TestSeveralOptimizers:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop import metrics
 from tallyloop.metrics import Tally, UsageError
 
 RATE = 0.02
@@ -84,6 +85,25 @@ class TestPenalties:
         trainer = make_trainer(Nothing(), rows(16), replicas, train_steps=1)
         trainer.train()
         np.testing.assert_allclose(trainer.model.get_weights()[0], 1 - RATE, rtol=1e-6)
+
+
+class TestWeightedLosses:
+    @pytest.mark.parametrize("replicas", [1, 3])
+    def test_are_divided_by_the_sum_of_the_weights(self, make_trainer, weights_of, regression_task, rows, replicas):
+        """One step on 14 rows, 5, 5 and 4 to a replica, with weights 0, 1, 2, ... by hand."""
+
+        class Weighted(regression_task):
+            def loss(self, model, batch, training):
+                return metrics.weighted(super().loss(model, batch, training), batch["weight"])
+
+        data = {**rows(14), "weight": np.arange(14, dtype=np.float32)}
+        trainer = make_trainer(Weighted(), data, replicas, batch=14, train_steps=1)
+        before = weights_of(trainer)
+        trainer.train()
+        x = np.concatenate([data["x"], np.ones([14, 1])], 1).astype(np.float64)
+        gradient = 2 * (data["weight"] * (x @ before - data["y"])) @ x / data["weight"].sum()
+        after = weights_of(trainer)
+        np.testing.assert_allclose(after, before - RATE * gradient, rtol=1e-5)
 
 
 class TestRows:

@@ -10,6 +10,7 @@ from tallyloop.metrics import MetricRegistry, Tally, UsageError
 from tallyloop.metrics.device.accumulator import Accumulator
 from tallyloop.trainer.step.forward_state import ForwardState
 from tallyloop.trainer.step.replica_step import ReplicaStep
+from tallyloop.trainer.task import Task, TaskLosses
 
 X = tf.constant([[1.0, 2.0], [3.0, 4.0]])
 
@@ -37,14 +38,19 @@ class Alone:
         self.model.layers[-1].set_weights([np.array([[1.0], [2.0]]), np.array([0.5])])
         self.registry = MetricRegistry(functions)
         self.accumulator = Accumulator(tf.distribute.get_strategy(), self.registry.layout)
-        self.step = ReplicaStep(self.model, forward, self.registry, self.accumulator)
+        self.step = ReplicaStep(TaskLosses(Task(), self.model), forward, self.registry, self.accumulator)
 
     def differentiate(self, x=X, share=WHOLE, scale=lambda loss: loss):
-        return self.step.differentiate(x, share, self.model.trainable_variables, scale, ForwardState())
+        return self.step.differentiate(x, share, lambda name: scale, ForwardState())
+
+
+def terms_of(contribution):
+    (terms,) = contribution.terms.values()
+    return terms
 
 
 def gradients_of(contribution):
-    (term,) = contribution.terms
+    (term,) = terms_of(contribution)
     return [term.gradients[i].numpy().ravel().tolist() for i in sorted(term.gradients)]
 
 
@@ -52,14 +58,14 @@ class TestContribution:
     def test_sums_are_not_divided(self):
         found = Alone().differentiate()
         assert gradients_of(found) == [[80, 114], [34]]
-        assert (float(found.terms[0].loss.value), float(found.terms[0].loss.count)) == (162.5, 2)
+        assert (float(terms_of(found)[0].loss.value), float(terms_of(found)[0].loss.count)) == (162.5, 2)
         assert found.packed.numpy().tolist() == [2, 162.5]  # count before value, as in the layout
         assert found.state == []
 
     def test_of_a_borrowed_example_is_zero(self):
         found = Alone().differentiate(share=share(rows=0))
         assert gradients_of(found) == [[0, 0], [0]]
-        assert (float(found.terms[0].loss.value), float(found.terms[0].loss.count)) == (0, 0)
+        assert (float(terms_of(found)[0].loss.value), float(terms_of(found)[0].loss.count)) == (0, 0)
         assert found.packed.numpy().tolist() == [0, 0]
 
     def test_one_row_counts(self):
@@ -68,12 +74,12 @@ class TestContribution:
 
     def test_leaves_out_untouched_variables(self):
         found = Alone(lambda model, x: (x @ model.trainable_variables[0].value)[:, 0]).differentiate()
-        assert list(found.terms[0].gradients) == [0]
+        assert list(terms_of(found)[0].gradients) == [0]
         assert gradients_of(found) == [[4, 6]]
 
     def test_sparse_gradients_become_dense(self):
         found = Alone(lambda model, x: tf.gather(model.trainable_variables[0].value, [1, 1])[:, 0]).differentiate()
-        assert isinstance(found.terms[0].gradients[0], tf.Tensor)
+        assert isinstance(terms_of(found)[0].gradients[0], tf.Tensor)
         assert gradients_of(found) == [[0, 2]]
 
     def test_state_is_captured_and_not_assigned(self):
@@ -106,8 +112,8 @@ class TestContribution:
             return tf.recompute_grad(noisy)(x)
 
         found = Alone(forward).differentiate(share=share(replica=1))
-        assert float(tf.reduce_sum(found.terms[0].gradients[0] * [[1.0], [2.0]])) == pytest.approx(
-            float(found.terms[0].loss.value)
+        assert float(tf.reduce_sum(terms_of(found)[0].gradients[0] * [[1.0], [2.0]])) == pytest.approx(
+            float(terms_of(found)[0].loss.value)
         )
 
     @pytest.mark.parametrize("method", ["differentiate", "evaluate"])
@@ -139,11 +145,11 @@ class TestLossScale:
         found = Alone().differentiate(scale=scale)
         assert seen[-1] == 32.5  # 162.5 / 5
         assert gradients_of(found) == [pytest.approx([80 * 1024, 114 * 1024]), pytest.approx([34 * 1024])]
-        assert float(found.terms[0].loss.value) == 162.5
+        assert float(terms_of(found)[0].loss.value) == 162.5
 
     def test_gradients_of_another_dtype_than_the_loss(self):
         found = Alone(dtype="bfloat16").differentiate(scale=lambda loss: 2.0 * loss)
-        assert {gradient.dtype for gradient in found.terms[0].gradients.values()} == {tf.bfloat16}
+        assert {gradient.dtype for gradient in terms_of(found)[0].gradients.values()} == {tf.bfloat16}
         assert gradients_of(found) == [pytest.approx([160, 228], rel=0.02), pytest.approx([68], rel=0.02)]
 
 
@@ -151,14 +157,14 @@ class TestPenalties:
     def test_count_once_per_example(self):
         """L2 of factor 2: 2 * (1 + 4) = 10 per example, with the gradient 4 * (1, 2)."""
         found = Alone(kernel_regularizer=keras.regularizers.L2(2.0)).differentiate()
-        assert (float(found.terms[0].loss.value), float(found.terms[0].loss.count)) == (182.5, 2)
+        assert (float(terms_of(found)[0].loss.value), float(terms_of(found)[0].loss.count)) == (182.5, 2)
         assert gradients_of(found) == [[80 + 2 * 4, 114 + 2 * 8], [34]]
 
     def test_take_the_dtype_of_the_loss(self):
         options = {"kernel_regularizer": keras.regularizers.L2(2.0)}
         found = Alone(lambda model, x: tf.cast(squares(model, x), tf.float64), **options).differentiate()
-        assert found.terms[0].loss.value.dtype == tf.float64
-        assert float(found.terms[0].loss.value) == 182.5
+        assert terms_of(found)[0].loss.value.dtype == tf.float64
+        assert float(terms_of(found)[0].loss.value) == 182.5
 
     def test_are_weighted_by_rows_whatever_the_count(self):
         """A Tally's count, such as that of a mask, says nothing about rows: 2 rows of a penalty of 10."""
@@ -166,7 +172,7 @@ class TestPenalties:
         def forward(model, x):
             return Tally(tf.reduce_sum(squares(model, x)), tf.reduce_sum(model.trainable_variables[0].value))
 
-        loss, penalty = Alone(forward, kernel_regularizer=keras.regularizers.L2(2.0)).differentiate().terms
+        loss, penalty = terms_of(Alone(forward, kernel_regularizer=keras.regularizers.L2(2.0)).differentiate())
         assert (float(loss.loss.value), float(loss.loss.count)) == (162.5, 3)
         assert (float(penalty.loss.value), float(penalty.loss.count)) == (20, 2)
         assert [loss.gradients[i].numpy().ravel().tolist() for i in (0, 1)] == [[80, 114], [34]]

@@ -15,7 +15,7 @@ class TestSkips:
     def test_too_many_in_a_row(self):
         skips = Skips(2)
         assert [count(skips, finite) for finite in (NO, NO, YES, NO, NO, NO)] == [True, True, True, True, True, False]
-        assert skips.take() == 5
+        assert skips.take() == {"": 5}
 
     def test_none_allowed(self):
         skips = Skips(0)

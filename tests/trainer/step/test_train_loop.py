@@ -83,8 +83,11 @@ class TestTrajectory:
         for summary, steps in zip(seen, (8, 16), strict=False):
             count = sum(len(batch["x"]) for batch in batches(rows(n), 16, steps)) - examples
             loss = descend(rows(n), steps)[1] - summed
-            assert (summary.step, summary.split, summary.counts) == (steps, "train", {"loss": count})
-            assert summary.metrics == {"loss": pytest.approx(loss / count, rel=1e-5)}
+            assert (summary.step, summary.split, summary.counts["loss"]) == (steps, "train", count)
+            assert summary.metrics == {
+                "loss": pytest.approx(loss / count, rel=1e-5),
+                "learning_rate": pytest.approx(RATE),
+            }
             examples, summed = examples + count, summed + loss
         np.testing.assert_allclose(weights_of(trainer), descend(rows(n), 17)[0], atol=1e-5, rtol=0)
         assert trainer.traces == {"train": 1}

@@ -24,15 +24,16 @@ class Weights:
         self.variables = [keras.Variable([0.0, 0.0], name="a"), keras.Variable(0.0, name="b")]
         self.optimizer = wrap(make(1.0, **options))
         self.optimizer.build(self.variables)
-        model = SimpleNamespace(trainable_variables=self.variables, non_trainable_variables=[])
-        self.update = Update(self.optimizer, model, clip, in_xla_loop)
+        self.update = Update(self.optimizer, self.variables, clip, in_xla_loop)
 
     def apply(self, gradients, value=1.0, count=1.0, dtype=tf.float32):
         gradients = {i: tf.constant(g, dtype) for i, g in gradients.items()}
-        return bool(self.update.apply([Term(gradients, Tally(tf.constant(value), tf.constant(count)))]))
+        checked = self.update.check([Term(gradients, Tally(tf.constant(value), tf.constant(count)))])
+        self.update.apply(checked, checked.finite)
+        return bool(checked.finite)
 
     def with_defaults(self):
-        self.update = Update(self.optimizer, SimpleNamespace(trainable_variables=self.variables), None)
+        self.update = Update(self.optimizer, self.variables, None)
         return self
 
     def conditions(self):
@@ -40,7 +41,8 @@ class Weights:
 
         @tf.function(autograph=False)
         def apply():
-            self.update.apply([Term({0: tf.ones([2])}, Tally(tf.constant(1.0), tf.constant(1.0)))])
+            checked = self.update.check([Term({0: tf.ones([2])}, Tally(tf.constant(1.0), tf.constant(1.0)))])
+            self.update.apply(checked, checked.finite)
 
         return sum(op.type in ("If", "StatelessIf") for op in apply.get_concrete_function().graph.get_operations())
 
@@ -80,7 +82,7 @@ class TestUpdateSettings:
         assert (settings.allowed_skips, settings.allowed_rollbacks) == expected
 
     def test_are_one_update_per_step_without_clipping_or_xla(self):
-        assert UpdateSettings() == UpdateSettings(1, None, "halt", 10, False)
+        assert UpdateSettings() == UpdateSettings(1, None, "halt", 10, False, {})
 
     def test_cannot_be_changed(self):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -168,7 +170,7 @@ class TestMultiOptimizer:
     )
     def test_other_errors_stay(self, message, expected):
         weights = Weights()
-        weights.update = Update(raises(message), SimpleNamespace(trainable_variables=weights.variables), None)
+        weights.update = Update(raises(message), weights.variables, None)
         with pytest.raises(expected) as caught:
             weights.apply({0: [1.0, 1.0], 1: 1.0})
         assert type(caught.value) is expected

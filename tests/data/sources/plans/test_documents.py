@@ -24,7 +24,14 @@ class Examples(Batches):
         return [{"tokens": LISTS[row]} for row in rows]
 
 
-@pytest.mark.parametrize("source", [LISTS, [{"tokens": each} for each in LISTS], Batches, Examples()])
+class Callable(Examples):
+    """As a module of PyTorch may be."""
+
+    def __call__(self):
+        raise AssertionError("not a function that returns a source")
+
+
+@pytest.mark.parametrize("source", [LISTS, Callable(), [{"tokens": each} for each in LISTS], Batches, Examples()])
 def test_of_any_kind(source):
     documents = Documents(source, "tokens", None)
     assert documents.lengths().tolist() == [3, 0, 1]
@@ -36,3 +43,8 @@ def test_a_tokenizer_has_no_fingerprint():
     source.fingerprint = "f"
     assert Documents(source, "tokens", None).fingerprint == "f, 'tokens'"
     assert Documents(source, "tokens", list).fingerprint is None
+
+
+def test_refuses_pairs(refused):
+    with refused("packed: document 1 (counted from 0) is a tuple that is no array"):
+        Documents([[1, 2], ([1, 2], 0)], "tokens", None).lengths()

@@ -5,7 +5,7 @@ import pickle
 import gin
 import numpy as np
 import pytest
-from tallyloop.data import Input, Mixture
+from tallyloop.data import Input, Mixture, bucketed
 from tallyloop.data.rows.rows import as_rows
 from tallyloop.metrics.errors import DataError
 
@@ -34,7 +34,7 @@ class TestRows:
 
     def test_each_source_is_read_whole_again_and_again(self, mixture):
         found = mixture.__getitems__(np.arange(400))
-        for name, size in (("large", 40), ("small", 7)):
+        for name, size in ((b"large", 40), (b"small", 7)):
             read = found["y"][found["of"] == name]
             epochs = [read[i : i + size] for i in range(0, len(read) - size + 1, size)]
             assert all(sorted(epoch.tolist()) == list(range(size)) for epoch in epochs)
@@ -42,21 +42,38 @@ class TestRows:
 
     def test_an_epoch_ends_where_each_source_was_read_whole(self, mixture):
         found = mixture.__getitems__(np.arange(len(mixture)))
-        assert set(found["y"][found["of"] == "large"].tolist()) == set(range(40))
-        assert (found["of"] == "large").sum() == 40
-        assert found["of"][-1] == "large"
+        assert set(found["y"][found["of"] == b"large"].tolist()) == set(range(40))
+        assert (found["of"] == b"large").sum() == 40
+        assert found["of"][-1] == b"large"
         rare = Mixture([rows("large", 40), rows("rare", 7)], weights=[19, 1])
-        assert (rare.__getitems__(np.arange(len(rare)))["of"] == "rare").sum() == 7
+        assert (rare.__getitems__(np.arange(len(rare)))["of"] == b"rare").sum() == 7
 
     def test_weights_hold_over_every_window(self, mixture):
-        of = mixture.__getitems__(np.arange(300))["of"] == "small"
+        of = mixture.__getitems__(np.arange(300))["of"] == b"small"
         for size in (1, 2, 5, 64):
             for start in range(len(of) - size):
                 assert abs(of[start : start + size].sum() - size / 4) <= 1
 
     def test_sources_of_one_size_are_in_different_orders(self):
         found = Mixture([rows("a", 40), rows("b", 40)], [1, 1]).__getitems__(np.arange(80))
-        assert found["y"][found["of"] == "a"].tolist() != found["y"][found["of"] == "b"].tolist()
+        assert found["y"][found["of"] == b"a"].tolist() != found["y"][found["of"] == b"b"].tolist()
+
+
+class TestNests:
+    """Examples as Keras takes them: tuples, and dicts in dicts."""
+
+    def test_of_tuples(self, read):
+        mixture = Mixture([(np.full((3, 2), 1.0), [0, 1, 2]), (np.full((3, 2), 2.0), [3, 4, 5])], [1, 1])
+        x, y = mixture.__getitems__(np.arange(6))
+        assert sorted(y.tolist()) == [0, 1, 2, 3, 4, 5]
+        np.testing.assert_array_equal(x[:, 1], 1 + (y >= 3))
+        batch = read(Input(mixture, 6).open_train(), 0, 1)[0]
+        assert batch[1].tolist() == y.tolist()
+
+    def test_of_nested_dicts(self):
+        mixture = Mixture([{"in": {"a": [1, 1]}, "y": [0, 0]}, {"y": [1, 1], "in": {"a": [2, 2]}}], [1, 1])
+        found = mixture.__getitems__(np.arange(4))
+        assert found["in"]["a"].tolist() == (found["y"] + 1).tolist()
 
 
 class TestOrder:
@@ -138,14 +155,16 @@ class TestArguments:
             ([], [], "expected {source: weight}, or a list of sources"),
             ([Numbers()], [1, 2], "expected {source: weight}, or a list of sources"),
             ({Numbers: 1}, [1], "Mixture.weights = [1]: expected none beside the weights in Mixture.sources"),
-            ([3], [1], "Mixture.sources = 3: expected arrays, or an object with __len__"),
-            ([{"y": {"a": [1]}}] * 2, [1, 1], "expected a dict of arrays, got a dict at 'y'; name its arrays there"),
-            ([{"y": [1]}, {"z": [1]}], [1, 1], "source 1 (counted from 0) has {'z': ('int64', ())}: expected the keys"),
+            ([3], [1], "Mixture.sources, source 0: expected arrays, or an object with __len__ and __getitems__"),
+            ([{"y": [1]}, {"z": [1]}], [1, 1], "source 1 (counted from 0) has {'z': 'int64 ()'}: expected the keys"),
             (
                 [{"y": [1]}, {"y": [1.0]}],
                 [1, 1],
-                "source 1 (counted from 0) has {'y': ('float64', ())}: expected the keys",
+                "source 1 (counted from 0) has {'y': 'float64 ()'}: expected the keys",
             ),
+            ([([1], [2]), [1]], [1, 1], "source 1 (counted from 0) has int64 (): expected the keys"),
+            ([{"y": []}], [1], "Mixture.sources, source 0 has no examples"),
+            ([bucketed([{"tokens": [1]}], [4, 8])], [1], "give the mixture to it, as bucketed(Mixture(...), ...)"),
         ],
     )
     def test_refused(self, refused, sources, weights, message):

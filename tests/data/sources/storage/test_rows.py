@@ -1,44 +1,6 @@
-"""Anything with a length, as rows by number."""
+"""Examples as one stack."""
 
-import numpy as np
-import pytest
-from tallyloop.data.sources.storage.rows import as_rows, objects, stack
-
-
-class Squares:
-    """A source of ten lines, as a user writes it."""
-
-    fingerprint = "squares"
-
-    def __len__(self):
-        return 5
-
-    def __getitem__(self, row):
-        return {"x": np.full(2, row**2), "name": f"row {row}"}
-
-
-class ListOfRows(Squares):
-    def __getitems__(self, rows):
-        return [self[row] for row in rows]
-
-
-class TestAsRows:
-    @pytest.mark.parametrize("source", [Squares, Squares(), ListOfRows()])
-    def test_objects_that_give_examples(self, by_number, source):
-        rows = as_rows("Mixture.sources", source)
-        found = by_number(rows)
-        assert found["x"][:, 0].tolist() == [0, 1, 4, 9, 16]
-        assert found["name"].tolist() == [f"row {row}" for row in range(5)]
-        assert rows.fingerprint == "squares"
-
-    def test_arrays(self, by_number):
-        assert by_number(as_rows("Mixture.sources", lambda: {"x": [1, 2, 3]}))["x"].tolist() == [1, 2, 3]
-
-    def test_others_are_refused(self, refused):
-        with refused(
-            "Mixture.sources = 3: expected arrays, or an object with __len__ and __getitems__ or __getitem__, got a int"
-        ):
-            as_rows("Mixture.sources", 3)
+from tallyloop.data.sources.storage.rows import objects, stack
 
 
 class TestStack:

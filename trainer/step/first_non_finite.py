@@ -1,0 +1,216 @@
+"""Where a number first became NaN or infinite: a replica's step is run once more, eagerly, and watched layer by layer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ...data.checks import map_arrays
+from ...data.feeds.feed import Feed
+from ...data.feeds.replica_share import ReplicaShare
+from ...metrics.recording.recorder import Recorder, recording_into
+from ...metrics.tally import Tally
+from ..distribution import workers
+from ..model.layers import layers_of
+from ..task import SumOfMeans, TaskLosses
+from .batches import fetch_one
+from .forward_state import ForwardState
+from .objective import objective_terms
+
+_ROWS_NAMED = 8
+_BETWEEN_LAYERS = (
+    "its inputs came from an operation between the layers, or from the task's code, and were not finite either"
+)
+
+
+class _Output(NamedTuple):
+    """What a layer returned.
+
+    Attributes:
+      layer: its path, or its name.
+      tensors: those of its output.
+      fed: whether all of its inputs were finite.
+    """
+
+    layer: str
+    tensors: list[tf.Tensor]
+    fed: bool
+
+
+def first_non_finite(
+    strategy: tf.distribute.Strategy,
+    feed: Feed,
+    losses: TaskLosses,
+    forward: Callable[[keras.Model, Any], Any],
+    steps: range,
+) -> str:
+    """Say where the first number that is NaN or infinite comes from, in some steps of this process's replicas.
+
+    Args:
+      strategy: the replicas.
+      feed: the train batches.
+      losses: those of the task; its model has the weights before the steps.
+      forward: `Task.train_step`.
+      steps: those of one update.
+    """
+    if feed.num_examples is None:
+        return "Where that began is not known, as the batch of a stream cannot be read again."
+    try:
+        found = next(filter(None, (_of_step(strategy, feed, losses, forward, step) for step in steps)), None)
+    except Exception as error:  # such as a layer that only runs in a graph; the run has failed already, and says why
+        return (
+            f"Where that began is not known: run once more, eagerly, the step raised {type(error).__name__}: {error}."
+        )
+    if found is None:
+        return "Run once more, eagerly, all numbers of this process's replicas were finite: the cause is in the compiled step."
+    return f"Run once more, eagerly, the first such number was in {found}."
+
+
+def _of_step(
+    strategy: tf.distribute.Strategy,
+    feed: Feed,
+    losses: TaskLosses,
+    forward: Callable[[keras.Model, Any], Any],
+    step: int,
+) -> str | None:
+    feed.seek(step)
+    part, examples = fetch_one(feed, step)
+    replicas = strategy.num_replicas_in_sync
+    own = replicas // workers.count(strategy)
+    for index in range(own * workers.index(strategy), own * (workers.index(strategy) + 1)):
+        batch, rows = feed.shard(part, examples, index, replicas)
+        share = ReplicaShare.of(tf.constant(index, tf.int64), replicas, rows, examples)
+        if int(rows) and (found := _of_replica(losses, forward, batch, share)) is not None:
+            return found if replicas == 1 else f"replica {index}, in {found}"
+    return None
+
+
+def _of_replica(
+    task_losses: TaskLosses, forward: Callable[[keras.Model, Any], Any], batch: Any, share: ReplicaShare
+) -> str | None:
+    """Return the first in the order of the computation: weights, layers, losses, gradients from the last layer to the first."""
+    model = task_losses.model
+    for variable in model.weights:
+        if (what := _bad(variable.value)) is not None:
+            return f"the weight {variable.path} before the step ({what})"
+    with share.active(), recording_into(Recorder()), ForwardState().discarded(share, model):
+        with tf.GradientTape(persistent=True) as tape, _watched(model) as outputs:
+            losses, _ = task_losses.split(forward(model, batch))
+            penalties = model.losses
+            terms = {name: objective_terms(each, penalties, share) for name, each in losses.items()}
+            objectives = {name: tf.add_n([term.value for term in each]) for name, each in terms.items()}
+        backward = (
+            _of_backward(tape, objective, outputs, task_losses.variables(name))
+            for name, objective in objectives.items()
+        )
+        return _of_forward(outputs, losses, batch) or next(filter(None, backward), None)
+
+
+def _of_forward(outputs: list[_Output], losses: dict[str, Any], batch: Any) -> str | None:
+    given = _of_batch(batch)
+    for output in outputs:
+        for tensor in output.tensors:
+            if (what := _bad(tensor)) is not None:
+                fed = "its inputs and weights were finite" if output.fed else given or _BETWEEN_LAYERS
+                return f"the output of layer {output.layer!r} ({what}); {fed}"
+    for name, tensor in (part for each in losses.items() for part in _parts(*each)):
+        if (what := _bad(tensor)) is not None:
+            return f"the task's {name} ({what}); {given or 'the outputs of all layers were finite'}"
+    return None
+
+
+def _parts(name: str, losses: Any) -> list[tuple[str, tf.Tensor]]:
+    if isinstance(losses, SumOfMeans):
+        return [part for each in losses.parts for part in _parts(name, each)]
+    of = f" {name!r}" if name else ""
+    if isinstance(losses, Tally):
+        return [(f"sum of losses{of}", losses.value), (f"count of losses{of}", losses.count)]
+    return [(f"losses{of}", tf.convert_to_tensor(losses))]
+
+
+def _of_batch(batch: Any) -> str | None:
+    found: list[str] = []
+
+    def note(name: str, tensor: tf.Tensor) -> None:
+        if (what := _bad(tensor)) is not None:
+            found.append(
+                f"the batch had {name!r} not finite ({what})" if name else f"the batch was not finite ({what})"
+            )
+
+    map_arrays(note, batch)
+    return found[0] if found else None
+
+
+def _of_backward(
+    tape: tf.GradientTape, objective: tf.Tensor, outputs: list[_Output], trained: list[keras.Variable]
+) -> str | None:
+    named = {
+        id(tensor): (f"output of layer {each.layer!r}", tensor) for each in outputs[::-1] for tensor in each.tensors
+    }
+    places = list(
+        named.values()
+    )  # from the last to the first; an outer layer may return what an inner one has returned
+    places += [(f"weight {variable.path}", variable.value) for variable in reversed(trained)]
+    gradients = tape.gradient(objective, [tensor for _, tensor in places])
+    for (name, _), gradient in zip(places, gradients, strict=True):
+        if gradient is not None and (what := _bad(tf.convert_to_tensor(gradient))) is not None:
+            return f"the gradient by the {name} ({what}); the losses and the outputs of all layers were finite"
+    return None
+
+
+@contextlib.contextmanager
+def _watched(model: keras.Model) -> Iterator[list[_Output]]:
+    """Inside the context, list what the layers return, in the order in which they do; an inner layer before its outer one."""
+    outputs: list[_Output] = []
+    layers = [*layers_of(model), model]
+    watched = [layer for layer in layers if "call" not in vars(layer)]
+    for layer in watched:
+        layer.call = _reporting(layer, layer.call, outputs)
+    try:
+        yield outputs
+    finally:
+        for layer in watched:
+            del layer.call
+
+
+def _reporting(layer: keras.Layer, call: Callable[..., Any], outputs: list[_Output]) -> Callable[..., Any]:
+    @wraps(call)
+    def reporting(*args: Any, **kwargs: Any) -> Any:
+        found = call(*args, **kwargs)
+        fed = all(_bad(tensor) is None for tensor in _tensors((args, kwargs)))
+        outputs.append(_Output(layer.path or layer.name, _tensors(found), fed))
+        return found
+
+    return reporting
+
+
+def _tensors(nest: Any) -> list[tf.Tensor]:
+    """Return the tensors with numbers in a nest; in the graph of a loop inside a layer, there are none."""
+    found = [each for each in tf.nest.flatten(nest) if isinstance(each, tf.Tensor)]
+    return [each for each in found if each.dtype.is_floating and hasattr(each, "numpy")]
+
+
+def _bad(tensor: Any) -> str | None:
+    """Return how many numbers are NaN or infinite, and in which rows; None if all are finite."""
+    found = np.asarray(tensor)
+    if not np.issubdtype(found.dtype, np.inexact) and found.dtype.kind != "V":  # bfloat16 is of kind V
+        return None
+    bad = ~np.isfinite(found.astype(np.float64))
+    if not bad.any():
+        return None
+    kinds = [f"{count} {name}" for name, count in _kinds(found.astype(np.float64)) if count]
+    where = ""
+    if found.ndim:
+        rows = np.flatnonzero(bad.reshape(len(bad), -1).any(1)).tolist()
+        where = f" in rows {rows[:_ROWS_NAMED]}{' and more' if len(rows) > _ROWS_NAMED else ''}"
+    return f"{' and '.join(kinds)} of {found.size} numbers{where}, shape {found.shape}"
+
+
+def _kinds(found: np.ndarray) -> list[tuple[str, int]]:
+    return [("NaN", int(np.isnan(found).sum())), ("infinite", int(np.isinf(found).sum()))]
