@@ -7,10 +7,21 @@ from ..metrics.lazy import lazy_exports
 if TYPE_CHECKING:
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
+    from .model.parameter_groups import ParameterGroup, layer_wise_decay
     from .task import Task
     from .trainer import Trainer
 
-__all__ = ["ClusterError", "NonFiniteError", "Task", "Trainer", "mirrored", "multi_worker_mirrored", "one_device"]
+__all__ = [
+    "ClusterError",
+    "NonFiniteError",
+    "ParameterGroup",
+    "Task",
+    "Trainer",
+    "layer_wise_decay",
+    "mirrored",
+    "multi_worker_mirrored",
+    "one_device",
+]
 
 if not TYPE_CHECKING:  # a type checker would take any name for an export
     __getattr__, __dir__ = lazy_exports(
@@ -18,8 +29,10 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         {
             "ClusterError": ".errors",
             "NonFiniteError": ".errors",
+            "ParameterGroup": ".model.parameter_groups",
             "Task": ".task",
             "Trainer": ".trainer",
+            "layer_wise_decay": ".model.parameter_groups",
             "mirrored": ".distribution.strategies",
             "multi_worker_mirrored": ".distribution.strategies",
             "one_device": ".distribution.strategies",

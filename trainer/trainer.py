@@ -35,6 +35,7 @@ from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
 from .model.optimizers import Optimizers, build_optimizers
+from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
 from .step.batches import first_batch
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
@@ -87,6 +88,9 @@ class Trainer:
       update_every: of several losses, name -> n: the loss updates its variables at every n-th update of the run only (with
         `gradient_accumulation` of 1, in the steps n, 2n, ...); it is computed and recorded in every step. 1 if not named.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
+      parameter_groups: variables with another learning rate or weight decay than the optimizer's, or that are not trained; each a
+        `ParameterGroup`, or a function of the model that returns some, such as `layer_wise_decay()`.
+      weight_decay_exclude: regular expressions; variables whose path has a match have no weight decay.
       initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
         agree. What was and was not loaded is logged. A run that continues ignores it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
@@ -130,6 +134,8 @@ class Trainer:
         clip_global_norm: float | None = None,
         update_every: Mapping[str, int] | None = None,
         freeze: Sequence[str] = (),
+        parameter_groups: Sequence[ParameterGroup | GroupMaker] = (),
+        weight_decay_exclude: Sequence[str] = (),
         initial_weights: str | Path | None = None,
         initial_weights_map: Mapping[str, str] | None = None,
         on_nonfinite: OnNonFinite = "halt",
@@ -165,6 +171,7 @@ class Trainer:
             update_every=arguments.update_every(update_every, optimizer),
         )
         self._freeze = arguments.patterns("freeze", freeze)
+        self._groups = ParameterGroups(parameter_groups, weight_decay_exclude)
         self._initial = InitialWeights(
             initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
         )
@@ -186,6 +193,7 @@ class Trainer:
         inputs = [self._train_dataset, *self._eval_datasets.values()]
         model = build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
         freeze(model, self._freeze)
+        self._groups.freeze(model)
         return model
 
     @property
@@ -343,7 +351,7 @@ class Trainer:
 
     @cached_property
     def _built_optimizer(self) -> Optimizers:
-        return build_optimizers(self._optimizer, self.strategy, self._task, self.model)
+        return build_optimizers(self._optimizer, self.strategy, self._task, self.model, self._groups.prepare)
 
     @cached_property
     def _averaged(self) -> AveragedWeights:
