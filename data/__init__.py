@@ -6,7 +6,7 @@ from .sources.digits import digits
 from .sources.files.decode import decode_image
 from .sources.files.images import images
 from .sources.files.npy import npy
-from .sources.files.text import text
+from .sources.files.text import python_sources, text
 from .sources.idx import idx
 from .sources.libraries.array_record import array_record
 from .sources.libraries.grain import grain
@@ -37,6 +37,7 @@ __all__ = [
     "npz",
     "packed",
     "parquet",
+    "python_sources",
     "text",
     "tfds",
     "tfrecord",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
@@ -133,6 +135,12 @@ class Input:
     def global_batch_size(self) -> int:
         """The examples per step, over all replicas of all workers."""
         return self._options.batch_size
+
+    def with_batch_size(self, global_batch_size: int) -> Input:
+        """Return an Input of the same source, which is not read again, cut into batches of another size."""
+        other = copy.copy(self)
+        other._options = dataclasses.replace(self._options, batch_size=global_batch_size)
+        return other
 
     def open_train(self, worker: int = 0, workers: int = 1) -> Feed:
         """Return a feed that continues forever, epoch after epoch.

@@ -2,18 +2,24 @@
 
 from .autoencoder import AutoencoderTask, two_stage_autoencoder
 from .classifier import ClassifierTask, top_k_accuracy
-from .cnn import cnn
-from .dropout import InvariantDropout
-from .mlp import mlp  # not imported lazily: the submodule of the same name would hide the function
+from .language import LanguageModelTask, generate, written_text
+from .networks.cnn import cnn
+from .networks.dropout import InvariantDropout
+from .networks.mlp import mlp
+from .networks.transformer import transformer
 from .regression import RegressionTask
 
 __all__ = [
     "AutoencoderTask",
     "ClassifierTask",
     "InvariantDropout",
+    "LanguageModelTask",
     "RegressionTask",
     "cnn",
+    "generate",
     "mlp",
     "top_k_accuracy",
+    "transformer",
     "two_stage_autoencoder",
+    "written_text",
 ]

@@ -15,7 +15,7 @@ from .. import metrics as tally_metrics
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
 from .batch import FEATURES, TARGETS, part_of, weighted
-from .mlp import mlp
+from .networks.mlp import mlp
 
 _FIX = "set ClassifierTask.features and ClassifierTask.labels"
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ..metrics.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .command.python import configure, launch
+    from .compiled.from_keras import from_keras
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
     from .model.parameter_groups import ParameterGroup, layer_wise_decay
@@ -17,6 +19,9 @@ __all__ = [
     "ParameterGroup",
     "Task",
     "Trainer",
+    "configure",
+    "from_keras",
+    "launch",
     "layer_wise_decay",
     "mirrored",
     "multi_worker_mirrored",
@@ -33,6 +38,9 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "Task": ".task",
             "Trainer": ".trainer",
             "layer_wise_decay": ".model.parameter_groups",
+            "configure": ".command.python",
+            "from_keras": ".compiled.from_keras",
+            "launch": ".command.python",
             "mirrored": ".distribution.strategies",
             "multi_worker_mirrored": ".distribution.strategies",
             "one_device": ".distribution.strategies",

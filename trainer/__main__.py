@@ -7,7 +7,7 @@ import sys
 
 def run() -> None:
     """Run the command line, and exit with its code."""
-    from .launch.cli import main
+    from .command.cli import main
 
     sys.exit(main(sys.argv))
 

@@ -1,19 +1,23 @@
-"""Checks of the Trainer's arguments at construction; each raises a `UsageError` that names the argument."""
+"""Checks of the Trainer's arguments; each raises a `UsageError` that names the argument."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
+from .distribution import workers
 from .distribution.strategies import one_device
 from .loop.schedule import TrainLength
+from .step.batches import first_batch
 from .step.update import OnNonFinite
 from .task import Task, has_several_losses
 
@@ -96,6 +100,19 @@ def positive_or_none(name: str, value: Any) -> float | None:
     raise UsageError(f"Trainer.{name} = {value!r}: expected a number greater than 0, or None.")
 
 
+def finite_number(name: str, value: Any, least: float = -math.inf) -> float:
+    """Return `value` as a float if it is a finite number of at least `least`; `name` is the binding."""
+    if (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= least
+    ):
+        return float(value)
+    range_ = "" if least == -math.inf else f" of at least {least:g}"
+    raise UsageError(f"{name} = {value!r}: expected a number{range_}.")
+
+
 def as_task(task: Any) -> Task:
     """Return `task` if it is one."""
     if isinstance(task, Task):
@@ -144,6 +161,28 @@ def enough_examples(where: str, dataset: Input, replicas: int) -> None:
         )
 
 
+def check_data(
+    task: Task,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    where: str,
+    dataset: Input,
+    train: bool,
+    seeded: bool,
+) -> None:
+    """Let the task check the data, of a stream the first batch, and that all workers read the same."""
+    if dataset.arrays is not None:
+        task.check_data(model, dataset.arrays, where)
+        return
+    feed = (dataset.open_train if train else dataset.open_eval)(*workers.place(strategy))
+    data = first_batch(feed)
+    task.check_data(model, data, where)
+    if feed.described is not None:
+        workers.check_same_shards(strategy, where, feed.described)
+    elif seeded:
+        workers.check_same(strategy, where, data)
+
+
 def as_inputs(datasets: Any) -> dict[str, Input]:
     """Return the eval datasets by name."""
     if datasets is None:
@@ -190,13 +229,24 @@ def _dataset_name(name: Any) -> str:
     )
 
 
-def as_actions(actions: Any) -> list[Callable[..., Any]]:
-    """Return the actions; each must be callable."""
+# What an action may have instead of being called with each summary, or besides.
+_HOOKS = ("check", "start", "reached", "end")
+
+
+def as_actions(actions: Any) -> list[Any]:
+    """Return the actions; each must be callable, or have a method that the loop calls."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
         raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary).")
     for action in actions:
-        if not callable(action):
+        if isinstance(action, type):
+            name = action.__name__
+            raise UsageError(f"Trainer.actions: expected an action, got the class {name}: call it, as in [@{name}()].")
+        if not callable(action) and not any(hasattr(action, hook) for hook in _HOOKS):
             raise UsageError(f"Trainer.actions: expected functions of (trainer, summary), got {action!r}.")
+        if hasattr(action, "state") != hasattr(action, "restore"):
+            raise UsageError(
+                f"Trainer.actions: expected state() and restore(state) of {action!r}, or neither, got one of them."
+            )
     return list(actions)
 
 

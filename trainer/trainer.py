@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,36 +14,40 @@ import gin
 import keras
 import tensorflow as tf
 
-from ..data import Feed, Input
+from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
+from .export.saving import export
 from .loop import folder_lock
+from .loop.acting import Actions
+from .loop.board import Board
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
 from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
-from .loop.prediction import predict
 from .loop.progress import Progress
+from .loop.run_record import RunFiles, recorded
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
+from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
-from .model.optimizers import Optimizers, build_optimizers
+from .model.optimizers import GivenOptimizer, Optimizers, build_optimizers
 from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
-from .step.batches import first_batch
+from .prediction.predicting import predict
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 from .user_code import traced_on
 
 
 @gin.register(module="tallyloop")
-class Trainer:
+class Trainer(Steering):
     """Trains and evaluates a task. The loop, in one screen:
 
         restore the newest checkpoint, if there is one
@@ -100,7 +104,8 @@ class Trainer:
       max_consecutive_skips: the number of updates in a row that may be skipped, or rolled back, before the run stops: more
         than 10 are not an accident of the data.
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
-        not training time. If it raises an error, the run is saved first.
+        not training time. If it raises an error, the run is saved first. It may end the run by `trainer.stop`, and remember
+        things in the checkpoints: see docs/actions.md.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
@@ -110,10 +115,7 @@ class Trainer:
     def __init__(
         self,
         task: Task,
-        optimizer: keras.optimizers.Optimizer
-        | Callable[[], keras.optimizers.Optimizer]
-        | Mapping[str, keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]]
-        | None = None,
+        optimizer: GivenOptimizer | Mapping[str, GivenOptimizer] | None = None,
         strategy: tf.distribute.Strategy | Callable[[], tf.distribute.Strategy] | None = None,
         train_dataset: Input | None = None,
         eval_datasets: Mapping[str, Input] | None = None,
@@ -175,7 +177,9 @@ class Trainer:
         self._initial = InitialWeights(
             initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
         )
-        self._actions = arguments.as_actions(actions)
+        super().__init__()
+        self._actions = Actions(arguments.as_actions(actions), self, self._stop)
+        self.run_files: RunFiles | None = None  # what describes the run in its folder, besides run.json
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -190,11 +194,15 @@ class Trainer:
         """The Keras model, built; its weights are those of the last step done."""
         if self._seed is not None:
             keras.utils.set_random_seed(self._seed)
-        inputs = [self._train_dataset, *self._eval_datasets.values()]
-        model = build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
+        model = build_model(self._task, self.strategy, self._some_input)
         freeze(model, self._freeze)
         self._groups.freeze(model)
         return model
+
+    @property
+    def _some_input(self) -> Input | None:
+        inputs = [self._train_dataset, *self._eval_datasets.values()]
+        return next((each for each in inputs if each is not None), None)
 
     @property
     def step(self) -> int:
@@ -235,7 +243,8 @@ class Trainer:
         """Evaluate on every eval dataset, each example once.
 
         Args:
-          checkpoint: the path of the checkpoint to evaluate; None takes the weights of the last step, trained here or restored.
+          checkpoint: the path of the checkpoint to evaluate, or "best" for that of `best_metric`; None takes the weights of the
+            last step, trained here or restored.
 
         Returns:
           Dataset name -> metric path -> value.
@@ -252,22 +261,39 @@ class Trainer:
         with self._weights.of(checkpoint, together=True):
             return self._evaluation.run(self.step)
 
-    def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
-        """Return `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
-        with self._weights.of(checkpoint), self._averaged.in_use():
-            return predict(self._task, self.model, dataset.open_eval())
+    def predict(self, dataset: Input, checkpoint: str | None = None, output: str | Path | None = None) -> Any:
+        """Predict every example with `Task.predict_step`, in order, on all replicas. All workers must call this.
+
+        Args:
+          dataset: what to predict.
+          checkpoint: as in `evaluate`.
+          output: a file, .npz, .jsonl or .parquet, to write to as they come; the same call continues what was killed.
+
+        Returns:
+          A nest of NumPy arrays; with `output`, its path.
+
+        Raises:
+          UsageError: the task cannot predict, the checkpoint does not fit, or the file cannot hold the predictions.
+        """
+        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
+            return predict(self._task, self.model, self.strategy, dataset, output)
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
-        """Write the model with `Task.export`; returns the folder, `model_dir/export` by default."""
-        if folder is None:
-            if self._model_dir is None:
-                raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
-            folder = self._model_dir / "export"
-        target = Path(folder)
-        with self._weights.of(checkpoint), self._averaged.in_use():
+        """Write the model with `Task.export`, with the averages of its weights if there are any; returns the folder.
+
+        Args:
+          folder: where to; None is `model_dir/export`. A previous export is replaced once the new one is complete.
+          checkpoint: as in `evaluate`.
+
+        Raises:
+          UsageError: there is no folder, the checkpoint does not fit, or the model cannot be exported.
+        """
+        if folder is None and self._model_dir is None:
+            raise UsageError("Trainer.export: expected a folder, as there is no model_dir; give one.")
+        target = Path(folder or self._model_dir / "export")
+        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
             if workers.is_chief(self.strategy):
-                target.mkdir(parents=True, exist_ok=True)
-                self._task.export(self.model, target)
+                export(self._task, self.model, target, self._some_input)
         workers.wait_for_all(self.strategy)
         return target
 
@@ -286,7 +312,9 @@ class Trainer:
         if evaluate:
             self._evaluation.trace()
             self._retention.best.check_name(self._evaluation.paths)
+        self._eval_metrics = self._evaluation.paths if evaluate else {}
         if train:
+            self._actions.check()
             self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
@@ -337,7 +365,7 @@ class Trainer:
         dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
         arguments.needed_to_train("optimizer", self._optimizer)
         arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
-        self._check_data("Trainer.train_dataset", dataset, dataset.open_train)
+        self._check_data("Trainer.train_dataset", dataset, train=True)
         return TrainSession(
             task=self._task,
             model=self.model,
@@ -347,6 +375,7 @@ class Trainer:
             progress=self._progress,
             settings=self._settings,
             longest_loop=self._loop_length.longest,
+            actions=self._actions,
         )
 
     @cached_property
@@ -360,7 +389,7 @@ class Trainer:
     @cached_property
     def _evaluation(self) -> Evaluation:
         for name, dataset in self._eval_datasets.items():
-            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, dataset.open_eval)
+            self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, train=False)
         place = workers.place(self.strategy)
         feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
         return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
@@ -377,17 +406,8 @@ class Trainer:
             initial=self._initial,
         )
 
-    def _check_data(self, where: str, dataset: Input, opened: Callable[[int, int], Feed]) -> None:
-        if dataset.arrays is not None:
-            self._task.check_data(self.model, dataset.arrays, where)
-            return
-        feed = opened(*workers.place(self.strategy))
-        data = first_batch(feed)
-        self._task.check_data(self.model, data, where)
-        if feed.described is not None:
-            workers.check_same_shards(self.strategy, where, feed.described)
-        elif self._seed is not None:
-            workers.check_same(self.strategy, where, data)
+    def _check_data(self, where: str, dataset: Input, train: bool) -> None:
+        arguments.check_data(self._task, self.model, self.strategy, where, dataset, train, self._seed is not None)
 
     def _fit(self, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
         chief = workers.is_chief(self.strategy)
@@ -396,8 +416,9 @@ class Trainer:
                 stack.enter_context(folder_lock.locked(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
-                stack.enter_context(folder_lock.locked(self._model_dir))
+                stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
+        self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
@@ -407,6 +428,7 @@ class Trainer:
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         with contextlib.closing(console), self._writer(chief) as writer:
+            self._board = Board(writer, lambda: self.step)
             yield HostLoop(
                 session=self._session,
                 evaluation=evaluation,
@@ -415,7 +437,7 @@ class Trainer:
                 rollbacks=Rollbacks(self.strategy, folder, self._settings),
                 writer=writer,
                 console=console,
-                actions=[partial(action, self) for action in self._actions],
+                actions=self._actions,
             )
 
     def _writer(self, chief: bool) -> RunWriter | NullWriter:

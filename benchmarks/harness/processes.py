@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tallyloop.trainer.command.group import free_ports
 from tallyloop.trainer.distribution import tf_config
-from tallyloop.trainer.launch.group import free_ports
 
 from .child import HALTED
 

@@ -45,6 +45,10 @@ class TensorBoardWriter:
         if event.summary.value:
             self._append(summary.split, event)
 
+    def add(self, split: str, step: int, value: SummaryProto.Value) -> None:
+        """Write something else than a metric; it is in the file when this returns."""
+        self._append(split, Event(step=step, summary=SummaryProto(value=[value])))
+
     def upsert(self, summary: Summary) -> None:
         """Write a summary so that its split has one point per step, in order of the steps.
 
@@ -90,7 +94,7 @@ class TensorBoardWriter:
 
 
 def _event(summary: Summary) -> Event:
-    values = [_scalar(tag, value) for tag, value in (scalars(summary) | summary.times).items()]
+    values = [scalar_value(tag, value) for tag, value in (scalars(summary) | summary.times).items()]
     values += [
         _image(tag, np.asarray(value))
         for tag, value in summary.metrics.items()
@@ -99,7 +103,8 @@ def _event(summary: Summary) -> Event:
     return Event(step=summary.step, summary=SummaryProto(value=values))
 
 
-def _scalar(tag: str, value: float) -> SummaryProto.Value:
+def scalar_value(tag: str, value: float) -> SummaryProto.Value:
+    """Return a number as a point of a chart."""
     tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
     return SummaryProto.Value(tag=tag, tensor=tensor, metadata=_SCALAR)
 

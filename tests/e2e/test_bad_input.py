@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tallyloop.trainer.launch.flags import MODES
+from tallyloop.trainer.command.request import MODES
 
 PARAM = "--gin_param="
 

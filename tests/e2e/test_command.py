@@ -233,7 +233,7 @@ def test_help_loads_nothing_that_takes_long(command):
     done = command.started("--help")
     assert done.returncode == 0
     assert "--gin_param=PARAM" in done.stdout
-    code = "import sys; from tallyloop.trainer.launch import cli; cli.main(['t', '--help']); print(*sys.modules)"
+    code = "import sys; from tallyloop.trainer.command import cli; cli.main(['t', '--help']); print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = printed.splitlines()[-1].split()
     assert "absl.flags" in loaded

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
+from tallyloop.trainer.command.group import free_ports
 from tallyloop.trainer.distribution import tf_config
-from tallyloop.trainer.launch.group import free_ports
 
 PARAM = "--gin_param="
 MANY = PARAM + "Trainer.strategy=@multi_worker_mirrored()"
@@ -57,7 +57,7 @@ def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
         (["--start_timeout=0"], ["--start_timeout=0.0: expected", "greater than 0"]),
         (["--workers=2", "--dry_run"], ["--workers=2", "--dry_run needs one process"]),
         (["--workers=2", "--explain=Trainer"], ["--workers=2", "--explain needs one process"]),
-        *[(["--workers=2", f"--mode={mode}"], [f"--mode={mode} needs one"]) for mode in ("predict", "export", "check")],
+        *[(["--workers=2", f"--mode={mode}"], [f"--mode={mode} needs one"]) for mode in ("export", "check")],
     ],
 )
 def test_wrong_usage_is_said_once(command, flags, fragments):
@@ -215,7 +215,7 @@ def _worker_of(launcher, index):
     raise AssertionError(f"worker {index} of {launcher} is not there")
 
 
-# The launcher passes both signals on in the same way, which tests/trainer/launch shows.
+# The launcher passes both signals on in the same way, which tests/trainer/command shows.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "number"),

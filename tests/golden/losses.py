@@ -21,7 +21,7 @@ def losses(config: str) -> list[float]:
     import keras
     import numpy as np
     from tallyloop.trainer import config as configs
-    from tallyloop.trainer.launch import backend
+    from tallyloop.trainer.command import backend
 
     backend.load(None)
     configs.register_keras()

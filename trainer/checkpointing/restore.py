@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from absl import logging
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ...metrics.errors import UsageError
+from ..export.saving import VARIABLE_NAMES
 from .folder import CheckpointFolder, damage
 from .snapshot import VARIABLE
 from .state import Checkpoint
 
+_VARIABLE_AT = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"  # in what Keras's `export` writes
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
+_MAY_BE_ABSENT = {"actions"}  # a run may get actions later
 # Place in the object graph -> (name, shape, key in the files).
 Shapes = dict[str, tuple[str, tuple[int | None, ...], str]]
 
@@ -99,13 +104,24 @@ def restore(state: Checkpoint, path: str) -> None:
         present = {part: _present(getattr(state, part)) for part in parts}
         for part in parts:
             _compare(path, part, stored[part], present[part])
-        state.read(path).assert_existing_objects_matched().expect_partial()
+        _without_absent(state, path).read(path).assert_existing_objects_matched().expect_partial()
     except _UNREADABLE as error:
         raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     except (ValueError, AssertionError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} does not fit this run: {_first_line(error)}") from error
+
+
+def _without_absent(state: Checkpoint, path: str) -> Checkpoint:
+    """Return the state without the parts that the checkpoint may lack, and does."""
+    children = tf.train.TrackableView(state).children(state)
+    absent = _MAY_BE_ABSENT & children.keys() - _roots(_graph(tf.train.load_checkpoint(path))).keys()
+    return (
+        tf.train.Checkpoint(**{name: child for name, child in children.items() if name not in absent})
+        if absent
+        else state
+    )
 
 
 def read_model(path: str) -> dict[str, np.ndarray]:
@@ -124,6 +140,33 @@ def read_model(path: str) -> dict[str, np.ndarray]:
         raise UnreadableCheckpointError(
             f"{path} has no model: expected a checkpoint written by tf.train.Checkpoint(model=...)."
         )
+    return found
+
+
+def read_saved_model(folder: str) -> dict[str, np.ndarray]:
+    """Return the variables of the SavedModel in a folder, by name.
+
+    A name that several have, as TensorFlow does not keep those of the layers, is numbered from the second on: kernel_1.
+
+    Raises:
+      UnreadableCheckpointError: its variables are missing or damaged.
+    """
+    path = f"{folder}/variables/variables"
+    try:
+        reader = tf.train.load_checkpoint(path)
+        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        saved = [(a.full_name, a.checkpoint_key) for node in graph.nodes for a in node.attributes if a.name == VARIABLE]
+        values = {key: reader.get_tensor(key) for _, key in saved}
+    except _UNREADABLE as error:
+        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
+    ours = [(name, key) for name, key in saved if key.startswith("variables/")]  # Keras's `export` lists them twice
+    names = Path(folder) / VARIABLE_NAMES
+    if names.exists():
+        return {name: values[_VARIABLE_AT.format(i)] for i, name in enumerate(json.loads(names.read_text()))}
+    found: dict[str, np.ndarray] = {}
+    for name, key in ours or saved:
+        number = next(i for i in itertools.count() if (f"{name}_{i}" if i else name) not in found)
+        found[f"{name}_{number}" if number else name] = values[key]
     return found
 
 
@@ -176,9 +219,9 @@ def _present(root: Any) -> Shapes:
 def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
     """Return the variables in a checkpoint, by their place in the object graph that is saved with it."""
     reader = tf.train.load_checkpoint(path)
-    graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    graph = _graph(reader)
     shapes = reader.get_variable_to_shape_map()
-    roots = {child.local_name: child.node_id for child in graph.nodes[0].children}
+    roots = _roots(graph)
     result = {}
     for part in parts:
         found: Shapes = {}
@@ -193,6 +236,15 @@ def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
         _walk(roots[part], visit, lambda node: node) if part in roots else None
         result[part] = found
     return result
+
+
+def _graph(reader: Any) -> TrackableObjectGraph:
+    return TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+
+
+def _roots(graph: TrackableObjectGraph) -> dict[str, int]:
+    """Return the parts of the state: name -> number in the graph."""
+    return {child.local_name: child.node_id for child in graph.nodes[0].children}
 
 
 def _walk(root: Any, visit: Any, key: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -13,10 +14,26 @@ from absl import logging
 
 from ...metrics.atomic_file import replace_file
 from ...metrics.errors import UsageError
+from .eval_metric import EvalMetric
 from .folder import CheckpointFolder
 from .state import Checkpoint
 
 RECORD = "best.json"
+
+
+def best_checkpoint(folder: Path) -> str:
+    """Return the path of the best checkpoint in a folder.
+
+    Raises:
+      UsageError: none is known.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        raise UsageError(
+            f"checkpoint = 'best': expected {path}, which a run with Trainer.best_metric writes with its first evaluation; give "
+            "the path of a checkpoint."
+        )
+    return str(folder / json.loads(path.read_bytes())["checkpoint"])
 
 
 class Best:
@@ -28,7 +45,7 @@ class Best:
     """
 
     def __init__(self, metric: str | None, mode: Literal["max", "min"] | None):
-        self._metric = metric
+        self.metric: EvalMetric | None = None if metric is None else EvalMetric("Trainer.best_metric", metric, mode)
         self._mode = mode
         self._value = tf.Variable(tf.constant(math.nan, tf.float64), trainable=False, name="best_value")
         self._step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="best_step")
@@ -54,57 +71,44 @@ class Best:
     def consider(self, step: int, evaluated: Mapping[str, Mapping[str, Any]]) -> bool:
         """Take an evaluation, dataset -> metric -> value; returns whether it is better than all before.
 
-        A value that is NaN, or missing because the metric had no examples, isn't better.
-
         Raises:
-          UsageError: there is no such metric, or it isn't a single number.
+          UsageError: the metric isn't a single number.
         """
-        value = None if self._metric is None else self._value_in(evaluated)
-        best = float(self._value.numpy())
-        if value is None or math.isnan(value):
-            return False
-        if not math.isnan(best) and not (value > best if self._mode == "max" else value < best):
+        value = self.improvement(evaluated, len(evaluated) == 1)
+        if value is None:
             return False
         self._value.assign(value)
         self._step.assign(step)
         return True
+
+    def improvement(self, evaluated: Mapping[str, Mapping[str, Any]], only: bool) -> float | None:
+        """Return the metric's value in an evaluation, or a part of it, if it is better than all before; see `EvalMetric.value`.
+
+        A value that is NaN, or missing because the metric had no examples, isn't better.
+        """
+        value = None if self.metric is None else self.metric.value(evaluated, only)
+        if value is None or self.metric is None or not self.metric.is_better(value, float(self._value.numpy())):
+            return None
+        return value
 
     def record(self) -> dict[str, Any] | None:
         """Return the content of best.json; None before the first evaluation."""
         value, step = float(self._value.numpy()), int(self._step.numpy())
         if step < 0:
             return None
-        return {"step": step, "metric": self._metric, "mode": self._mode, "value": value, "checkpoint": f"ckpt-{step}"}
+        return {"step": step, "metric": self._name, "mode": self._mode, "value": value, "checkpoint": f"ckpt-{step}"}
 
     def check_name(self, known: Mapping[str, list[str]]) -> None:
-        """Check that the evaluation computes the metric.
+        """Check that the evaluation computes the metric; see `EvalMetric.check`."""
+        if self.metric is not None:
+            self.metric.check(known)
 
-        Args:
-          known: dataset -> the paths of its metrics, or prefixes of them.
-
-        Raises:
-          UsageError: it does not.
-        """
-        if self._metric is None:
-            return
-        names = self._by_name({dataset: dict.fromkeys(paths) for dataset, paths in known.items()})
-        if not any(self._metric == name or self._metric.startswith(f"{name}/") for name in names):
-            raise UsageError(
-                f"Trainer.best_metric = {self._metric!r}: no evaluation computes it. There are {', '.join(sorted(names))}."
-            )
+    @property
+    def _name(self) -> str | None:
+        return None if self.metric is None else self.metric.name
 
     def _fingerprint(self) -> int:
-        return zlib.crc32(repr((self._metric, self._mode)).encode())
-
-    def _value_in(self, evaluated: Mapping[str, Mapping[str, Any]]) -> float | None:
-        value = self._by_name(evaluated).get(self._metric or "")
-        if value is not None and getattr(value, "ndim", 0):
-            raise UsageError(f"Trainer.best_metric = {self._metric!r} is an array: expected a single number.")
-        return None if value is None else float(value)
-
-    def _by_name(self, evaluated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        named = {f"{dataset}/{path}": value for dataset, found in evaluated.items() for path, value in found.items()}
-        return {**next(iter(evaluated.values())), **named} if len(evaluated) == 1 else named
+        return zlib.crc32(repr((self._name, self._mode)).encode())
 
 
 class Retention:

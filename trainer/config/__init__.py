@@ -11,7 +11,7 @@ from ...metrics.lazy import lazy_exports
 if TYPE_CHECKING:
     from .calls import check_required, explain_call_error, without_gin_notes
     from .config import Binding, Config
-    from .loading import load
+    from .loading import in_use, load
     from .names import register_keras
     from .reading import find
     from .signatures import list_configurables
@@ -28,6 +28,7 @@ __all__ = [
     "explain",
     "explain_call_error",
     "find",
+    "in_use",
     "list_configurables",
     "load",
     "operative",
@@ -48,6 +49,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "explain": ".usage",
             "explain_call_error": ".calls",
             "find": ".reading",
+            "in_use": ".loading",
             "list_configurables": ".signatures",
             "load": ".loading",
             "operative": ".text",

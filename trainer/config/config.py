@@ -72,11 +72,16 @@ class Binding:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What `load` read. The values themselves are in gin, which injects them."""
+    """What `load` read. The values themselves are in gin, which injects them.
+
+    Attributes:
+      calls: what gin has injected before another config took its place: see `engine.used`.
+    """
 
     bindings: tuple[Binding, ...]
     imports: tuple[config_parser.ImportStatement, ...] = ()
     warnings: tuple[str, ...] = ()
+    calls: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @functools.cached_property
     def effective(self) -> dict[Key, Binding]:

@@ -73,6 +73,13 @@ def used() -> dict[tuple[str, str], dict[str, Any]]:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
 
 
+def remember(calls: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """Count these calls as made, as `used` returned them before the config was replaced."""
+    with gin.config._OPERATIVE_CONFIG_LOCK:
+        for key, values in calls.items():
+            gin.config._OPERATIVE_CONFIG.setdefault(key, {}).update(values)
+
+
 def is_reference(value: Any) -> bool:
     """Return whether gin holds this value as a reference, a macro or a constant."""
     return isinstance(value, gin.config.ConfigurableReference)
@@ -101,6 +108,11 @@ def run_import(statement: ImportStatement) -> None:
     """
     with unlocked():
         importlib.import_module(statement.module)
+
+
+def clear() -> None:
+    """Remove and unlock gin's config; what is registered stays."""
+    gin.clear_config()
 
 
 def feed(imports: Iterable[ImportStatement], lines: Iterable[str]) -> None:

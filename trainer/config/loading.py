@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...metrics.errors import UsageError
 from . import checks, engine
@@ -11,6 +12,8 @@ from .config import Binding, Config
 from .lookup import Lookup
 from .reading import Reader, read_param
 from .syntax import render
+
+_in_use: list[Config] = []  # the last one is gin's
 
 
 def load(gin_files: Sequence[str] = (), gin_params: Sequence[str] = (), search_paths: Sequence[str] = ()) -> Config:
@@ -38,8 +41,37 @@ def load(gin_files: Sequence[str] = (), gin_params: Sequence[str] = (), search_p
     config = Config(tuple(bindings), imports)
     config = dataclasses.replace(config, warnings=(*dict.fromkeys(lookup.warnings), *checks.duplicates(config)))
     _refuse([*lookup.problems, *checks.problems(config, written)])
-    engine.feed(config.imports, map(_line, config.effective.values()))
+    _feed(config)
     return config
+
+
+@contextlib.contextmanager
+def in_use(config: Config) -> Iterator[None]:
+    """Let gin inject this config inside the context, and no config after it, so that code may register more configurables.
+
+    A config in use before goes on after the context. What was called in an earlier context of the same config counts as used.
+    """
+    if _in_use and _in_use[-1] is config:
+        yield
+        return
+    if _in_use:
+        _in_use[-1].calls.update(engine.used())
+    _in_use.append(config)
+    _feed(config)
+    try:
+        yield
+    finally:
+        config.calls.update(engine.used())
+        _in_use.pop()
+        if _in_use:
+            _feed(_in_use[-1])
+        else:
+            engine.clear()
+
+
+def _feed(config: Config) -> None:
+    engine.feed(config.imports, map(_line, config.effective.values()))
+    engine.remember(config.calls)
 
 
 def _refuse(problems: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -13,6 +14,7 @@ from typing import TextIO
 from absl import logging
 
 from ...metrics.errors import UsageError
+from ..errors import OutputError
 
 _NAME = "run.lock"
 _held: dict[Path, TextIO] = {}  # by this process, whose own locks do not exclude each other
@@ -92,3 +94,23 @@ def check_writable(model_dir: Path) -> None:
         raise UsageError(f"--model_dir={model_dir}: {folder} is a file, not a folder. Choose another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"--model_dir={model_dir}: {folder} cannot be written. Choose another folder.")
+
+
+@contextlib.contextmanager
+def first_write(model_dir: Path) -> Iterator[None]:
+    """Report a failed write in terms of `--model_dir`: some folders turn out to be unwritable only when written to.
+
+    Raises:
+      OutputError: the disk is full. That is not a usage error, and the folder may hold a run to continue.
+      UsageError: the folder cannot be written for another reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"--model_dir={model_dir} cannot be written ({error.strerror}). Free some space, and run the same command."
+            ) from error
+        raise UsageError(
+            f"--model_dir={model_dir} cannot be written ({error.strerror}): choose another folder."
+        ) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from ...metrics.writers import ConsoleWriter, Summary
 from ..distribution import preemption, workers
 from ..errors import ClusterError, PreemptedError
 from ..step.eval_loop import EvaluationStopped
+from .acting import Actions
 from .evaluation import Evaluation
 from .non_finite import Rollbacks
 from .run_writer import NullWriter, RunWriter
@@ -31,7 +32,7 @@ class HostLoop:
       rollbacks: what happens at a step that isn't finite.
       writer: writes the run.
       console: shows it.
-      actions: called with each summary, after it was written.
+      actions: called with each summary, after it was written, and more; they may ask for the end of the run.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class HostLoop:
         rollbacks: Rollbacks,
         writer: RunWriter | NullWriter,
         console: ConsoleWriter,
-        actions: Sequence[Callable[[Summary], None]],
+        actions: Actions,
     ):
         self._session = session
         self._evaluation = evaluation
@@ -55,11 +56,13 @@ class HostLoop:
         self._console = console
         writers = (self._consumer(each, "time/writers_s") for each in (writer.write, console.write))
         self._summaries = Summaries(
-            session.registry, [*writers, *(self._consumer(action, "time/actions_s") for action in actions)]
+            session.registry, [*writers, *(self._consumer(action, "time/actions_s") for action in actions.on_summary)]
         )
-        self._acts = bool(actions)
+        self._actions = actions
+        self._stop = actions.stop
         self._step = session.progress.step
         self._rolled_back = False
+        self._stopped = False
         self._error: Exception | SystemExit | None = None  # of the host's work, to be raised once the run is saved
         self._timing = Timing(time.monotonic)
         self._timing.add("time/compile_s", session.trace_seconds)
@@ -67,7 +70,7 @@ class HostLoop:
         self._evaluated: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Run up to `train_steps`; returns the last evaluation, dataset -> metric -> value.
+        """Run up to `train_steps`, or until an action ends the run; returns the last evaluation, dataset -> metric -> value.
 
         An error of the host's own work, such as an action's or a writer's, is raised once the steps done are saved. One of a
         step is raised at once: what it was about to change may be changed in part.
@@ -78,9 +81,29 @@ class HostLoop:
           CheckpointError, OutputError: the run can no longer be written.
           NonFiniteError: the loss or a gradient became NaN or infinite.
         """
-        end = self._schedule.train_steps
         self._writer.resume(self._step, self._needed)
         self._rollbacks.resume(self._session)
+        self._stop.outcome = None
+        with self._actions.running():
+            self._start()
+            if not self._stopped:
+                self._steps()
+            self._writer.settle()
+            self._raise_error()
+        return self._evaluated
+
+    def _start(self) -> None:
+        """Start the actions, one of which may find that there is nothing to do any more. Then, nothing is saved."""
+        with self._error_kept(), self._console.paused(), self._timing.pause():
+            self._actions.start()
+        asked, fails = self._agree(self._stop.asked is not None, self._error is not None)
+        if fails:
+            self._end(fails)
+        if asked:
+            self._stop_here()
+
+    def _steps(self) -> None:
+        end = self._schedule.train_steps
         nothing_to_go_back_to = self._session.progress.last_due_checkpoint < 0
         if self._rollbacks.allowed and nothing_to_go_back_to:
             self._save(due=True)
@@ -90,13 +113,11 @@ class HostLoop:
             self._console.note(
                 f"Nothing to do: {self._step} of {end} steps are done. Raise Trainer.train_steps to continue."
             )
-        while self._step < end:
+        while self._step < end and not self._stopped:
             self._train()
+            self._act_at_mark()
             self._summarize()
             self._after_step()
-        self._writer.settle()
-        self._raise_error()
-        return self._evaluated
 
     def _evaluation_is_left(self) -> bool:
         """Return whether the run was stopped during the evaluation of the step that it continues from."""
@@ -106,6 +127,7 @@ class HostLoop:
     def _train(self) -> None:
         self._longer = self._shorter = False
         wanted = self._schedule.loop_steps(self._step, self._loop_length.steps)
+        wanted = min(wanted, self._actions.steps_to_mark(self._step) or wanted)
         steps = self._session.loop.compiled_steps(self._step, wanted)
         if self._loop(steps) if steps else self._compile():
             self._step += steps or 1
@@ -114,6 +136,12 @@ class HostLoop:
             self._roll_back()
         with self._error_kept():
             self._console.progress(self._step)
+
+    def _act_at_mark(self) -> None:
+        """Call the actions that have asked to be called at this step."""
+        if self._step in self._actions.marks:
+            with self._error_kept(), self._console.paused(), self._timing.pause("time/actions_s"):
+                self._actions.reached(self._step)
 
     def _compile(self) -> bool:
         """Run one step, which takes about as long as compiling it, and doesn't count as training time."""
@@ -174,7 +202,9 @@ class HostLoop:
         drained = session.drain()  # by all workers together; what comes then, one of them may fail at alone
         with self._error_kept():
             self._summaries.defer(self._step, drained, seconds, session.known(), times)
-        if self._acts:  # at once, as what an action changes must not depend on the length of the next loop
+        if (
+            self._actions.on_summary
+        ):  # at once, as what an action changes must not depend on the length of the next loop
             self._settle()
 
     def _after_step(self) -> None:
@@ -185,12 +215,22 @@ class HostLoop:
             with self._saved_if_it_fails(due):
                 due |= self._evaluate(self._evaluation)
         fails = self._writer.failing() or self._error is not None
-        stops, fails, *change = self._agree(preemption.requested(), fails, self._longer, self._shorter)
+        asked = self._stop.asked is not None
+        stops, fails, asked, *change = self._agree(preemption.requested(), fails, asked, self._longer, self._shorter)
         self._loop_length.change(*change)
-        if self._writer.saves and (due or stops or fails):
+        if self._writer.saves and (due or stops or asked or fails):
             self._save(due)
         if fails or stops:
             self._end(fails)
+        if asked:
+            self._stop_here()
+
+    def _stop_here(self) -> None:
+        """End the run, as some worker's actions have asked for."""
+        outcome = self._stop.agree(self._session.strategy, self._step)
+        self._stopped = True
+        with self._error_kept():
+            self._console.note(outcome[0].upper() + outcome[1:])
 
     def _agree(self, *mine: bool) -> list[bool]:
         """For each flag, return whether any worker set it; all workers call this at the same points."""

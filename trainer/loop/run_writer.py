@@ -6,6 +6,7 @@ import collections
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -76,6 +77,12 @@ class RunWriter:
             self._keep_error(lambda: self._writers.write(summary))
         else:  # of an evaluation that was still due: `--mode=eval` may have written it already
             self._keep_error(lambda: self._upsert(summary))
+
+    def add(self, split: str, step: int, value: Any) -> None:
+        """Write something else than a metric to the event files, after the summaries so far."""
+        # Through the same files and in order: TensorBoard does not return to a file of a run after it has opened a later one.
+        self._keep_error(self._writers.flush)
+        self._keep_error(lambda: self._tensorboard.add(split, step, value))
 
     def failing(self) -> bool:
         """Return whether a metric could not be written: save now, and the error will be raised.
@@ -151,6 +158,9 @@ class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):
         """Do nothing."""
 
     def write(self, summary: Summary) -> None:
+        """Do nothing."""
+
+    def add(self, split: str, step: int, value: Any) -> None:
         """Do nothing."""
 
     def failing(self) -> bool:

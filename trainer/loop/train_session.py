@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +18,9 @@ from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
+from ..checkpointing.retention import Best
 from ..checkpointing.snapshot import Snapshots
-from ..checkpointing.state import ModelState, RunState, Trackable
+from ..checkpointing.state import ModelState, Part, RunState, Trackable
 from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
@@ -45,6 +47,7 @@ class TrainSession:
       progress: how far the run has come.
       settings: how gradients become updates, and what XLA compiles.
       longest_loop: the most steps of a loop.
+      actions: what they remember is saved, too.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class TrainSession:
         progress: Progress,
         settings: UpdateSettings,
         longest_loop: int,
+        actions: Part,
     ):
         refuse_stateful(model, strategy.num_replicas_in_sync)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
@@ -65,7 +69,12 @@ class TrainSession:
         self.progress = progress
         self.strategy: tf.distribute.Strategy = strategy
         self.global_batch_size: int = dataset.global_batch_size
-        feed = dataset.open_train(*workers.place(strategy))
+        self._task = task
+        self._settings = settings
+        self._actions = actions
+        self._dataset = dataset
+        self.longest_loop: int = longest_loop
+        feed = self.open_feed()
         whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
         self.feed: Feed = whole or feed
         self._model = model
@@ -90,8 +99,22 @@ class TrainSession:
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
-            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position]
+            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What is trained: the variables of each loss, one loss after the other."""
+        return [variable for name in by_loss(self._optimizer) for variable in self._losses.variables(name)]
+
+    @property
+    def changed_by_update(self) -> list[keras.Variable]:
+        """The variables that an update assigns, and those of the model that it doesn't."""
+        return [*self._model.variables, *(v for each in by_loss(self._optimizer).values() for v in each.variables)]
+
+    def open_feed(self) -> Feed:
+        """Return another feed of the train data, at its start."""
+        return self._dataset.open_train(*workers.place(self.strategy))
 
     def trace(self) -> None:
         """Trace the loop without running a step; before that, there is nothing to restore into."""
@@ -133,6 +156,26 @@ class TrainSession:
     def drain(self) -> Drained:
         """Return the metrics' sums since the last drain."""
         return self._sums.drain()
+
+    def loss_of_update(self) -> float:
+        """Run the steps of an update; returns their loss, NaN if one of them wasn't finite."""
+        finite = self.loop.run(self.progress.step, self._settings.gradient_accumulation)
+        values, _ = self.registry.finish(self.drain().tallies(), 0.0)
+        return float(values["loss"]) if finite else math.nan
+
+    def with_batch_size(self, size: int) -> TrainSession:
+        """Return a session of the same model and optimizer, at its first step, on larger or smaller global batches."""
+        return TrainSession(
+            task=self._task,
+            model=self._model,
+            optimizer=self._optimizer,
+            strategy=self.strategy,
+            dataset=self._dataset.with_batch_size(size),
+            progress=Progress(Best(None, None)),
+            settings=self._settings,
+            longest_loop=self.longest_loop,
+            actions=self._actions,
+        )
 
     @property
     def steps_summed(self) -> int:
@@ -243,5 +286,6 @@ class DataPosition:
 
 def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
-    devices = strategy.extended.worker_devices
+    default = strategy is tf.distribute.get_strategy()  # which does not tell its device
+    devices = [tf.zeros([]).device] if default else strategy.extended.worker_devices
     return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from ..task import ONE_LOSS, TaskLosses
 
+GivenOptimizer = keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]
 # That of a task with one loss, or those of several losses by name.
 Optimizers = keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer]
 
@@ -63,7 +64,7 @@ def by_loss(optimizer: Optimizers) -> Mapping[str, keras.optimizers.Optimizer]:
 
 
 def make_optimizer(
-    given: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer],
+    given: GivenOptimizer,
     strategy: tf.distribute.Strategy,
     where: str = "Trainer.optimizer",
 ) -> keras.optimizers.Optimizer:

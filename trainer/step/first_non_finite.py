@@ -18,7 +18,7 @@ from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
 from ..distribution import workers
 from ..model.layers import layers_of
-from ..task import TaskLosses
+from ..task import SumOfMeans, TaskLosses
 from .batches import fetch_one
 from .forward_state import ForwardState
 from .objective import objective_terms
@@ -126,6 +126,8 @@ def _of_forward(outputs: list[_Output], losses: dict[str, Any], batch: Any) -> s
 
 
 def _parts(name: str, losses: Any) -> list[tuple[str, tf.Tensor]]:
+    if isinstance(losses, SumOfMeans):
+        return [part for each in losses.parts for part in _parts(name, each)]
     of = f" {name!r}" if name else ""
     if isinstance(losses, Tally):
         return [(f"sum of losses{of}", losses.value), (f"count of losses{of}", losses.count)]

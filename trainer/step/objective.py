@@ -16,7 +16,7 @@ from ...metrics.finishers.finish import finisher
 from ...metrics.finishers.finisher import Finisher
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
-from ..task import loss_tally
+from ..task import SumOfMeans, loss_tally
 
 _ROWS = 7, 11  # two numbers that no shape of a model has by chance
 
@@ -58,13 +58,14 @@ def objective_terms(losses: Any, penalties: list[tf.Tensor], share: ReplicaShare
       penalties: those of the layers.
       share: this replica's rows.
     """
-    loss = loss_tally(losses)
+    parts = losses.parts if isinstance(losses, SumOfMeans) else [losses]
+    first, *others = [loss_tally(part) for part in parts]
     if not penalties:
-        return [loss]
-    if _counts_rows(losses):
-        return [_penalized(loss, penalties)]
-    rows = tf.cast(share.rows, loss.value.dtype)
-    return [loss, _penalized(Tally(tf.zeros_like(rows), rows), penalties)]
+        return [first, *others]
+    if _counts_rows(parts[0]):
+        return [_penalized(first, penalties), *others]
+    rows = tf.cast(share.rows, first.value.dtype)
+    return [first, *others, _penalized(Tally(tf.zeros_like(rows), rows), penalties)]
 
 
 def touching(

@@ -119,6 +119,20 @@ class TrainLoop:
         meanwhile()
         return self._finish(step, goes_on) and all(self._finish(step, self._start(*span)) for span in others)
 
+    def update_by(self, feed: Feed, part: Any, examples: tf.Tensor) -> dict[int, tf.Tensor]:
+        """In a graph, update the weights by one batch that isn't one of the run's, and change nothing else.
+
+        Args:
+          feed: cuts the batch into shards.
+          part: the global batch, as `feed.fetch` returned it.
+          examples: its size.
+
+        Returns:
+          The gradients of the losses, as of `Updates.apply_all`.
+        """
+        contributions = run_on_shards(self._strategy, feed, part, examples, self._contribution)
+        return self._updates.apply_all(sum_over_replicas(self._strategy, contributions.terms))
+
     def compiled_steps(self, step: int, num_steps: int) -> int:
         """Return how many of these steps can run at once; the one after them has to be compiled first."""
         compiled = 0

@@ -87,6 +87,15 @@ class Update:
         """The optimizer's loss scaling."""
         return self._optimizer.scale_loss
 
+    @property
+    def size(self) -> int:
+        """The number of variables."""
+        return len(self._variables)
+
+    def unscaled(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Return a gradient of the scaled loss as one of the loss."""
+        return gradient / tf.cast(self.scale_loss(tf.ones([])), gradient.dtype)
+
     def check(self, terms: list[Term]) -> Checked:
         """Return the gradient, and whether it is finite.
 
@@ -95,7 +104,9 @@ class Update:
         """
         gradients = dict(sorted(mean_gradients(terms).items()))
         self._name_untouched(gradients)
-        return Checked(gradients, self._finite(list(gradients.values()), [term.loss.value for term in terms]))
+        return Checked(
+            gradients, self._finite(list(gradients.values()), [part for term in terms for part in term.loss])
+        )
 
     def apply(self, checked: Checked, condition: tf.Tensor) -> None:
         """Update the weights if `condition` holds, a bool scalar; if not, nothing changes."""
@@ -198,6 +209,24 @@ class Updates:
         for i, (name, each) in enumerate(checked.items()):
             self._updates[name].apply(each, applied[i])
         return finite
+
+    def apply_all(self, terms: Mapping[str, list[Term]]) -> dict[int, tf.Tensor]:
+        """Apply each loss's gradient that is finite, whether it is due or not.
+
+        Args:
+          terms: name of a loss -> the terms of its objective, summed over all replicas.
+
+        Returns:
+          The gradients, by position in the variables of all losses, one after the other.
+        """
+        found: dict[int, tf.Tensor] = {}
+        first = 0
+        for name, update in self._updates.items():
+            checked = update.check(terms[name])
+            update.apply(checked, checked.finite)
+            found |= {first + i: update.unscaled(gradient) for i, gradient in checked.gradients.items()}
+            first += update.size
+        return found
 
     def _is_due(self, name: str, update: tf.Tensor) -> tf.Tensor:
         every = self._every.get(name, 1)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import tensorflow as tf
+from tallyloop.trainer.command.group import free_ports
 from tallyloop.trainer.distribution import tf_config
 from tallyloop.trainer.distribution.cpu_replicas import tensorflow_is_in_use
-from tallyloop.trainer.launch.group import free_ports
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
 WORKER = """

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 from tallyloop import metrics
 from tallyloop.data import Input
 from tallyloop.models import ClassifierTask, top_k_accuracy
-from tallyloop.models.mlp import mlp
+from tallyloop.models.networks.mlp import mlp
 from tallyloop.trainer import Task
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from tallyloop.metrics import UsageError
+from tallyloop.trainer.errors import OutputError
 from tallyloop.trainer.loop import folder_lock as lock
 
 FORKS = """
@@ -76,3 +77,13 @@ with lock.locked(Path({str(tmp_path)!r})):
         assert not lock.is_held(tmp_path)
         assert f"{tmp_path / 'run.lock'} cannot be locked ({os.strerror(number)})" in caplog.text
         assert "two runs in this folder would go unnoticed" in caplog.text
+
+
+class TestFirstWrite:
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_a_full_disk_is_no_reason_for_another_folder(self, tmp_path, number):
+        with (
+            pytest.raises(OutputError, match=r"cannot be written \(.+\)\. Free some space, and run the same command"),
+            lock.first_write(tmp_path),
+        ):
+            raise OSError(number, os.strerror(number))

@@ -12,6 +12,7 @@ from tallyloop.metrics.writers import Summary
 from tallyloop.trainer.checkpointing.retention import Best
 from tallyloop.trainer.distribution import preemption, workers
 from tallyloop.trainer.errors import ClusterError, OutputError, PreemptedError
+from tallyloop.trainer.loop.acting import Actions, StopRequest
 from tallyloop.trainer.loop.host_loop import HostLoop
 from tallyloop.trainer.loop.progress import Progress
 from tallyloop.trainer.loop.schedule import LoopLength, Schedule
@@ -174,6 +175,7 @@ class Host:
         self.session = Session(self.log, step, bad)
         self.writer = Writer(self.log, saves)
         self.console = Console()
+        self.stop = StopRequest()
         self.loop = HostLoop(
             session=self.session,
             evaluation=Evaluation(self.log, losses or {}) if evaluates else None,
@@ -182,7 +184,7 @@ class Host:
             rollbacks=Rollbacks(self.log, rollbacks),
             writer=self.writer,
             console=self.console,
-            actions=actions,
+            actions=Actions([lambda _, summary, act=act: act(summary) for act in actions], None, self.stop),
         )
 
     def run(self):
@@ -303,6 +305,61 @@ class TestStop:
         again.session.progress.evaluated = 3
         again.run()
         assert again.events("run", "evaluate")[:1] == [("run", 3, 1)]
+
+
+class TestStopRequest:
+    """A request of an action, or of another thread; `stop_at` above is that of a signal."""
+
+    def test_ends_the_run_where_it_is_saved(self):
+        """At step 2, where no checkpoint is due: a rollback would not go back to it."""
+        host = Host(actions=[lambda summary: host.stop.ask("enough")])
+        assert host.run() == {}
+        assert host.log[-4:] == [("write", 2, "train"), ("before_save",), ("save", 2), ("settle",)]
+        assert host.session.progress.last_due_checkpoint == -1
+        assert host.stop.outcome == "stopped at step 2: enough"
+        assert host.console.notes == ["Stopped at step 2: enough"]
+
+    def test_the_first_reason_counts(self):
+        host = Host(actions=[lambda summary: host.stop.ask("first"), lambda summary: host.stop.ask("second")])
+        host.run()
+        assert host.stop.outcome == "stopped at step 2: first"
+
+    def test_does_not_keep_a_due_evaluation(self):
+        schedule = Schedule(5, summary_interval=3, eval_interval=3, checkpoint_interval=4)
+        host = Host(schedule=schedule, actions=[lambda summary: host.stop.ask("enough")])
+        assert host.run() == {"test": {"loss": 9.0}}
+        assert host.events("evaluate", "save") == [("evaluate", 3), ("save", 3)]
+
+    def test_before_the_first_step_saves_nothing(self):
+        host = Host(step=3)
+        host.stop.ask("over already")
+        assert host.run() == {}
+        assert host.events("run", "evaluate", "save") == []
+        assert host.console.notes == ["Stopped at step 3: over already"]
+
+    def test_is_gone_with_the_run(self):
+        host = Host(actions=[lambda summary: host.stop.ask("enough")])
+        host.run()
+        assert host.stop.asked is None
+
+    def test_a_signal_comes_first(self, stop_at):
+        """The command is to be run again."""
+        host = Host(actions=[lambda summary: host.stop.ask("enough")])
+        stop_at(host, 2)
+        with pytest.raises(PreemptedError):
+            host.run()
+        assert host.stop.outcome is None
+
+    def test_an_error_comes_first(self):
+        host = Host(actions=[lambda summary: host.stop.ask("enough"), fails(ValueError("a bug"), at=2)])
+        with pytest.raises(ValueError, match="a bug"):
+            host.run()
+
+    def test_at_the_last_step(self):
+        host = Host(evaluates=False, actions=[lambda summary: summary.step == 5 and host.stop.ask("enough")])
+        host.run()
+        assert host.events("save") == [("save", 4), ("save", 5)]
+        assert host.stop.outcome == "stopped at step 5: enough"
 
 
 SAVED = "The run is saved as it was after step {}: the same command continues from there."
@@ -432,7 +489,7 @@ class TestErrors:
         """Which sets the flag that all agree on: this one takes part in the save, and ends too."""
         host = Host(evaluates=False)
         monkeypatch.setattr(
-            workers, "any_of", lambda strategy, *mine: [len(mine) > 1 and i == 1 for i in range(len(mine))]
+            workers, "any_of", lambda strategy, *mine: [len(mine) > 2 and i == 1 for i in range(len(mine))]
         )
         with pytest.raises(ClusterError, match=r"another worker has failed.* saved as it was after step 1"):
             host.run()

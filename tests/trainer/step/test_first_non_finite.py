@@ -81,6 +81,7 @@ class TestForward:
         [
             (lambda out, y: tf.sqrt(y) + out, "in the task's losses (1 NaN of 12 numbers in rows [8], shape (12,)); the outputs"),
             (lambda out, y: Tally(tf.reduce_sum(tf.sqrt(y) + out), 12.0), "in the task's sum of losses (1 NaN of 1 numbers"),
+            (lambda out, y: Tally(tf.reduce_sum(out), tf.reduce_sum(tf.sqrt(y))), "in the task's count of losses (1 NaN of 1"),
         ],
     )  # fmt: skip
     def test_names_the_losses(self, halted, losses, expected):

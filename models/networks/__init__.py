@@ -1,0 +1,1 @@
+"""Networks and layers: functions that make a `keras.Model`, for any task."""

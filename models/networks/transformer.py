@@ -1,0 +1,148 @@
+"""A decoder-only transformer, of the size and with the initial weights of nanoGPT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gin
+import keras
+import tensorflow as tf
+
+from ...metrics.errors import UsageError
+from .dropout import InvariantDropout
+
+_NORMAL = 0.02  # standard deviation of the initial weights
+
+
+@keras.saving.register_keras_serializable("tallyloop")
+class Block(keras.layers.Layer):
+    """Attention to this and earlier tokens, then two dense layers; each is added to its normalized input.
+
+    Args:
+      width: the numbers per token.
+      heads: of the attention; they share the width.
+      depth: the number of blocks in the model. What a block adds begins smaller in a deeper one, as in GPT-2.
+      dropout: the fraction dropped of what is added.
+    """
+
+    def __init__(self, width: int, heads: int, depth: int, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._config = {"width": width, "heads": heads, "depth": depth, "dropout": dropout}
+        last = _NORMAL / (2 * depth) ** 0.5
+        self.attention_norm = keras.layers.LayerNormalization(name="attention_norm", dtype=self.dtype_policy)
+        self.queries_keys_values = _dense(3 * width, "queries_keys_values", self.dtype_policy)
+        self.attention_out = _dense(width, "attention_out", self.dtype_policy, last)
+        self.dense_norm = keras.layers.LayerNormalization(name="dense_norm", dtype=self.dtype_policy)
+        self.dense_in = _dense(4 * width, "dense_in", self.dtype_policy)
+        self.dense_out = _dense(width, "dense_out", self.dtype_policy, last)
+        self.dropouts = [InvariantDropout(dropout, name=f"dropout_{i}", dtype=self.dtype_policy) for i in range(2)]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `keras.models.load_model` makes the layer from."""
+        return {**super().get_config(), **self._config}
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Build the layers inside."""
+        width = self._config["width"]
+        for layer in (
+            self.attention_norm,
+            self.queries_keys_values,
+            self.attention_out,
+            self.dense_norm,
+            self.dense_in,
+        ):
+            layer.build((None, None, width))
+        self.dense_out.build((None, None, 4 * width))
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return (batch, tokens, width) for inputs of this shape."""
+        first, second = self.dropouts
+        hidden = inputs + first(self._attended(self.attention_norm(inputs)), training=training)
+        dense = self.dense_out(keras.activations.gelu(self.dense_in(self.dense_norm(hidden)), approximate=True))
+        return hidden + second(dense, training=training)
+
+    def _attended(self, inputs: tf.Tensor) -> tf.Tensor:
+        width, heads = self._config["width"], self._config["heads"]
+        length = keras.ops.shape(inputs)[1]
+        projected = keras.ops.reshape(self.queries_keys_values(inputs), (-1, length, 3, heads, width // heads))
+        queries, keys, values = keras.ops.unstack(projected, 3, axis=2)
+        attended = keras.ops.dot_product_attention(queries, keys, values, is_causal=True)
+        return self.attention_out(keras.ops.reshape(attended, (-1, length, width)))
+
+
+@keras.saving.register_keras_serializable("tallyloop")
+class Transformer(keras.Model):
+    """Blocks over embedded tokens and positions; the logits are products with the embeddings. See `transformer`."""
+
+    def __init__(
+        self, vocabulary: int, length: int, depth: int, heads: int, width: int, dropout: float, name: str, **kwargs: Any
+    ):
+        super().__init__(name=name, **kwargs)
+        self._config = {
+            "vocabulary": vocabulary, "length": length, "depth": depth, "heads": heads, "width": width, "dropout": dropout
+        }  # fmt: skip
+        normal = keras.initializers.RandomNormal(stddev=_NORMAL)
+        self.tokens = keras.layers.Embedding(vocabulary, width, normal, name="tokens")
+        self.positions = keras.layers.Embedding(length, width, normal.clone(), name="positions")
+        self.dropout = InvariantDropout(dropout, name="dropout")
+        self.blocks = [Block(width, heads, depth, dropout, name=f"block_{i}") for i in range(depth)]
+        self.norm = keras.layers.LayerNormalization(name="norm")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `keras.models.load_model` makes the model from."""
+        return {**super().get_config(), **self._config}
+
+    @property
+    def length(self) -> int:
+        """The most tokens that it reads at once."""
+        return self._config["length"]
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of different tokens."""
+        return self._config["vocabulary"]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Build the layers inside."""
+        width = self._config["width"]
+        self.tokens.build(input_shape)
+        self.positions.build(input_shape)
+        for layer in (*self.blocks, self.norm):
+            layer.build((None, None, width))
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return logits (batch, tokens, vocabulary) of the token after each, for token numbers (batch, tokens)."""
+        places = keras.ops.arange(keras.ops.shape(inputs)[1])
+        hidden = self.dropout(self.tokens(inputs) + self.positions(places), training=training)
+        for block in self.blocks:
+            hidden = block(hidden, training=training)
+        return keras.ops.matmul(self.norm(hidden), keras.ops.transpose(self.tokens.embeddings))
+
+
+@gin.register(module="tallyloop")
+def transformer(
+    vocabulary: int = 256, length: int = 64, depth: int = 4, heads: int = 4, width: int = 128, dropout: float = 0.0
+) -> keras.Model:
+    """Return a model from token numbers (batch, tokens) to logits (batch, tokens, vocabulary) of the token after each.
+
+    Args:
+      vocabulary: the number of different tokens; 256 for bytes.
+      length: the most tokens that it reads at once.
+      depth: the number of blocks.
+      heads: of each attention; a divisor of the width.
+      width: the numbers per token. The embedding has `vocabulary * width` weights, and each block 12 times the width squared.
+      dropout: the fraction dropped of the embeddings and of what a block adds; see `InvariantDropout`.
+
+    Raises:
+      UsageError: the heads do not divide the width.
+    """
+    if width % heads:
+        raise UsageError(f"transformer.heads = {heads}: expected a divisor of transformer.width = {width}")
+    model = Transformer(vocabulary, length, depth, heads, width, dropout, name="transformer")
+    model.build((None, length))
+    return model
+
+
+def _dense(units: int, name: str, dtype: Any, stddev: float = _NORMAL) -> keras.layers.Dense:
+    normal = keras.initializers.RandomNormal(stddev=stddev)
+    return keras.layers.Dense(units, kernel_initializer=normal, name=name, dtype=dtype)

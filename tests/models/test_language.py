@@ -1,0 +1,99 @@
+"""Language models: the loss and metrics by token, and what they write."""
+
+import keras
+import numpy as np
+import pytest
+from tallyloop.data import Input
+from tallyloop.models import LanguageModelTask, generate, transformer
+from tallyloop.trainer import Trainer
+
+SIZE = 5
+X = np.array([[1, 2, 3], [4, 3, 0], [2, 0, 0]], np.int32)
+Y = np.array([[2, 3, 4], [3, 0, 0], [1, 0, 0]], np.int32)
+
+
+@keras.saving.register_keras_serializable("test_language")
+class Successor(keras.layers.Layer):
+    """Logits of 2 for the token after each, and of 0 for the others."""
+
+    length, vocabulary = 3, SIZE
+
+    def call(self, inputs, training=False):
+        return 2 * keras.ops.one_hot((inputs + 1) % SIZE, SIZE)
+
+
+def successor():
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), Successor()])
+    model.length, model.vocabulary = 3, SIZE
+    return model
+
+
+RIGHT, WRONG = np.log(np.exp(2) + 4) - 2, np.log(np.exp(2) + 4)
+
+
+class TestLanguageModelTask:
+    @pytest.mark.parametrize(("padding", "right", "wrong"), [(0, 3, 2), (None, 3, 6)])
+    def test_its_numbers(self, padding, right, wrong):
+        """Of the five real tokens, the first three are successors, by batches of 2 and 1."""
+        trainer = Trainer(LanguageModelTask(successor, padding), eval_datasets={"test": Input({"x": X, "y": Y}, 2)})
+        found = trainer.evaluate()["test"]
+        loss = (right * RIGHT + wrong * WRONG) / (right + wrong)
+        assert found == pytest.approx(
+            {"loss": loss, "perplexity": np.exp(loss), "accuracy": right / (right + wrong)}, rel=1e-6
+        )
+
+    def test_predicts_the_likeliest_token(self):
+        found = Trainer(LanguageModelTask(successor)).predict(Input({"x": X, "y": Y}, 2))
+        np.testing.assert_array_equal(found["token"], (X + 1) % SIZE)
+        np.testing.assert_allclose(found["probability"], np.exp(2) / (np.exp(2) + 4), rtol=1e-6)
+
+    def test_takes_pairs(self):
+        found = Trainer(LanguageModelTask(successor), eval_datasets={"test": Input((X, Y), 2)}).evaluate()["test"]
+        assert found["accuracy"] == pytest.approx(3 / 9)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (
+                {"x": X + 3, "y": Y},
+                "'x' has tokens from 3 to 7: expected numbers from 0 to 4; set transformer.vocabulary",
+            ),
+            ({"x": X, "y": Y - 1}, "'y' has tokens from -1 to 3: expected numbers from 0 to 4"),
+            ({"x": X.astype(float), "y": Y}, "'x' is float64 of shape (3, 3): expected token numbers (n, tokens)"),
+            ({"x": np.tile(X, 2), "y": Y}, "'x' has 6 tokens: expected at most 3; set transformer.length"),
+            ({"x": X}, "expected the key 'y', got ['x']; use a source of windows"),
+        ],
+    )
+    def test_refuses(self, refused, data, message):
+        with refused(f"Trainer.eval_datasets['test']: {message}"):
+            Trainer(LanguageModelTask(successor), eval_datasets={"test": Input(data, 3)}).evaluate()
+
+    def test_takes_a_function(self, refused):
+        with refused("write @transformer, not @transformer()"):
+            LanguageModelTask(successor())
+
+    def test_learns(self):
+        """Numbers that go up by one."""
+        keras.utils.set_random_seed(0)
+        rows = (np.arange(9) + np.arange(12)[:, None]) % SIZE
+        trainer = Trainer(
+            LanguageModelTask(lambda: transformer(vocabulary=SIZE, length=8, depth=1, heads=2, width=16)),
+            keras.optimizers.Adam(0.02),
+            train_dataset=Input({"x": rows[:, :-1], "y": rows[:, 1:]}, 4),
+            train_steps=60,
+        )
+        trainer.train()
+        written = generate(trainer.model, np.array([3]), 12, temperature=0)
+        assert written.tolist() == [(3 + i) % SIZE for i in range(13)]
+
+
+class TestGenerate:
+    def test_is_the_same_for_a_seed(self):
+        texts = {tuple(generate(successor(), np.array([1]), 20, temperature=2.0, seed=seed)) for seed in (0, 0, 1)}
+        assert len(texts) == 2
+
+    def test_draws_by_the_softmax(self):
+        """The successor in 2.718^2 / (2.718^2 + 4) of the draws."""
+        found = generate(successor(), np.array([0]), 2000, temperature=1.0)
+        share = np.mean((found[:-1] + 1) % SIZE == found[1:])
+        assert share == pytest.approx(np.exp(2) / (np.exp(2) + 4), abs=0.04)

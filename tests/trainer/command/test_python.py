@@ -1,0 +1,201 @@
+"""`configure` and `launch`: many configs in one process, and the same checks and files as of the command."""
+
+import json
+import os
+import subprocess
+import sys
+
+import gin
+import keras
+import numpy as np
+import pytest
+from tallyloop.metrics.errors import UsageError
+from tallyloop.trainer import Task, configure, launch
+from tallyloop.trainer.command import group
+from tallyloop.trainer.errors import ClusterError, PreemptedError
+
+CELL = '''
+@gin.register
+class CellTask(Task):
+    """Least squares on x (n, 3)."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def build_model(self):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+
+    def loss(self, model, batch, training):
+        return self.scale * (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
+
+    def predict_step(self, model, batch):
+        return model(batch["x"])
+
+
+@gin.register
+def cell_rows(y=1.0):
+    return {"x": np.ones((8, 3), np.float32), "y": np.full(8, y, np.float32)}
+'''
+CONFIG = [
+    "Trainer.task=@CellTask()",
+    "Trainer.optimizer=@keras.optimizers.SGD()",
+    "Trainer.train_dataset=@Input()",
+    'Trainer.eval_datasets={"test": @Input()}',
+    "Trainer.train_steps=2",
+    "Input.source=@cell_rows",
+    "Input.global_batch_size=4",
+]
+
+
+def run_cell():
+    exec(CELL, {"gin": gin, "Task": Task, "keras": keras, "np": np})
+
+
+@pytest.fixture(autouse=True)
+def notebook():
+    """The cell has run; gin is left as it was found."""
+    gin.enter_interactive_mode()
+    run_cell()
+    yield
+    gin.exit_interactive_mode()
+    gin.clear_config()
+
+
+def files_of(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+class TestConfigure:
+    def test_each_trainer_keeps_its_config(self):
+        one = configure(gin_params=[*CONFIG, "cell_rows.y=2.0"])  # cell_rows is called later, when the data is needed
+        other = configure(gin_params=[*CONFIG, "cell_rows.y=3.0", "CellTask.scale=10.0"])
+        assert one.evaluate() == {"test": {"loss": 4.0}}
+        assert other.evaluate() == {"test": {"loss": 90.0}}
+        assert one.evaluate() == {"test": {"loss": 4.0}}
+
+    def test_leaves_gin_open_and_empty(self):
+        trainer = configure(gin_params=CONFIG)
+        assert not gin.config_is_locked()
+        assert gin.config_str() == ""
+        assert trainer.model is trainer.model
+
+    def test_a_cell_that_registers_may_run_again(self):
+        configure(gin_params=CONFIG)
+        run_cell()
+        assert configure(gin_params=CONFIG).train_steps == 2
+
+    def test_writes_the_run_folder_of_the_command(self, tmp_path):
+        configure(gin_params=[*CONFIG, "cell_rows.y=2.0"], model_dir=tmp_path).train_and_eval()
+        expected = {"run.json", "config.gin", "operative_config.gin", "metrics.jsonl", "checkpoints", "train", "eval"}
+        assert files_of(tmp_path) >= expected
+        assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] == "done"
+        assert "cell_rows.y = 2.0" in (tmp_path / "operative_config.gin").read_text()
+
+    def test_what_nothing_uses_is_an_error_once_everything_has_been_traced(self):
+        trainer = configure(gin_params=[*CONFIG, "CellTask.scale=2.0", "npz.path='x.npz'"])
+        with pytest.raises(UsageError, match=r"npz\.path"):
+            trainer.train_and_eval()
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            (
+                {"gin_params": "Trainer.seed=1"},
+                r"gin_params = 'Trainer.seed=1': expected a list, such as \['Trainer.seed=1'\]",
+            ),
+            ({"gin_files": "digits.gin"}, r"gin_files = 'digits.gin': expected a list, such as \['digits.gin'\]"),
+            ({"gin_params": {"Trainer.seed": 1}}, r"expected a list of texts, such as \['Trainer.seed=1'\]"),
+            ({"gin_params": ["Trainer.sed=1"]}, r'"Trainer.sed=1".*did you mean "seed"'),
+            ({"gin_files": ["digts.gin"]}, r'no config file "digts.gin": did you mean "digits.gin"'),
+            ({"import_module": ["no_such"]}, "--import_module=no_such: no such module"),
+            ({}, "No config: give"),
+        ],
+        ids=["text", "file", "dict", "typo", "no file", "no module", "nothing"],
+    )
+    def test_refused(self, given, told):
+        with pytest.raises(UsageError, match=told):
+            configure(**given)
+
+
+class TestLaunch:
+    def test_runs_a_mode_and_returns_the_trainer(self, tmp_path, capsys):
+        assert launch(gin_params=CONFIG, model_dir=tmp_path).step == 2
+        assert launch(gin_params=CONFIG, model_dir=tmp_path, mode="predict").step == 2
+        assert "predictions" in files_of(tmp_path)
+        assert len(json.loads((tmp_path / "run.json").read_text())["attempts"]) == 1
+        assert "eval  2 | loss" in capsys.readouterr().out
+
+    def test_dry_run_writes_nothing(self, tmp_path, capsys):
+        launch(gin_params=CONFIG, model_dir=tmp_path / "run", dry_run=True, virtual_cpus=2)
+        assert not (tmp_path / "run").exists()
+        assert "Dry run: nothing was written." in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ({}, "--model_dir is required"),
+            ({"mode": "trian", "model_dir": "x"}, '--mode=trian: expected one of .*did you mean "train"'),
+            ({"virtual_cpus": 64, "model_dir": "x"}, "TensorFlow has started with 4 in this process"),
+            ({"workers": 2, "mode": "predict", "model_dir": "x"}, "--workers=2 is for --mode=train_and_eval"),
+            ({"checkpoint": "ckpt-1", "model_dir": "x"}, "--checkpoint is for --mode=eval"),
+        ],
+        ids=["folder", "mode", "cpus", "workers", "checkpoint"],
+    )
+    def test_refused(self, given, told, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UsageError, match=told):
+            launch(gin_params=CONFIG, **given)
+
+
+class TestWorkers:
+    @pytest.fixture
+    def ends_with(self, monkeypatch):
+        """ends_with(code) -> the commands that are started from then on."""
+
+        def set_code(code):
+            started = []
+            monkeypatch.setattr(group, "run", lambda *given: started.append(given) or code)
+            return started
+
+        return set_code
+
+    def test_are_the_command(self, ends_with, tmp_path):
+        started = ends_with(0)
+        assert launch(gin_params=["Trainer.seed=1"], model_dir=tmp_path, workers=2, import_module=["mine"]) is None
+        flags = ["--gin_param=Trainer.seed=1", "--import_module=mine", f"--model_dir={tmp_path}", "--workers=2"]
+        assert started == [([sys.executable, "-m", "tallyloop.trainer", *flags], 2, 3)]
+
+    @pytest.mark.parametrize(("code", "error"), [(1, ClusterError), (2, UsageError), (42, PreemptedError)])
+    def test_that_fail(self, ends_with, tmp_path, code, error):
+        ends_with(code)
+        with pytest.raises(error):
+            launch(gin_params=["Trainer.seed=1"], model_dir=tmp_path, workers=2)
+
+
+QUIET = f"""
+import sys, warnings, tempfile
+warnings.simplefilter("always")
+import gin, keras, numpy as np
+from tallyloop.trainer import Task, Trainer, configure
+from tallyloop.data import Input
+{CELL}
+for i in range(3):
+    with tempfile.TemporaryDirectory() as folder:
+        configure(gin_params={CONFIG!r}, model_dir=folder).train_and_eval()
+    trainer = Trainer(CellTask(), keras.optimizers.Adam(), None, Input(cell_rows, 4), {{"test": Input(cell_rows, 4)}}, 4)
+    trainer.train_and_eval()
+    trainer.evaluate()
+    trainer.predict(Input(cell_rows, 4))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+print("end", file=sys.stderr)
+"""
+
+
+def test_many_trainers_make_no_noise():
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET], capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    )
+    of_tensorflow = ("WARNING: All log messages before absl", "I0000", "WARNING: All log")  # said while it is imported
+    said = [line for line in done.stderr.splitlines() if not line.startswith(of_tensorflow)]
+    assert said == ["end"], done.stderr
+    assert all(line.startswith(("step ", "eval ")) for line in done.stdout.splitlines()), done.stdout

@@ -1,0 +1,43 @@
+"""Actions: what steers or watches a run, for `Trainer.actions`. See docs/actions.md for how to write one."""
+
+from typing import TYPE_CHECKING
+
+from ...metrics.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .batch_size_finder import BatchSizeFinder
+    from .exporting import ExportBest
+    from .learning_rate_finder import LearningRateFinder
+    from .profiling import Profile
+    from .stopping import EarlyStopping, StopAfter, StopAtTarget
+    from .writing import WriteHistograms, WriteImages, WriteText
+
+__all__ = [
+    "BatchSizeFinder",
+    "EarlyStopping",
+    "ExportBest",
+    "LearningRateFinder",
+    "Profile",
+    "StopAfter",
+    "StopAtTarget",
+    "WriteHistograms",
+    "WriteImages",
+    "WriteText",
+]
+
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "BatchSizeFinder": ".batch_size_finder",
+            "EarlyStopping": ".stopping",
+            "ExportBest": ".exporting",
+            "LearningRateFinder": ".learning_rate_finder",
+            "Profile": ".profiling",
+            "StopAfter": ".stopping",
+            "StopAtTarget": ".stopping",
+            "WriteHistograms": ".writing",
+            "WriteImages": ".writing",
+            "WriteText": ".writing",
+        },
+    )

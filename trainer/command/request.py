@@ -1,0 +1,112 @@
+"""What is asked for, by flags or by a call of `launch`, and what its parts say about each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from ...metrics.errors import UsageError, did_you_mean
+
+Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
+_WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
+MAX_RESTARTS = 3
+NPZ = "npz"
+FORMATS: tuple[str, ...] = (NPZ, "jsonl", "parquet")  # as in prediction.formats, which loads TensorFlow
+
+NO_CONFIG = "No config: give --gin_file=digits.gin (bundled) or a file of your own."
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The values of the flags of the same names; `tallyloop --help` describes them.
+
+    Raises:
+      UsageError: one is wrong, or does not go with another.
+    """
+
+    gin_file: Sequence[str] = ()
+    gin_param: Sequence[str] = ()
+    gin_search_path: Sequence[str] = ()
+    import_module: Sequence[str] = ()
+    model_dir: str | None = None
+    mode: Mode = "train_and_eval"
+    checkpoint: str | None = None
+    format: str | None = None
+    dry_run: bool = False
+    explain: str | None = None
+    list_configurables: bool = False
+    virtual_cpus: int | None = None
+    workers: int | None = None
+    max_restarts: int | None = None
+    start_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_mode()
+        self._check_numbers()
+        self._check_workers()
+
+    @property
+    def only_prints_config(self) -> bool:
+        """Whether this only looks at the config."""
+        return self.list_configurables or self.explain is not None
+
+    @property
+    def trains(self) -> bool:
+        """Whether this trains, and so has something to save when it is asked to stop."""
+        return self.mode in TRAINING_MODES and not self.dry_run and not self.only_prints_config
+
+    @property
+    def restarts(self) -> int:
+        """How often a group of workers is restarted."""
+        return MAX_RESTARTS if self.max_restarts is None else self.max_restarts
+
+    def arguments(self) -> list[str]:
+        """Return the flags that ask for this."""
+        found = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                found += [f"--{field.name}={each}" for each in (value if isinstance(value, list | tuple) else [value])]
+        return found
+
+    def _check_mode(self) -> None:
+        if self.mode not in MODES:
+            hint = did_you_mean(str(self.mode), MODES) or "."
+            raise UsageError(f"--mode={self.mode}: expected one of {', '.join(MODES)}{hint}")
+        if self.checkpoint and self.mode in TRAINING_MODES:
+            raise UsageError(
+                f"--checkpoint is for --mode=eval, predict or export, not {self.mode}: training continues from the newest "
+                "checkpoint in --model_dir by itself."
+            )
+
+        if self.format is not None and self.format not in FORMATS:
+            hint = did_you_mean(str(self.format), FORMATS) or "."
+            raise UsageError(f"--format={self.format}: expected one of {', '.join(FORMATS)}{hint}")
+        if self.format is not None and self.mode != "predict":
+            raise UsageError(f"--format={self.format} is for --mode=predict, not {self.mode}: remove it.")
+
+    def _check_numbers(self) -> None:
+        for name, least in (("virtual_cpus", 1), ("workers", 1), ("max_restarts", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name}={value}: expected a whole number of at least {least}.")
+        if self.start_timeout is not None and not 0 < self.start_timeout < float("inf"):
+            raise UsageError(f"--start_timeout={self.start_timeout}: expected a number of seconds greater than 0.")
+
+    def _check_workers(self) -> None:
+        if self.workers is None:
+            if self.max_restarts is not None:
+                raise UsageError(f"--max_restarts={self.max_restarts} is for --workers, which is not given.")
+            return
+        conflicts = [f"--{name}" for name in ("dry_run", "list_configurables") if getattr(self, name)]
+        conflicts += ["--explain"] if self.explain is not None else []
+        conflicts += [] if self.mode in _WORKERS_MODES else [f"--mode={self.mode}"]
+        if conflicts:
+            raise UsageError(
+                f"--workers={self.workers} is for --mode={', '.join(_WORKERS_MODES)}, and {conflicts[0]} needs one process: "
+                "leave --workers out, and give --gin_param=Trainer.strategy=@mirrored() if the config has "
+                "@multi_worker_mirrored()."
+            )

@@ -1,0 +1,99 @@
+"""The part of a Trainer that actions and other threads use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...metrics.errors import UsageError
+from ...metrics.writers import Summary
+from ..checkpointing.eval_metric import dataset_of
+from ..checkpointing.retention import Retention
+from ..model.optimizers import Optimizers
+from .acting import StopRequest
+from .board import Board
+from .train_session import TrainSession
+
+
+class Steering:
+    """What the actions of a run see of it, and how they end it. The Trainer inherits it, and provides what is annotated here."""
+
+    _retention: Retention
+    _eval_datasets: Mapping[str, Any]
+    _model_dir: Path | None
+    _session: TrainSession
+    _built_optimizer: Optimizers
+
+    def __init__(self) -> None:
+        self._stop = StopRequest()
+        self._board: Board | None = None  # of the training that is running
+        self._eval_metrics: Mapping[str, list[str]] = {}
+
+    @property
+    def eval_metrics(self) -> Mapping[str, list[str]]:
+        """Eval dataset -> the paths of its metrics, once prepared; empty if this run doesn't evaluate."""
+        return self._eval_metrics
+
+    @property
+    def stopped(self) -> str | None:
+        """ "stopped at step N: REASON" if the last training was ended by `stop`, else None."""
+        return self._stop.outcome
+
+    @property
+    def model_dir(self) -> Path | None:
+        """The folder that the run writes to, if there is one."""
+        return self._model_dir
+
+    @property
+    def optimizer(self) -> Optimizers:
+        """The optimizer, built; name -> optimizer for several losses. An action may set its `learning_rate`."""
+        return self._built_optimizer
+
+    @property
+    def session(self) -> TrainSession:
+        """The compiled train loop, with all that training changes."""
+        return self._session
+
+    @property
+    def board(self) -> Board:
+        """What an action writes to TensorBoard with.
+
+        Raises:
+          UsageError: no training is running.
+        """
+        if self._board is None:
+            raise UsageError("trainer.board: no training is running: use it in an action of Trainer.actions.")
+        return self._board
+
+    @property
+    def tracks_best(self) -> bool:
+        """Whether there is a `best_metric`."""
+        return self._retention.best.metric is not None
+
+    def is_best(self, summary: Summary) -> bool:
+        """Return whether an evaluation, which an action is given, is better by `best_metric` than all before it."""
+        dataset = dataset_of(summary, self._eval_datasets)
+        evaluated = {} if dataset is None else {dataset: summary.metrics}
+        return self._retention.best.improvement(evaluated, len(self._eval_datasets) == 1) is not None
+
+    def stop(self, reason: str) -> None:
+        """End the running training after the steps in flight; it saves, and `train` returns. For actions and other threads.
+
+        All workers end together, if any of them calls this. The same command trains on, unless an action asks for the end
+        again.
+
+        Args:
+          reason: is printed, and written to `run.json`.
+
+        Raises:
+          UsageError: there is no reason.
+        """
+        self._stop.ask(_reason(reason))
+
+
+def _reason(value: Any) -> str:
+    """Return why a run is to stop, as one line."""
+    if isinstance(value, str) and value.strip():
+        return " ".join(value.split())
+    raise UsageError(f"trainer.stop(reason): reason = {value!r}: expected a text that says why the run stops.")
