@@ -12,11 +12,13 @@ import gin
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from ...metrics.errors import UsageError
 from .optimizers import parts
 
 _MOST_NAMED = 12
+_SMALL_FACTOR = 1e-3  # of a learning rate; whoever gives less has probably given a rate
 
 
 @gin.register(module="tallyloop")
@@ -151,8 +153,7 @@ class ParameterGroups:
     def _by_variable(self, model: keras.Model) -> dict[int, ParameterGroup]:
         """Return the identity of a variable -> its group."""
         found: dict[int, ParameterGroup] = {}
-        made = ([group] if isinstance(group, ParameterGroup) else group(model) for group in self._groups)
-        for group in (group for groups in made for group in groups):
+        for group in (group for each in self._groups for group in _made(each, model)):
             matching = _matching("ParameterGroup.variables", group.variables, model)
             mine = {id(weight): group for weight in matching if id(weight) not in found}
             if not mine:
@@ -162,6 +163,25 @@ class ParameterGroups:
                 )
             found |= mine
         return found
+
+
+def _made(given: ParameterGroup | GroupMaker, model: keras.Model) -> Sequence[ParameterGroup]:
+    if isinstance(given, ParameterGroup):
+        if given.learning_rate < _SMALL_FACTOR:
+            logging.warning(
+                "ParameterGroup.learning_rate = %s is a factor of the optimizer's rate, not a rate: %s hardly train.",
+                given.learning_rate,
+                list(given.variables),
+            )
+        return [given]
+    made = [] if isinstance(given, type) else given(model)
+    if not isinstance(made, Sequence) or not made or not all(isinstance(each, ParameterGroup) for each in made):
+        got = f"{given!r}, which returns {made!r}" if made else f"{given!r}"
+        raise UsageError(
+            f"Trainer.parameter_groups: expected groups, or functions of the model that return a list of groups, got {got} "
+            "(mind the parentheses: @head/ParameterGroup(), @layer_wise_decay())."
+        )
+    return made
 
 
 def _update_by_group(

@@ -239,6 +239,17 @@ class TestMistakes:
             ParameterGroups(groups, [])
 
     @pytest.mark.parametrize(
+        "group", [ParameterGroup, lambda model: [3], lambda model: ParameterGroup(["a"], 2), lambda m: []]
+    )
+    def test_functions_that_make_something_else(self, group):
+        with pytest.raises(UsageError, match=r"expected groups, or functions .* got <.*parentheses"):
+            ParameterGroups([group], []).freeze(make_model())
+
+    def test_a_rate_for_a_factor(self, caplog):
+        ParameterGroups([ParameterGroup(["last"], 1e-4)], []).freeze(make_model())
+        assert "learning_rate = 0.0001 is a factor of the optimizer's rate, not a rate: ['last'] hardly" in caplog.text
+
+    @pytest.mark.parametrize(
         ("groups", "match"),
         [
             ([ParameterGroup(["lsat"], 0.1)], r"'lsat' matches no variable: expected .*last/kernel"),
