@@ -15,6 +15,8 @@ from absl import logging
 
 from ..metrics.errors import UsageError
 from ..metrics.tally import Tally, tally
+from .export.inputs import inputs_of
+from .export.saving import save
 
 ONE_LOSS = ""  # the name of the loss of a task that has only one
 _LOSSES = "one loss per example, a Tally of their sum and count, or (losses, outputs)"
@@ -90,12 +92,30 @@ class Task:
         return call_loss(self, model, batch, training=False)
 
     def predict_step(self, model: keras.Model, batch: Any) -> Any:
-        """Return the predictions of a batch: a nest of tensors whose first axis is the batch."""
-        raise UsageError(f"{type(self).__name__} cannot predict: it must define predict_step(self, model, batch).")
+        """Return the predictions of a batch: a nest of tensors whose first axis is the batch.
 
-    def export(self, model: keras.Model, folder: Path) -> None:
-        """Write the trained model below `folder`, as `model.keras` unless overridden."""
-        model.save(folder / "model.keras")
+        By default, what the model returns for its inputs in the batch: of a dict, the keys that are the names of its inputs,
+        else "x", else the only key; of a tuple, its first part. A model whose inputs are named otherwise, or whose output is
+        not the prediction yet, such as logits, needs a `predict_step` of its own.
+
+        Raises:
+          UsageError: the batch has none of these.
+        """
+        purpose, fix = f"{type(self).__name__} cannot predict", "define predict_step(self, model, batch)"
+        return model(inputs_of(model, batch, purpose, fix), training=False)
+
+    def export(self, model: keras.Model, folder: Path, batch_spec: Any = None) -> None:
+        """Write the trained model below `folder`: as `model.keras`, and as a SavedModel in `saved_model/`, unless overridden.
+
+        Args:
+          model: the trained model, with the averages of its weights if the optimizer keeps any.
+          folder: exists. What is written there takes the place of the previous export once this returns.
+          batch_spec: a nest of `tf.TensorSpec`, a batch; None if no dataset is bound. An override may leave it out.
+
+        Raises:
+          UsageError: the model can be written in neither form.
+        """
+        save(model, folder, batch_spec)
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
         """Check a whole dataset before anything is trained or written; for sources that are arrays.

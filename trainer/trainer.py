@@ -21,6 +21,7 @@ from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
+from .export.saving import export
 from .loop import folder_lock
 from .loop.acting import Actions
 from .loop.board import Board
@@ -29,7 +30,6 @@ from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
 from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
-from .loop.prediction import predict
 from .loop.progress import Progress
 from .loop.run_record import RunFiles, recorded
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
@@ -39,6 +39,7 @@ from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.layers import build_model, freeze
 from .model.optimizers import Optimizers, build_optimizers
+from .prediction.predicting import predict
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 from .user_code import traced_on
@@ -189,10 +190,14 @@ class Trainer(Steering):
         """The Keras model, built; its weights are those of the last step done."""
         if self._seed is not None:
             keras.utils.set_random_seed(self._seed)
-        inputs = [self._train_dataset, *self._eval_datasets.values()]
-        model = build_model(self._task, self.strategy, next((each for each in inputs if each is not None), None))
+        model = build_model(self._task, self.strategy, self._some_input)
         freeze(model, self._freeze)
         return model
+
+    @property
+    def _some_input(self) -> Input | None:
+        inputs = [self._train_dataset, *self._eval_datasets.values()]
+        return next((each for each in inputs if each is not None), None)
 
     @property
     def step(self) -> int:
@@ -233,7 +238,8 @@ class Trainer(Steering):
         """Evaluate on every eval dataset, each example once.
 
         Args:
-          checkpoint: the path of the checkpoint to evaluate; None takes the weights of the last step, trained here or restored.
+          checkpoint: the path of the checkpoint to evaluate, or "best" for that of `best_metric`; None takes the weights of the
+            last step, trained here or restored.
 
         Returns:
           Dataset name -> metric path -> value.
@@ -250,22 +256,39 @@ class Trainer(Steering):
         with self._weights.of(checkpoint, together=True):
             return self._evaluation.run(self.step)
 
-    def predict(self, dataset: Input, checkpoint: str | None = None) -> Any:
-        """Return `Task.predict_step` of every example, in order, as a nest of NumPy arrays."""
-        with self._weights.of(checkpoint), self._averaged.in_use():
-            return predict(self._task, self.model, dataset.open_eval())
+    def predict(self, dataset: Input, checkpoint: str | None = None, output: str | Path | None = None) -> Any:
+        """Predict every example with `Task.predict_step`, in order, on all replicas. All workers must call this.
+
+        Args:
+          dataset: what to predict.
+          checkpoint: as in `evaluate`.
+          output: a file, .npz, .jsonl or .parquet, to write to as they come; the same call continues what was killed.
+
+        Returns:
+          A nest of NumPy arrays; with `output`, its path.
+
+        Raises:
+          UsageError: the task cannot predict, the checkpoint does not fit, or the file cannot hold the predictions.
+        """
+        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
+            return predict(self._task, self.model, self.strategy, dataset, output)
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
-        """Write the model with `Task.export`; returns the folder, `model_dir/export` by default."""
-        if folder is None:
-            if self._model_dir is None:
-                raise UsageError("Trainer.export: give a folder, as there is no model_dir.")
-            folder = self._model_dir / "export"
-        target = Path(folder)
-        with self._weights.of(checkpoint), self._averaged.in_use():
+        """Write the model with `Task.export`, with the averages of its weights if there are any; returns the folder.
+
+        Args:
+          folder: where to; None is `model_dir/export`. A previous export is replaced once the new one is complete.
+          checkpoint: as in `evaluate`.
+
+        Raises:
+          UsageError: there is no folder, the checkpoint does not fit, or the model cannot be exported.
+        """
+        if folder is None and self._model_dir is None:
+            raise UsageError("Trainer.export: expected a folder, as there is no model_dir; give one.")
+        target = Path(folder or self._model_dir / "export")
+        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
             if workers.is_chief(self.strategy):
-                target.mkdir(parents=True, exist_ok=True)
-                self._task.export(self.model, target)
+                export(self._task, self.model, target, self._some_input)
         workers.wait_for_all(self.strategy)
         return target
 

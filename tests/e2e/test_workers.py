@@ -57,7 +57,7 @@ def test_two_workers_of_two_replicas_train_as_one(command, trained, short):
         (["--start_timeout=0"], ["--start_timeout=0.0: expected", "greater than 0"]),
         (["--workers=2", "--dry_run"], ["--workers=2", "--dry_run needs one process"]),
         (["--workers=2", "--explain=Trainer"], ["--workers=2", "--explain needs one process"]),
-        *[(["--workers=2", f"--mode={mode}"], [f"--mode={mode} needs one"]) for mode in ("predict", "export", "check")],
+        *[(["--workers=2", f"--mode={mode}"], [f"--mode={mode} needs one"]) for mode in ("export", "check")],
     ],
 )
 def test_wrong_usage_is_said_once(command, flags, fragments):

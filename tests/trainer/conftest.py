@@ -104,7 +104,7 @@ def layered():
     return Layered
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def encoder():
     """A task whose model has an encoder, with BatchNormalization, and a head."""
 

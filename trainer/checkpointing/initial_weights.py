@@ -1,20 +1,28 @@
-"""The initial weights of a run, from another run's checkpoint or a .keras file."""
+"""The initial weights of a run: from another run's checkpoint, a .keras file, Keras's .weights.h5, or a SavedModel."""
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import re
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 from absl import logging
 
 from ...metrics.errors import UsageError
-from .restore import read_model
+from .restore import read_model, read_saved_model
 
 _SHOWN = 10
+_H5 = ".weights.h5"
+Shape = tuple[int, ...]
+Found = Mapping[str, np.ndarray | h5py.Dataset]  # name -> values, which a dataset reads when they are asked for
+Wanted = Mapping[str, tuple[Shape, Callable[[np.ndarray], None]]]  # name -> shape, and what takes the values
 
 
 def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, str]) -> None:
@@ -23,32 +31,108 @@ def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, 
     Args:
       model: the built model.
       source: a checkpoint, such as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`: its
-        weights, not their averages; or a .keras file.
+        weights, not their averages; or a .keras file; or the folder of a SavedModel; or a file that Keras's `save_weights`
+        wrote, whose variables are named LAYER/NUMBER, or, for a model of the same architecture, go by their places.
       name_map: regular expression -> replacement, applied to the names in `source`, in order.
 
     Raises:
       UsageError: `source` cannot be read, two of its names become one, or nothing in it fits.
     """
-    found = _renamed(_read(str(source)), name_map)
-    variables = {variable.path: variable for variable in model.weights}
-    origins = _origins(list(variables), list(found))
-    fits = {name: origin for name, origin in origins.items() if found[origin].shape == tuple(variables[name].shape)}
+    source = str(source)
+    if source.endswith(".h5"):
+        with _h5(model, source, by_place=not name_map) as (wanted, found):
+            _load(source, wanted, _renamed(found, name_map))
+    else:
+        variables = {variable.path: (tuple(variable.shape), variable.assign) for variable in model.weights}
+        _load(source, variables, _renamed(_read(source), name_map))
+
+
+def _load(source: str, wanted: Wanted, found: Found) -> None:
+    origins = _origins(list(wanted), list(found))
+    fits = {name: origin for name, origin in origins.items() if tuple(found[origin].shape) == wanted[name][0]}
     if not fits:
         raise UsageError(
-            f"Trainer.initial_weights = {str(source)!r}: nothing in it fits the model. It has {_some(found)}; the model has "
-            f"{_some(variables)}. Trainer.initial_weights_map renames variables, such as {{'^old/': 'new/'}}."
+            f"Trainer.initial_weights = {source!r}: nothing in it fits the model. It has {_some(found)}; the model has "
+            f"{_some(wanted)}. Trainer.initial_weights_map renames variables, such as {{'^old/': 'new/'}}."
         )
     for name, origin in fits.items():
-        variables[name].assign(found[origin])
-    logging.warning("Initial weights: %d of the model's %d variables come from %s.", len(fits), len(variables), source)
+        wanted[name][1](found[origin][()])
+    logging.warning("Initial weights: %d of the model's %d variables come from %s.", len(fits), len(wanted), source)
     misfits = [
-        f"{name} (has {found[origin].shape}, expected {tuple(variables[name].shape)})"
+        f"{name} (has {tuple(found[origin].shape)}, expected {wanted[name][0]})"
         for name, origin in origins.items()
         if name not in fits
     ]
-    _report("missing in it, so left as initialized", [name for name in variables if name not in origins])
+    _report("missing in it, so left as initialized", [name for name in wanted if name not in origins])
     _report("of another shape, so left as initialized", misfits)
     _report("in it but not used", [name for name in found if name not in origins.values()])
+
+
+@contextlib.contextmanager
+def _h5(model: keras.Model, source: str, by_place: bool) -> Iterator[tuple[Wanted, Found]]:
+    """Yield what the model wants and what the file has, under names of one kind; the model gets its weights at the end.
+
+    Only Keras knows where in such a file a variable is: it writes a file of the model, which takes what fits, and is read back.
+    """
+    with tempfile.TemporaryDirectory(prefix="tallyloop-") as folder:
+        own = Path(folder) / f"own{_H5}"
+        model.save_weights(own)
+        with _opened(source) as theirs, h5py.File(own, "r+") as ours:
+            wanted, found = _datasets(ours), _datasets(theirs)
+            if not (by_place and _shapes(wanted) == _shapes(found)):
+                wanted, found = _by_layer(ours, wanted), _by_layer(theirs, found)
+            yield {name: (tuple(each.shape), _filling(each)) for name, each in wanted.items()}, found
+        model.load_weights(own)
+
+
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[h5py.File]:
+    if not source.endswith(_H5):
+        raise UsageError(
+            f"Trainer.initial_weights = {source!r}: expected a checkpoint, a .keras file, a SavedModel's folder, or a file that "
+            f"ends in {_H5}, as Keras 3 writes it; load this one into its model, and save that by model.save('model.keras')."
+        )
+    try:
+        file = h5py.File(source)
+    except OSError as error:
+        raise UsageError(f"Trainer.initial_weights = {source!r} cannot be read: {error}") from error
+    with file:
+        yield file
+
+
+def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    found = {}
+    file.visititems(lambda place, item: found.update({place: item}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def _shapes(datasets: Mapping[str, h5py.Dataset]) -> dict[str, Shape]:
+    return {place: tuple(each.shape) for place, each in datasets.items()}
+
+
+def _by_layer(file: h5py.File, datasets: Mapping[str, h5py.Dataset]) -> dict[str, h5py.Dataset]:
+    """Return the variables as LAYER/NUMBER, with the names of the layers around it in front; where two share one, by place."""
+    names = {place: _layer_name(file, place) for place in datasets}
+    counts = collections.Counter(names.values())
+    return {names[place] if counts[names[place]] == 1 else place: each for place, each in datasets.items()}
+
+
+def _layer_name(file: h5py.File, place: str) -> str:
+    """Return the name of a variable at "layers/dense/vars/0", where each group "vars" tells the name of its layer."""
+    *groups, _, number = place.split("/")
+    found = []
+    for depth in range(1, len(groups) + 1):
+        name = file["/".join(groups[:depth])].get("vars")
+        if name is not None and "name" in name.attrs:
+            found.append(name.attrs["name"])
+    return "/".join([*found, number])
+
+
+def _filling(dataset: h5py.Dataset) -> Callable[[np.ndarray], None]:
+    def fill(values: np.ndarray) -> None:
+        dataset[...] = values
+
+    return fill
 
 
 def _report(what: str, names: list[str]) -> None:
@@ -74,10 +158,8 @@ def _bare(name: str, names: list[str]) -> str:
 
 
 def _read(source: str) -> dict[str, np.ndarray]:
-    if source.endswith(".h5"):
-        raise UsageError(
-            f"Trainer.initial_weights = {source!r}: expected a checkpoint, or a .keras file, which has variable names."
-        )
+    if (Path(source) / "saved_model.pb").exists():
+        return read_saved_model(source)
     if not source.endswith(".keras"):
         return read_model(source)
     try:
@@ -90,8 +172,8 @@ def _read(source: str) -> dict[str, np.ndarray]:
     return {variable.path: variable.numpy() for variable in saved.weights}
 
 
-def _renamed(found: Mapping[str, np.ndarray], name_map: Mapping[str, str]) -> dict[str, np.ndarray]:
-    renamed: dict[str, np.ndarray] = {}
+def _renamed(found: Found, name_map: Mapping[str, str]) -> Found:
+    renamed: dict[str, np.ndarray | h5py.Dataset] = {}
     for name, value in found.items():
         new = name
         for pattern, replacement in name_map.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from absl import logging
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ...metrics.errors import UsageError
+from ..export.saving import VARIABLE_NAMES
 from .folder import CheckpointFolder, damage
 from .snapshot import VARIABLE
 from .state import Checkpoint
 
+_VARIABLE_AT = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"  # in what Keras's `export` writes
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
 _MAY_BE_ABSENT = {"actions"}  # a run may get actions later
 # Place in the object graph -> (name, shape, key in the files).
@@ -136,6 +140,33 @@ def read_model(path: str) -> dict[str, np.ndarray]:
         raise UnreadableCheckpointError(
             f"{path} has no model: expected a checkpoint written by tf.train.Checkpoint(model=...)."
         )
+    return found
+
+
+def read_saved_model(folder: str) -> dict[str, np.ndarray]:
+    """Return the variables of the SavedModel in a folder, by name.
+
+    A name that several have, as TensorFlow does not keep those of the layers, is numbered from the second on: kernel_1.
+
+    Raises:
+      UnreadableCheckpointError: its variables are missing or damaged.
+    """
+    path = f"{folder}/variables/variables"
+    try:
+        reader = tf.train.load_checkpoint(path)
+        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        saved = [(a.full_name, a.checkpoint_key) for node in graph.nodes for a in node.attributes if a.name == VARIABLE]
+        values = {key: reader.get_tensor(key) for _, key in saved}
+    except _UNREADABLE as error:
+        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
+    ours = [(name, key) for name, key in saved if key.startswith("variables/")]  # Keras's `export` lists them twice
+    names = Path(folder) / VARIABLE_NAMES
+    if names.exists():
+        return {name: values[_VARIABLE_AT.format(i)] for i, name in enumerate(json.loads(names.read_text()))}
+    found: dict[str, np.ndarray] = {}
+    for name, key in ours or saved:
+        number = next(i for i in itertools.count() if (f"{name}_{i}" if i else name) not in found)
+        found[f"{name}_{number}" if number else name] = values[key]
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -17,6 +18,21 @@ from .folder import CheckpointFolder
 from .state import Checkpoint
 
 RECORD = "best.json"
+
+
+def best_checkpoint(folder: Path) -> str:
+    """Return the path of the best checkpoint in a folder.
+
+    Raises:
+      UsageError: none is known.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        raise UsageError(
+            f"checkpoint = 'best': expected {path}, which a run with Trainer.best_metric writes with its first evaluation; give "
+            "the path of a checkpoint."
+        )
+    return str(folder / json.loads(path.read_bytes())["checkpoint"])
 
 
 class Best:

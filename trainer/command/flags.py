@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from ...metrics.errors import UsageError
-from .request import MAX_RESTARTS, MODES, Request
+from .request import FORMATS, MAX_RESTARTS, MODES, NPZ, Request
 
 _DESCRIPTION = """Trains and evaluates what a gin config describes.
 
@@ -69,7 +69,14 @@ _define(
     flags.DEFINE_string,
     "checkpoint",
     None,
-    "The checkpoint for --mode=eval, predict or export, such as /run/checkpoints/ckpt-500.",
+    "The checkpoint for --mode=eval, predict or export, such as /run/checkpoints/ckpt-500; best for that of "
+    "Trainer.best_metric.",
+)
+_define(
+    flags.DEFINE_string,
+    "format",
+    NPZ,
+    f"The format of the files that --mode=predict writes to predictions/: {', '.join(FORMATS)}.",
 )
 _define(
     flags.DEFINE_bool,
@@ -150,5 +157,5 @@ def parse(argv: Sequence[str]) -> Request:
 def _request() -> Request:
     """Return what the parsed flags ask for."""
     given = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Request)}
-    restarts = given["max_restarts"] if FLAGS["max_restarts"].present else None
-    return Request(**{**given, "max_restarts": restarts})
+    unasked = {name: None for name in ("max_restarts", "format") if not FLAGS[name].present}  # else it is the default
+    return Request(**{**given, **unasked})

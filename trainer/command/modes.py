@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -20,7 +16,7 @@ from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..loop.folder_lock import first_write
 from ..trainer import Trainer
-from .request import Mode
+from .request import NPZ, Mode
 
 _POLL_SECONDS = 5.0
 
@@ -44,7 +40,7 @@ def prepare(mode: Mode, trainer: Trainer) -> None:
     trainer.prepare(**loops(mode))
 
 
-def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
+def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, format: str = NPZ) -> None:
     """Run a mode that writes to `model_dir`.
 
     Args:
@@ -52,6 +48,7 @@ def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None) -
       trainer: a prepared Trainer.
       model_dir: the folder of the run.
       checkpoint: what `eval`, `predict` and `export` restore; None for the newest one, and for `eval` all new ones.
+      format: that of the files that `predict` writes.
 
     Raises:
       UsageError: there is no checkpoint, or the model cannot be exported.
@@ -62,11 +59,12 @@ def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None) -
         trainer.train()
     elif mode == "eval":
         _evaluate(trainer, model_dir, checkpoint)
-    elif workers.is_chief(trainer.strategy):  # on one device of one worker
-        path = checkpoint or latest(model_dir / "checkpoints")
-        if path is None:
-            raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
-        (_predict if mode == "predict" else _export)(trainer, model_dir, path)
+    elif (path := checkpoint or latest(model_dir / "checkpoints")) is None:
+        raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
+    elif mode == "predict":
+        _predict(trainer, model_dir, path, format)
+    else:
+        _export(trainer, model_dir, path)
 
 
 def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None:
@@ -127,36 +125,19 @@ def _is_stopped_at(model_dir: Path, step: int) -> bool:
     return reason.startswith(f"stopped at step {step}: ")
 
 
-def _predict(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
-    """Write `predictions/NAME.npz` per eval dataset; nested outputs get keys like paths."""
-    folder = model_dir / "predictions"
+def _predict(trainer: Trainer, model_dir: Path, checkpoint: str, format: str) -> None:
+    """Write `predictions/NAME.FORMAT` per eval dataset."""
     for name, dataset in trainer.eval_datasets.items():
-        outputs = trainer.predict(dataset, checkpoint)
-        _make(folder, model_dir)
-        np.savez(folder / f"{name}.npz", **_by_path(outputs))
-        print(f"Predictions for {name}: {folder / name}.npz")
-
-
-def _by_path(outputs: Any) -> dict[str, Any]:
-    if isinstance(outputs, dict):
-        return {
-            "/".join(filter(None, (key, inner))): array
-            for key, value in outputs.items()
-            for inner, array in (_by_path(value) if isinstance(value, dict) else {"": value}).items()
-        }
-    return {f"output_{i}": array for i, array in enumerate(tf.nest.flatten(outputs))}
+        found = trainer.predict(dataset, checkpoint, output=model_dir / "predictions" / f"{name}.{format}")
+        if workers.is_chief(trainer.strategy):
+            print(f"Predictions for {name}: {found}")
 
 
 def _export(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
-    """Write `export/`; if the export fails, the previous one stays as it was."""
-    _make(model_dir, model_dir)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=model_dir) as unfinished:
-        try:
-            trainer.export(unfinished, checkpoint)
-        except NotImplementedError as error:  # from Keras, if one of the user's classes lacks `get_config`
-            raise UsageError(f"--mode=export: the model cannot be saved: {error}") from error
-        shutil.copytree(unfinished, model_dir / "export", dirs_exist_ok=True)
-    print(f"Exported to {model_dir / 'export'}")
+    """Write `export/`."""
+    found = trainer.export(model_dir / "export", checkpoint)
+    if workers.is_chief(trainer.strategy):
+        print(f"Exported to {found}: {', '.join(sorted(path.name for path in found.iterdir()))}")
 
 
 def _make(folder: Path, model_dir: Path) -> None:

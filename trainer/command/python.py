@@ -61,6 +61,7 @@ def launch(
     workers: int | None = None,
     virtual_cpus: int | None = None,
     checkpoint: str | None = None,
+    format: str | None = None,
     dry_run: bool = False,
     gin_search_path: Sequence[str] = (),
     import_module: Sequence[str] = (),
@@ -81,6 +82,7 @@ def launch(
       workers: as `--workers`.
       virtual_cpus: as `--virtual_cpus`.
       checkpoint: as `--checkpoint`.
+      format: as `--format`.
       dry_run: as `--dry_run`.
       gin_search_path: as `--gin_search_path`.
       import_module: as `--import_module`.
@@ -100,6 +102,7 @@ def launch(
         model_dir=None if model_dir is None else str(model_dir),
         mode=mode,
         checkpoint=checkpoint,
+        format=format,
         dry_run=dry_run,
         virtual_cpus=virtual_cpus,
         workers=workers,

@@ -11,8 +11,10 @@ from ...metrics.errors import UsageError, did_you_mean
 Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
-_WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval")
+_WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
 MAX_RESTARTS = 3
+NPZ = "npz"
+FORMATS: tuple[str, ...] = (NPZ, "jsonl", "parquet")  # as in prediction.formats, which loads TensorFlow
 
 NO_CONFIG = "No config: give --gin_file=digits.gin (bundled) or a file of your own."
 
@@ -32,6 +34,7 @@ class Request:
     model_dir: str | None = None
     mode: Mode = "train_and_eval"
     checkpoint: str | None = None
+    format: str | None = None
     dry_run: bool = False
     explain: str | None = None
     list_configurables: bool = False
@@ -78,6 +81,12 @@ class Request:
                 f"--checkpoint is for --mode=eval, predict or export, not {self.mode}: training continues from the newest "
                 "checkpoint in --model_dir by itself."
             )
+
+        if self.format is not None and self.format not in FORMATS:
+            hint = did_you_mean(str(self.format), FORMATS) or "."
+            raise UsageError(f"--format={self.format}: expected one of {', '.join(FORMATS)}{hint}")
+        if self.format is not None and self.mode != "predict":
+            raise UsageError(f"--format={self.format} is for --mode=predict, not {self.mode}: remove it.")
 
     def _check_numbers(self) -> None:
         for name, least in (("virtual_cpus", 1), ("workers", 1), ("max_restarts", 0)):

@@ -18,7 +18,7 @@ from ...metrics.errors import UsageError
 from .. import config as configs
 from ..errors import DONE, FAILED
 from . import backend, member, run_folder
-from .request import NO_CONFIG, Mode, Request
+from .request import NO_CONFIG, NPZ, Mode, Request
 
 if TYPE_CHECKING:
     from ..errors import ClusterError
@@ -46,7 +46,8 @@ def check_files(request: Request) -> None:
     writes = not request.dry_run and request.mode != "check"
     if writes and not request.model_dir:
         raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
-    _check_checkpoint(request.checkpoint)
+    if request.checkpoint != "best":
+        _check_checkpoint(request.checkpoint)
     if writes:
         run_folder.check(Path(str(request.model_dir)), request.mode)
 
@@ -55,7 +56,7 @@ def _check_checkpoint(path: str | None) -> None:
     if path and "://" not in path and not Path(path + ".index").exists():
         raise UsageError(
             f"--checkpoint={path}: no such checkpoint (there is no {path}.index). Expected its path without an ending, such "
-            "as /run/checkpoints/ckpt-500."
+            "as /run/checkpoints/ckpt-500, or best."
         )
 
 
@@ -189,7 +190,7 @@ def _run_trainer(request: Request, config: configs.Config, trainer: Trainer) -> 
         if not request.trains:
             stack.enter_context(explained(config))
         with _lost_worker_reported():
-            modes.run(request.mode, trainer, model_dir, request.checkpoint)
+            modes.run(request.mode, trainer, model_dir, request.checkpoint, request.format or NPZ)
 
 
 @contextlib.contextmanager

@@ -65,13 +65,17 @@ def place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 def exchange(strategy: tf.distribute.Strategy, text: str) -> list[str]:
     """Return the text of each worker, in their order; each must call this with its own."""
+    return [found.decode() for found in exchange_bytes(strategy, text.encode())]
+
+
+def exchange_bytes(strategy: tf.distribute.Strategy, mine: bytes) -> list[bytes]:
+    """Return the bytes of each worker, in their order; each must call this with its own."""
     if not is_multi_worker(strategy):
-        return [text]
-    mine = np.frombuffer(text.encode(), np.uint8)
+        return [mine]
     lengths = _rows(strategy, np.array([len(mine)]))[:, 0]
-    width = max(lengths.max(), 1)  # TensorFlow 2.21 crashes when it reduces an empty tensor
-    rows = _rows(strategy, np.pad(mine, (0, width - len(mine))))
-    return [row[:length].astype(np.uint8).tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+    width = max(-(-int(lengths.max()) // 4), 1)  # TensorFlow 2.21 crashes when it reduces an empty tensor
+    rows = _rows(strategy, np.frombuffer(mine.ljust(4 * width, b"\0"), np.uint32))
+    return [row.astype(np.uint32).tobytes()[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
 def from_chief(strategy: tf.distribute.Strategy, text: str | None) -> str:

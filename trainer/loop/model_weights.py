@@ -17,6 +17,7 @@ from ...metrics.errors import UsageError
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.initial_weights import load_weights
+from ..checkpointing.retention import best_checkpoint
 from ..checkpointing.state import ModelState, owned_variables
 from ..distribution import workers
 from ..model.averaged_weights import AveragedWeights
@@ -104,8 +105,8 @@ class ModelWeights:
         A trainer that has trained gets its own weights back afterwards.
 
         Args:
-          checkpoint: its path. None keeps the weights of a trainer that has trained or loaded some, and takes the newest
-            checkpoint for one that has not.
+          checkpoint: its path; "best" for that of `Trainer.best_metric`. None keeps the weights of a trainer that has trained or
+            loaded some, and takes the newest checkpoint for one that has not.
           together: all workers call this: where one of them cannot read the checkpoint, all raise.
 
         Raises:
@@ -114,6 +115,12 @@ class ModelWeights:
         """
         if checkpoint is None and self._loaded is Loaded.NOTHING and self._model_dir is not None:
             checkpoint = restore.latest(self._model_dir / CHECKPOINTS)
+        if checkpoint == "best":
+            if self._model_dir is None:
+                raise UsageError(
+                    "checkpoint = 'best': expected a Trainer with a model_dir; give the path of a checkpoint."
+                )
+            checkpoint = best_checkpoint(self._model_dir / CHECKPOINTS)
         own = self._variables() if checkpoint and self._loaded is Loaded.RUN else []
         values = [variable.numpy() for variable in own]
         try:

@@ -49,6 +49,11 @@ class TestParse:
             (["--workers=0"], "--workers=0: expected a whole number of at least 1."),
             (["--workers=2", "--max_restarts=-1"], "--max_restarts=-1: expected a whole number of at least 0."),
             (["--max_restarts=1"], "--max_restarts=1 is for --workers, which is not given."),
+            (
+                ["--mode=predict", "--format=json"],
+                '--format=json: expected one of npz, jsonl, parquet: did you mean "jsonl"?',
+            ),
+            (["--format=jsonl"], "--format=jsonl is for --mode=predict, not train_and_eval: remove it."),
             (["--start_timeout=0"], "--start_timeout=0.0: expected a number of seconds greater than 0."),
             (["--start_timeout=inf"], "--start_timeout=inf: expected a number of seconds greater than 0."),
         ],
@@ -73,12 +78,13 @@ class TestParse:
             ("--dry_run", "--dry_run"),
             ("--list_configurables", "--list_configurables"),
             ("--explain=Trainer", "--explain"),
-            *[(f"--mode={mode}", f"--mode={mode}") for mode in ("predict", "export", "check")],
+            *[(f"--mode={mode}", f"--mode={mode}") for mode in ("export", "check")],
         ],
     )
     def test_refuses_workers_for_what_needs_one_process(self, argument, named):
-        assert f"--workers=2 is for --mode=train_and_eval, train, eval, and {named} needs one process" in refused(
-            "--workers=2", argument
+        assert (
+            f"--workers=2 is for --mode=train_and_eval, train, eval, predict, and {named} needs one process"
+            in refused("--workers=2", argument)
         )
 
 

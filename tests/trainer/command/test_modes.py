@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.metrics import UsageError
 from tallyloop.trainer.checkpointing.restore import UnreadableCheckpointError
 from tallyloop.trainer.command import modes
 
@@ -60,15 +62,23 @@ class TestEval:
             modes.run("eval", trainer, trained, None)
 
 
-class TestPredictions:
-    def test_nested_outputs_get_keys_like_paths(self):
-        outputs = {"label": np.zeros(2), "parts": {"mean": np.ones(2), "inner": {"std": np.full(2, 2)}}}
-        assert {key: array[0] for key, array in modes._by_path(outputs).items()} == {
-            "label": 0,
-            "parts/mean": 1,
-            "parts/inner/std": 2,
-        }
+class TestPredict:
+    def test_each_eval_dataset_in_its_file(self, make_trainer, rows, trained, capsys):
+        data = {"one": Input(rows(5), 2), "two": Input(rows(7), 2)}
+        modes.run("predict", make_trainer(eval_datasets=data), trained, None, "jsonl")
+        kernel = make_trainer(model_dir=trained).predict(Input({"x": np.eye(4, 3, dtype=np.float32)}, 4))[:, 0]
+        lines = [json.loads(line) for line in (trained / "predictions" / "two.jsonl").read_text().splitlines()]
+        expected = rows(7)["x"] @ (kernel[:3] - kernel[3]) + kernel[3]  # what the model gives for zeros is its bias
+        np.testing.assert_allclose([line["output_0"][0] for line in lines], expected, rtol=1e-5)
+        assert len((trained / "predictions" / "one.jsonl").read_text().splitlines()) == 5
+        assert f"Predictions for two: {trained}/predictions/two.jsonl" in capsys.readouterr().out
 
-    def test_outputs_without_names_are_numbered(self):
-        assert list(modes._by_path((np.zeros(2), [np.ones(2)]))) == ["output_0", "output_1"]
-        assert list(modes._by_path(np.zeros(2))) == ["output_0"]
+    def test_without_a_checkpoint(self, make_trainer, tmp_path):
+        with pytest.raises(UsageError, match=r"--mode=predict: .*checkpoints has no checkpoint: train first"):
+            modes.run("predict", make_trainer(evaluate=True), tmp_path, None)
+
+
+class TestExport:
+    def test_tells_what_it_wrote(self, make_trainer, trained, capsys):
+        modes.run("export", make_trainer(), trained, None)
+        assert f"Exported to {trained}/export: model.keras, saved_model" in capsys.readouterr().out

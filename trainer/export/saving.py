@@ -1,0 +1,175 @@
+"""The exported model: a .keras file, and a SavedModel that serves without any Python class."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from ...data import Input
+from ...metrics.errors import UsageError
+from .inputs import input_names, inputs_of
+
+KERAS, SAVED_MODEL = "model.keras", "saved_model"
+VARIABLE_NAMES = (
+    "assets.extra/variable_names.json"  # in a SavedModel, which keeps no layer's name: that of `variables/i`
+)
+
+_UNNAMED = ("keras_tensor", "input_layer")  # how Keras begins the name of an input without one
+_UNFINISHED = ".unfinished"
+_UNSAVABLE = (NotImplementedError, TypeError, ValueError)  # from Keras; the first if a class lacks `get_config`
+
+
+def save(model: keras.Model, folder: Path, batch_spec: Any) -> None:
+    """Write `model.keras` and `saved_model/` below a folder; warn of one of them that cannot be written.
+
+    Args:
+      model: the built model.
+      folder: exists.
+      batch_spec: a nest of `tf.TensorSpec`, a batch, of which a subclassed model takes its inputs; or None.
+
+    Raises:
+      UsageError: neither can be written.
+    """
+    problems = {}
+    for name, write in ((KERAS, _save_keras), (SAVED_MODEL, lambda *args: _save_serving(*args, batch_spec))):
+        try:
+            write(model, folder / name)
+        except _UNSAVABLE as error:
+            problems[name] = f"{name} cannot be written: {_told(error)}"
+            _remove(folder / name)
+    if len(problems) == 2:
+        raise UsageError(f"The model cannot be exported. {' '.join(problems.values())}")
+    for problem in problems.values():
+        logging.warning("Export: %s", problem)
+
+
+def export(task: Any, model: keras.Model, folder: Path, dataset: Input | None) -> None:
+    """Let the task export the model, which replaces what it exported to the folder before.
+
+    Args:
+      task: its `export` may take the spec of a batch, or not.
+      model: the trained model.
+      folder: where to.
+      dataset: gives the spec.
+
+    Raises:
+      UsageError: the model cannot be exported.
+    """
+    known: tuple[Any, ...] = (
+        () if dataset is None or len(inspect.signature(task.export).parameters) == 2 else (dataset.element_spec,)
+    )
+    with replacing(folder) as unfinished:
+        task.export(model, unfinished, *known)
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder, whose files and folders replace those of the same names in `folder` at the end of the context.
+
+    After an error, or a kill, those in `folder` are as they were.
+    """
+    existed = folder.exists()
+    unfinished = folder / _UNFINISHED
+    _remove(unfinished)  # of an export that was killed
+    (unfinished / "old").mkdir(parents=True)
+    (unfinished / "new").mkdir()
+    try:
+        yield unfinished / "new"
+        for each in (unfinished / "new").iterdir():
+            if (folder / each.name).is_dir():  # which cannot be replaced, only moved away
+                os.replace(folder / each.name, unfinished / "old" / each.name)
+            os.replace(each, folder / each.name)
+    finally:
+        _remove(unfinished)
+        if not existed:
+            with contextlib.suppress(OSError):  # it isn't empty: all went well
+                folder.rmdir()
+
+
+def _save_keras(model: keras.Model, path: Path) -> None:
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        needed = sorted(set(_own_classes(json.loads(archive.read("config.json")))))
+    if needed:
+        logging.warning(
+            "Export: to load %s, import these first, or give them as custom_objects: %s. %s/ needs none of them.",
+            path.name,
+            ", ".join(needed),
+            SAVED_MODEL,
+        )
+
+
+def _own_classes(config: Any) -> Iterator[str]:
+    """Yield the classes and functions in a saved config that are not Keras's own."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "__lambda__":
+            yield "a lambda (keras.models.load_model(..., safe_mode=False))"
+        elif config.get("class_name") == "function":
+            yield str(config.get("config"))
+        elif "class_name" in config and not str(config.get("module", "keras")).startswith("keras"):
+            yield f"{config['module']}.{config['class_name']}" if config["module"] else config["class_name"]
+        config = list(config.values())
+    for each in config if isinstance(config, list) else ():
+        yield from _own_classes(each)
+
+
+def _save_serving(model: keras.Model, path: Path, batch_spec: Any) -> None:
+    def serve(inputs: Any) -> Any:
+        return model(inputs, training=False)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", serve, input_signature=[serving_spec(model, batch_spec)])
+    archive.write_out(str(path), verbose=False)
+    names = path / VARIABLE_NAMES
+    names.parent.mkdir()
+    names.write_text(json.dumps([variable.path for variable in archive.variables]))
+
+
+def serving_spec(model: keras.Model, batch_spec: Any) -> Any:
+    """Return the inputs of the model as a nest of named `tf.TensorSpec`, of any number of examples.
+
+    Raises:
+      UsageError: a subclassed model's are not found in the batch.
+    """
+    names = input_names(model)
+    if names is None:
+        if batch_spec is None:
+            raise UsageError(
+                "the inputs of a subclassed model are known from its data alone: bind Trainer.train_dataset."
+            )
+        fix = "define export(self, model, folder) in the task."
+        inputs = inputs_of(model, batch_spec, "the inputs of the model", fix)
+        flat = tf.nest.flatten(inputs)
+        places = ["inputs"] if len(flat) == 1 else [f"inputs_{i}" for i in range(len(flat))]
+        return tf.nest.pack_sequence_as(inputs, [_spec(*each) for each in zip(places, flat, strict=True)])
+    tensors = model.inputs if isinstance(model, keras.Sequential) else tf.nest.flatten(model.input)
+    return tf.nest.pack_sequence_as(names, [_spec(*each) for each in zip(tf.nest.flatten(names), tensors, strict=True)])
+
+
+def _spec(name: str, tensor: Any) -> tf.TensorSpec:
+    named = "inputs" if name.startswith(_UNNAMED) else name  # several without names are made different by TensorFlow
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=named)
+
+
+def _told(error: Exception) -> str:
+    """Return what a message of Keras's says, without its examples of code."""
+    return " ".join(str(error).strip().partition("Example:")[0].split())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Predictions for every example of a dataset."""

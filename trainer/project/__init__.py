@@ -1,0 +1,1 @@
+"""`tallyloop-init`: a project to start from."""
