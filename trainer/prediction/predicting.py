@@ -133,7 +133,7 @@ def _none(loop: PredictLoop) -> list[np.ndarray]:
 
 def _made_of(task: Task, model: keras.Model, dataset: Input, loop: PredictLoop) -> dict[str, str]:
     """Return what predictions depend on, as fingerprints: a run that was killed continues only if all are the same."""
-    weights = [keras.ops.convert_to_numpy(v) for v in (*model.variables, *owned_variables(task))]
+    weights = [v.numpy() for v in (*model.variables, *owned_variables(task))]
     feed = loop.feed
     noted = [item for item in feed.checkpoint_items().values() if isinstance(item, tf.Variable)]
     arrays = dataset.arrays
