@@ -91,7 +91,7 @@ class Trainer(Steering):
       update_every: of several losses, name -> n: the loss updates its variables at every n-th update of the run only (with
         `gradient_accumulation` of 1, in the steps n, 2n, ...); it is computed and recorded in every step. 1 if not named.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
-      initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
+      initial_weights: a checkpoint, a .keras or .weights.h5 file, or a SavedModel: where a new run takes its first weights, if names and shapes
         agree. What was and was not loaded is logged. A run that continues ignores it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
       on_nonfinite: what to do when the loss or a gradient is NaN or infinite, always before the update. "halt" stops the run

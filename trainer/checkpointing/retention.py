@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.atomic_file import replace_file
+from ...metrics.errors import UsageError
 from .eval_metric import EvalMetric
 from .folder import CheckpointFolder
 from .state import Checkpoint

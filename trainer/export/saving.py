@@ -66,11 +66,10 @@ def export(task: Any, model: keras.Model, folder: Path, dataset: Input | None) -
     Raises:
       UsageError: the model cannot be exported.
     """
-    known: tuple[Any, ...] = (
-        () if dataset is None or len(inspect.signature(task.export).parameters) == 2 else (dataset.element_spec,)
-    )
+    takes_spec = len(inspect.signature(task.export).parameters) > 2
+    spec = [dataset.element_spec] if takes_spec and dataset is not None else []
     with replacing(folder) as unfinished:
-        task.export(model, unfinished, *known)
+        task.export(model, unfinished, *spec)
 
 
 @contextlib.contextmanager
