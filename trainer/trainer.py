@@ -21,7 +21,6 @@ from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
-from .export.saving import export
 from .loop import folder_lock
 from .loop.acting import Actions
 from .loop.board import Board
@@ -37,6 +36,7 @@ from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
+from .model.exporting import export
 from .model.layers import build_model, freeze
 from .model.optimizers import Optimizers, build_optimizers
 from .prediction.predicting import predict
@@ -91,8 +91,8 @@ class Trainer(Steering):
       update_every: of several losses, name -> n: the loss updates its variables at every n-th update of the run only (with
         `gradient_accumulation` of 1, in the steps n, 2n, ...); it is computed and recorded in every step. 1 if not named.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
-      initial_weights: a checkpoint, a .keras or .weights.h5 file, or a SavedModel: where a new run takes its first weights, if names and shapes
-        agree. What was and was not loaded is logged. A run that continues ignores it.
+      initial_weights: a checkpoint, a .keras or .weights.h5 file, or a SavedModel, from which a new run takes its first weights,
+        where names and shapes agree. What was and was not loaded is logged. A run that continues ignores it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
       on_nonfinite: what to do when the loss or a gradient is NaN or infinite, always before the update. "halt" stops the run
         and names the step; "skip" skips the update and counts it as the metric `skipped`; "rollback" goes back to the
