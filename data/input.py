@@ -253,7 +253,14 @@ class Input:
             return open_sharded(found, map_fn, options, worker, train=train)
         if isinstance(found, Rows):
             return open_rows(
-                found, self._transform, map_fn, options, train=train, threads=self._threads, processes=self._processes
+                found,
+                self._transform,
+                map_fn,
+                options,
+                train=train,
+                threads=self._threads,
+                processes=self._processes,
+                worker=worker,
             )
         if isinstance(found, tf.data.Dataset):
             if worker.count > 1 and not self._told:

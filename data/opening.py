@@ -16,7 +16,7 @@ from .contents import name_first_bad
 from .elements import Nest, batch_spec, check_filled, refuse_endless, refuse_fewer
 from .failures import FAILURES
 from .feeds.array_feed import ArrayFeed, SlicedFeed
-from .feeds.feed import Feed
+from .feeds.feed import Feed, Share
 from .feeds.iterators import can_be_saved
 from .feeds.order import Order
 from .feeds.pipelines import Stream
@@ -29,6 +29,8 @@ from .rows.transforms import Transform
 from .streams.opening import open_shards
 from .streams.sharded import ShardedStream
 from .streams.shards import Shards, Worker
+
+_ALONE = Worker()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,7 @@ def open_rows(
     train: bool,
     threads: int,
     processes: int = 0,
+    worker: Worker = _ALONE,
 ) -> Feed:
     """Return a feed of rows that are read by number.
 
@@ -98,6 +101,7 @@ def open_rows(
       train: epoch after epoch, else one pass.
       threads: how many read.
       processes: how many read instead, if any.
+      worker: who reads.
 
     Raises:
       UsageError: there are too few rows for a batch, a row cannot be read, the options conflict, or processes
@@ -117,7 +121,9 @@ def open_rows(
             "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "
             "an uninterrupted one. Use tf.random.stateless_* in it, with a second parameter named `seed`."
         )
-    return (GoodRowFeed if options.skip else RowFeed)(rows, order, loader, threads)
+    if options.skip:
+        return GoodRowFeed(rows, order, loader, threads)
+    return RowFeed(rows, order, loader, threads, Share(worker.index, worker.count))
 
 
 def rows_spec(

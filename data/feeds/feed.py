@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError
 from ..elements import Nest
+
+
+class Share(NamedTuple):
+    """A part of a batch: examples [n * index // count, n * (index + 1) // count) of n."""
+
+    index: int
+    count: int
 
 
 class Feed(abc.ABC):
@@ -34,6 +41,7 @@ class Feed(abc.ABC):
       full_batch: the batch size if no batch is short, else None.
       local: whether `fetch` gives the part of the batch that this worker's replicas share, which only it reads. An evaluation
         then ends on each worker on its own, and what is skipped is counted there.
+      mine: the part of a batch that `fetch` gives, which this worker's replicas share.
       waits: whether `fetch` may have to wait for a batch. Arrays never do: they are gathered as part of the step.
     """
 
@@ -42,6 +50,7 @@ class Feed(abc.ABC):
     batches_per_epoch: int | None
     full_batch: int | None = None
     local: bool = False
+    mine: Share = Share(0, 1)
     waits: bool = False
 
     @abc.abstractmethod
@@ -91,7 +100,7 @@ class Feed(abc.ABC):
         """Return a replica's share of the batch: examples [n * index // count, n * (index + 1) // count).
 
         Args:
-          part: the global batch, from `fetch`.
+          part: the batch, from `fetch`, or this worker's part of it.
           n: int64 scalar, the number of its examples.
           index: the number of the replica.
           count: how many replicas there are.
@@ -107,7 +116,10 @@ class Feed(abc.ABC):
         with tf.device("CPU:0"):  # cut where the data is, so that only a replica's own rows travel
             begin = n * index // replicas
             rows = n * (index + 1) // replicas - begin
-            return self.take(part, begin, self._share_size(rows, count)), rows
+            if isinstance(count, int) and count == self.mine.count:
+                return self.whole(part), rows
+            size = self._share_size(rows, count)
+            return self.take(part, self._in_part(part, n, begin, size), size), rows
 
     def whole(self, part: Nest) -> Nest:
         """Return all examples of the batch."""
@@ -118,6 +130,12 @@ class Feed(abc.ABC):
         """Return examples [begin, begin + size) of the batch; they must be in it, and size is at least 1."""
         with tf.device("CPU:0"):
             return self._examples(tf.nest.map_structure(lambda tensor: cut(tensor, begin, size), part))
+
+    def first_batch(self) -> Nest:
+        """Return the first global batch of a newly opened feed in NumPy; all of it on each worker, unless the feed is `local`."""
+        step = tf.zeros([], tf.int64)
+        part, _ = self.fetch(self.plan(step, step + 1), step)
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), self.whole(part))
 
     @abc.abstractmethod
     def seek(self, step: int) -> None:
@@ -168,6 +186,15 @@ class Feed(abc.ABC):
 
     def _examples(self, share: Nest) -> Nest:
         return share
+
+    def _in_part(self, part: Nest, n: tf.Tensor, begin: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+        """Return where in `part` a share begins that begins at `begin` of the batch."""
+        if self.mine.count == 1:
+            return begin
+        first = n * self.mine.index // self.mine.count
+        length = tf.shape(tf.nest.flatten(self.whole(part))[0], tf.int64)[0]
+        # An empty share borrows an example, and may begin where the part ends.
+        return tf.minimum(begin - first, length - tf.cast(size, tf.int64))
 
     def _share_size(self, rows: tf.Tensor, count: int | tf.Tensor) -> int | tf.Tensor:
         if self.full_batch and isinstance(count, int) and self.full_batch % count == 0:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
+from typing import Protocol
+
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
@@ -16,6 +20,28 @@ _KEEPS_ELEMENTS = {
     *("_ShuffleDataset", "_RepeatDataset", "_TakeDataset", "_SkipDataset", "_ShardDataset", "_FilterDataset"),
     *("_TakeWhileDataset", "_IgnoreErrorsDataset"),
 }
+
+
+class _Reading(Protocol):
+    def stop(self) -> None:
+        """Stop reading in the background, and wait until no Python code runs there any more."""
+
+
+_reading: weakref.WeakSet[_Reading] = weakref.WeakSet()
+
+
+def stopped_at_exit(reading: _Reading) -> None:
+    """Have a pipeline stopped when the interpreter exits, or a process whose pipeline calls Python never ends.
+
+    TensorFlow waits for the call, and the call for the interpreter.
+    """
+    _reading.add(reading)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for each in list(_reading):
+        each.stop()
 
 
 def serialize_iterator(iterator: tf.data.Iterator[Nest]) -> tf.Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,21 +14,10 @@ from ..checks import with_fix
 from ..elements import Nest, zeros_like_spec
 from ..failures import message, reason
 from .feed import Feed
-from .iterators import restart_iterator
+from .iterators import restart_iterator, stopped_at_exit
 
 _NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
 _UNEQUAL = "Cannot batch tensors with different shapes"  # of TensorFlow
-_open_feeds: weakref.WeakSet[StreamFeed] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_reading() -> None:
-    """Stop all feeds, or a process whose source is a Python generator never ends.
-
-    TensorFlow waits for the generator, and the generator for the interpreter.
-    """
-    for feed in list(_open_feeds):
-        feed.stop()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +71,7 @@ class StreamFeed(Feed):
         self._from_start = build(0)
         self._iterator = iter(self._from_start)
         self._spec: Nest = self._from_start.element_spec
-        _open_feeds.add(self)
+        stopped_at_exit(self)
         self.element_spec: Nest = self._spec[1] if counts else self._spec
         self.full_batch: int | None = batching.full_batch
         self.num_examples: int | None = batching.num_examples

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError
 from ..bad_examples import ALL_BAD
-from ..elements import Nest, zeros_like_spec
+from ..elements import Nest, batch_spec, zeros_like_spec
 from ..feeds.order import Order
-from .loader import Good, Loader
+from .loader import Loader
 from .row_feed import ReadingFeed
 from .rows import Rows
-from .shares import Share
 
-_WHOLE = Share(0, 1)
+_COUNT = tf.TensorSpec([], tf.int64)
 
 
-class GoodRowFeed(ReadingFeed[Good]):
+class GoodRowFeed(ReadingFeed):
     """Batches of rows that are read by number, each short of its bad ones.
 
     How many are left of a batch decides how it is shared, so every worker reads the whole batch.
@@ -30,13 +31,14 @@ class GoodRowFeed(ReadingFeed[Good]):
     """
 
     def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2):
-        super().__init__(rows, order, loader.element_spec, lambda step, _: loader.good(step), threads, loader.processes)
+        examples = tf.nest.flatten(batch_spec(loader.element_spec, None))
+        super().__init__(rows, order, loader, threads, [_COUNT, _COUNT, *examples])
 
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tuple[tf.Tensor, Nest], tf.Tensor]:
         """Return ((the number of bad examples, the good ones), how many these are)."""
         with tf.device("CPU:0"):
-            lost, n, *flat = tf.numpy_function(self._take, [plan[0] + i], [tf.int64, tf.int64, *self._types()])
-            return (tf.ensure_shape(lost, []), self._shaped(flat, None)), tf.ensure_shape(n, [])
+            _, (lost, n, *flat) = self._fetched(plan, i)
+            return (lost, tf.nest.pack_sequence_as(self._loader.element_spec, flat)), n
 
     def skipped(self, part: tuple[tf.Tensor, Nest]) -> tf.Tensor:
         """Return the number of bad examples of a fetched batch."""
@@ -50,20 +52,19 @@ class GoodRowFeed(ReadingFeed[Good]):
         """Return examples [begin, begin + size) of the good ones."""
         return super().take(part[1], begin, size)
 
-    def _take(self, step: np.ndarray) -> list[np.ndarray | np.int64]:
-        """Return (lost, n, the examples); where n is 0, one meaningless example."""
-        self._reader.wait(int(step))
-        good = self._reader.take(int(step), _WHOLE)
-        ended = not self._order.endless and step >= self._order.batches_per_epoch
-        if good.examples is None and self._order.endless:
-            self._reader.error = DataError(
-                f'{ALL_BAD} ({good.reason}); Input.on_error = "skip" cannot continue from there'
-            )
-            raise self._reader.error
-        if good.examples is None:
-            one = tf.nest.map_structure(
-                lambda spec: zeros_like_spec(spec, unknown=1).numpy()[np.newaxis], self._element
-            )
-            return [np.int64(0 if ended else good.lost), np.int64(0), *tf.nest.flatten(one)]
-        flat = tf.nest.flatten(good.examples)
-        return [np.int64(0 if ended else good.lost), np.int64(0 if ended else len(flat[0])), *flat]
+    def _load(self, step: int, count: int) -> Sequence[np.ndarray]:
+        """Return (lost, n, the examples) of a step; where n is 0, one meaningless example."""
+        lost, n, examples = self._good(step)
+        found = [np.int64(lost), np.int64(n), *tf.nest.flatten(examples)]
+        return [np.asarray(each)[np.newaxis] for each in found]
+
+    def _good(self, step: int) -> tuple[int, int, Nest]:
+        good = self._loader.good(step)
+        if good.examples is not None:
+            return good.lost, len(tf.nest.flatten(good.examples)[0]), good.examples
+        if self._order.endless:
+            raise DataError(f'{ALL_BAD} ({good.reason}); Input.on_error = "skip" cannot continue from there')
+        one = tf.nest.map_structure(
+            lambda spec: zeros_like_spec(spec, unknown=1), batch_spec(self._loader.element_spec, 1)
+        )
+        return good.lost, 0, tf.nest.map_structure(lambda tensor: tensor.numpy(), one)

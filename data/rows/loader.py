@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
 from ..checks import with_fix
-from ..elements import Nest
+from ..elements import Nest, batch_spec
+from ..feeds.feed import Share
 from ..feeds.order import Order
 from .mapped import Mapped
 from .processes.processes import Processes
 from .rows import Rows
-from .shares import Share, Shares
+from .shares import Shares
 from .transforms import Examples, Transform
 
 _MOST_BAD_IN_A_ROW = 1000  # a source that begins with so many is not what the user thinks it is
@@ -50,6 +51,7 @@ class Loader:
 
     Attributes:
       element_spec: a nest of `tf.TensorSpec`, a single example.
+      maps: whether there is a `map_fn`.
       repeatable: whether `map_fn` gives the same again for the same row.
       processes: how many read.
     """
@@ -73,18 +75,41 @@ class Loader:
         self._kinds = [_Kind.of(each) for each in tf.nest.flatten(spec)]
         self._mapped = None if map_fn is None else Mapped(map_fn, spec, order.seed, rows.name)
         self.element_spec: Nest = spec if self._mapped is None else self._mapped.element_spec
+        self.maps: bool = self._mapped is not None
         self.processes: int = processes
         if processes:
             self._read = Processes(examples, processes).read
         self.repeatable: bool = self._mapped is None or self._mapped.repeatable
 
-    def share(self, step: int, share: Share) -> list[np.ndarray]:
-        """Return a replica's examples of a step, flattened.
+    def specs(self, size: int | None) -> list[tf.TensorSpec]:
+        """Return what `block` gives of a step of so many examples."""
+        flat = tf.nest.flatten(batch_spec(self._spec, size))
+        return flat if self._mapped is None else [*flat, tf.TensorSpec([size, 2], tf.int32)]
+
+    def block(self, first: int, count: int, share: Share) -> list[np.ndarray]:
+        """Return the examples of `count` steps of one epoch, flattened, (count, k, ...); before `map_fn`, with its seeds.
+
+        Raises:
+          DataError: one cannot be read or transformed. The message names its row.
+        """
+        epoch, rows = self._shares.block(first, count, share)
+        flat = tf.nest.flatten(self._fitting(epoch, rows.ravel()))
+        if self._mapped is not None:
+            flat.append(self._mapped.keys(epoch, rows.ravel()))
+        return [each.reshape(*rows.shape, *each.shape[1:]) for each in flat]
+
+    def finish(self, flat: list[tf.Tensor], threads: int) -> tf.data.Dataset:
+        """Return a dataset of the examples of a step after `map_fn`, in a graph; given what `block` gives of it."""
+        assert self._mapped is not None
+        return self._mapped.batch(tf.nest.pack_sequence_as(self._spec, flat[:-1]), flat[-1], threads)
+
+    def share(self, step: int, share: Share) -> Nest:
+        """Return the examples of a share of a step, in NumPy.
 
         Raises:
           DataError: one cannot be read, transformed or mapped. The message names its row.
         """
-        return tf.nest.flatten(self._examples(*self._shares.rows(step, share)))
+        return self._examples(*self._shares.rows(step, share))
 
     def good(self, step: int) -> Good:
         """Return the examples of a global batch that can be read, transformed and mapped."""
@@ -105,10 +130,14 @@ class Loader:
         return Good(joined, len(reasons), reasons[0] if reasons else "")
 
     def _examples(self, epoch: int, rows: np.ndarray) -> Nest:
+        found = self._fitting(epoch, rows)
+        return found if self._mapped is None else self._mapped(found, epoch, rows)
+
+    def _fitting(self, epoch: int, rows: np.ndarray) -> Nest:
         found = self._read(epoch, rows)
         if not self._fits(found):
             self._refuse_unlike(epoch, rows)
-        return found if self._mapped is None else self._mapped(found, epoch, rows)
+        return found
 
     def _fits(self, examples: Nest) -> bool:
         """Return whether stacked examples have the structure, dtypes and shapes of the first one."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
 from ..checks import check_map_fn, with_fix
-from ..elements import Nest, check_batchable, zeros_like_spec
+from ..elements import Nest, batch_spec, check_batchable, zeros_like_spec
 from ..failures import FAILURES, reason
 from ..feeds.iterators import can_be_saved
 
@@ -68,8 +68,8 @@ class Mapped:
             )
         self.element_spec: Nest = tf.nest.map_structure(tf.type_spec_from_value, traced.structured_outputs)
         check_batchable(self.element_spec, "Input.map_fn")
-        batch = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), element_spec)
-        self._map = tf.function(self._each, input_signature=[batch, tf.TensorSpec([None, 2], tf.int32)])
+        signature = [batch_spec(element_spec, None), tf.TensorSpec([None, 2], tf.int32)]
+        self._map = tf.function(self._at_once, input_signature=signature)
 
     @property
     def repeatable(self) -> bool:
@@ -77,13 +77,27 @@ class Mapped:
         arguments = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=0), (self._example_spec, _KEY))
         return can_be_saved(tf.data.Dataset.from_tensors(arguments).map(self._one))
 
+    def batch(self, examples: Nest, keys: tf.Tensor, threads: int = 1) -> tf.data.Dataset:
+        """Return a dataset of one element, the examples mapped by some threads; `keys` are their stateless seeds. In a graph."""
+        calls = threads if threads > 1 else None  # a thread for each example costs more than one for all
+        one_by_one = tf.data.Dataset.from_tensor_slices((examples, keys)).map(self._one, num_parallel_calls=calls)
+        size = keys.shape[0]
+        return one_by_one.batch(size or tf.shape(keys, tf.int64)[0], drop_remainder=size is not None)
+
+    def keys(self, epoch: int, rows: np.ndarray) -> np.ndarray:
+        """Return the stateless seeds of examples in an epoch, int32 (k, 2); zeros where `map_fn` takes none."""
+        if not self._with_seed:
+            return np.zeros((len(rows), 2), np.int32)
+        drawn = (np.random.SeedSequence((self._seed, epoch, row)).generate_state(2) for row in rows.tolist())
+        return np.stack([key.view(np.int32) for key in drawn])
+
     def __call__(self, examples: Nest, epoch: int, rows: np.ndarray) -> Nest:
         """Return the mapped examples, as arrays.
 
         Raises:
           DataError: `map_fn` raised for one of them. The message names its row.
         """
-        keys = self._keys(epoch, rows)
+        keys = self.keys(epoch, rows)
         try:
             return self._mapped(examples, keys)
         except FAILURES as error:
@@ -93,25 +107,13 @@ class Mapped:
         with tf.device("CPU:0"):
             return tf.nest.map_structure(lambda tensor: tensor.numpy(), self._map(examples, tf.constant(keys)))
 
-    def _each(self, examples: Nest, keys: tf.Tensor) -> Nest:
-        return tf.map_fn(
-            lambda pair: self._one(*pair),
-            (examples, keys),
-            parallel_iterations=32,
-            fn_output_signature=self.element_spec,
-        )
+    def _at_once(self, examples: Nest, keys: tf.Tensor) -> Nest:
+        return self.batch(examples, keys).get_single_element()
 
     def _one(self, example: Nest, key: tf.Tensor) -> Nest:
         # As by `Dataset.map`: a tuple is several arguments, anything else is one.
         arguments = example if isinstance(example, tuple) else (example,)
         return self._map_fn(*arguments, key) if self._with_seed else self._map_fn(*arguments)
-
-    def _keys(self, epoch: int, rows: np.ndarray) -> np.ndarray:
-        """Return the stateless seeds of examples in an epoch, int32 (k, 2); zeros where `map_fn` takes none."""
-        if not self._with_seed:
-            return np.zeros((len(rows), 2), np.int32)
-        drawn = (np.random.SeedSequence((self._seed, epoch, row)).generate_state(2) for row in rows.tolist())
-        return np.stack([key.view(np.int32) for key in drawn])
 
     def _named(self, examples: Nest, keys: np.ndarray, rows: np.ndarray, error: Exception) -> str:
         """Return the place and reason of the first example for which `map_fn` raises."""

@@ -1,38 +1,39 @@
-"""The feed of rows by number: each replica's own rows, read ahead of the step."""
+"""The feed of rows by number: this worker's own rows, read ahead of the step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError
 from ..elements import Nest, batch_spec
-from ..feeds.feed import Feed
+from ..failures import message
+from ..feeds.feed import Feed, Share
 from ..feeds.order import Order
 from ..same_data import SameData
 from .loader import Loader
-from .reader import Reader
+from .reader import Flat, Reader
 from .rows import Rows
-from .shares import Share
 
-_AHEAD = 8  # steps
-
-T = TypeVar("T")
+_WHOLE = Share(0, 1)
+_MISSED = "the rows of this step were not read"
 
 
-class ReadingFeed(Feed, Generic[T]):
-    """What the feeds of rows by number share: threads that read ahead, and the note in the checkpoint.
+class ReadingFeed(Feed, abc.ABC):
+    """What the feeds of rows by number share: the reader, and the note in the checkpoint.
 
     Args:
       rows: the source.
       order: the order of its rows.
-      element_spec: a nest of `tf.TensorSpec`, a single example.
-      load: (step, share) -> what a replica gets; called in the threads.
-      threads: `Input.read_threads`.
-      processes: `Input.read_processes`, each of which has a step of its own, and a thread that waits for it.
+      loader: loads the examples of these rows.
+      threads: `Input.read_threads`. Each of `Input.read_processes` has a thread more, which waits for it.
+      specs: what `_load` gives of a step.
+      finish: what the graph makes of that, or None; see `Reader`.
+      finished: the specs of what it makes.
     """
 
     waits = True
@@ -41,16 +42,17 @@ class ReadingFeed(Feed, Generic[T]):
         self,
         rows: Rows,
         order: Order,
-        element_spec: Nest,
-        load: Callable[[int, Share], T],
+        loader: Loader,
         threads: int,
-        processes: int = 0,
+        specs: Sequence[tf.TensorSpec],
+        finish: Callable[[Flat, int], tf.data.Dataset] | None = None,
+        finished: Sequence[tf.TensorSpec] = (),
     ):
         self._rows = rows
         self._order = order
-        self._element = element_spec
+        self._loader = loader
         end = None if order.endless else order.batches_per_epoch
-        self._reader: Reader[T] = Reader(load, threads + processes, _AHEAD + processes, end)
+        self._reader = Reader(self._load, self._alike, specs, threads + loader.processes, end, finish, finished)
         noted = {
             "length": order.num_examples,
             "seed": order.seed,
@@ -60,46 +62,56 @@ class ReadingFeed(Feed, Generic[T]):
         self._same = SameData("rows", noted)
         self.num_examples: int | None = order.num_examples
         self.batches_per_epoch: int | None = order.batches_per_epoch
-        self.element_spec: Nest = batch_spec(element_spec, self.full_batch)
+        self.element_spec: Nest = batch_spec(loader.element_spec, self.full_batch)
 
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """Return (the first step,)."""
         return (tf.identity(first_step),)
 
     def seek(self, step: int) -> None:
-        """Forget what was read ahead; check that a restored run had the same rows.
+        """Read from `step` on; check that a restored run had the same rows.
 
         Raises:
           UsageError: it had not.
         """
-        self._reader.forget()
+        self._reader.restart(step)
         self._same.check("data, seed and batch size")
 
     def rewind(self) -> None:
-        """Forget what was read ahead: a pass begins again."""
-        self._reader.forget()
+        """Read from the start: a pass begins again."""
+        self._reader.restart(0)
 
     def data_error(self, error: Exception, step: int) -> DataError | None:
-        """Return the error of the reader, which names the row."""
-        found = self._reader.error
+        """Return the error of the reader, or of `map_fn`, which names the row."""
+        if "IteratorGetNext" not in message(error) and _MISSED not in message(error):
+            return None
+        found = self._reader.error or self._of_map_fn(step)
         return found if isinstance(found, DataError) else None
 
     def checkpoint_items(self) -> dict[str, Any]:
         """Return what must be the same on a rerun, of rows that are not in memory; the place is the step alone."""
         return {} if self._rows.in_memory else {"rows": self._same.variable}
 
-    def _shaped(self, flat: list[tf.Tensor], size: int | None) -> Nest:
-        """Return stacked examples, which TensorFlow got from Python, with their static shapes."""
-        flat = tf.nest.flatten(flat)  # eagerly, TensorFlow takes a single one out of its list
-        specs = tf.nest.flatten(self._element)
-        shaped = [tf.ensure_shape(each, [size, *spec.shape]) for each, spec in zip(flat, specs, strict=True)]
-        return tf.nest.pack_sequence_as(self._element, shaped)
+    @abc.abstractmethod
+    def _load(self, step: int, count: int) -> Sequence[np.ndarray]:
+        """Return the arrays of `count` steps; see `Reader`."""
 
-    def _types(self) -> list[tf.DType]:
-        return [spec.dtype for spec in tf.nest.flatten(self._element)]
+    def _alike(self, step: int) -> int:
+        """Return how many steps may be loaded at once; see `Reader`."""
+        return 1
+
+    def _of_map_fn(self, step: int) -> Exception | None:
+        return None
+
+    def _fetched(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, Flat]:
+        """Return (the step, its arrays), of the step at position `i` of the plan, which has to be the next one."""
+        step = plan[0] + i
+        found, flat = self._reader.next()
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=tf.equal(step, found), data=[_MISSED, step, found])]):
+            return tf.identity(step), flat
 
 
-class RowFeed(ReadingFeed[list[np.ndarray]]):
+class RowFeed(ReadingFeed):
     """Batches of rows that are read by number, in the order of arrays of the same length.
 
     A worker reads only the rows of its own replicas.
@@ -109,33 +121,45 @@ class RowFeed(ReadingFeed[list[np.ndarray]]):
       order: the order of its rows.
       loader: loads the examples of these rows.
       threads: `Input.read_threads`.
+      mine: the part of each batch that this worker reads.
     """
 
-    def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2):
+    def __init__(self, rows: Rows, order: Order, loader: Loader, threads: int = 2, mine: Share = _WHOLE):
         self.full_batch: int | None = order.full_batch
-        super().__init__(rows, order, loader.element_spec, loader.share, threads, loader.processes)
+        self.mine: Share = mine
+        size = self._size(order.full_batch) if order.full_batch else None
+        specs = loader.specs(size)
+        self._one_shape = all(spec.shape[1:].is_fully_defined() for spec in specs)
+        finished = tf.nest.flatten(batch_spec(loader.element_spec, size))
+        super().__init__(rows, order, loader, threads, specs, loader.finish if loader.maps else None, finished)
 
-    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return (the step, n), once the rows of this process have been read."""
+    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+        """Return (this worker's examples of the batch, n)."""
         with tf.device("CPU:0"):
-            step = plan[0] + i
-            _, size = self._order.cut(step)
-            return tf.ensure_shape(tf.numpy_function(self._wait, [step], tf.int64), []), size
+            step, flat = self._fetched(plan, i)
+            _, n = self._order.cut(step)
+            return tf.nest.pack_sequence_as(self._loader.element_spec, flat), n
 
-    def shard(
-        self, part: tf.Tensor, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor
-    ) -> tuple[Nest, tf.Tensor]:
-        """Return a replica's share of the batch; see `Feed.shard`."""
-        with tf.device("CPU:0"):
-            index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
-            rows = n * (index + 1) // replicas - n * index // replicas
-            found = tf.numpy_function(self._take, [part, index, replicas], self._types())
-            size = self._share_size(rows, count)
-            return self._shaped(found, size if isinstance(size, int) else None), rows
+    def first_batch(self) -> Nest:
+        """Return all of the first global batch; see `Feed.first_batch`."""
+        return self._loader.share(0, _WHOLE)
 
-    def _wait(self, step: np.ndarray) -> np.ndarray:
-        self._reader.wait(int(step))
-        return step
+    def _size(self, n: int) -> int:
+        """Return how many of n examples this worker reads: one borrowed example if none is its own."""
+        return max(n * (self.mine.index + 1) // self.mine.count - n * self.mine.index // self.mine.count, 1)
 
-    def _take(self, step: np.ndarray, index: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
-        return self._reader.take(int(step), Share(int(index), int(count)))
+    def _load(self, step: int, count: int) -> Sequence[np.ndarray]:
+        return self._loader.block(step, count, self.mine)
+
+    def _alike(self, step: int) -> int:
+        """Return how many steps are left in the epoch, without a short one, if all examples have one shape."""
+        left = self._order.batches_per_epoch - step % self._order.batches_per_epoch
+        return max(1, left - (self.full_batch is None)) if self._one_shape else 1
+
+    def _of_map_fn(self, step: int) -> Exception | None:
+        for each in self._reader.untaken(step):
+            try:
+                self._loader.share(each, self.mine)
+            except DataError as error:
+                return error
+        return None

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from ..feeds.feed import Share
 from ..feeds.order import Order
 from ..feeds.permutation import permuted
 
-_STEPS = 64  # drawn at once: one step costs as much as many
-
-
-class Share(NamedTuple):
-    """A replica's part of a batch: examples [n * index // count, n * (index + 1) // count) of n."""
-
-    index: int
-    count: int
+_STEPS = 64  # drawn at once, at least: one step costs as much as many
+_ROWS = 2**14  # drawn at once, about, if that is no more than 4 times as many steps
 
 
 class Shares:
@@ -33,13 +27,14 @@ class Shares:
     def __init__(self, order: Order, arrange: Callable[..., np.ndarray] | None = None):
         self._order = order
         self._arrange = arrange
+        self._steps = max(_STEPS, min(4 * _STEPS, _ROWS // order.batch_size))
         self._lock = threading.Lock()
         self._drawn: dict[tuple[int, Share], list[np.ndarray]] = {}  # (chunk, share) -> rows of each of its steps
         self._draw = tf.function(self._traced, autograph=False)
 
     def rows(self, step: int, share: Share) -> tuple[int, np.ndarray]:
         """Return the epoch of a step, and the rows of the share, int64 (k,); one borrowed row of the batch if it has none."""
-        chunk, place = divmod(step, _STEPS)
+        chunk, place = divmod(step, self._steps)
         with self._lock:
             if (chunk, share) not in self._drawn:
                 for old in [key for key in self._drawn if abs(key[0] - chunk) > 1]:
@@ -47,9 +42,14 @@ class Shares:
                 self._drawn[chunk, share] = self._of_chunk(chunk, share)
             return step // self._order.batches_per_epoch, self._drawn[chunk, share][place]
 
+    def block(self, first: int, count: int, share: Share) -> tuple[int, np.ndarray]:
+        """Return the epoch of `count` steps of one epoch, and their rows, int64 (count, k): shares of one size."""
+        found = [self.rows(step, share) for step in range(first, first + count)]
+        return found[0][0], np.stack([rows for _, rows in found])
+
     def _of_chunk(self, chunk: int, share: Share) -> list[np.ndarray]:
         with tf.device("CPU:0"):
-            first = tf.constant(chunk * _STEPS, tf.int64)
+            first = tf.constant(chunk * self._steps, tf.int64)
             rows, counts = self._draw(first, tf.constant(share.index, tf.int64), tf.constant(share.count, tf.int64))
         counts = counts.numpy()
         return np.split(self._arranged(chunk, rows.numpy(), counts), np.cumsum(counts)[:-1])
@@ -59,12 +59,12 @@ class Shares:
         if self._arrange is None:
             return positions
         order = self._order
-        epochs = np.repeat(np.arange(chunk * _STEPS, (chunk + 1) * _STEPS) // order.batches_per_epoch, counts)
+        epochs = np.repeat(np.arange(chunk * self._steps, (chunk + 1) * self._steps) // order.batches_per_epoch, counts)
         return self._arrange(positions, epochs, batch_size=order.batch_size, seed=order.seed, shuffle=order.shuffle)
 
     def _traced(self, first: tf.Tensor, index: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         order = self._order
-        steps = first + tf.range(_STEPS, dtype=tf.int64)
+        steps = first + tf.range(self._steps, dtype=tf.int64)
         starts, sizes = order.cut(steps)
         sizes = tf.maximum(sizes, 1)  # past the end of an evaluation, one borrowed row
         begins = tf.minimum(sizes * index // count, sizes - 1)
@@ -72,6 +72,6 @@ class Shares:
         positions = tf.ragged.range(starts + begins, starts + begins + counts).flat_values
         if order.shuffle and self._arrange is None:
             epochs = tf.repeat(steps // order.batches_per_epoch, counts)
-            most = (_STEPS - 1) // order.batches_per_epoch + 2
+            most = (self._steps - 1) // order.batches_per_epoch + 2
             positions = permuted(positions, epochs, most, order.num_examples, order.seed)
         return positions, counts

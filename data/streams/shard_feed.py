@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..elements import Nest
+from ..feeds.feed import Share
 from ..feeds.iterators import restart_iterator
 from ..feeds.stream_feed import Batching, StreamFeed
 from ..same_data import SameData
@@ -32,6 +33,7 @@ class ShardFeed(StreamFeed):
 
     def __init__(self, stream: ShardedStream, *, endless: bool, replays: bool, find_bad: Callable[[int], str | None]):
         self._stream = stream
+        self.mine: Share = Share(stream.worker.index, stream.worker.count)
         self._replays = replays
         own, count = stream.own, stream.shards.count
         self._own = tf.Variable(tf.zeros([len(own), 2], tf.int64), trainable=False, name="own_places")
@@ -74,20 +76,6 @@ class ShardFeed(StreamFeed):
             places, part = self._iterator.get_next()
             self._own.assign(places)
             return part, tf.constant(self._stream.stream.batch_size, tf.int64)
-
-    def shard(self, part: Nest, n: tf.Tensor, index: int | tf.Tensor, count: int | tf.Tensor) -> tuple[Nest, tf.Tensor]:
-        """Return the share of a replica of this worker; see `Feed.shard`."""
-        if isinstance(count, int) and count == 1:
-            return self.whole(part), n
-        index, replicas = tf.cast(index, tf.int64), tf.cast(count, tf.int64)
-        with tf.device("CPU:0"):
-            worker = self._stream.worker
-            begin, first = n * index // replicas, n * worker.index // worker.count
-            rows = n * (index + 1) // replicas - begin
-            size = self._share_size(rows, count)
-            # An empty share borrows an example, and may begin where the part ends.
-            begin = tf.minimum(begin - first, self._length(part) - tf.cast(size, tf.int64))
-            return self.take(part, begin, size), rows
 
     def seek(self, step: int) -> None:
         """Continue each shard of this worker at its restored place.

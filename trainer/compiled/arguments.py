@@ -77,6 +77,11 @@ def compiled_with(model: keras.Model, y: Any, outputs: Any, weights: Any) -> Com
     Raises:
       UsageError: the losses or metrics don't fit the labels and outputs.
     """
+    if y is None and (model._compile_loss is not None or model._compile_metrics is not None):
+        raise UsageError(
+            "from_keras: the batches are (x,), and the model is compiled with a loss or metrics, which need labels: expected a "
+            "source of (x, y), such as Input((x, y), global_batch_size=32)."
+        )
     try:
         return Compiled(_losses(model, y, outputs, weights), _metrics(model, y, outputs, weights))
     except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -85,7 +90,7 @@ def compiled_with(model: keras.Model, y: Any, outputs: Any, weights: Any) -> Com
         raise UsageError(
             f"from_keras: the losses and metrics of compile don't fit the data: {textwrap.shorten(str(error), 300)}. "
             f"Expected a source of (x, y) or (x, y, sample_weight), whose y has the structure of the model's "
-            f"outputs, {_shapes(outputs)}; got y = {_shapes(y)}."
+            f"outputs, {shapes_of(outputs)}; got y = {shapes_of(y)}."
         ) from error
 
 
@@ -161,7 +166,8 @@ def _places(nest: Any) -> dict[int, int]:
     return {} if nest is None else {id(leaf): place for place, leaf in enumerate(keras.tree.flatten(nest))}
 
 
-def _shapes(nest: Any) -> Any:
+def shapes_of(nest: Any) -> Any:
+    """Return dtype and shape of each tensor, as text."""
     return keras.tree.map_structure(
         lambda leaf: f"{leaf.dtype.name}({', '.join(map(str, ('batch', *leaf.shape[1:])))})", nest
     )

@@ -137,5 +137,6 @@ class KerasCallbacks:
 
 
 def _logs(summary: Summary, prefix: str) -> dict[str, float]:
-    """Return the metrics that are numbers, as Keras names them."""
-    return {f"{prefix}{name}": value for name, value in scalars(summary).items()}
+    """Return the metrics that are numbers, as Keras names them; without the learning rates, which `fit` does not give."""
+    found = scalars(summary).items()
+    return {f"{prefix}{name}": value for name, value in found if name.partition("/")[0] != "learning_rate"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,13 +11,14 @@ import keras
 import tensorflow as tf
 
 from ...data import Input
-from ...metrics.errors import UsageError
+from ...metrics.errors import UsageError, did_you_mean
 from ..trainer import Trainer
 from .arguments import is_compiled, overridden, own_metrics
 from .callbacks import KerasCallbacks, check_callbacks
 from .class_weights import check_class_weight
 from .cloning import strategy_for
 from .optimizer import continued
+from .penalties import warn_of_repeated_rows
 from .task import CompiledTask
 
 _INTERVALS = ("summary_interval", "eval_interval", "checkpoint_interval")
@@ -53,12 +55,18 @@ def from_keras(
     _check_model(compiled_model)
     _check_inputs(train_dataset, eval_datasets)
     _check_arguments(trainer)
+    if train_dataset is not None and compiled_model.built and not compiled_model.trainable_variables:
+        raise UsageError(
+            f"from_keras: the model {compiled_model.name!r} has no variable to train: expected some layer with trainable = True."
+        )
     example = next((each for each in (train_dataset, *(eval_datasets or {}).values()) if each is not None), None)
     if example is None:
         raise UsageError("from_keras: expected a train_dataset or eval_datasets, got none.")
+    if train_dataset is not None:
+        warn_of_repeated_rows(compiled_model)
     if train_epochs is None and trainer.get("train_steps") is None and train_dataset is not None:
         train_epochs = 1
-    epoch = None if train_dataset is None else train_dataset.batches_per_epoch
+    epoch = None if train_dataset is None else _steps_per_epoch(train_dataset)
     trainer = {**(dict.fromkeys(_INTERVALS, epoch) if epoch else {}), **trainer}
     if checked := check_callbacks(callbacks):
         epochs = train_epochs or -(-trainer["train_steps"] // _epoch_of_callbacks(epoch, trainer))
@@ -73,6 +81,16 @@ def from_keras(
         train_epochs=train_epochs,
         **trainer,
     )
+
+
+def _steps_per_epoch(dataset: Input) -> int | None:
+    try:
+        return dataset.batches_per_epoch
+    except UsageError as error:
+        error.add_note(
+            "(fit takes several inputs or outputs in a list, and an Input in a tuple or dict: ((x_1, x_2), y))"
+        )
+        raise
 
 
 def _epoch_of_callbacks(epoch: int | None, trainer: Mapping[str, Any]) -> int:
@@ -120,13 +138,13 @@ def _check_inputs(train_dataset: Any, eval_datasets: Any) -> None:
         named |= {f"eval_datasets[{name!r}]": dataset for name, dataset in eval_datasets.items()}
     elif isinstance(eval_datasets, Input | tuple | tf.data.Dataset):
         raise UsageError(
-            f"from_keras: eval_datasets is a {type(eval_datasets).__name__}: expected a dict of name -> Input, such as "
+            f"from_keras: eval_datasets = {type(eval_datasets).__name__}: expected a dict of name -> Input, such as "
             '{"val": Input((x_val, y_val), global_batch_size=32)}.'
         )
     for name, dataset in named.items():
         if dataset is not None and not isinstance(dataset, Input):
             raise UsageError(
-                f"from_keras: {name} is a {type(dataset).__name__}: expected an Input, such as Input((x, y), "
+                f"from_keras: {name} = {type(dataset).__name__}: expected an Input, such as Input((x, y), "
                 "global_batch_size=32)."
             )
 
@@ -149,7 +167,13 @@ _INSTEAD = {
 }
 
 
+_OF_TRAINER = tuple(inspect.signature(Trainer.__init__).parameters)[1:]
+
+
 def _check_arguments(trainer: Mapping[str, Any]) -> None:
     for name in trainer:
         if name in _INSTEAD:
             raise UsageError(f"from_keras: got {name}=..., expected an argument of Trainer. Instead: {_INSTEAD[name]}.")
+        if name not in _OF_TRAINER:
+            hint = did_you_mean(name, _OF_TRAINER) or "."
+            raise UsageError(f"from_keras: got {name}=..., expected an argument of Trainer{hint}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -13,11 +16,12 @@ from ...metrics import add
 from ...metrics.errors import UsageError
 from ...metrics.tally import Tally
 from ..task import SumOfMeans, Task
-from .arguments import Compiled, compiled_with
+from .arguments import Compiled, compiled_with, shapes_of
 from .class_weights import weights_of_classes
 from .cloning import in_scope
 from .losses import check_rows_apart, losses_of
 from .metrics import Flat, metric_functions, path_of
+from .penalties import check_penalties
 
 _ROWS = 3  # of the zeros that show which label belongs to which output; 1 could be taken for a size
 
@@ -41,9 +45,11 @@ class CompiledTask(Task):
     def build_model(self) -> keras.Model:
         """Return the compiled model itself or, for another strategy than the one it was created for, a copy."""
         x, y, weights = self._weighted(_zeros(self._example.element_spec))
-        model = in_scope(self._given, self._created_for, lambda found: found(x, training=False))
-        with keras.StatelessScope():  # nothing that the model counts or draws is changed
-            outputs = model(x, training=False)
+        with _told_by_shapes(self._given, x):
+            model = in_scope(self._given, self._created_for, lambda found: found(x, training=False))
+            with keras.StatelessScope():  # nothing that the model counts or draws is changed
+                outputs = model(x, training=False)
+        check_penalties(model, x)
         self._compiled = compiled_with(self._given, y, outputs, weights)
         labels, predictions = keras.tree.flatten(y), keras.tree.flatten(outputs)
         for entry in self._compiled.losses:
@@ -91,6 +97,20 @@ class CompiledTask(Task):
         rows = tf.shape(keras.tree.flatten(x)[0])[:1]
         total = tf.add_n(per_example) if per_example else tf.zeros(rows)  # the model adds all its losses itself
         return SumOfMeans([total, *tallies]) if tallies else total
+
+
+@contextlib.contextmanager
+def _told_by_shapes(model: keras.Model, x: Any) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        message = textwrap.shorten(re.sub(r"\x1b\[[0-9;]*m|Arguments received by[\s\S]*", "", str(error)), 400)
+        raise UsageError(
+            f"from_keras: the model {model.name!r} does not take the x of the source, {shapes_of(x)}: {message} Expected what "
+            "fit takes: Input((x, y), global_batch_size=32)."
+        ) from error
 
 
 def _scaled(value: tf.Tensor | Tally, factor: Any) -> tf.Tensor | Tally:

@@ -38,8 +38,7 @@ def first_batch(feed: Feed) -> Any:
       DataError: an example in it cannot be read.
     """
     with data_errors_located(feed, 0):
-        batch = whole_batch(feed, *fetch_one(feed, 0))
-    return tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+        return feed.first_batch()
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ class ImageFiles:
 
 def _content(file: str) -> bytes:
     try:
-        with open(file, "rb") as opened:
+        with open(file, "rb", buffering=0) as opened:
             content = opened.read()
     except OSError as error:
         raise UsageError(f"images: {file!r} cannot be read ({error.strerror or error}); correct images.path") from error

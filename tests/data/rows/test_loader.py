@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data.feeds.feed import Share
 from tallyloop.data.feeds.order import Order
 from tallyloop.data.rows.loader import Loader
 from tallyloop.data.rows.rows import as_rows
-from tallyloop.data.rows.shares import Share
 from tallyloop.metrics.errors import DataError
 
 TEN = [{"y": np.int64(row)} for row in range(10)]
@@ -33,9 +33,8 @@ def no_fives(example, rng):
 
 def test_transforms_before_it_maps():
     found = loader(plus_one, times_ten)
-    text, y = found.share(1, Share(1, 2))  # rows 6 and 7 of the batch from 4 to 7; keys in the order of their names
-    assert y.tolist() == [70, 80]
-    assert text.tolist() == [b"7", b"8"]
+    share = found.share(1, Share(1, 2))  # rows 6 and 7 of the batch from 4 to 7
+    assert {key: values.tolist() for key, values in share.items()} == {"y": [70, 80], "text": [b"7", b"8"]}
     assert found.element_spec == {"y": tf.TensorSpec([], tf.int64), "text": tf.TensorSpec([], tf.string)}
 
 

@@ -13,10 +13,11 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tallyloop.data import Mixture, packed
+from tallyloop.data.feeds.feed import Share
 from tallyloop.data.feeds.order import Order
 from tallyloop.data.rows import shares
 from tallyloop.data.rows.rows import as_rows, of_arrays
-from tallyloop.data.rows.shares import Share, Shares
+from tallyloop.data.rows.shares import Shares
 from tallyloop.data.rows.transforms import Examples
 
 quickly = settings(

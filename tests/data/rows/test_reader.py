@@ -4,126 +4,152 @@ import gc
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
+import numpy as np
 import pytest
-from tallyloop.data.rows.processes import worker
+import tensorflow as tf
 from tallyloop.data.rows.reader import Reader
-from tallyloop.data.rows.shares import Share
 
-ALL = Share(0, 1)
+NUMBER = tf.TensorSpec([], tf.int64)
 
 
 class Loads:
-    """Notes what is loaded; waits for `go` where one is given."""
+    """Gives ten times the number of each step, and notes what is loaded; waits for `go` from the step `held` on."""
 
-    def __init__(self):
-        self.loaded, self.go = [], threading.Event()
-        self.go.set()
+    def __init__(self, bad=None, takes=0.0, held=10**9):
+        self.loaded, self.bad, self.takes, self.held, self.go = [], bad, takes, held, threading.Event()
 
-    def __call__(self, step, share):
-        self.go.wait(10)
-        self.loaded.append((step, share))
-        if step == 7:
-            raise OSError("step 7")
-        return step, share
+    def __call__(self, step, count):
+        if step >= self.held:
+            self.go.wait(10)
+        time.sleep(self.takes)
+        self.loaded.append((step, count))
+        if self.bad is not None and step <= self.bad < step + count:
+            raise OSError(f"step {self.bad}")
+        return [np.arange(step, step + count) * 10]
+
+    @property
+    def steps(self):
+        return sorted(step for first, count in self.loaded for step in range(first, first + count))
 
 
-def settled(reader):
-    for each in list(reader._loading.values()):
-        each.exception(timeout=10)
+def reader(load, threads=2, alike=lambda step: 1000, **arguments):
+    return Reader(load, alike, [NUMBER], threads, **arguments)
+
+
+def taken(source, count):
+    """The next steps, and what was loaded for each."""
+    found = [source.next() for _ in range(count)]
+    return [(int(step), int(each)) for step, (each,) in found]
+
+
+def until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("not within ten seconds")
 
 
 class TestReader:
-    def test_loads_each_share_once_and_ahead(self):
+    def test_gives_the_steps_in_order_and_loads_each_once_and_ahead(self):
         loads = Loads()
-        reader = Reader(loads, 2, ahead=3)
-        for step in range(3):
-            reader.wait(step)
-            assert [reader.take(step, Share(i, 2)) for i in range(2)] == [(step, Share(0, 2)), (step, Share(1, 2))]
-        settled(reader)
-        assert sorted(loads.loaded) == [(step, Share(i, 2)) for step in range(5) for i in range(2)]
+        source = reader(loads, threads=3)
+        assert taken(source, 200) == [(step, 10 * step) for step in range(200)]
+        until(lambda: len(loads.steps) > 210)
+        source.stop()
+        assert loads.steps == list(range(len(loads.steps)))
 
-    def test_not_past_the_end(self):
-        loads = Loads()
-        reader = Reader(loads, 2, ahead=8, end=3)
-        for step in range(2):
-            reader.wait(step)
-            reader.take(step, ALL)
-        settled(reader)
-        assert sorted(loads.loaded) == [(0, ALL), (1, ALL), (2, ALL)]
+    def test_loads_several_quick_steps_by_one_call_if_they_are_alike(self):
+        """All of ten steps up to the next multiple of it, at most."""
+        quick, slow = Loads(), Loads(takes=0.004)
+        assert len(taken(reader(quick, alike=lambda step: 10 - step % 10), 100)) == 100
+        assert max(count for _, count in quick.loaded) > 1
+        assert all(step // 10 == (step + count - 1) // 10 for step, count in quick.loaded)
+        taken(reader(slow), 20)
+        assert {count for _, count in slow.loaded} == {1}
 
-    def test_waits_until_the_step_is_there(self):
+    def test_ends(self):
+        """Zeros follow."""
         loads = Loads()
-        reader = Reader(loads, 1, ahead=1)
-        reader.wait(0)  # nobody has asked for a share yet
-        assert reader.take(0, ALL) == (0, ALL)
-        loads.go.clear()
-        waiting = threading.Thread(target=reader.wait, args=[1])
-        waiting.start()
-        waiting.join(0.05)
-        assert waiting.is_alive()
+        source = reader(loads, alike=lambda step: 3 - step, end=3)
+        assert taken(source, 5) == [(0, 0), (1, 10), (2, 20), (3, 0), (4, 0)]
+        assert loads.steps == [0, 1, 2]
+
+    def test_finishes_in_the_graph(self):
+        def finish(flat, threads):
+            return tf.data.Dataset.from_tensors({"more": flat[0] + 1})
+
+        source = reader(Loads(), finish=finish, finished=[NUMBER], alike=lambda step: 50 - step, end=50)
+        assert taken(source, 60) == [(step, 10 * step + 1 if step < 50 else 0) for step in range(60)]
+
+    def test_an_error_shows_at_its_step_though_several_were_loaded_at_once(self):
+        source = reader(Loads(bad=77))
+        assert taken(source, 77) == [(step, 10 * step) for step in range(77)]
+        with pytest.raises((tf.errors.UnknownError, AssertionError)):
+            assert taken(source, 1)[0][0] == 77
+        assert str(source.error) == "step 77"
+        assert 77 in source.untaken(70)
+
+    def test_continues_elsewhere(self):
+        source = reader(Loads(bad=3))
+        taken(source, 2)
+        until(lambda: source.error is not None)
+        source.restart(1000)
+        assert taken(source, 2) == [(1000, 10000), (1001, 10010)]
+        assert source.error is None
+
+    def test_stops_once_the_calls_that_are_made_have_ended(self):
+        """Steps 2 and 3, by a thread each; those that would follow are not loaded."""
+        loads = Loads(held=2)
+        source = reader(loads, alike=lambda step: 1)
+        taken(source, 2)
+        until(lambda: len(source.untaken(0)) == 4)
+        stopping = threading.Thread(target=source.stop)
+        stopping.start()
+        stopping.join(0.5)  # by then it waits for them
+        assert stopping.is_alive()
         loads.go.set()
-        waiting.join(10)
-        assert not waiting.is_alive()
+        stopping.join(10)
+        assert not stopping.is_alive()
+        assert loads.steps == [0, 1, 2, 3]
 
-    def test_raises_the_error_of_its_step_and_keeps_it(self):
-        reader = Reader(Loads(), 2, ahead=4)
-        for step in range(5, 7):
-            reader.wait(step)
-            reader.take(step, ALL)
-        assert reader.error is None
-        reader.wait(7)
-        with pytest.raises(OSError, match="step 7"):
-            reader.take(7, ALL)
-        assert str(reader.error) == "step 7"
-
-    def test_forgets_what_was_read_ahead(self):
+    def test_keeps_nothing_in_memory(self):
+        """TensorFlow keeps each function of Python that a graph calls."""
         loads = Loads()
-        reader = Reader(loads, 1, ahead=2)
-        reader.wait(0)
-        reader.take(0, ALL)
-        reader.wait(1)
-        settled(reader)
-        reader.forget()
-        assert reader.take(1, ALL) == (1, ALL)
-        assert loads.loaded.count((1, ALL)) == 2
+        source, kept = reader(loads), weakref.ref(loads)
+        taken(source, 1)
+        del loads, source
+        gc.collect()
+        until(lambda: kept() is None)
 
 
-# Without TensorFlow, to be quick.
-EXITING = f"""
-import importlib.util, sys, time
-spec = importlib.util.spec_from_file_location("worker", {worker.__file__!r})
-worker = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(worker)
-worker._load_late("tallyloop.data")
-from tallyloop.data.rows.reader import Reader
+EXITING = """
+import sys, time
+from tallyloop.data import Input
 
-def load(step, share):
-    time.sleep(0.5 if step > 1 else 0)
-    sys.stdout.write(f"{{step}}\\n")  # whole lines, as two threads write
+class Slow:
+    def __len__(self):
+        return 1000
 
-reader = Reader(load, 2, ahead=8)
-reader.take(0, None)
-reader.wait(1)
-reader.take(1, None)
+    def __getitems__(self, rows):
+        if rows[0] > 1:
+            time.sleep(0.6)
+        sys.stdout.write(f"{rows[0]}\\n")
+        return {"y": rows}
+
+feed = Input(Slow(), 1, shuffle=False).open_train()
+feed.first_batch()
+feed._reader.next()
+time.sleep(0.2)
 """
 
 
-class TestEnd:
-    def test_of_the_interpreter_waits_for_the_calls_that_are_made_only(self):
-        """Steps 2 and 3 at that time, and not those up to 9."""
-        found = subprocess.run([sys.executable, "-c", EXITING], capture_output=True, text=True, check=False)
-        assert found.stderr == ""
-        assert sorted(found.stdout.split()) == ["0", "1", "2", "3"]
-
-    def test_of_the_reader_ends_its_threads(self):
-        before = set(threading.enumerate())
-        reader = Reader(Loads(), 2, ahead=2)
-        reader.take(0, ALL)
-        started = set(threading.enumerate()) - before
-        assert len(started) == 2
-        del reader
-        gc.collect()
-        for each in started:
-            each.join(10)
-            assert not each.is_alive()
+def test_the_end_of_the_interpreter_waits_for_the_calls_that_are_made_only():
+    """Two threads make one each. Row 0 is the first example, and the first batch, too."""
+    found = subprocess.run([sys.executable, "-c", EXITING], capture_output=True, text=True, check=False)
+    assert "Error" not in found.stderr
+    assert found.stdout.split()[:4] == ["0", "0", "0", "1"]
+    assert len(found.stdout.split()) == 6

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data.feeds.feed import Share
 from tallyloop.data.feeds.order import Order
-from tallyloop.data.rows.shares import Share, Shares
+from tallyloop.data.rows.shares import Shares
 
 
 def order(**arguments):

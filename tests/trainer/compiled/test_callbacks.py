@@ -122,7 +122,7 @@ class TestRefused:
     )
     def test_one_that_steers_is_named_with_what_to_use(self, callback, instead):
         with pytest.raises(
-            UsageError, match=f"the callback {type(callback).__name__} steers fit.*Instead: .*{instead}"
+            UsageError, match=rf"the callback {type(callback).__name__} steers fit.*Instead: .*{instead}"
         ):
             check_callbacks([callback])
 
