@@ -21,7 +21,6 @@ from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
-from .export.saving import export
 from .loop import folder_lock
 from .loop.acting import Action, Actions
 from .loop.board import Board
@@ -37,6 +36,7 @@ from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
+from .model.exporting import export
 from .model.layers import build_model, freeze
 from .model.optimizers import GivenOptimizer, Optimizers, build_optimizers
 from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
@@ -95,8 +95,8 @@ class Trainer(Steering):
       parameter_groups: variables with another learning rate or weight decay than the optimizer's, or that are not trained; each a
         `ParameterGroup`, or a function of the model that returns some, such as `layer_wise_decay()`.
       weight_decay_exclude: regular expressions; variables whose path has a match have no weight decay.
-      initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
-        agree. What was and was not loaded is logged. A run that continues ignores it.
+      initial_weights: a checkpoint, a .keras or .weights.h5 file, or a SavedModel, from which a new run takes its first weights,
+        where names and shapes agree. What was and was not loaded is logged. A run that continues ignores it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
       on_nonfinite: what to do when the loss or a gradient is NaN or infinite, always before the update. "halt" stops the run
         and names the step; "skip" skips the update and counts it as the metric `skipped`; "rollback" goes back to the

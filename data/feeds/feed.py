@@ -139,7 +139,10 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def seek(self, step: int) -> None:
-        """Position a training feed before `step`, outside the graph, after a checkpoint was restored."""
+        """Position a training feed before `step`, outside the graph, after a checkpoint was restored.
+
+        Or an evaluation whose number of batches is known.
+        """
 
     @abc.abstractmethod
     def rewind(self) -> None:
