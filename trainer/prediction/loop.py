@@ -63,8 +63,10 @@ class PredictLoop:
           UsageError: the outputs don't have the batch as first axis.
         """
         known, number, skipped = self.feed.batches_per_epoch, 0, 0
-        self.feed.rewind()
-        if known is None:  # a stream is read from its start
+        if known is not None:
+            self.feed.seek(first)
+        else:  # a stream is read from its start
+            self.feed.rewind()
             for _ in range(first):
                 with data_errors_located(self.feed, 0):
                     self._skip(tf.constant(0, tf.int64))
