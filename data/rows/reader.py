@@ -83,16 +83,16 @@ class Reader:
 
     def next(self) -> tuple[tf.Tensor, Flat]:
         """Return (a step, its arrays), of the step after the one before; eagerly or in a graph."""
-        # To wait in a thread of the step is much faster than in one of its own. But it needs another one for operations of
-        # TensorFlow in the code of a user who reads.
-        operation = tf.raw_ops.IteratorGetNextSync if _CORES > 1 else tf.raw_ops.IteratorGetNext
+        # To wait in a thread of the step is much faster than in one of its own. But then there must be another one, for the
+        # operations of TensorFlow by which rows are drawn, and which a user's transform may call.
+        several = (tf.config.threading.get_inter_op_parallelism_threads() or _CORES) > 1
+        operation = tf.raw_ops.IteratorGetNextSync if several else tf.raw_ops.IteratorGetNext
         step, *flat = operation(iterator=self._iterator, **self._kind)
         return step, flat
 
     def restart(self, step: int) -> None:
         """Continue at a step. What was read ahead is dropped, once the calls that are being made have ended."""
         self._put(self._blocks.begin(step), -1)
-        self._blocks.errors.clear()
 
     def stop(self) -> None:
         """End the reading; wait for the calls that are being made."""
@@ -107,10 +107,10 @@ class Reader:
         with tf.device("CPU:0"):
             numbers = tf.data.Dataset.counter().take(most)
             blocks = numbers.map(lambda number: self._read(run, number), num_parallel_calls=self._threads)
-            steps = self._steps(
-                blocks if self._end is None else blocks.take_while(lambda steps, *_: tf.size(steps) > 0)
-            )
-            if self._end is not None:
+            if self._end is None:
+                steps = self._steps(blocks)
+            else:
+                steps = self._steps(blocks.take_while(lambda steps, *_: tf.size(steps) > 0))
                 steps = steps.concatenate(tf.data.Dataset.counter(self._end).map(self._zeros))
             steps = steps.with_options(self._options())
             tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(steps), iterator=self._iterator)
@@ -122,9 +122,8 @@ class Reader:
         return tf.ensure_shape(steps, [None]), *shaped
 
     def _steps(self, blocks: tf.data.Dataset) -> tf.data.Dataset:
-        steps = blocks.prefetch(
-            _AHEAD
-        ).unbatch()  # a thread that is woken for each step would cost more than reading it
+        # Not after `unbatch`: to wake a thread for each step would cost more than reading it.
+        steps = blocks.prefetch(_AHEAD).unbatch()
         if self._finish is None:
             return steps
         finished = steps.interleave(self._finished, cycle_length=_AT_ONCE, block_length=1, num_parallel_calls=_AT_ONCE)
@@ -132,9 +131,8 @@ class Reader:
 
     def _finished(self, step: tf.Tensor, *flat: tf.Tensor) -> tf.data.Dataset:
         assert self._finish is not None
-        return self._finish(list(flat), -(-_CORES // _AT_ONCE)).map(
-            lambda *finished: (step, *tf.nest.flatten(finished))
-        )
+        finished = self._finish(list(flat), -(-_CORES // _AT_ONCE))
+        return finished.map(lambda *nest: (step, *tf.nest.flatten(nest)))
 
     def _zeros(self, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return step, *(tf.ensure_shape(zeros_like_spec(spec, unknown=1), spec.shape) for spec in self._found)
@@ -168,7 +166,7 @@ class _Blocks:
     """Cuts the steps of a run into blocks, and reads them.
 
     Attributes:
-      errors: step -> what was raised for it.
+      errors: step -> what was raised for it, in this run. One that ends late adds to those of its own.
       last: the last step that was read, or begun to be.
     """
 
@@ -196,6 +194,7 @@ class _Blocks:
         with self._lock:
             self._run += 1
             self._cut.clear()
+            self.errors = {}
             self._next = 0, step
             self.last = step
             return self._run
@@ -206,40 +205,41 @@ class _Blocks:
         Raises:
           Exception: the first step cannot be read.
         """
-        steps = self._block(int(run), int(number))
+        steps, errors = self._block(int(run), int(number))
         if not steps:
             return [np.arange(0), *self._none]
         began = time.perf_counter()
-        arrays = self._good(steps.start, len(steps))
+        arrays = self._good(steps.start, len(steps), errors)
         quick = time.perf_counter() - began < _SECONDS
         self._most = max(1, min(_MOST, 2 * len(steps) if quick else len(steps) // 2))
         return [np.arange(steps.start, steps.start + len(arrays[0])), *arrays]
 
-    def _block(self, run: int, number: int) -> range:
+    def _block(self, run: int, number: int) -> tuple[range, dict[int, Exception]]:
         with self._lock:
             if run != self._run:
                 raise RuntimeError("the steps are read elsewhere by now")
             while self._next[0] <= number:
                 following, step = self._next
-                count = 0 if step == self._end else min(self._most, self._alike(step))
+                ended = self._end is not None and step >= self._end
+                count = 0 if ended else min(self._most, self._alike(step))
                 self._cut[following] = range(step, step + count)
                 self._next = following + 1, step + count
             self.last = max(self.last, self._cut[number].stop - 1)
-            return self._cut.pop(number)
+            return self._cut.pop(number), self.errors
 
-    def _good(self, step: int, count: int) -> Sequence[np.ndarray]:
+    def _good(self, step: int, count: int, errors: dict[int, Exception]) -> Sequence[np.ndarray]:
         if count > 1:
             with contextlib.suppress(Exception):
                 return self._load(step, count)
-        found = [self._one(step)]
+        found = [self._one(step, errors)]
         with contextlib.suppress(Exception):
             for later in range(step + 1, step + count):
-                found.append(self._one(later))
+                found.append(self._one(later, errors))
         return [np.concatenate(parts) for parts in zip(*found, strict=True)] if count > 1 else found[0]
 
-    def _one(self, step: int) -> Sequence[np.ndarray]:
+    def _one(self, step: int, errors: dict[int, Exception]) -> Sequence[np.ndarray]:
         try:
             return self._load(step, 1)
         except Exception as error:
-            self.errors[step] = error
+            errors[step] = error
             raise
