@@ -154,7 +154,8 @@ def learning_rates(optimizer: Optimizers) -> dict[str, float]:
         names = [part.name for part in found]
         for i, part in enumerate(found):
             path = ["learning_rate", *([loss] if loss else ()), *([_unique(names, i)] if len(found) > 1 else ())]
-            rates["/".join(path)] = float(part.learning_rate.numpy())  # not convert_to_numpy, of which NumPy warns
+            rate: Any = part.learning_rate
+            rates["/".join(path)] = float(rate.numpy())  # not convert_to_numpy, of which NumPy warns
     return rates
 
 
