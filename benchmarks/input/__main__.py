@@ -26,7 +26,7 @@ from .loops import AHEAD, LOOP, first_batch
 
 SMALL, LARGE, SEEK = "64 floats, batch 64", "784 floats, batch 256", "seek"
 FLOATS, PICTURES, JPEG = "64 floats on disk", "32x32x3 on disk", "JPEG"
-LIBRARIES, MEMORY = "other libraries", "memory"
+LIBRARIES, MEMORY, PYTHON = "other libraries", "memory", "transform in Python"
 ACCELERATED, TRAINING = "training, idle cores", "training, busy cores"
 SHAPES = {SMALL: (100_000, 64, 64, 20), LARGE: (20_000, 784, 256, 10)}  # examples, features, batch, loops per lap
 FAR, FARTHEST = 10**6, 10**9  # steps
@@ -57,6 +57,8 @@ ROWS = (
     ),
     Row(JPEG, "by number / the best plain tf.data, examples/s", "tf.data", "input", _FASTER),
     Row(JPEG, "a batch by number", "input", unit="ms", digits=0),
+    Row(PYTHON, "2 read_processes / 2 read_threads, examples/s", "threads", "processes", _FASTER),
+    Row(PYTHON, "a batch by threads", "threads", unit="ms"),
     Row(LIBRARIES, "by number / Grain's DataLoader, examples/s", "grain", "input", _BY_HALF),
     Row(
         LIBRARIES, "by number / Hugging Face with to_tf_dataset, examples/s", "hugging face", "input of arrow", _BY_HALF
@@ -95,6 +97,8 @@ floats, batch 64.
 - **JPEG**: {images.COUNT} files of 300x280 pixels, read by `images`, decoded and resized to {images.SIZE}x{images.SIZE} by
   `decode_image`, batch {images.BATCH}. The pipeline of `tf.data` shuffles the names of the files, and reads and decodes them by
   the same function in a parallel `map` without a fixed order.
+- **transform in Python**: 64 floats, and a `transform` that adds {on_disk.ADDED:,} numbers up in Python for each row, so that it
+  holds the interpreter.
 - **other libraries**: 64 floats. Grain's `DataLoader` reads row by row, here without its threads, which make it several times
   slower, and its batches stay in NumPy; `PyDataset` gathers whole batches, has 2 workers, and is read as `fit` reads it;
   Hugging Face's dataset is read by `huggingface` on our side.
@@ -103,14 +107,12 @@ floats, batch 64.
 - **memory**: one process reads an epoch of {GIGABYTES} GB (`--gigabytes`) in shards of 50 MB, and another one reads a single
   shard. Pages of files are left out, as they are the page cache.
 
-**Why rows by number miss a goal**, where they do:
+**What a batch by number costs.** A pipeline of `tf.data` reads it ahead of the step, which only takes it. One call of Python
+reads the rows of up to 32 steps where that takes less than 2 ms, so that calls and locks of the interpreter cost little; steps
+that take longer to read are read one by one. `map_fn` runs in the same pipeline, one example after the other in a thread for each
+of several batches, and what it makes stays in TensorFlow. What is left:
 
-- A batch costs two calls of Python from the graph, one to wait and one to take each replica's rows, and a turn of the
-  interpreter's lock for the threads that read. With rows that cost nothing to read, both calls alone take more than half of the
-  time of a batch from disk. They weigh less on larger batches, and a training that takes long enough hides them.
-- Decoded JPEG files are float32 batches of {4 * 3 * images.SIZE**2 * images.BATCH / 1e6:.0f} MB. By number, they pass from
-  TensorFlow to NumPy and back, while `tf.data` keeps them in TensorFlow; these copies are the likely reason, as replacing the
-  `tf.map_fn` that decodes by a parallel `map` of `tf.data` changed little (0.41 instead of 0.37).
+- A jump builds the pipeline again, which takes TensorFlow about 10 ms, and draws the rows of some hundred steps.
 - Other programs ran on the 2 cores of this machine. A thread that is woken then waits for its turn, which hits what hands over
   between threads at each step more than what does not.
 """
@@ -125,6 +127,7 @@ def contestants(group: str, folder: Path) -> dict[str, Contestant]:
         FLOATS: lambda: on_disk.reading(on_disk.floats(), folder, 20),
         PICTURES: lambda: on_disk.reading(on_disk.pictures(), folder, 10),
         JPEG: lambda: images.contestants(folder),
+        PYTHON: lambda: on_disk.transforming(folder),
         LIBRARIES: lambda: libraries.contestants(folder),
         ACCELERATED: lambda: on_disk.training(folder, on_disk.Waiting),
         TRAINING: lambda: on_disk.training(folder, on_disk.Dense),

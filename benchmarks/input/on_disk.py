@@ -20,6 +20,9 @@ BATCH = 64
 HIDDEN = 256  # a step of about a millisecond on 2 cores
 WAIT = 1e-3  # seconds
 TRAINING_LAP = 500  # steps
+ADDED = 2000  # numbers a row, which takes Python a tenth of a millisecond
+SLOW_STEPS = 40  # per lap, of which a few are read ahead
+_PAUSE = 0.3  # seconds, in which these are read
 _ENDLESS = 10**9  # steps
 
 
@@ -51,6 +54,20 @@ def reading(rows: dict[str, np.ndarray], folder: Path, loops: int) -> dict[str, 
     """Return the reading of rows in memory, and by number from a new folder; a lap is `loops` loops."""
     data = {"memory": of_arrays(rows, BATCH), "disk": mapped(saved(rows, folder))}
     return {name: Settled(Calls(by_input(each, loops), loops * LOOP)) for name, each in data.items()}
+
+
+def transforming(folder: Path) -> dict[str, Contestant]:
+    """Return the reading of rows that Python transforms, holding the interpreter: in two threads, and in two processes."""
+    saved(floats(), folder)
+
+    def slow(example, rng):  # not of this module, which the processes would import, and TensorFlow with it
+        return {**example, "x": example["x"] + np.float32(1e-9 * sum(k * k for k in range(ADDED)))}
+
+    def run(processes: int) -> Callable[[], None]:
+        data = Input(npy(folder), BATCH, drop_remainder=True, transform=slow, read_processes=processes)
+        return by_input(data, 1, SLOW_STEPS)
+
+    return {name: Settled(Calls(run(count), SLOW_STEPS), _PAUSE) for name, count in (("threads", 0), ("processes", 2))}
 
 
 class Dense(Task):

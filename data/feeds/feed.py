@@ -139,10 +139,7 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def seek(self, step: int) -> None:
-        """Position a training feed before `step`, outside the graph, after a checkpoint was restored.
-
-        Or an evaluation whose number of batches is known.
-        """
+        """Position the feed before `step`, outside the graph; a stream in training only, after a checkpoint was restored."""
 
     @abc.abstractmethod
     def rewind(self) -> None:

@@ -83,9 +83,10 @@ class Reader:
 
     def next(self) -> tuple[tf.Tensor, Flat]:
         """Return (a step, its arrays), of the step after the one before; eagerly or in a graph."""
-        # To wait in a thread of the step is much faster than in one of its own. But it needs another one for operations of
-        # TensorFlow in the code of a user who reads.
-        operation = tf.raw_ops.IteratorGetNextSync if _CORES > 1 else tf.raw_ops.IteratorGetNext
+        # To wait in a thread of the step is much faster than in one of its own. But then there must be another one, for the
+        # operations of TensorFlow by which rows are drawn, and which a user's transform may call.
+        several = (tf.config.threading.get_inter_op_parallelism_threads() or _CORES) > 1
+        operation = tf.raw_ops.IteratorGetNextSync if several else tf.raw_ops.IteratorGetNext
         step, *flat = operation(iterator=self._iterator, **self._kind)
         return step, flat
 
@@ -106,10 +107,10 @@ class Reader:
         with tf.device("CPU:0"):
             numbers = tf.data.Dataset.counter().take(most)
             blocks = numbers.map(lambda number: self._read(run, number), num_parallel_calls=self._threads)
-            steps = self._steps(
-                blocks if self._end is None else blocks.take_while(lambda steps, *_: tf.size(steps) > 0)
-            )
-            if self._end is not None:
+            if self._end is None:
+                steps = self._steps(blocks)
+            else:
+                steps = self._steps(blocks.take_while(lambda steps, *_: tf.size(steps) > 0))
                 steps = steps.concatenate(tf.data.Dataset.counter(self._end).map(self._zeros))
             steps = steps.with_options(self._options())
             tf.raw_ops.MakeIterator(dataset=tf.data.experimental.to_variant(steps), iterator=self._iterator)
@@ -121,9 +122,8 @@ class Reader:
         return tf.ensure_shape(steps, [None]), *shaped
 
     def _steps(self, blocks: tf.data.Dataset) -> tf.data.Dataset:
-        steps = blocks.prefetch(
-            _AHEAD
-        ).unbatch()  # a thread that is woken for each step would cost more than reading it
+        # Not after `unbatch`: to wake a thread for each step would cost more than reading it.
+        steps = blocks.prefetch(_AHEAD).unbatch()
         if self._finish is None:
             return steps
         finished = steps.interleave(self._finished, cycle_length=_AT_ONCE, block_length=1, num_parallel_calls=_AT_ONCE)
@@ -131,9 +131,8 @@ class Reader:
 
     def _finished(self, step: tf.Tensor, *flat: tf.Tensor) -> tf.data.Dataset:
         assert self._finish is not None
-        return self._finish(list(flat), -(-_CORES // _AT_ONCE)).map(
-            lambda *finished: (step, *tf.nest.flatten(finished))
-        )
+        finished = self._finish(list(flat), -(-_CORES // _AT_ONCE))
+        return finished.map(lambda *nest: (step, *tf.nest.flatten(nest)))
 
     def _zeros(self, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return step, *(tf.ensure_shape(zeros_like_spec(spec, unknown=1), spec.shape) for spec in self._found)
@@ -221,7 +220,8 @@ class _Blocks:
                 raise RuntimeError("the steps are read elsewhere by now")
             while self._next[0] <= number:
                 following, step = self._next
-                count = 0 if step == self._end else min(self._most, self._alike(step))
+                ended = self._end is not None and step >= self._end
+                count = 0 if ended else min(self._most, self._alike(step))
                 self._cut[following] = range(step, step + count)
                 self._next = following + 1, step + count
             self.last = max(self.last, self._cut[number].stop - 1)

@@ -350,6 +350,14 @@ class TestInput:
             assert sorted(np.concatenate(epoch)) == list(range(12))
         assert not np.array_equal(batches[:3], batches[3:])
 
+    def test_batches_as_fit_reads_them(self, benchmark, tmp_path):
+        """Of 130 rows two full batches, by a private name of Keras."""
+        libraries, on_disk = benchmark("input.libraries"), benchmark("input.on_disk")
+        on_disk.saved({"x": np.zeros((130, 3), np.float32), "y": np.arange(130)}, tmp_path / "rows")
+        batches = list(libraries.py_dataset(tmp_path / "rows").take(2))
+        assert [x.shape.as_list() for x, _ in batches] == [[64, 3]] * 2
+        assert len(set(np.concatenate([y for _, y in batches]).tolist())) == 128
+
 
 class TestStartup:
     def test_traces(self, benchmark):

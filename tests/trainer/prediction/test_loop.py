@@ -35,7 +35,11 @@ def stream(count, **options):
 
 
 class TestBatches:
-    @pytest.mark.parametrize("data", [Input({"n": np.arange(10)}, 4), stream(10)], ids=["arrays", "stream"])
+    @pytest.mark.parametrize(
+        "data",
+        [Input({"n": np.arange(10)}, 4), Input([{"n": n} for n in range(10)], 4), stream(10)],
+        ids=["arrays", "rows", "stream"],
+    )
     @pytest.mark.parametrize("replicas", [1, 3])
     def test_from_any_batch_on(self, make_loop, data, replicas):
         loop = make_loop(data, replicas)
