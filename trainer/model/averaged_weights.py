@@ -29,7 +29,7 @@ class AveragedWeights:
     def in_use(self) -> Iterator[None]:
         """Inside the context, the model's weights are their averages; before an optimizer's first update it has none."""
         parts = zip(self._averages, self._swaps, strict=True)
-        swaps = [swap for (part, _), swap in parts if tf.convert_to_tensor(part.iterations).numpy()]
+        swaps = [swap for (part, _), swap in parts if _updates(part)]
         for swap in swaps:
             swap()
         try:
@@ -37,6 +37,11 @@ class AveragedWeights:
         finally:
             for swap in swaps:
                 swap()
+
+
+def _updates(part: Any) -> int:
+    """Return how many an optimizer has made."""
+    return int(part.iterations.numpy())
 
 
 def _swap(pairs: list[tuple[Any, Any]]) -> None:

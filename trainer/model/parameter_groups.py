@@ -209,7 +209,7 @@ def _update_by_group(
 
     def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
         factor, decay = treated.get(part._var_key(variable), (1.0, 0.0))
-        rate = learning_rate if factor == 1 else keras.ops.multiply(learning_rate, factor)
+        rate: Any = learning_rate if factor == 1 else keras.ops.multiply(learning_rate, factor)
         if decay:
             variable.assign_sub(variable * tf.cast(decay, variable.dtype) * tf.cast(rate, variable.dtype))
         update(gradient, variable, rate)

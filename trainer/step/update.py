@@ -208,10 +208,10 @@ class Updates:
         checked = {name: update.check(terms[name]) for name, update in self._updates.items()}
         finite = self._shaped([each.finite for each in checked.values()])
         if due is not None:
-            finite |= ~due
+            finite = tf.logical_or(finite, tf.logical_not(due))
         applied = finite & tf.reduce_all(finite | tolerated()) if len(checked) > 1 else finite
         if due is not None:
-            applied &= due
+            applied = tf.logical_and(applied, due)
         conditions = tf.unstack(applied) if len(checked) > 1 else [applied]
         for (name, each), condition in zip(checked.items(), conditions, strict=True):
             self._updates[name].apply(each, condition)
