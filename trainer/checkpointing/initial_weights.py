@@ -125,9 +125,9 @@ def _layer_name(file: h5py.File, place: str) -> str:
     *groups, _, number = place.split("/")
     found = []
     for depth in range(1, len(groups) + 1):
-        name = file["/".join(groups[:depth])].get("vars")
-        if name is not None and "name" in name.attrs:
-            found.append(name.attrs["name"])
+        path = "/".join([*groups[:depth], "vars"])
+        if path in file and "name" in file[path].attrs:
+            found.append(file[path].attrs["name"])
     return "/".join([*found, number])
 
 

@@ -36,9 +36,9 @@ def save(model: keras.Model, folder: Path, batch_spec: Any) -> None:
       UsageError: neither can be written.
     """
     problems = {}
-    for name, write in ((KERAS, _save_keras), (SAVED_MODEL, lambda *args: _save_serving(*args, batch_spec))):
+    for name, write in ((KERAS, _save_keras), (SAVED_MODEL, _save_serving)):
         try:
-            write(model, folder / name)
+            write(model, folder / name, batch_spec)
         except _UNSAVABLE as error:
             problems[name] = f"{name} cannot be written: {_told(error)}"
             _remove(folder / name)
@@ -48,7 +48,7 @@ def save(model: keras.Model, folder: Path, batch_spec: Any) -> None:
         logging.warning("Export: %s", problem)
 
 
-def _save_keras(model: keras.Model, path: Path) -> None:
+def _save_keras(model: keras.Model, path: Path, _: Any) -> None:
     model.save(path)
     with zipfile.ZipFile(path) as archive:
         needed = sorted(set(_own_classes(json.loads(archive.read("config.json")))))
@@ -79,7 +79,7 @@ def _save_serving(model: keras.Model, path: Path, batch_spec: Any) -> None:
     def serve(inputs: Any) -> Any:
         return model(inputs, training=False)
 
-    archive = keras.export.ExportArchive()
+    archive: Any = keras.export.ExportArchive()  # Keras's types cover every backend
     archive.track(model)
     archive.add_endpoint("serve", serve, input_signature=[serving_spec(model, batch_spec)])
     archive.write_out(str(path), verbose=False)

@@ -111,11 +111,12 @@ def _text(name: str, chunk: np.ndarray) -> np.ndarray:
 def _write_npz(file: BinaryIO, columns: Mapping[str, Column]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, column in columns.items():
-            rows, dtype, shape = 0, None, ()
+            rows, dtypes, shape = 0, set(), ()
             for chunk in column():
                 rows += len(chunk)
-                dtype = chunk.dtype if dtype is None else np.promote_types(dtype, chunk.dtype)  # the widest string
+                dtypes.add(chunk.dtype)
                 shape = chunk.shape[1:]
+            dtype = np.result_type(*dtypes)  # the widest string
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, *shape)}
             # With a fixed date, so that the same predictions are the same bytes.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:

@@ -42,6 +42,7 @@ class PredictLoop:
         self.strategy: tf.distribute.Strategy = strategy
         self.feed: Feed = feed
         self.outputs: Any = None
+        self._shapes: list[tuple[int, ...]] = []  # of an example, which are those of the first batch
         number = tf.TensorSpec([], tf.int64)
         # Called as they were traced: TensorFlow takes many predictions for one function that is traced again, and warns.
         with traced_on("Trainer.predict", lambda: feed.element_spec):
@@ -110,16 +111,19 @@ class PredictLoop:
 
     def _rows(self, replicas: list[tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]]) -> list[np.ndarray]:
         shares = [self._counted(*each) for each in replicas]
-        try:
-            return [np.concatenate(pieces) if len(pieces) > 1 else pieces[0] for pieces in zip(*shares, strict=True)]
-        except ValueError as error:
-            raise UsageError(
-                f"predict_step returned outputs whose shapes differ from replica to replica: {error}; pad them to one size"
-            ) from error
+        for share in shares:
+            shapes = [each.shape[1:] for each in share]
+            self._shapes = self._shapes or shapes
+            if shapes != self._shapes:
+                raise UsageError(
+                    f"predict_step returned examples of the shapes {self._shapes}, and then of {shapes}: expected one shape for "
+                    "all batches and replicas; pad them to one size."
+                )
+        return [np.concatenate(pieces) if len(pieces) > 1 else pieces[0] for pieces in zip(*shares, strict=True)]
 
     def _counted(self, outputs: list[tf.Tensor], rows: tf.Tensor, size: tf.Tensor) -> list[np.ndarray]:
         for each in outputs:
-            if each.shape[0] != int(size):
+            if tuple(each.shape)[:1] != (int(size),):
                 raise UsageError(
                     f"predict_step returned an output of shape {tuple(each.shape)} for a batch of {int(size)}: expected the "
                     "batch as first axis."

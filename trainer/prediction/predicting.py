@@ -26,7 +26,7 @@ from ..step.batches import first_batch
 from ..task import Task
 from . import formats
 from .loop import PredictLoop
-from .shard import MadeShard, StoredShard, in_order
+from .shard import MadeShard, Shard, StoredShard, in_order
 from .unfinished import Unfinished
 
 _SHARD_BYTES, _SHARD_SECONDS = 2**26, 15.0  # a shard is written when it has so much, or so much time has passed
@@ -62,7 +62,7 @@ def predict(
 
 def _in_memory(loop: PredictLoop) -> Any:
     mine = MadeShard.of(list(loop.batches()) or [_none(loop)])
-    everyone = [mine]
+    everyone: list[Shard] = [mine]
     if workers.is_multi_worker(loop.strategy):
         everyone = [StoredShard(found) for found in workers.exchange_bytes(loop.strategy, b"".join(mine.dump()))]
     outputs = range(len(tf.nest.flatten(loop.outputs)))
@@ -168,7 +168,7 @@ def _fingerprint(arrays: list[np.ndarray]) -> str:
         content = (
             repr(array.tolist()).encode()
             if array.dtype == object
-            else np.ascontiguousarray(array.ravel()).view(np.uint8)
+            else np.ascontiguousarray(array.ravel()).view(np.uint8).data
         )
         found = zlib.crc32(content, zlib.crc32(repr((array.dtype, array.shape)).encode(), found))
     return f"{found:08x}"

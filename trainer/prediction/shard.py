@@ -14,13 +14,12 @@ import tensorflow as tf
 
 
 class Shard(Protocol):
-    """What one worker predicted of some batches that follow each other.
+    """What one worker predicted of some batches that follow each other."""
 
-    Attributes:
-      rows: how many examples it had of each batch.
-    """
-
-    rows: Sequence[int]
+    @property
+    def rows(self) -> Sequence[int]:
+        """How many examples it had of each batch."""
+        ...
 
     def column(self, number: int) -> np.ndarray:
         """Return an output, of all these examples."""

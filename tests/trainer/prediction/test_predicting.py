@@ -121,6 +121,10 @@ class TestPredict:
             (lambda batch: tf.reduce_sum(batch["y"]), "returned a scalar"),
             (lambda batch: {}, "returned nothing"),
             (lambda batch: tf.RaggedTensor.from_tensor(batch["x"]), r"returned a RaggedTensor.*to_tensor"),
+            (
+                lambda batch: tf.repeat(batch["x"], tf.shape(batch["x"])[0], axis=1),
+                r"examples of the shapes \[\(6,\)\], and then of \[\(3,\)\]: expected one shape",
+            ),
             (lambda batch: batch["x"][:1], r"output of shape \(1, 3\) for a batch of 2"),
         ],
     )
