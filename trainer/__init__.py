@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from .compiled.from_keras import from_keras
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
+    from .model.parameter_groups import ParameterGroup, layer_wise_decay
     from .task import Task
     from .trainer import Trainer
 
 __all__ = [
     "ClusterError",
     "NonFiniteError",
+    "ParameterGroup",
     "Task",
     "Trainer",
     "configure",
     "from_keras",
     "launch",
+    "layer_wise_decay",
     "mirrored",
     "multi_worker_mirrored",
     "one_device",
@@ -31,8 +34,10 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         {
             "ClusterError": ".errors",
             "NonFiniteError": ".errors",
+            "ParameterGroup": ".model.parameter_groups",
             "Task": ".task",
             "Trainer": ".trainer",
+            "layer_wise_decay": ".model.parameter_groups",
             "configure": ".command.python",
             "from_keras": ".compiled.from_keras",
             "launch": ".command.python",

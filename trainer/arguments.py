@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import keras
@@ -16,6 +16,7 @@ from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution import workers
 from .distribution.strategies import one_device
+from .loop.acting import has
 from .loop.schedule import TrainLength
 from .step.batches import first_batch
 from .step.update import OnNonFinite
@@ -241,11 +242,15 @@ def as_actions(actions: Any) -> list[Any]:
         if isinstance(action, type):
             name = action.__name__
             raise UsageError(f"Trainer.actions: expected an action, got the class {name}: call it, as in [@{name}()].")
-        if not callable(action) and not any(hasattr(action, hook) for hook in _HOOKS):
+        if not callable(action) and not any(has(action, hook) for hook in _HOOKS):
             raise UsageError(f"Trainer.actions: expected functions of (trainer, summary), got {action!r}.")
-        if hasattr(action, "state") != hasattr(action, "restore"):
+        if has(action, "state") != has(action, "restore"):
             raise UsageError(
                 f"Trainer.actions: expected state() and restore(state) of {action!r}, or neither, got one of them."
+            )
+        if has(action, "reached") and not isinstance(getattr(action, "steps", None), Collection):
+            raise UsageError(
+                f"Trainer.actions: {action!r} has reached(): expected its attribute `steps`, when to call it, such as {{100}}."
             )
     return list(actions)
 

@@ -21,9 +21,8 @@ from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
 from .distribution import workers
-from .export.saving import export
 from .loop import folder_lock
-from .loop.acting import Actions
+from .loop.acting import Action, Actions
 from .loop.board import Board
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
@@ -37,8 +36,10 @@ from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
+from .model.exporting import export
 from .model.layers import build_model, freeze
-from .model.optimizers import Optimizers, build_optimizers
+from .model.optimizers import GivenOptimizer, Optimizers, build_optimizers
+from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
 from .prediction.predicting import predict
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
@@ -91,8 +92,11 @@ class Trainer(Steering):
       update_every: of several losses, name -> n: the loss updates its variables at every n-th update of the run only (with
         `gradient_accumulation` of 1, in the steps n, 2n, ...); it is computed and recorded in every step. 1 if not named.
       freeze: regular expressions; layers whose path or name begins with a match are not trained.
-      initial_weights: a checkpoint, or a .keras file, from which a new run takes its first weights, where names and shapes
-        agree. What was and was not loaded is logged. A run that continues ignores it.
+      parameter_groups: variables with another learning rate or weight decay than the optimizer's, or that are not trained; each a
+        `ParameterGroup`, or a function of the model that returns some, such as `layer_wise_decay()`.
+      weight_decay_exclude: regular expressions; variables whose path has a match have no weight decay.
+      initial_weights: a checkpoint, a .keras or .weights.h5 file, or a SavedModel, from which a new run takes its first weights,
+        where names and shapes agree. What was and was not loaded is logged. A run that continues ignores it.
       initial_weights_map: regular expression -> replacement, applied to the names in `initial_weights`, in order.
       on_nonfinite: what to do when the loss or a gradient is NaN or infinite, always before the update. "halt" stops the run
         and names the step; "skip" skips the update and counts it as the metric `skipped`; "rollback" goes back to the
@@ -111,10 +115,7 @@ class Trainer(Steering):
     def __init__(
         self,
         task: Task,
-        optimizer: keras.optimizers.Optimizer
-        | Callable[[], keras.optimizers.Optimizer]
-        | Mapping[str, keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]]
-        | None = None,
+        optimizer: GivenOptimizer | Mapping[str, GivenOptimizer] | None = None,
         strategy: tf.distribute.Strategy | Callable[[], tf.distribute.Strategy] | None = None,
         train_dataset: Input | None = None,
         eval_datasets: Mapping[str, Input] | None = None,
@@ -135,11 +136,13 @@ class Trainer(Steering):
         clip_global_norm: float | None = None,
         update_every: Mapping[str, int] | None = None,
         freeze: Sequence[str] = (),
+        parameter_groups: Sequence[ParameterGroup | GroupMaker] = (),
+        weight_decay_exclude: Sequence[str] = (),
         initial_weights: str | Path | None = None,
         initial_weights_map: Mapping[str, str] | None = None,
         on_nonfinite: OnNonFinite = "halt",
         max_consecutive_skips: int = 10,
-        actions: Sequence[Callable[[Any, Summary], None]] = (),
+        actions: Sequence[Action] = (),
         model_dir: str | Path | None = None,
     ):
         self._task = arguments.as_task(task)
@@ -170,6 +173,7 @@ class Trainer(Steering):
             update_every=arguments.update_every(update_every, optimizer),
         )
         self._freeze = arguments.patterns("freeze", freeze)
+        self._groups = ParameterGroups(parameter_groups, weight_decay_exclude)
         self._initial = InitialWeights(
             initial_weights, arguments.replacements("initial_weights_map", initial_weights_map)
         )
@@ -192,6 +196,7 @@ class Trainer(Steering):
             keras.utils.set_random_seed(self._seed)
         model = build_model(self._task, self.strategy, self._some_input)
         freeze(model, self._freeze)
+        self._groups.freeze(model)
         return model
 
     @property
@@ -375,7 +380,7 @@ class Trainer(Steering):
 
     @cached_property
     def _built_optimizer(self) -> Optimizers:
-        return build_optimizers(self._optimizer, self.strategy, self._task, self.model)
+        return build_optimizers(self._optimizer, self.strategy, self._task, self.model, self._groups.prepare)
 
     @cached_property
     def _averaged(self) -> AveragedWeights:
@@ -413,7 +418,6 @@ class Trainer(Steering):
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
                 stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
-        self._board = None
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
@@ -422,8 +426,11 @@ class Trainer(Steering):
         stream = sys.stdout if chief else None
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
-        with contextlib.closing(console), self._writer(chief) as writer:
-            self._board = Board(writer, lambda: self.step)
+        with (
+            contextlib.closing(console),
+            self._writer(chief) as writer,
+            self._writing_to(Board(writer, lambda: self.step)),
+        ):
             yield HostLoop(
                 session=self._session,
                 evaluation=evaluation,

@@ -48,7 +48,11 @@ class Stream:
 
     def for_evaluation(self) -> tf.data.Dataset[Nest]:
         """Return the batches of one pass in the order of the examples."""
-        return prefetched(self._batched(self.in_order()))
+        options = tf.data.Options()
+        # Its thread sleeps for as long as the pass took, up to a minute, while an iterator that has come to its end waits to be
+        # deleted (TensorFlow 2.21). Without it, as many examples are mapped at once as there are cores.
+        options.autotune.enabled = False
+        return prefetched(self._batched(self.in_order())).with_options(options)
 
     def for_training(self, first_batch: int, may_dry_up: bool) -> tf.data.Dataset[Nest]:
         """Return the batches of pass after pass.

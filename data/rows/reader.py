@@ -93,7 +93,6 @@ class Reader:
     def restart(self, step: int) -> None:
         """Continue at a step. What was read ahead is dropped, once the calls that are being made have ended."""
         self._put(self._blocks.begin(step), -1)
-        self._blocks.errors.clear()
 
     def stop(self) -> None:
         """End the reading; wait for the calls that are being made."""
@@ -167,7 +166,7 @@ class _Blocks:
     """Cuts the steps of a run into blocks, and reads them.
 
     Attributes:
-      errors: step -> what was raised for it.
+      errors: step -> what was raised for it, in this run. One that ends late adds to those of its own.
       last: the last step that was read, or begun to be.
     """
 
@@ -195,6 +194,7 @@ class _Blocks:
         with self._lock:
             self._run += 1
             self._cut.clear()
+            self.errors = {}
             self._next = 0, step
             self.last = step
             return self._run
@@ -205,16 +205,16 @@ class _Blocks:
         Raises:
           Exception: the first step cannot be read.
         """
-        steps = self._block(int(run), int(number))
+        steps, errors = self._block(int(run), int(number))
         if not steps:
             return [np.arange(0), *self._none]
         began = time.perf_counter()
-        arrays = self._good(steps.start, len(steps))
+        arrays = self._good(steps.start, len(steps), errors)
         quick = time.perf_counter() - began < _SECONDS
         self._most = max(1, min(_MOST, 2 * len(steps) if quick else len(steps) // 2))
         return [np.arange(steps.start, steps.start + len(arrays[0])), *arrays]
 
-    def _block(self, run: int, number: int) -> range:
+    def _block(self, run: int, number: int) -> tuple[range, dict[int, Exception]]:
         with self._lock:
             if run != self._run:
                 raise RuntimeError("the steps are read elsewhere by now")
@@ -225,21 +225,21 @@ class _Blocks:
                 self._cut[following] = range(step, step + count)
                 self._next = following + 1, step + count
             self.last = max(self.last, self._cut[number].stop - 1)
-            return self._cut.pop(number)
+            return self._cut.pop(number), self.errors
 
-    def _good(self, step: int, count: int) -> Sequence[np.ndarray]:
+    def _good(self, step: int, count: int, errors: dict[int, Exception]) -> Sequence[np.ndarray]:
         if count > 1:
             with contextlib.suppress(Exception):
                 return self._load(step, count)
-        found = [self._one(step)]
+        found = [self._one(step, errors)]
         with contextlib.suppress(Exception):
             for later in range(step + 1, step + count):
-                found.append(self._one(later))
+                found.append(self._one(later, errors))
         return [np.concatenate(parts) for parts in zip(*found, strict=True)] if count > 1 else found[0]
 
-    def _one(self, step: int) -> Sequence[np.ndarray]:
+    def _one(self, step: int, errors: dict[int, Exception]) -> Sequence[np.ndarray]:
         try:
             return self._load(step, 1)
         except Exception as error:
-            self.errors[step] = error
+            errors[step] = error
             raise

@@ -16,6 +16,7 @@ from .summary import Summary, scalars
 
 _SECONDS_BETWEEN_FRAMES = 0.2
 _MOST_METRICS = 8  # per line; the others are in TensorBoard
+_MOST_LOSSES = 2  # on the bar
 
 
 class ConsoleWriter:
@@ -47,7 +48,7 @@ class ConsoleWriter:
         self._batch_size = global_batch_size
         self._clock = clock
         self._next_frame = -float("inf")
-        self._loss: float | None = None
+        self._losses: dict[str, float] = {}
         self._speed = Speedometer(clock)
         self._bar = Bar(stream) if stream is not None and _is_terminal(stream, is_terminal) else None
 
@@ -98,7 +99,7 @@ class ConsoleWriter:
         reached = summary.step if self._speed.step is None else max(summary.step, self._speed.step)
         if reached != self._speed.step:
             self._speed.advance(reached)
-        self._loss = scalars(summary).get("loss", self._loss)
+        self._losses = _losses(scalars(summary)) or self._losses
         self._batch_size = _mean_batch_size(summary) or self._batch_size
         if self._bar is None:
             step = self._step_part(summary.step)
@@ -108,9 +109,9 @@ class ConsoleWriter:
         self._speed.lap()
 
     def _draw(self, bar: Bar, step: int) -> None:
-        loss = [] if self._loss is None else [f"loss {_number(self._loss)}"]
+        losses = [f"{path} {_number(value)}" for path, value in self._losses.items()]
         done = step / self._total_steps if self._total_steps else None
-        bar.show([self._step_part(step), *loss, *self._speed_parts(step)], done)
+        bar.show([self._step_part(step), *losses, *self._speed_parts(step)], done)
         self._next_frame = self._clock() + _SECONDS_BETWEEN_FRAMES
 
     def _step_part(self, step: int) -> str:
@@ -139,10 +140,21 @@ def eval_line(summary: Summary) -> str:
     return " | ".join([f"eval  {summary.step}", *_metric_parts(summary)])
 
 
+def _losses(values: dict[str, float]) -> dict[str, float]:
+    """Return the loss or, without one, the first of several losses, which stand below `loss`."""
+    if "loss" in values:
+        return {"loss": values["loss"]}
+    several = [path for path in values if path.startswith("loss/")]
+    return {path: values[path] for path in several[:_MOST_LOSSES]}
+
+
 def _metric_parts(summary: Summary) -> list[str]:
-    """Return the scalars of a summary as "path value", the loss first; the name of an eval set goes before the path."""
+    """Return the scalars of a summary as "path value", the loss first, and the learning rate, which is no result, last.
+
+    The name of an eval set goes before the path.
+    """
     values = scalars(summary)
-    paths = sorted(values, key=lambda path: (path != "loss", path))
+    paths = sorted(values, key=lambda path: (path != "loss", path.startswith("learning_rate"), path))
     _, _, name = summary.split.partition("/")
     prefix = f"{name}/" if name else ""
     parts = [f"{prefix}{path} {_number(values[path])}" for path in paths[:_MOST_METRICS]]

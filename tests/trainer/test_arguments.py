@@ -64,7 +64,18 @@ class TestObjects:
         with pytest.raises(UsageError, match=r"Trainer.eval_datasets = .*expected a dict"):
             Trainer(Task(), eval_datasets=Input({"x": [1]}, 1))
 
-    @pytest.mark.parametrize("actions", [[print, "stop"], [3], print])
+    @pytest.mark.parametrize(
+        "actions",
+        [
+            [print, "stop"],
+            [3],
+            print,
+            [dict],  # mind the parentheses
+            [type("NoRestore", (), {"start": print, "state": dict})()],
+            [type("NoSteps", (), {"reached": print})()],
+            [type("OneStep", (), {"reached": print, "steps": 100})()],
+        ],
+    )
     def test_actions(self, actions):
         with pytest.raises(UsageError, match=r"Trainer.actions"):
             Trainer(Task(), actions=actions)

@@ -263,7 +263,10 @@ def broken(*rows):
 class TestNonFinite:
     def test_halt_keeps_all_weights(self, gan):
         trainer = gan(rows=broken(20), replicas=2)
-        with pytest.raises(NonFiniteError, match=r"Step 2: not finite: loss/generator on replica \[0\]"):
+        with pytest.raises(
+            NonFiniteError,
+            match=r"Step 2: not finite: loss/generator on replica \[0\].*task's losses 'generator' \(1 NaN",
+        ):
             trainer.train()
         assert_close(weights(trainer.model), by_hand(Gan(), adam_and_sgd(), 1))
 
@@ -469,7 +472,7 @@ class TestMistakes:
 
     def test_the_same_optimizer_twice(self, gan):
         adam = keras.optimizers.Adam()
-        match = r"Trainer.optimizer\['discriminator'\]: it was built on other variables already"
+        match = r"Trainer.optimizer = .*: expected an optimizer per loss, got one twice"
         self.refused(gan, match, optimizer=dict.fromkeys(TRAINED, adam))
 
     @pytest.mark.parametrize(

@@ -68,8 +68,9 @@ class Profile:
             self.end(trainer)
         else:
             self._leave_step()
-            self._step = tf.profiler.experimental.Trace("train", step_num=trainer.step, _r=1)
-            self._step.__enter__()
+            step = tf.profiler.experimental.Trace("train", step_num=trainer.step, _r=1)
+            step.__enter__()
+            self._step = step
 
     def end(self, trainer: Trainer) -> None:
         """Write the profile, if one is being made."""

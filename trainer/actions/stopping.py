@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import gin
 from absl import logging
@@ -14,10 +14,13 @@ from ...data.checks import one_of, whole_number
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ..arguments import finite_number
-from ..checkpointing.eval_metric import EvalMetric, dataset_of
+from ..checkpointing.eval_metric import EvalMetric, Mode, dataset_of
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
+
+
+_MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def warn_without_evaluations(trainer: Trainer, name: str) -> None:
@@ -44,7 +47,7 @@ class _Watch:
                 f"{owner}.metric = {metric!r}: expected the name of an eval metric, such as 'accuracy' or 'test/accuracy'."
             )
         self._owner = owner
-        self.metric: EvalMetric = EvalMetric(f"{owner}.metric", metric, one_of(f"{owner}.mode", mode, ("max", "min")))
+        self.metric: EvalMetric = EvalMetric(f"{owner}.metric", metric, one_of(f"{owner}.mode", mode, _MODES))
         self.name: str = f"{owner}({metric}, {mode})"
 
     def check(self, trainer: Trainer) -> None:
@@ -83,7 +86,7 @@ class EarlyStopping:
       UsageError: an argument is wrong; and, before the first step, that no evaluation computes the metric.
     """
 
-    def __init__(self, metric: str, mode: Literal["max", "min"], patience: int, min_delta: float = 0.0):
+    def __init__(self, metric: str, mode: Mode, patience: int, min_delta: float = 0.0):
         self._watch = _Watch("EarlyStopping", metric, mode)
         self._patience = whole_number("EarlyStopping.patience", patience, least=1)
         self._min_delta = finite_number("EarlyStopping.min_delta", min_delta, least=0)
@@ -150,7 +153,7 @@ class StopAtTarget:
       UsageError: an argument is wrong; and, before the first step, that no evaluation computes the metric.
     """
 
-    def __init__(self, metric: str, mode: Literal["max", "min"], target: float):
+    def __init__(self, metric: str, mode: Mode, target: float):
         self._watch = _Watch("StopAtTarget", metric, mode)
         self._target = finite_number("StopAtTarget.target", target)
         self.name: str = self._watch.name

@@ -16,6 +16,7 @@ import numpy as np
 from absl import logging
 
 from ...metrics.errors import UsageError
+from ..export.saving import KERAS, SAVED_MODEL
 from .restore import read_model, read_saved_model
 
 _SHOWN = 10
@@ -92,6 +93,8 @@ def _opened(source: str) -> Iterator[h5py.File]:
             f"Trainer.initial_weights = {source!r}: expected a checkpoint, a .keras file, a SavedModel's folder, or a file that "
             f"ends in {_H5}, as Keras 3 writes it; load this one into its model, and save that by model.save('model.keras')."
         )
+    if not Path(source).exists():
+        raise UsageError(f"Trainer.initial_weights = {source!r}: expected a file, which isn't there.")
     try:
         file = h5py.File(source)
     except OSError as error:
@@ -160,6 +163,13 @@ def _bare(name: str, names: list[str]) -> str:
 def _read(source: str) -> dict[str, np.ndarray]:
     if (Path(source) / "saved_model.pb").exists():
         return read_saved_model(source)
+    if Path(source).is_dir() and not (Path(source) / "checkpoint").exists():
+        inside = [each.name for each in Path(source).iterdir() if each.name in (KERAS, SAVED_MODEL)]
+        hint = f"; give {source}/{inside[0]}" if inside else ""
+        raise UsageError(
+            f"Trainer.initial_weights = {source!r}: expected a checkpoint, such as FOLDER/ckpt-500, a .keras or {_H5} file, or "
+            f"the folder of a SavedModel, got a folder that is none{hint}."
+        )
     if not source.endswith(".keras"):
         return read_model(source)
     try:

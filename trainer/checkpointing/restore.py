@@ -18,11 +18,15 @@ from ...metrics.errors import UsageError
 from ..export.saving import VARIABLE_NAMES
 from .folder import CheckpointFolder, damage
 from .snapshot import VARIABLE
-from .state import Checkpoint
+from .state import GROUPS, Checkpoint
 
 _VARIABLE_AT = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"  # in what Keras's `export` writes
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
-_MAY_BE_ABSENT = {"actions"}  # a run may get actions later
+# The parts that a checkpoint may lack -> what that means. A run may get actions later.
+_MAY_BE_ABSENT = {
+    "actions": "",
+    GROUPS: "is of an earlier version, and lacks what the optimizers of a MultiOptimizer have gathered: they begin anew.",
+}
 # Place in the object graph -> (name, shape, key in the files).
 Shapes = dict[str, tuple[str, tuple[int | None, ...], str]]
 
@@ -86,8 +90,8 @@ def check_intact(path: str) -> None:
 
 def has_averages(path: str) -> bool:
     """Return whether the optimizer in the checkpoint at `path` keeps averages of the weights (`use_ema=True`)."""
-    names = (name for name, _, _ in _stored(path, ["optimizer"])["optimizer"].values())
-    return any(name.endswith("_average") for name in names)
+    stored = _stored(path, ["optimizer", GROUPS]).values()
+    return any(name.endswith("_average") for found in stored for name, _, _ in found.values())
 
 
 def restore(state: Checkpoint, path: str) -> None:
@@ -116,12 +120,13 @@ def restore(state: Checkpoint, path: str) -> None:
 def _without_absent(state: Checkpoint, path: str) -> Checkpoint:
     """Return the state without the parts that the checkpoint may lack, and does."""
     children = tf.train.TrackableView(state).children(state)
-    absent = _MAY_BE_ABSENT & children.keys() - _roots(_graph(tf.train.load_checkpoint(path))).keys()
-    return (
-        tf.train.Checkpoint(**{name: child for name, child in children.items() if name not in absent})
-        if absent
-        else state
-    )
+    absent = _MAY_BE_ABSENT.keys() & children.keys() - _roots(_graph(tf.train.load_checkpoint(path))).keys()
+    if not absent:
+        return state
+    for name in absent:
+        if _MAY_BE_ABSENT[name]:
+            logging.warning("%s %s", path, _MAY_BE_ABSENT[name])
+    return tf.train.Checkpoint(**{name: child for name, child in children.items() if name not in absent})
 
 
 def read_model(path: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from ..model.layers import layers_of
-from ..model.optimizers import Optimizers
+from ..model.optimizers import Optimizers, grouped
 from .adapted import Adapted
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ else:
     Checkpoint = tf.train.Checkpoint
 
 _TABLES = (tf.lookup.experimental.MutableHashTable, tf.lookup.experimental.DenseHashTable)
+GROUPS = "grouped_optimizers"  # the name of the optimizers of a MultiOptimizer
 Trackable = Any  # whatever tf.train.Checkpoint can hold
 
 
@@ -91,7 +92,7 @@ class ModelState:
         self._adapted = Adapted([*layers_of(self._model), *owned_layers(self._task)])
         found = {"model": self._model, "task": _owned(self._task), **self._adapted.state()}
         if self._optimizer is not None:
-            found["optimizer"] = self._optimizer
+            found |= optimizer_state(self._optimizer)
         if self._forward_variables is not None:
             found["loose_variables"] = self._loose_variables(self._forward_variables())
         return found
@@ -109,6 +110,12 @@ class ModelState:
         found = {id(variable) for variable in (*self._model.weights, *owned_variables(self._task))}
         stateful = {id(v): v for v in (*self._model.variables, *forward_variables) if v.synchronization != "on_read"}
         return [variable.value for key, variable in stateful.items() if key not in found]
+
+
+def optimizer_state(optimizer: Optimizers) -> dict[str, Trackable]:
+    """Return what a checkpoint holds of an optimizer."""
+    groups = {str(i): each for i, each in enumerate(grouped(optimizer))}
+    return {"optimizer": optimizer, **({GROUPS: tf.train.Checkpoint(**groups)} if groups else {})}
 
 
 def owned_variables(task: Any) -> list[keras.Variable | tf.Variable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ _INSTEAD = {
     "ProgbarLogger": "nothing: the console shows the progress and the metrics",
     "CallbackList": "the callbacks themselves, in a list",
 }
+_OF_THE_RUN = re.compile(r"learning_rate(/|$)|skipped$|data/skipped$")
 _NEVER_CALLED = ("on_test_begin", "on_test_end", "on_test_batch_begin", "on_test_batch_end")
 _BATCHES = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
@@ -137,6 +139,5 @@ class KerasCallbacks:
 
 
 def _logs(summary: Summary, prefix: str) -> dict[str, float]:
-    """Return the metrics that are numbers, as Keras names them; without the learning rates, which `fit` does not give."""
-    found = scalars(summary).items()
-    return {f"{prefix}{name}": value for name, value in found if name.partition("/")[0] != "learning_rate"}
+    """Return the metrics that are numbers, as Keras names them, without those of the run itself, which `fit` has not."""
+    return {f"{prefix}{name}": value for name, value in scalars(summary).items() if not _OF_THE_RUN.match(name)}

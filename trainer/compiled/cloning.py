@@ -77,5 +77,11 @@ def _copy(model: keras.Model, strategy: tf.distribute.Strategy, call: Callable[[
 
 def _remade(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential) or hasattr(model, "operations"):  # a functional one
-        return keras.models.clone_model(model)
+        return keras.models.clone_model(model, clone_function=_remade_layer)
     return type(model).from_config(model.get_config())  # clone_model would copy what was given to `compile`, too
+
+
+def _remade_layer(layer: keras.Layer) -> keras.Layer:
+    if isinstance(layer, keras.layers.Lambda) and not layer.variables:
+        return layer  # Keras does not make a lambda again from its config, and this one serves both models
+    return type(layer).from_config(layer.get_config())

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ...metrics.errors import UsageError
 
+UNNAMED = ("keras_tensor", "input_layer")  # how Keras begins the name of an input without one
 _KEY = "x"  # of the inputs in a dict, as in the bundled tasks
 
 
@@ -31,7 +32,8 @@ def inputs_of(model: keras.Model, batch: Any, purpose: str, fix: str) -> Any:
     names = input_names(model)
     found = _part(batch, names)
     if found is None:
-        keys = repr(_KEY) if names is None or names == _KEY else f"{_KEY!r}, or the model's inputs {_flat(names)}"
+        given = [name for name in _flat(names or []) if not name.startswith(UNNAMED) and name != _KEY]
+        keys = f"{_KEY!r}, or the model's inputs {given}" if given else repr(_KEY)
         raise UsageError(f"{purpose}: expected {keys} in the batch, got {_told(batch)}; {fix}")
     tensors = tf.nest.flatten(found)
     if names is not None and len(tensors) != len(_flat(names)):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -16,17 +13,14 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from ...data import Input
 from ...metrics.errors import UsageError
-from .inputs import input_names, inputs_of
+from .inputs import UNNAMED, input_names, inputs_of
 
 KERAS, SAVED_MODEL = "model.keras", "saved_model"
 VARIABLE_NAMES = (
     "assets.extra/variable_names.json"  # in a SavedModel, which keeps no layer's name: that of `variables/i`
 )
 
-_UNNAMED = ("keras_tensor", "input_layer")  # how Keras begins the name of an input without one
-_UNFINISHED = ".unfinished"
 _UNSAVABLE = (NotImplementedError, TypeError, ValueError)  # from Keras; the first if a class lacks `get_config`
 
 
@@ -52,49 +46,6 @@ def save(model: keras.Model, folder: Path, batch_spec: Any) -> None:
         raise UsageError(f"The model cannot be exported. {' '.join(problems.values())}")
     for problem in problems.values():
         logging.warning("Export: %s", problem)
-
-
-def export(task: Any, model: keras.Model, folder: Path, dataset: Input | None) -> None:
-    """Let the task export the model, which replaces what it exported to the folder before.
-
-    Args:
-      task: its `export` may take the spec of a batch, or not.
-      model: the trained model.
-      folder: where to.
-      dataset: gives the spec.
-
-    Raises:
-      UsageError: the model cannot be exported.
-    """
-    known: tuple[Any, ...] = (
-        () if dataset is None or len(inspect.signature(task.export).parameters) == 2 else (dataset.element_spec,)
-    )
-    with replacing(folder) as unfinished:
-        task.export(model, unfinished, *known)
-
-
-@contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder, whose files and folders replace those of the same names in `folder` at the end of the context.
-
-    After an error, or a kill, those in `folder` are as they were.
-    """
-    existed = folder.exists()
-    unfinished = folder / _UNFINISHED
-    _remove(unfinished)  # of an export that was killed
-    (unfinished / "old").mkdir(parents=True)
-    (unfinished / "new").mkdir()
-    try:
-        yield unfinished / "new"
-        for each in (unfinished / "new").iterdir():
-            if (folder / each.name).is_dir():  # which cannot be replaced, only moved away
-                os.replace(folder / each.name, unfinished / "old" / each.name)
-            os.replace(each, folder / each.name)
-    finally:
-        _remove(unfinished)
-        if not existed:
-            with contextlib.suppress(OSError):  # it isn't empty: all went well
-                folder.rmdir()
 
 
 def _save_keras(model: keras.Model, path: Path) -> None:
@@ -159,7 +110,7 @@ def serving_spec(model: keras.Model, batch_spec: Any) -> Any:
 
 
 def _spec(name: str, tensor: Any) -> tf.TensorSpec:
-    named = "inputs" if name.startswith(_UNNAMED) else name  # several without names are made different by TensorFlow
+    named = "inputs" if name.startswith(UNNAMED) else name  # several without names are made different by TensorFlow
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=named)
 
 

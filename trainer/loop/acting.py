@@ -5,19 +5,32 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ...data.checks import check_parameters
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ..checkpointing.state import Trackable
 from ..distribution import workers
 
 _ARRAY = "__numpy__"  # the key that marks an array in JSON
+
+
+class Starts(Protocol):
+    """An action that is told when training begins, and need not be called with each summary."""
+
+    def start(self, trainer: Any) -> None:
+        """Take that training begins, or goes on, at `trainer.step`."""
+        ...
+
+
+Action = Callable[[Any, Summary], Any] | Starts
 
 
 class StopRequest:
@@ -60,14 +73,14 @@ class Actions:
         self._trainer = trainer
         self.stop: StopRequest = stop
         # The steps after which an action wants to be called.
-        self.marks: frozenset[int] = frozenset(step for each in actions for step in getattr(each, "steps", ()))
-        self._remembering = _by_name([each for each in actions if hasattr(each, "state")])
+        self.marks: frozenset[int] = frozenset(step for each in actions for step in _steps(each))
+        self._remembering = _by_name([each for each in actions if has(each, "state")])
         self._memory = tf.Variable(tf.constant("{}"), trainable=False, name="actions")
 
     @property
     def on_summary(self) -> list[Callable[[Summary], None]]:
         """What is called with each summary."""
-        return [lambda summary, act=act: act(self._trainer, summary) for act in self._actions if callable(act)]
+        return [partial(self._call, act) for act in self._actions if callable(act)]
 
     def steps_to_mark(self, step: int) -> int | None:
         """Return the number of steps to the next one after which an action wants to be called."""
@@ -89,7 +102,7 @@ class Actions:
     def reached(self, step: int) -> None:
         """Call the actions that have named this step."""
         for each in self._actions:
-            if step in getattr(each, "steps", ()):
+            if step in _steps(each):
                 each.reached(self._trainer)
 
     @contextlib.contextmanager
@@ -124,13 +137,30 @@ class Actions:
         if forgotten := sorted(memory.keys() - self._remembering.keys()):
             logging.warning("Trainer.actions: what %s remembered is dropped: there is no such action now.", forgotten)
 
+    def _call(self, action: Callable[[Any, Summary], Any], summary: Summary) -> None:
+        try:
+            action(self._trainer, summary)
+        except TypeError as error:
+            check_parameters(error, "Trainer.actions", action, 2, "(trainer, summary)")
+            raise
+
     def _dumped(self) -> str:
         return json.dumps({name: _plain(name, each.state()) for name, each in self._remembering.items()})
 
     def _each(self, method: str) -> None:
         for each in self._actions:
-            if hasattr(each, method):
+            if has(each, method):
                 getattr(each, method)(self._trainer)
+
+
+def has(action: Any, method: str) -> bool:
+    """Return whether an action has a method of this name; an attribute of its own with that name is none."""
+    return callable(getattr(action, method, None))
+
+
+def _steps(action: Any) -> Collection[int]:
+    """Return the steps that an action wants to be called at."""
+    return action.steps if has(action, "reached") else ()
 
 
 def _by_name(actions: Sequence[Any]) -> dict[str, Any]:

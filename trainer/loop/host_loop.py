@@ -98,7 +98,8 @@ class HostLoop:
             self._actions.start()
         asked, fails = self._agree(self._stop.asked is not None, self._error is not None)
         if fails:
-            self._end(fails)
+            self._settle_together()
+            raise self._error or ClusterError("another worker has failed: see its messages.")
         if asked:
             self._stop_here()
 

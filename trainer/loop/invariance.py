@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...data import Input
-from ...data.feeds.feed import Feed
+from ...data.feeds.feed import Feed, cut
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.errors import UsageError
 from ...metrics.registry import MetricRegistry
@@ -61,10 +61,11 @@ class RaggedFeed:
     def shard(self, part: Any, n: tf.Tensor, index: tf.Tensor, count: int) -> tuple[Any, tf.Tensor]:
         """Do what `Feed.shard` does, with the bounds above."""
         assert count == REPLICAS
+        whole = self._feed.shard(part, n, 0, 1)[0]
         edges = tf.stack([tf.zeros_like(n), (2 * n + 2) // 3, (2 * n + 2) // 3, n])
         rows = edges[index + 1] - edges[index]
         begin = tf.minimum(edges[index], tf.maximum(n, 1) - 1)  # an empty share borrows an example
-        return self._feed.take(part, begin, tf.maximum(rows, 1)), rows
+        return tf.nest.map_structure(lambda tensor: cut(tensor, begin, tf.maximum(rows, 1)), whole), rows
 
 
 def compare(task: Task, weights: keras.Model, train: Input | None, evals: Mapping[str, Input]) -> list[Comparison]:

@@ -60,7 +60,8 @@ class UpdateProbe:
         self._feed = session.open_feed()
         with data_errors_located(self._feed, 0):
             self._batch = fetch_one(self._feed, 0)
-        self._update = tf.function(self._updated, autograph=False)
+        # Called as it was traced: TensorFlow takes several probes for one function that is traced again, and warns.
+        self._update = tf.function(self._updated, autograph=False).get_concrete_function()
 
     def run(self) -> list[Probed]:
         """Return what the update would do to each trainable variable. All workers call this."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ..checkpointing.eval_metric import dataset_of
 from ..checkpointing.retention import Retention
+from ..model.optimizers import Optimizers
 from .acting import StopRequest
 from .board import Board
 from .train_session import TrainSession
@@ -24,7 +24,7 @@ class Steering:
     _eval_datasets: Mapping[str, Any]
     _model_dir: Path | None
     _session: TrainSession
-    _built_optimizer: keras.optimizers.Optimizer
+    _built_optimizer: Optimizers
 
     def __init__(self) -> None:
         self._stop = StopRequest()
@@ -47,8 +47,8 @@ class Steering:
         return self._model_dir
 
     @property
-    def optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimizer, built. An action may set its `learning_rate`."""
+    def optimizer(self) -> Optimizers:
+        """The optimizer, built, or name -> that of each of several losses. An action may set its `learning_rate`."""
         return self._built_optimizer
 
     @property
@@ -91,6 +91,15 @@ class Steering:
           UsageError: there is no reason.
         """
         self._stop.ask(_reason(reason))
+
+    @contextlib.contextmanager
+    def _writing_to(self, board: Board) -> Iterator[None]:
+        """Inside the context, a training is running that writes there."""
+        self._board = board
+        try:
+            yield
+        finally:
+            self._board = None
 
 
 def _reason(value: Any) -> str:

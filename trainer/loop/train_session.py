@@ -20,7 +20,7 @@ from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.retention import Best
 from ..checkpointing.snapshot import Snapshots
-from ..checkpointing.state import ModelState, Part, RunState, Trackable
+from ..checkpointing.state import ModelState, Part, RunState, Trackable, optimizer_state
 from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
@@ -141,7 +141,7 @@ class TrainSession:
 
     def roll_back(self, path: str) -> None:
         """Restore model and optimizer from a checkpoint, and continue with the batch after the one that stopped the loop."""
-        restore.restore(tf.train.Checkpoint(model=self._model, optimizer=self._optimizer), path)
+        restore.restore(tf.train.Checkpoint(model=self._model, **optimizer_state(self._optimizer)), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
 

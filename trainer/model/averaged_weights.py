@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from .optimizers import Optimizers, averages
@@ -30,7 +29,7 @@ class AveragedWeights:
     def in_use(self) -> Iterator[None]:
         """Inside the context, the model's weights are their averages; before an optimizer's first update it has none."""
         parts = zip(self._averages, self._swaps, strict=True)
-        swaps = [swap for (part, _), swap in parts if keras.ops.convert_to_numpy(part.iterations)]
+        swaps = [swap for (part, _), swap in parts if part.iterations.numpy()]
         for swap in swaps:
             swap()
         try:

@@ -12,11 +12,14 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from ..task import ONE_LOSS, TaskLosses
 
+GivenOptimizer = keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]
 # That of a task with one loss, or those of several losses by name.
 Optimizers = keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer]
 
 
-def build_optimizers(given: Any, strategy: tf.distribute.Strategy, task: Any, model: keras.Model) -> Optimizers:
+def build_optimizers(
+    given: Any, strategy: tf.distribute.Strategy, task: Any, model: keras.Model, prepare: Callable[..., None]
+) -> Optimizers:
     """Return the optimizer of a task with one loss, or those of several, each built on the variables that it updates.
 
     Args:
@@ -24,6 +27,7 @@ def build_optimizers(given: Any, strategy: tf.distribute.Strategy, task: Any, mo
       strategy: the replicas whose copies of the variables they update.
       task: says which variables each of several losses trains.
       model: its built model.
+      prepare: called with a list of all optimizers and the model, before they are built.
 
     Raises:
       UsageError: there are not as many optimizers as losses, one of them is wrong, or the variables of a loss are.
@@ -40,13 +44,18 @@ def build_optimizers(given: Any, strategy: tf.distribute.Strategy, task: Any, mo
         raise UsageError(
             f"Trainer.optimizer = {given!r}: expected {wanted}, as {type(task).__name__} defines {defined}."
         )
-    if names is None:
-        return build_optimizer(given, strategy, model.trainable_variables)
-    losses.check_variables(names)
-    return {
-        name: build_optimizer(each, strategy, losses.variables(name), f"Trainer.optimizer[{name!r}]")
-        for name, each in given.items()
-    }
+    if names is not None:
+        losses.check_variables(names)
+    made = {name: make_optimizer(each, strategy, _binding(name)) for name, each in by_loss(given).items()}
+    if len(set(map(id, made.values()))) < len(made):
+        raise UsageError(
+            f"Trainer.optimizer = {given!r}: expected an optimizer per loss, got one twice; make another one."
+        )
+    prepare(list(made.values()), model)
+    with strategy.scope():
+        for name, each in made.items():
+            each.build(losses.variables(name))
+    return made if names is not None else made[ONE_LOSS]
 
 
 def by_loss(optimizer: Optimizers) -> Mapping[str, keras.optimizers.Optimizer]:
@@ -54,33 +63,34 @@ def by_loss(optimizer: Optimizers) -> Mapping[str, keras.optimizers.Optimizer]:
     return optimizer if isinstance(optimizer, Mapping) else {ONE_LOSS: optimizer}
 
 
-def build_optimizer(
-    optimizer: keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer],
+def make_optimizer(
+    given: GivenOptimizer,
     strategy: tf.distribute.Strategy,
-    variables: list[keras.Variable],
     where: str = "Trainer.optimizer",
 ) -> keras.optimizers.Optimizer:
-    """Return the optimizer, built on `variables` for `strategy`, wherever it was made.
+    """Return the optimizer, to be built under the scope of `strategy`, wherever it was made.
 
     Args:
-      optimizer: an unbuilt optimizer, or a function that makes one.
+      given: an unbuilt optimizer, or a function that makes one.
       strategy: the replicas whose copies of the variables it updates.
-      variables: those that it updates.
       where: the binding that it comes from, to name in an error.
 
     Raises:
       UsageError: it isn't a Keras optimizer, or was built on other variables already.
     """
     with strategy.scope():
-        made = optimizer() if callable(optimizer) and not _is_optimizer(optimizer) else optimizer
+        made = given() if callable(given) and not _is_optimizer(given) else given
         if not _is_optimizer(made):
             raise UsageError(f"{where}: expected a Keras optimizer, such as @keras.optimizers.Adam(), got {made!r}.")
         if made.built:
             raise UsageError(f"{where}: it was built on other variables already; give a new, unbuilt one.")
         _check_rate(made, where)
         _bind_to(made, strategy)
-        made.build(variables)
     return made
+
+
+def _binding(name: str) -> str:
+    return f"Trainer.optimizer[{name!r}]" if name else "Trainer.optimizer"
 
 
 def _check_rate(optimizer: keras.optimizers.Optimizer, where: str) -> None:
@@ -102,6 +112,15 @@ def parts(optimizer: Optimizers) -> list[keras.optimizers.Optimizer]:
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return parts(optimizer.inner_optimizer)
     return [optimizer]
+
+
+def grouped(optimizer: Optimizers) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of the groups of each MultiOptimizer: it keeps them where TensorFlow does not look (Keras 3.15)."""
+    if isinstance(optimizer, Mapping):
+        return [group for each in optimizer.values() for group in grouped(each)]
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return grouped(optimizer.inner_optimizer)
+    return list(optimizer.optimizers) if isinstance(optimizer, keras.optimizers.MultiOptimizer) else []
 
 
 def all_of_keras(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -135,7 +154,7 @@ def learning_rates(optimizer: Optimizers) -> dict[str, float]:
         names = [part.name for part in found]
         for i, part in enumerate(found):
             path = ["learning_rate", *([loss] if loss else ()), *([_unique(names, i)] if len(found) > 1 else ())]
-            rates["/".join(path)] = float(keras.ops.convert_to_numpy(part.learning_rate))
+            rates["/".join(path)] = float(part.learning_rate.numpy())  # not convert_to_numpy, of which NumPy warns
     return rates
 
 

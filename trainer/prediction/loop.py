@@ -62,14 +62,8 @@ class PredictLoop:
           DataError: an example cannot be read.
           UsageError: the outputs don't have the batch as first axis.
         """
-        known, number, skipped = self.feed.batches_per_epoch, 0, 0
-        if known is not None:
-            self.feed.seek(first)
-        else:  # a stream is read from its start
-            self.feed.rewind()
-            for _ in range(first):
-                with data_errors_located(self.feed, 0):
-                    self._skip(tf.constant(0, tf.int64))
+        known, skipped = self.feed.batches_per_epoch, 0
+        self._go_to(first)
         for number in range(first, 2**62 if known is None else known):
             with data_errors_located(self.feed, 0):
                 replicas, examples, lost = self._step(tf.constant(number, tf.int64))
@@ -82,6 +76,15 @@ class PredictLoop:
             yield self._rows(replicas)
         if skipped:
             logging.warning('%d bad examples have no predictions, as Input.on_error = "skip".', skipped)
+
+    def _go_to(self, first: int) -> None:
+        if self.feed.batches_per_epoch is not None:
+            self.feed.seek(first)
+            return
+        self.feed.rewind()
+        for _ in range(first):  # a stream is read from its start
+            with data_errors_located(self.feed, 0):
+                self._skip(tf.constant(0, tf.int64))
 
     def _predict(self, number: tf.Tensor) -> tuple[list[tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]], tf.Tensor, Any]:
         """Return, for each replica of this worker, (outputs, rows that count, rows); the batch's examples; those skipped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import time
 import zlib
@@ -85,7 +86,11 @@ def _to_file(loop: PredictLoop, output: Path, made_of: Callable[[], Mapping[str,
         if workers.is_chief(strategy):
             everyone = [unfinished.shards(worker) for worker in range(workers.count(strategy))]
             columns = {name: partial(in_order, everyone, i, loop.local) for i, name in enumerate(names)}
-            formats.write(output, columns)
+            try:
+                formats.write(output, columns)
+            except UsageError:  # the format cannot hold them, and never will
+                unfinished.remove()
+                raise
             unfinished.remove()
     workers.wait_for_all(strategy)
     return output
@@ -133,7 +138,7 @@ def _none(loop: PredictLoop) -> list[np.ndarray]:
 
 def _made_of(task: Task, model: keras.Model, dataset: Input, loop: PredictLoop) -> dict[str, str]:
     """Return what predictions depend on, as fingerprints: a run that was killed continues only if all are the same."""
-    weights = [keras.ops.convert_to_numpy(v) for v in (*model.variables, *owned_variables(task))]
+    weights = [v.numpy() for v in (*model.variables, *owned_variables(task))]
     feed = loop.feed
     noted = [item for item in feed.checkpoint_items().values() if isinstance(item, tf.Variable)]
     arrays = dataset.arrays
@@ -142,11 +147,19 @@ def _made_of(task: Task, model: keras.Model, dataset: Input, loop: PredictLoop) 
     examples = tf.nest.flatten(arrays)
     return {
         "the weights": _fingerprint(weights),
-        "predict_step": f"{type(task).__module__}.{type(task).__qualname__} {formats.named(loop.outputs)}",
+        "predict_step": f"{type(task).__module__}.{type(task).__qualname__} {_source(task)} {formats.named(loop.outputs)}",
         "the data": f"{_fingerprint(examples)} {[item.numpy() for item in noted]} {feed.described}",
         "Input.global_batch_size": str(dataset.global_batch_size),
         "the workers and replicas": f"{workers.count(loop.strategy)} {loop.strategy.num_replicas_in_sync}",
     }
+
+
+def _source(task: Task) -> str:
+    """Return a fingerprint of the code of `predict_step`, which a user may mend before the command is run again."""
+    try:
+        return f"{zlib.crc32(inspect.getsource(type(task).predict_step).encode()):08x}"
+    except (OSError, TypeError):  # typed into an interpreter, or made by a decorator
+        return ""
 
 
 def _fingerprint(arrays: list[np.ndarray]) -> str:

@@ -52,7 +52,7 @@ class Skips:
         Args:
           step: its number.
           finite: bool, (losses,), or () for one loss: whether it and its gradient were; True in a step without an update of it.
-          updates: bool, of the same shape: whether the step was to end with an update of it.
+          updates: bool, in that shape or a scalar for all: whether the step was to end with an update of it.
         """
         if not self.allowed:  # the first ends the run
             return all_of(finite)

@@ -185,13 +185,13 @@ class TrainLoop:
     def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         self.skipped_examples.add(part)
         terms, packed, state = run_on_shards(self._strategy, self._feed, part, examples, self._differentiate)
-        due = self._updates.due(step // self._steps_per_update)
-        apply = partial(self._updates.apply, due, self.skips.tolerated())
+        due = self._updates.due(step, self._steps_per_update)
+        apply = partial(self._updates.apply, due, self.skips.tolerated)
         finite, ends = self._sums.add_and_maybe(step, terms, apply, self.skips.shape)
         # A step that stops the run keeps its metrics, which tell what isn't finite.
         self._accumulator.add(packed, keep=all_of(finite) if self.skips.allowed else None)
         self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=all_of(finite))
-        return self.skips.count(step, finite, ends & due)
+        return self.skips.count(step, finite, ends if due is None else ends & due)
 
     def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
         return self._replica_step.differentiate(batch, share, self._updates.scale_of, self._forward_state)

@@ -182,32 +182,39 @@ class Updates:
         """Return the loss scaling of a loss's optimizer."""
         return self._updates[name].scale_loss
 
-    def due(self, update: tf.Tensor) -> tf.Tensor:
-        """Return which losses the update with this number, counted from 0, updates: bool, (losses,), or () for one loss."""
-        if len(self._updates) == 1:
-            return self._is_due(self.names[0], update)
-        return tf.stack([self._is_due(name, update) for name in self._updates])
+    def due(self, step: tf.Tensor, steps_per_update: int) -> tf.Tensor | None:
+        """Return which losses are updated if the step with this number ends an update: bool, (losses,), or () for one loss.
 
-    def apply(self, due: tf.Tensor, tolerated: tf.Tensor, terms: Mapping[str, list[Term]]) -> tf.Tensor:
+        None stands for all of them, always.
+        """
+        if not self._every:
+            return None
+        number = step // steps_per_update
+        return self._shaped([self._is_due(name, number) for name in self._updates])
+
+    def apply(
+        self, due: tf.Tensor | None, tolerated: Callable[[], tf.Tensor], terms: Mapping[str, list[Term]]
+    ) -> tf.Tensor:
         """Apply each loss's gradient, unless it isn't finite, or another is not and that stops the run.
 
         Args:
           due: what `due` returns.
-          tolerated: bool, of the same shape: whether the run goes on without this update of the loss, if it isn't finite.
+          tolerated: returns, in that shape, whether the run goes on without this update of the loss, if it isn't finite.
           terms: name of a loss -> the terms of its objective, summed over all replicas.
 
         Returns:
-          bool, of the same shape: whether everything about the loss was finite; True for one that is not due.
+          bool, in that shape: whether everything about the loss was finite; True for one that is not due.
         """
         checked = {name: update.check(terms[name]) for name, update in self._updates.items()}
-        if len(checked) == 1 and not self._every:
-            ((name, only),) = checked.items()
-            self._updates[name].apply(only, only.finite)
-            return only.finite
-        finite = tf.reshape(tf.stack([each.finite for each in checked.values()]), due.shape) | ~due
-        applied = tf.reshape(due & finite & tf.reduce_all(finite | tolerated), [-1])
-        for i, (name, each) in enumerate(checked.items()):
-            self._updates[name].apply(each, applied[i])
+        finite = self._shaped([each.finite for each in checked.values()])
+        if due is not None:
+            finite |= ~due
+        applied = finite & tf.reduce_all(finite | tolerated()) if len(checked) > 1 else finite
+        if due is not None:
+            applied &= due
+        conditions = tf.unstack(applied) if len(checked) > 1 else [applied]
+        for (name, each), condition in zip(checked.items(), conditions, strict=True):
+            self._updates[name].apply(each, condition)
         return finite
 
     def apply_all(self, terms: Mapping[str, list[Term]]) -> dict[int, tf.Tensor]:
@@ -228,6 +235,10 @@ class Updates:
             first += update.size
         return found
 
-    def _is_due(self, name: str, update: tf.Tensor) -> tf.Tensor:
+    def _is_due(self, name: str, number: tf.Tensor) -> tf.Tensor:
         every = self._every.get(name, 1)
-        return tf.constant(True) if every == 1 else tf.math.floormod(update + 1, every) == 0
+        return tf.constant(True) if every == 1 else tf.math.floormod(number + 1, every) == 0
+
+    @staticmethod
+    def _shaped(losses: list[tf.Tensor]) -> tf.Tensor:
+        return tf.stack(losses) if len(losses) > 1 else losses[0]

@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tallyloop.data import Input
+from tallyloop.data.feeds.pipelines import Stream
 
 
 def doubled(example):
@@ -33,6 +35,12 @@ class TestStream:
         first, second = joined(batches[:3]), joined(batches[3:])
         assert sorted(first) == sorted(second) == list(range(10))
         assert first != second
+
+    def test_has_no_thread_that_its_end_would_wait_for(self, numbered):
+        """TensorFlow's autotuner, which sleeps for up to a minute."""
+        examples = tf.data.Dataset.from_tensor_slices(numbered(4))
+        stream = Stream(examples, None, 2, False, shuffle_buffer=None, seed=0)
+        assert stream.for_evaluation().options().autotune.enabled is False
 
 
 class TestMappedArrays:

@@ -80,6 +80,7 @@ def test_training_takes_the_mean_of_the_others(mirrored_on):
 
 def test_a_batch_of_bad_ones_only_ends_the_run(data_error):
     feed = Input(Holes(), 2, shuffle=False, on_error="skip").open_train()
+    feed.seek(2)
     message = str(data_error(feed, step=2))
     assert "all examples of a global batch are bad (the source of Input, row 4: OSError: a hole in the disk" in message
 

@@ -109,7 +109,7 @@ class TestReader:
         until(lambda: len(source.untaken(0)) == 4)
         stopping = threading.Thread(target=source.stop)
         stopping.start()
-        stopping.join(0.05)
+        stopping.join(0.5)  # by then it waits for them
         assert stopping.is_alive()
         loads.go.set()
         stopping.join(10)

@@ -311,6 +311,23 @@ class TestPartial:
         assert finisher(functools.partial(powers, power=2)) != finisher(functools.partial(powers, power=3))
         assert first.finish(np.float64(6), np.float64(2)) == 9
 
+    def test_its_function_tells_them_apart(self):
+        def power(by, value, count):
+            return (value / count) ** by
+
+        def root(by, value, count):
+            return (value / count) ** (1 / by)
+
+        assert finisher(functools.partial(power, 2)) != finisher(functools.partial(root, 2))
+
+    def test_a_dict_in_it_tells_them_apart(self):
+        def scaled(by, value, count):
+            return by["scale"] * value / count
+
+        first, same, other = (finisher(functools.partial(scaled, {"scale": [by]})) for by in (2, 2, 3))
+        assert first == same != other
+        hash(first.key)
+
     def test_an_array_in_it_tells_them_apart(self):
         def weighed(by, value, count):
             return value @ by
@@ -329,6 +346,27 @@ class TestFunction:
 
     def test_is_told_apart_by_what_it_closes_over(self):
         assert self.times(2) == self.times(2) != self.times(3)
+
+    def test_is_told_apart_by_its_defaults(self):
+        assert finisher(lambda value, count, by=2: by * value) != finisher(lambda value, count, by=3: by * value)
+
+    def test_is_told_apart_by_a_set(self):
+        """Which cannot be hashed."""
+        scales = lambda *by: finisher(functools.partial(lambda by, value, count: sum(by) * value, set(by)))  # noqa: E731
+        assert scales(1, 2) == scales(2, 1) != scales(1, 3)
+        hash(scales(1, 2).key)
+
+    def test_an_object_of_another_class_is_another(self):
+        class Twice:
+            def __call__(self, value, count):
+                return 2 * value / count
+
+        class Thrice:
+            def __call__(self, value, count):
+                return 3 * value / count
+
+        assert finisher(Twice()) == finisher(Twice()) != finisher(Thrice())
+        assert finisher(Twice()).name == "Twice"
 
     def test_an_object_is_the_same_with_the_same_attributes(self):
         class Power:

@@ -90,6 +90,14 @@ class TestAdd:
         with pytest.raises(UsageError, match=r"^Metric 'm' \(.*test_add.py:\d+\): finish = 'median': expected one of"):
             record_eagerly(lambda: metrics.add("m", 1.0, finish="median"))
 
+    @pytest.mark.parametrize("given", [tf.ragged.constant([[1.0], [2.0, 3.0]]), tf.sparse.from_dense([[0.0, 1.0]])])
+    def test_refuses_what_is_not_dense(self, record_eagerly, given):
+        expected = f"expected dense values and weights, got a {type(given).__name__}: add its `flat_values`"
+        with pytest.raises(UsageError, match=expected):
+            record_eagerly(lambda: metrics.add("m", given))
+        with pytest.raises(UsageError, match=expected):
+            record_eagerly(lambda: metrics.add("m", [[1.0, 2.0]], weights=given))
+
     def test_a_finisher_sums_what_it_needs(self, record):
         def step():
             metrics.add("max", [1.0, 7.0, 9.0], weights=[1.0, 2.0, 0.0], finish="max")

@@ -115,6 +115,11 @@ class TestPlainLines:
         plain.write(train(2001, loss=1.0))
         assert [line.rpartition(" | ")[2] for line in lines(stream)] == ["ETA 2:46:35", "ETA 0:00:00"]
 
+    def test_the_learning_rate_comes_last(self, plain, stream):
+        plain.write(train(1, **{"learning_rate/critic": 0.1, "loss/critic": 1.0, **dict.fromkeys("stuvwxyz", 1.0)}))
+        shown = " | ".join(f"{name} 1" for name in ("loss/critic", *"stuvwxy"))
+        assert lines(stream) == [f"step 1/2000 | {shown} | (+2 more in TensorBoard)"]
+
     def test_note_and_progress(self, plain, stream, clock):
         plain.note("compiling ...")
         run_to(plain, clock, 100, 1)
@@ -204,6 +209,10 @@ class TestTerminal:
         assert frames(stream)[-1] == (
             f"step 500/2000  {'━' * 12}{'╌' * 34}  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"
         )
+
+    def test_bar_has_each_of_several_losses(self, terminal, stream):
+        terminal.write(train(500, **{"loss/critic": 0.5, "loss/actor": 2.0, "accuracy": 1.0}))
+        assert frames(stream)[-1].endswith("  loss/critic 0.5  loss/actor 2")
 
     def test_progress_moves_the_bar_between_summaries(self, terminal, stream, clock):
         run_to(terminal, clock, 100, 1)

@@ -25,12 +25,11 @@ def _picture(trainer):
 
 @pytest.fixture(scope="session")
 def twins(make_trainer, rows, tmp_path_factory):
-    """(Trainers, folders) of two equal runs of 12 steps on 2 replicas, evaluated at every fourth; the first has actions."""
+    """(Trainers, folders) of two equal runs of 12 steps, evaluated at every fourth; the first has actions."""
 
     def train(*actions):
         folder = tmp_path_factory.mktemp("twin")
         trainer = make_trainer(
-            replicas=2,
             train_steps=12,
             steps_per_loop=4,
             summary_interval=3,

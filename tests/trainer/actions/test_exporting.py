@@ -78,20 +78,16 @@ class TestRun:
         assert {np.asarray(weight.numpy()).tobytes() for weight in exported.weights} <= values
         assert trainer.step == 12
 
-    @pytest.mark.parametrize(
-        ("action", "arguments", "message"),
-        [
-            (ExportBest(), {}, r"ExportBest: expected Trainer.best_metric"),
-            (
-                ExportBest(),
-                {"best_metric": "loss", "best_mode": "min", "evaluate": True},
-                r"ExportBest.folder = None: expected a folder, as there is no Trainer.model_dir",
-            ),
-        ],
-    )
-    def test_needs_a_metric_and_a_folder(self, make_trainer, action, arguments, message):
-        with pytest.raises(UsageError, match=message):
-            make_trainer(actions=[action], **arguments).train_and_eval()
+    def test_needs_a_metric(self):
+        with pytest.raises(UsageError, match=r"ExportBest: expected Trainer.best_metric"):
+            ExportBest().check(SimpleNamespace(tracks_best=False))
+
+    def test_needs_a_folder(self):
+        trainer = SimpleNamespace(eval_metrics={"test": ["loss"]}, model_dir=None)
+        with pytest.raises(
+            UsageError, match=r"ExportBest.folder = None: expected a folder, as there is no Trainer.mod"
+        ):
+            ExportBest().start(trainer)
 
     def test_a_folder_is_a_path(self):
         with pytest.raises(UsageError, match=r"ExportBest.folder = 3: expected a path, or None"):

@@ -88,6 +88,11 @@ class TestMistakes:
         with pytest.raises(UsageError, match=message):
             LearningRateFinder(**arguments)
 
+    def test_several_optimizers_have_no_single_rate(self):
+        optimizers = {"a": keras.optimizers.SGD(0.1), "b": keras.optimizers.SGD(0.1)}
+        with pytest.raises(UsageError, match=r"got a schedule or several optimizers"):
+            LearningRateFinder().check(SimpleNamespace(optimizer=optimizers))
+
     def test_a_schedule_has_no_rate_to_vary(self, make_trainer):
         schedule = lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10))  # noqa: E731
         with pytest.raises(

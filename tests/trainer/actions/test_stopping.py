@@ -154,6 +154,26 @@ class TestStopAfter:
         assert len(trainer.reasons) == 1
 
 
+class TestCheck:
+    def test_a_metric_of_training_is_none_of_evaluations(self):
+        with pytest.raises(UsageError, match=r"StopAtTarget.metric = 'train/loss': no evaluation computes it"):
+            StopAtTarget("train/loss", "min", 1).check(Stub())
+
+    def test_needs_eval_datasets(self):
+        trainer = Stub()
+        trainer.eval_datasets = {}
+        with pytest.raises(UsageError, match=r"EarlyStopping.metric = 'loss': expected Trainer.eval_datasets"):
+            EarlyStopping("loss", "min", 1).check(trainer)
+
+    def test_a_run_without_evaluations_is_told(self, caplog):
+        trainer = Stub()
+        trainer.eval_metrics = {}
+        action = EarlyStopping("loss", "min", 1)
+        action.check(trainer)
+        action.start(trainer)
+        assert "EarlyStopping never acts, as this run does not evaluate" in caplog.text
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("make", "message"),
@@ -237,6 +257,9 @@ class TestRun:
         assert (again.step, again.stopped, again.evaluated) == (16, trainer.stopped, {})
         assert capsys.readouterr().out.splitlines()[-1] == f"S{trainer.stopped[1:]}"
         assert [*evaluations(tmp_path)] == [4, 8, 12, 16]
+
+    def test_goes_on_with_more_patience_and_without_the_action(self, train, tmp_path):
+        train(tmp_path, EarlyStopping("test/loss", "min", patience=2))
         more = train(tmp_path, EarlyStopping("test/loss", "min", patience=3))
         assert more.stopped.startswith("stopped at step 20: EarlyStopping")
         without = train(tmp_path)
@@ -268,30 +291,10 @@ class TestRun:
         trainer.train()
         assert trainer.stopped == f"stopped at step {trainer.step}: a button"
 
-    @pytest.mark.parametrize(
-        ("action", "arguments", "message"),
-        [
-            (
-                EarlyStopping("los", "min", 1),
-                {},
-                r'EarlyStopping.metric = \'los\': no evaluation computes it: did you mean "loss"',
-            ),
-            (
-                StopAtTarget("train/loss", "min", 1),
-                {},
-                r"StopAtTarget.metric = 'train/loss': no evaluation computes it",
-            ),
-            (EarlyStopping("loss", "min", 1), {"eval_datasets": None}, r"expected Trainer.eval_datasets"),
-        ],
-    )
-    def test_a_wrong_metric_is_told_before_the_first_step(self, train, tmp_path, action, arguments, message):
-        with pytest.raises(UsageError, match=message):
-            train(tmp_path / "run", action, **arguments)
+    def test_a_wrong_metric_is_told_before_the_first_step(self, train, tmp_path):
+        with pytest.raises(UsageError, match=r"metric = 'los': no evaluation computes it: did you mean \"loss\""):
+            train(tmp_path / "run", EarlyStopping("los", "min", 1))
         assert not (tmp_path / "run").exists()
-
-    def test_without_evaluations_it_says_that_it_never_acts(self, make_trainer, caplog):
-        make_trainer(evaluate=True, actions=[EarlyStopping("loss", "min", 1)]).train()
-        assert "EarlyStopping never acts, as this run does not evaluate" in caplog.text
 
     @pytest.mark.parametrize("reason", ["", "  ", None, 3])
     def test_needs_a_reason(self, make_trainer, reason):

@@ -1,6 +1,7 @@
 """What actions write to TensorBoard, and that the run is the same with and without."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ class TestArguments:
         with pytest.raises(UsageError, match=r"the text 'text': expected a string, or a list of strings, got 6"):
             make_trainer(actions=[action], model_dir=tmp_path).train()
 
-    def test_without_a_folder_or_evaluations_nothing_is_written(self, make_trainer, caplog):
-        make_trainer(actions=[WriteText(lambda trainer: "x")]).train()
+    def test_without_a_folder_or_evaluations_nothing_is_written(self, caplog):
+        WriteText(lambda trainer: "x").start(SimpleNamespace(model_dir=None, eval_metrics={}))
         assert "WriteText writes nothing, as there is no Trainer.model_dir" in caplog.text
         assert "WriteText never acts, as this run does not evaluate" in caplog.text

@@ -121,6 +121,13 @@ class TestInitialWeights:
         with pytest.raises(UsageError, match=name):
             make_trainer(initial_weights=str(tmp_path / name)).train()
 
+    def test_the_folder_around_it(self, make_trainer, tmp_path):
+        (tmp_path / "model.keras").touch()
+        with pytest.raises(
+            UsageError, match=r"expected a checkpoint, .* got a folder that is none; give .*/model.keras\."
+        ):
+            make_trainer(initial_weights=tmp_path).prepare(evaluate=False)
+
     def test_two_names_become_one(self, encoder, make_trainer, trained):
         with pytest.raises(UsageError, match=r"Trainer.initial_weights_map gives two variables the name 'all'"):
             make_trainer(encoder, initial_weights=trained[1], initial_weights_map={".*bias": "all"}).train()

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
+from tallyloop.trainer.checkpointing import state
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,35 @@ class TestRerun:
         whole = train(None, 9, 2, gradient_accumulation=3)
         train(tmp_path, 4, 2, gradient_accumulation=3)
         assert_same_weights(train(tmp_path, 9, 2, gradient_accumulation=3), whole)
+
+    def test_keeps_what_several_optimizers_have_gathered(self, train, tmp_path, assert_same_weights):
+        """Momentum and updates, which TensorFlow does not find inside a MultiOptimizer."""
+
+        def optimizers():
+            momentum = keras.optimizers.SGD(0.01, momentum=0.9)
+            return keras.optimizers.MultiOptimizer(
+                keras.optimizers.OptimizerMap(keras.optimizers.Adam(0.05), {".*/bias": momentum})
+            )
+
+        whole = train(tmp_path / "whole", 6, optimizer=optimizers)
+        train(tmp_path / "cut", 3, optimizer=optimizers)
+        again = train(tmp_path / "cut", 6, optimizer=optimizers)
+        assert_same_weights(again, whole)
+        for a, b in zip(again.optimizer.variables, whole.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+
+    def test_of_an_earlier_version_goes_on_without_that(self, train, tmp_path, monkeypatch, caplog):
+        def optimizers():
+            return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.Adam(0.05), {}))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "grouped", lambda optimizer: [])
+            train(tmp_path, 3, optimizer=optimizers)
+        assert train(tmp_path, 6, optimizer=optimizers).step == 6
+        assert (
+            "ckpt-3 is of an earlier version, and lacks what the optimizers of a MultiOptimizer have gath"
+            in caplog.text
+        )
 
     def test_shuffled_stream(self, train, rows, regression_task, tmp_path, assert_same_weights):
         def dataset():

@@ -83,3 +83,13 @@ class TestRetention:
         for name in ("best.json", "checkpoint"):
             texts = [(tmp_path / each / "checkpoints" / name).read_text() for each in ("whole", "killed")]
             assert texts[0] == texts[1]
+
+
+class TestBestCheckpoint:
+    def test_is_the_one_that_the_record_names(self, tmp_path):
+        (tmp_path / "best.json").write_text('{"step": 4, "checkpoint": "ckpt-4"}')
+        assert retention.best_checkpoint(tmp_path) == f"{tmp_path}/ckpt-4"
+
+    def test_is_not_known_without_a_metric(self, tmp_path):
+        with pytest.raises(UsageError, match=r"checkpoint = 'best': expected .*best.json.*Trainer.best_metric"):
+            retention.best_checkpoint(tmp_path)

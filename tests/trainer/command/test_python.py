@@ -136,7 +136,7 @@ class TestLaunch:
             ({}, "--model_dir is required"),
             ({"mode": "trian", "model_dir": "x"}, '--mode=trian: expected one of .*did you mean "train"'),
             ({"virtual_cpus": 64, "model_dir": "x"}, "TensorFlow has started with 4 in this process"),
-            ({"workers": 2, "mode": "predict", "model_dir": "x"}, "--workers=2 is for --mode=train_and_eval"),
+            ({"workers": 2, "mode": "check", "model_dir": "x"}, "--workers=2 is for --mode=train_and_eval"),
             ({"checkpoint": "ckpt-1", "model_dir": "x"}, "--checkpoint is for --mode=eval"),
         ],
         ids=["folder", "mode", "cpus", "workers", "checkpoint"],

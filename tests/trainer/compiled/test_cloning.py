@@ -74,6 +74,11 @@ class TestInScope:
         assert placed(model, mirrored_on(2)).built
         assert not model.built
 
+    def test_a_lambda_serves_both(self, mirrored_on):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: 2 * x), keras.layers.Dense(1)])
+        copy = placed(model, mirrored_on(2))
+        np.testing.assert_allclose(copy(np.ones((2, 3))), model(np.ones((2, 3))))
+
     def test_one_that_cannot_be_copied(self, mirrored_on):
         model = NoConfig(2)
         model(tf.zeros([1, 3]))

@@ -63,6 +63,11 @@ class TestInputs:
                 "T cannot predict: expected 'x', or the model's inputs ['picture'] in the batch, got the keys "
                 "['image', 'label']; define predict_step(self, model, batch)",
             ),
+            (
+                keras.Sequential([keras.Input((1,))]),
+                {"a": 1, "b": 2},
+                "expected 'x' in the batch, got the keys ['a', 'b']",
+            ),
             (Subclassed(), {"a": 1, "b": 2}, "expected 'x' in the batch, got the keys ['a', 'b']"),
             (functional(lambda a, b: [a, b]), (1, 2), "got 1 for 2, from a tuple of 2"),
             (functional(lambda a, b: [a, b]), {"x": 1, "a": 2}, "got 1 for 2, from the keys ['a', 'x']"),

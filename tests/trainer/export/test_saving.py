@@ -107,17 +107,6 @@ class TestExport:
             trainer.export(tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
-    def test_an_export_of_the_tasks_own(self, make_trainer, regression_task, tmp_path):
-        class Own(regression_task):
-            def export(self, model, folder):
-                (folder / "mine").write_text("a")
-
-        assert [each.name for each in make_trainer(Own()).export(tmp_path / "e").iterdir()] == ["mine"]
-
-    def test_needs_a_folder(self, make_trainer):
-        with pytest.raises(UsageError, match=r"Trainer.export: expected a folder"):
-            make_trainer().export()
-
     def test_of_the_best_checkpoint(self, run, rows, tmp_path):
         trainer = run(tmp_path, best_metric="loss", best_mode="max")  # that of the first evaluation
         best = json.loads((tmp_path / "checkpoints" / "best.json").read_text())
@@ -136,39 +125,3 @@ class TestExport:
             make_trainer(model_dir=tmp_path).export(checkpoint="best")
         with pytest.raises(UsageError, match=r"checkpoint = 'best': expected a Trainer with a model_dir"):
             make_trainer().export(tmp_path, checkpoint="best")
-
-
-class TestReplacing:
-    def test_replaces_what_has_the_same_name(self, tmp_path):
-        (tmp_path / "folder").mkdir()
-        (tmp_path / "folder" / "old").touch()
-        (tmp_path / "mine").touch()
-        with saving.replacing(tmp_path) as new:
-            (new / "folder").mkdir()
-            (new / "folder" / "new").touch()
-            (new / "file").touch()
-        assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
-            "file",
-            "folder",
-            "folder/new",
-            "mine",
-        ]
-
-    def test_an_error_leaves_all_as_it_was(self, tmp_path):
-        (tmp_path / "file").write_text("old")
-
-        def fail():
-            with saving.replacing(tmp_path) as new:
-                (new / "file").write_text("new")
-                raise ValueError("bad")
-
-        with pytest.raises(ValueError, match="bad"):
-            fail()
-        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
-
-    def test_what_a_kill_left_is_gone(self, tmp_path):
-        (tmp_path / ".unfinished" / "new").mkdir(parents=True)
-        (tmp_path / ".unfinished" / "new" / "half").touch()
-        with saving.replacing(tmp_path) as new:
-            (new / "file").touch()
-        assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -163,6 +163,32 @@ class TestHooks:
             call("a summary")
         assert seen == [("the trainer", "a summary")]
 
+    def test_attributes_of_these_names_are_not_methods(self):
+        class Plain:
+            start, end, steps, state, check = 0.5, 1.5, 3, "on", True
+
+            def __call__(self, trainer, summary):
+                pass
+
+        found = actions(Plain())
+        found.check()
+        with found.running():
+            found.start()
+        assert (found.marks, found.state()) == (frozenset(), {})
+
+    @pytest.mark.parametrize("action", [lambda trainer: 0, lambda: 0, lambda a, b, c: 0])
+    def test_a_function_of_other_parameters_is_told(self, action):
+        (call,) = actions(action).on_summary
+        with pytest.raises(
+            UsageError, match=r"Trainer.actions = <function .*expected a function of \(trainer, summary\), got"
+        ):
+            call("a summary")
+
+    def test_an_error_inside_stays_itself(self):
+        (call,) = actions(lambda trainer, summary: (lambda x: x)()).on_summary
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            call("a summary")
+
     def test_steps_to_the_next_mark(self):
         found = actions(Hooks(), print)
         assert [found.steps_to_mark(step) for step in (0, 2, 3, 4, 5)] == [3, 1, 2, 1, None]

@@ -337,6 +337,14 @@ class TestStopRequest:
         assert host.events("run", "evaluate", "save") == []
         assert host.console.notes == ["Stopped at step 3: over already"]
 
+    def test_an_error_at_the_start_saves_nothing(self):
+        host = Host()
+        host.loop._actions.start = lambda: {}["a bug"]
+        with pytest.raises(KeyError, match="a bug") as raised:
+            host.run()
+        assert host.events("run", "save") == []
+        assert getattr(raised.value, "__notes__", []) == []
+
     def test_is_gone_with_the_run(self):
         host = Host(actions=[lambda summary: host.stop.ask("enough")])
         host.run()

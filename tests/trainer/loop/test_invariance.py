@@ -95,6 +95,15 @@ class TestCompare:
         assert not any(comparison.same for name, comparison in found.items() if name.startswith("gradient/"))
         assert found["eval/test/careless"].hint.startswith("eval/test/careless: it depends on how the batch is cut")
 
+    def test_rows_by_number(self, regression_task, model, rows, right):
+        """Which a `map_fn` makes of arrays: the replicas' shares are cut otherwise, the numbers are the same."""
+        read = Input(rows(20), 16, shuffle=False, map_fn=lambda example: example)
+        found = {each.name: each for each in compare(regression_task(), model, read, {"test": read})}
+        assert all(each.same for each in found.values())
+        assert {name: each.cut for name, each in found.items()} == pytest.approx(
+            {name: each.one for name, each in right.items()}, rel=1e-5
+        )
+
     def test_missing_on_one_side(self):
         (found,) = invariance._pair({"m": 1.0}, {}, 1e-5)
         assert (found.one, found.same) == (1.0, False)

@@ -37,6 +37,26 @@ class TestUpdateProbe:
         for variable, value in zip(variables, before, strict=True):
             np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
 
+    def test_of_rows_by_number(self, make_trainer, rows, gradient_of):
+        """Which are read by each replica, and not kept."""
+
+        class Rows:
+            def __len__(self):
+                return 40
+
+            def __getitem__(self, i):
+                return {key: array[i] for key, array in rows(40).items()}
+
+        trainer = make_trainer(replicas=2, train_dataset=Input(Rows(), 16, shuffle=False), train_steps=3)
+        trainer.prepare()
+        probe = UpdateProbe(trainer.session)
+        gradient = gradient_of(np.zeros(4), {key: array[:16] for key, array in rows(40).items()})
+        for _ in range(2):
+            found = np.concatenate([each.gradient.ravel() for each in probe.run()])
+            np.testing.assert_allclose(found, gradient, rtol=1e-5)
+        trainer.train()
+        assert trainer.step == 3
+
     def test_a_scaled_loss_has_the_same_gradient(self, make_trainer, rows, gradient_of):
         scaled = lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.02))  # noqa: E731
         trainer = make_trainer(optimizer=scaled, train_steps=1)

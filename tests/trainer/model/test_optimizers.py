@@ -10,7 +10,7 @@ import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
 from tallyloop.trainer import Trainer
-from tallyloop.trainer.model.optimizers import build_optimizer
+from tallyloop.trainer.model.optimizers import grouped, make_optimizer
 
 SGD = functools.partial(keras.optimizers.SGD, 0.02, momentum=0.9)
 
@@ -207,30 +207,26 @@ class TestAdopt:
 
     def test_keeps_the_identity(self, mirrored_on):
         strategy = mirrored_on(2)
-        with strategy.scope():
-            variables = [keras.Variable([1.0, 2.0], name="v")]
         optimizer = SGD()
-        assert build_optimizer(optimizer, strategy, variables) is optimizer
+        assert make_optimizer(optimizer, strategy) is optimizer
         inner = SGD()
         outer = keras.optimizers.LossScaleOptimizer(inner)
-        assert build_optimizer(lambda: outer, strategy, variables) is outer
+        assert make_optimizer(lambda: outer, strategy) is outer
         assert outer.inner_optimizer is inner
-        assert inner.built
 
     @pytest.mark.parametrize("given", ["sgd", lambda: "sgd", SGD, keras.optimizers.SGD, 0.1])
     def test_refuses_other_things(self, mirrored_on, given):
-        variables = [keras.Variable([1.0])]
         if given in (SGD, keras.optimizers.SGD):  # these make one
-            assert build_optimizer(given, tf.distribute.get_strategy(), variables).built
+            assert isinstance(make_optimizer(given, tf.distribute.get_strategy()), keras.optimizers.SGD)
         else:
             with pytest.raises(UsageError, match=r"Trainer.optimizer: expected a Keras optimizer"):
-                build_optimizer(given, tf.distribute.get_strategy(), variables)
+                make_optimizer(given, tf.distribute.get_strategy())
 
     def test_refuses_a_built_one(self):
         optimizer = SGD()
         optimizer.build([keras.Variable([1.0])])
         with pytest.raises(UsageError, match="built on other variables already; give a new, unbuilt one"):
-            build_optimizer(optimizer, tf.distribute.get_strategy(), [keras.Variable([2.0])])
+            make_optimizer(optimizer, tf.distribute.get_strategy())
 
 
 class TestMixedPrecision:
@@ -253,3 +249,10 @@ class TestMixedPrecision:
         assert all(np.isfinite(weights).all() for weights in model.get_weights())
         for variable in model.variables:
             assert len({copy.tobytes() for copy in copies_of(variable)}) == 1
+
+
+def test_the_groups_of_a_multi_optimizer_are_found_at_any_depth():
+    one, other = several(), several()
+    scaled = keras.optimizers.LossScaleOptimizer(other)
+    assert grouped({"a": one, "b": scaled, "c": keras.optimizers.Adam()}) == [*one.optimizers, *other.optimizers]
+    assert grouped(keras.optimizers.Adam()) == []

@@ -43,6 +43,18 @@ def in_shards(data, shards=2):
     )
 
 
+def arrays(data):
+    return Input(data, 8)
+
+
+def by_number(data):
+    return Input(Numbered(data), 8)
+
+
+def pairs(data):
+    return Input((data["x"], data["y"]), 8)
+
+
 @pytest.fixture(scope="module")
 def task(regression_task):
     class Several(regression_task):
@@ -67,16 +79,13 @@ def check(trainer, found, data):
 
 
 class TestPredict:
-    @pytest.mark.parametrize("batch", [1, 8, 37, 100])
+    @pytest.mark.parametrize("batch", [1, 8, 100])
     def test_each_example_once_in_order(self, trainer, rows, batch):
         check(trainer, trainer.predict(Input(rows(37), batch, shuffle=True)), rows(37))
 
-    @pytest.mark.parametrize(
-        "make",
-        [streamed, in_shards, lambda data: Input(Numbered(data), 8), lambda data: Input((data["x"], data["y"]), 8)],
-    )
+    @pytest.mark.parametrize("make", [streamed, in_shards, by_number, pairs])
     def test_any_source(self, trainer, rows, make, monkeypatch):
-        if isinstance(make(rows(3)).element_spec, tuple):
+        if make is pairs:
             as_dict = lambda self, model, batch: {"same": batch[0], "nested": (batch[1] * 2, model(batch[0])[:, 0])}  # noqa: E731
             monkeypatch.setattr(type(trainer._task), "predict_step", as_dict)
         check(trainer, trainer.predict(make(rows(21))), rows(21))
@@ -101,7 +110,7 @@ class TestPredict:
 
     def test_inputs_that_are_not_found(self, make_trainer, rows):
         with pytest.raises(
-            UsageError, match=r"Regression cannot predict: expected 'x', or .* got the keys \['a', 'b'\]"
+            UsageError, match=r"Regression cannot predict: expected 'x' in the batch, got the keys \['a', 'b'\]"
         ):
             make_trainer().predict(Input({"a": rows(3)["x"], "b": rows(3)["y"]}, 2))
 
@@ -185,7 +194,7 @@ def steps(monkeypatch):
 
 
 class TestOutput:
-    @pytest.mark.parametrize("make", [lambda data: Input(data, 8), streamed, in_shards])
+    @pytest.mark.parametrize("make", [arrays, streamed, in_shards])
     def test_same_as_in_memory(self, trainer, rows, tmp_path, small_shards, make):
         found = trainer.predict(make(rows(21)), output=tmp_path / "new" / "p.npz")
         assert found == tmp_path / "new" / "p.npz"
@@ -194,9 +203,7 @@ class TestOutput:
         assert stored.files == ["nested/0", "nested/1", "same"]
         check(trainer, {"same": stored["same"], "nested": (stored["nested/0"], stored["nested/1"])}, rows(21))
 
-    @pytest.mark.parametrize(
-        "make", [lambda data: Input(data, 8), streamed, in_shards, lambda data: Input(Numbered(data), 8)]
-    )
+    @pytest.mark.parametrize("make", [arrays, streamed, in_shards, by_number])
     def test_continues(self, trainer, rows, tmp_path, killed_at, steps, make, caplog):
         trainer.predict(make(rows(37)), output=tmp_path / "whole.npz")
         steps.clear()
@@ -264,6 +271,15 @@ class TestOutput:
         np.testing.assert_allclose(stored["half"], rows(5)["y"], rtol=1e-2)
         trainer.predict(Input(rows(5), 2), output=tmp_path / "p.jsonl")
         assert [json.loads(line)["text"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == expected
+
+    def test_what_a_format_cannot_hold_is_not_kept(self, make_trainer, regression_task, rows, tmp_path):
+        class Bytes(regression_task):
+            def predict_step(self, model, batch):
+                return tf.fill(tf.shape(batch["y"]), b"\xff")
+
+        with pytest.raises(UsageError, match=r"bytes that are not UTF-8"):
+            make_trainer(Bytes()).predict(Input(rows(3), 2), output=tmp_path / "p.npz")
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_name_of_no_format(self, make_trainer, rows, tmp_path):
         with pytest.raises(UsageError, match=r"expected a name that ends in .npz, .jsonl or .parquet"):

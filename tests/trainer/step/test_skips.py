@@ -17,6 +17,16 @@ class TestSkips:
         assert [count(skips, finite) for finite in (NO, NO, YES, NO, NO, NO)] == [True, True, True, True, True, False]
         assert skips.take() == {"": 5}
 
+    def test_of_several_losses_count_for_themselves(self):
+        """Steps that do not update a loss do not end its row."""
+        skips, goes_on = Skips(1, ["a", "b"]), []
+        for step, (finite, due) in enumerate([((0, 1), (1, 1)), ((1, 0), (0, 1)), ((1, 1), (0, 1)), ((0, 1), (1, 1))]):
+            bools = [tf.cast(each, tf.bool) for each in (finite, due)]
+            assert skips.tolerated().numpy().tolist() == [step == 0, step != 2]
+            goes_on.append(bool(skips.count(tf.constant(step, tf.int64), *bools)))
+        assert goes_on == [True, True, True, False]
+        assert (skips.last, skips.take(), skips.take()) == (3, {"a": 2, "b": 1}, {"a": 0, "b": 0})
+
     def test_none_allowed(self):
         skips = Skips(0)
         assert [count(skips, finite) for finite in (YES, NO)] == [True, False]

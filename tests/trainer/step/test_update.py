@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.trainer.step.objective import Term
-from tallyloop.trainer.step.update import OnNonFinite, Update, UpdateSettings
+from tallyloop.trainer.step.update import OnNonFinite, Update, Updates, UpdateSettings
 
 
 class MySGD(keras.optimizers.SGD):
@@ -133,6 +133,45 @@ class TestUpdate:
         gradients = {0: [1.0, bad if where == 0 else 1.0], 1: bad if where == 1 else 1.0}
         assert not weights.apply(gradients, value=bad if where == "loss" else 1.0)
         assert [variable.numpy().tolist() for variable in (*weights.variables, *weights.optimizer.variables)] == before
+
+
+class Two:
+    """Two losses of one variable each, under SGD of rate 1, with the gradients 1 and 2 unless given."""
+
+    def __init__(self, **every):
+        self.variables = [keras.Variable(0.0, name=name) for name in ("a", "b")]
+        updates = {}
+        for variable in self.variables:
+            optimizer = keras.optimizers.SGD(1.0)
+            optimizer.build([variable])
+            updates[variable.name] = Update(optimizer, [variable], None, name=variable.name)
+        self.updates = Updates(updates, every)
+
+    def apply(self, a=1.0, b=2.0, due=None, tolerated=(False, False)):
+        """Returns (what `apply` returns, the steps of the weights)."""
+        one = Tally(tf.constant(1.0), tf.constant(1.0))
+        terms = {name: [Term({0: tf.constant(gradient)}, one)] for name, gradient in {"a": a, "b": b}.items()}
+        found = self.updates.apply(due, lambda: tf.constant(tolerated), terms)
+        return found.numpy().tolist(), [-float(variable.numpy()) for variable in self.variables]
+
+
+class TestUpdates:
+    def test_all_losses(self):
+        assert Two().apply() == ([True, True], [1, 2])
+
+    @pytest.mark.parametrize(("tolerated", "steps"), [((True, False), [0, 2]), ((False, True), [0, 0])])
+    def test_what_is_not_finite_stops_the_others_unless_tolerated(self, tolerated, steps):
+        assert Two().apply(a=np.nan, tolerated=tolerated) == ([False, True], steps)
+
+    def test_what_is_not_due_is_neither_applied_nor_checked(self):
+        assert Two(a=2).apply(a=np.nan, due=tf.constant([False, True])) == ([True, True], [0, 2])
+
+    def test_due(self):
+        """Every third update of 2 steps each: steps 4 and 5 (from 0) end in it, and steps 10 and 11."""
+        two = Two(b=3)
+        due = [two.updates.due(tf.constant(step, tf.int64), 2).numpy().tolist() for step in range(12)]
+        assert due == [[True, step in (4, 5, 10, 11)] for step in range(12)]
+        assert Two().updates.due(tf.constant(0, tf.int64), 1) is None
 
 
 class TestXlaLoop:

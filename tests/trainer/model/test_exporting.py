@@ -1,0 +1,62 @@
+"""The folder that a task exports to."""
+
+import pytest
+from tallyloop.metrics import UsageError
+from tallyloop.trainer.model.exporting import replacing
+
+
+class TestExport:
+    def test_an_export_of_the_tasks_own(self, make_trainer, regression_task, tmp_path):
+        class Own(regression_task):
+            def export(self, model, folder):
+                (folder / "mine").write_text("a")
+
+        assert [each.name for each in make_trainer(Own()).export(tmp_path / "e").iterdir()] == ["mine"]
+
+    def test_an_export_of_other_parameters(self, make_trainer, regression_task, tmp_path):
+        class Own(regression_task):
+            def export(self, model):
+                pass
+
+        with pytest.raises(UsageError, match=r"in export: .*expected the parameters \(model, folder\)"):
+            make_trainer(Own()).export(tmp_path / "e")
+
+    def test_needs_a_folder(self, make_trainer):
+        with pytest.raises(UsageError, match=r"Trainer.export: expected a folder"):
+            make_trainer().export()
+
+
+class TestReplacing:
+    def test_replaces_what_has_the_same_name(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "old").touch()
+        (tmp_path / "mine").touch()
+        with replacing(tmp_path) as new:
+            (new / "folder").mkdir()
+            (new / "folder" / "new").touch()
+            (new / "file").touch()
+        assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+            "file",
+            "folder",
+            "folder/new",
+            "mine",
+        ]
+
+    def test_an_error_leaves_all_as_it_was(self, tmp_path):
+        (tmp_path / "file").write_text("old")
+
+        def fail():
+            with replacing(tmp_path) as new:
+                (new / "file").write_text("new")
+                raise ValueError("bad")
+
+        with pytest.raises(ValueError, match="bad"):
+            fail()
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+    def test_what_a_kill_left_is_gone(self, tmp_path):
+        (tmp_path / ".unfinished" / "new").mkdir(parents=True)
+        (tmp_path / ".unfinished" / "new" / "half").touch()
+        with replacing(tmp_path) as new:
+            (new / "file").touch()
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]

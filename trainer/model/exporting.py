@@ -1,0 +1,60 @@
+"""The folder that a task exports to."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from ...data import Input
+from ..task import Task
+from ..user_code import called_as
+
+_UNFINISHED = ".unfinished"
+
+
+def export(task: Task, model: keras.Model, folder: Path, dataset: Input | None) -> None:
+    """Let the task export the model, which replaces what it exported to the folder before.
+
+    Args:
+      task: its `export` may take the spec of a batch, or not.
+      model: the trained model.
+      folder: where to.
+      dataset: gives the spec.
+
+    Raises:
+      UsageError: the model cannot be exported.
+    """
+    takes_spec = len(inspect.signature(task.export).parameters) > 2
+    spec = [dataset.element_spec] if takes_spec and dataset is not None else []
+    with replacing(folder) as unfinished, called_as(task.export, "(model, folder)"):
+        task.export(model, unfinished, *spec)
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder, whose files and folders replace those of the same names in `folder` at the end of the context.
+
+    After an error, or a kill, those in `folder` are as they were.
+    """
+    existed = folder.exists()
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
+    (unfinished / "old").mkdir(parents=True)
+    (unfinished / "new").mkdir()
+    try:
+        yield unfinished / "new"
+        for each in (unfinished / "new").iterdir():
+            if (folder / each.name).is_dir():  # which cannot be replaced, only moved away
+                os.replace(folder / each.name, unfinished / "old" / each.name)
+            os.replace(each, folder / each.name)
+    finally:
+        shutil.rmtree(unfinished)
+        if not existed:
+            with contextlib.suppress(OSError):  # it isn't empty: all went well
+                folder.rmdir()
