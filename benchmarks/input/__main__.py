@@ -117,7 +117,7 @@ of several batches, and what it makes stays in TensorFlow. What is left:
 - A jump builds the pipeline again, which takes TensorFlow about 10 ms, and draws the rows of some hundred steps.
 - Processes are faster than threads only where cores are free.
 - Other programs ran on the 2 cores of this machine, more than two for each core. What hands over between threads then waits for
-  its turn: in runs of the same code, the training with busy cores came out between 0.8 and 1.7, and JPEG files between 0.8 and 0.9.
+  its turn: in runs of the same code, the training with busy cores came out between 0.8 and 1.7, JPEG files between 0.8 and 0.9.
 """
 
 
