@@ -10,7 +10,7 @@ from ...metrics.errors import UsageError, did_you_mean
 from . import annotations, engine, names
 from .config import Binding, Config
 from .names import is_within
-from .references import reach
+from .references import Reached, reach, references
 from .signatures import NO_DEFAULT, UNKNOWN, Parameter, default_text, no_such_parameter, signature
 from .syntax import Macro, leaves
 
@@ -46,14 +46,33 @@ def unused(config: Config) -> list[Unused]:
 
     A file's binding is overridden by a later one from elsewhere for the same parameter, for a scope inside its own, or for
     the reference that led to it: whoever replaces the optimizer of a bundled config need not unbind its learning rate.
-    Macros are left out, as the bindings that use them are listed.
+    Macros are left out, as the bindings that use them are listed; and functions that were passed on without being called, such
+    as that of an action, which may be called later.
     """
     calls = engine.used()
+    used = [b for b in config.effective.values() if not b.is_macro and _is_used(b, config, calls)]
+    later = _called_later(used, config)
     return [
         Unused(binding, _reason(binding, config, calls))
         for binding in config.effective.values()
-        if not binding.is_macro and not _is_used(binding, config, calls) and not _was_overridden(binding, config)
+        if not (binding.is_macro or binding in used or _was_overridden(binding, config))
+        and (_calls_of(binding, calls) or not _is_reached(binding, later))
     ]
+
+
+def _called_later(used: list[Binding], config: Config) -> set[Reached]:
+    """Return what is reached from the references that used bindings pass on without calling them, as `@x`."""
+    passed = {each for binding in used for each in references(binding, binding.scope) if not each.evaluated}
+    inner = [b for each in passed for b in _all_for(config, each.scope, each.selector)]
+    return passed | {
+        found
+        for binding in inner
+        for found in reach([binding], binding.scope, lambda scope, selector: _all_for(config, scope, selector))
+    }
+
+
+def _is_reached(binding: Binding, reached: set[Reached]) -> bool:
+    return any(each.selector == binding.selector and is_within(binding.scope, each.scope) for each in reached)
 
 
 def _is_used(binding: Binding, config: Config, calls: _Calls) -> bool:
@@ -103,7 +122,7 @@ def _overrides(later: Binding, binding: Binding) -> bool:
 def _leads_to(lost: Binding, binding: Binding, config: Config) -> bool:
     """Return whether a binding's references lead to a call that would have taken another binding."""
     reached = reach([lost], lost.scope, lambda scope, selector: _all_for(config, scope, selector))
-    return any(target.selector == binding.selector and is_within(binding.scope, target.scope) for target in reached)
+    return _is_reached(binding, {*reached})
 
 
 def _all_for(config: Config, scope: str, selector: str) -> list[Binding]:

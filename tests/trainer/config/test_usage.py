@@ -55,6 +55,15 @@ class TestUnused:
         train()
         assert unused(loaded) == []
 
+    def test_a_function_that_was_passed_on_may_be_called_later(self, load):
+        """And whatever it is bound to."""
+        loaded = load(
+            "TestsTrainer.data = @a/tests_input\na/tests_input.path = @tests_open()\ntests_open.known_name = 2\n"
+            "TestsTask.depth = 1\n"
+        )
+        train()
+        assert reasons(loaded) == ["a.gin:4: TestsTask.depth = 1: TestsTask was never called"]
+
 
 BUNDLED = (
     "TestsTrainer.data = @train/tests_input()\n"
