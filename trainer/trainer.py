@@ -415,6 +415,8 @@ class Trainer(Steering):
             if self._model_dir is not None and chief and self._model_dir.exists():  # before a checkpoint is read
                 stack.enter_context(folder_lock.locked(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
+            if self._model_dir is not None:
+                self._session.try_snapshot()
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
                 stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief)).run()

@@ -162,10 +162,10 @@ def _configured(request: Request) -> ConfiguredTrainer:
     config = session.load_config(request)
     with configs.in_use(config):
         session.start(request, config)
-        trainer = session.make_trainer(config, request.model_dir)
-    trainer.__class__ = ConfiguredTrainer  # gin makes what is registered as Trainer
-    trainer.config = config
-    return trainer
+        made: Any = session.make_trainer(config, request.model_dir)
+    made.__class__ = ConfiguredTrainer  # gin makes what is registered as Trainer
+    made.config = config
+    return made
 
 
 def _run_workers(request: Request) -> None:

@@ -114,12 +114,12 @@ class _Pairing(CompileLoss):
     def pairs(self, y: Any, outputs: Any, weights: Any) -> list[OutputLoss]:
         """Return the losses with the places of their arguments; the same of a `y` nested in another way is understood."""
         self(y, outputs, weights)
-        flat = [_places(nest) for nest in (y, outputs, weights)]
+        labels, predictions, weighting = (_places(nest) for nest in (y, outputs, weights))
         found: list[OutputLoss] = []
 
         def noting(entry: Any) -> Any:
-            def note(*arguments: Any) -> float:
-                places = [places.get(id(each)) for places, each in zip(flat, arguments, strict=True)]
+            def note(label: Any, output: Any, weight: Any) -> float:
+                places = labels[id(label)], predictions[id(output)], weighting.get(id(weight))
                 found.append(OutputLoss(entry.loss, entry.loss_weights, f"{entry.name}_loss", *places))
                 return 0.0
 
@@ -136,22 +136,26 @@ def _metrics(model: keras.Model, y: Any, outputs: Any, weights: Any) -> list[Out
         return []
     resolved = CompileMetrics(given._user_metrics, given._user_weighted_metrics, output_names=given.output_names)
     resolved.build(y, outputs)
-    labels, predictions = [resolved._flatten_y(nest) for nest in (y, outputs)]
-    weighting = [] if weights is None else resolved._flatten_y(weights)
+
+    def places(nest: Any) -> list[int]:
+        return [_places(nest)[id(leaf)] for leaf in resolved._flatten_y(nest)]
+
+    labels, predictions = places(y), places(outputs)
+    weighting: list[int | None] = [None] if weights is None else [*places(weights)]
     weighting = weighting if len(weighting) == len(labels) else weighting[:1] * len(labels)
-    places = [_places(nest) for nest in (y, outputs, weights)]
-    found, names = [], set()
-    for weighted, groups in ((False, resolved._flat_metrics), (True, resolved._flat_weighted_metrics)):
-        for i, group in enumerate(groups):
-            for metric in group.metrics if group else ():
-                name = _unique(
-                    f"{group.output_name}_{metric.name}" if group.output_name else metric.name, names, weighted
-                )
-                weight = places[2][id(weighting[i])] if weighted and weighting else None
-                found.append(
-                    OutputMetric(metric, name, places[0][id(labels[i])], places[1][id(predictions[i])], weight)
-                )
-    return found
+    names: set[str] = set()
+    return [
+        OutputMetric(metric, _unique(name, names, weighted), label, output, weight if weighted else None)
+        for weighted, groups in ((False, resolved._flat_metrics), (True, resolved._flat_weighted_metrics))
+        for group, label, output, weight in zip(groups, labels, predictions, weighting, strict=False)
+        for name, metric in _named(group)
+    ]
+
+
+def _named(group: Any) -> Iterator[tuple[str, keras.metrics.Metric]]:
+    """Yield the metrics of an output, if it has any, with the names that `fit` reports."""
+    for metric in group.metrics if group else ():
+        yield f"{group.output_name}_{metric.name}" if group.output_name else metric.name, metric
 
 
 def _unique(name: str, taken: set[str], weighted: bool) -> str:

@@ -127,7 +127,8 @@ def _unpacked(batch: Any) -> tuple[Any, Any, Any]:
             f"from_keras: a batch is {got}: expected (x, y) or (x, y, sample_weight), as fit takes them: "
             "Input((x, y), global_batch_size=32). Several inputs or outputs stand in a tuple or dict: ((x_1, x_2), y)."
         )
-    return (*batch, None, None)[:3]
+    x, y, weights, *_ = (*batch, None, None)
+    return x, y, weights
 
 
 def _zeros(spec: Any) -> Any:

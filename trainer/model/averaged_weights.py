@@ -29,7 +29,7 @@ class AveragedWeights:
     def in_use(self) -> Iterator[None]:
         """Inside the context, the model's weights are their averages; before an optimizer's first update it has none."""
         parts = zip(self._averages, self._swaps, strict=True)
-        swaps = [swap for (part, _), swap in parts if part.iterations.numpy()]
+        swaps = [swap for (part, _), swap in parts if tf.convert_to_tensor(part.iterations).numpy()]
         for swap in swaps:
             swap()
         try:

@@ -154,7 +154,8 @@ def learning_rates(optimizer: Optimizers) -> dict[str, float]:
         names = [part.name for part in found]
         for i, part in enumerate(found):
             path = ["learning_rate", *([loss] if loss else ()), *([_unique(names, i)] if len(found) > 1 else ())]
-            rates["/".join(path)] = float(part.learning_rate.numpy())  # not convert_to_numpy, of which NumPy warns
+            # Not convert_to_numpy, of which NumPy warns.
+            rates["/".join(path)] = float(tf.convert_to_tensor(part.learning_rate).numpy())
     return rates
 
 

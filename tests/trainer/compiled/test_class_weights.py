@@ -29,7 +29,7 @@ class TestWeights:
 
 class TestRefused:
     @pytest.mark.parametrize(
-        "given", [[1.0, 2.0], {}, {"cat": 1.0}, {0: -1.0}, {0: [1.0]}, {0: float("nan")}], ids=repr
+        "given", [[1.0, 2.0], {}, {"cat": 1.0}, {0: -1.0}, {0: [1.0]}, {0: float("nan")}, {0: "heavy"}], ids=repr
     )
     def test_no_weights_of_classes(self, given):
         with pytest.raises(UsageError, match=r"class_weight = .*expected"):
