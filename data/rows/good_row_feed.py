@@ -37,8 +37,9 @@ class GoodRowFeed(ReadingFeed):
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tuple[tf.Tensor, Nest], tf.Tensor]:
         """Return ((the number of bad examples, the good ones), how many these are)."""
         with tf.device("CPU:0"):
-            _, (lost, n, *flat) = self._fetched(plan, i)
-            return (lost, tf.nest.pack_sequence_as(self._loader.element_spec, flat)), n
+            step, (lost, n, *flat) = self._fetched(plan, i)
+            with tf.control_dependencies([step]):
+                return (lost, tf.nest.pack_sequence_as(self._loader.element_spec, flat)), tf.identity(n)
 
     def skipped(self, part: tuple[tf.Tensor, Nest]) -> tf.Tensor:
         """Return the number of bad examples of a fetched batch."""

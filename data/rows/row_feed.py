@@ -85,7 +85,7 @@ class ReadingFeed(Feed, abc.ABC):
         """Return the error of the reader, or of `map_fn`, which names the row."""
         if "IteratorGetNext" not in message(error) and _MISSED not in message(error):
             return None
-        found = self._reader.error or self._of_map_fn(step)
+        found = self._of_map_fn(step) or self._reader.error
         return found if isinstance(found, DataError) else None
 
     def checkpoint_items(self) -> dict[str, Any]:
@@ -104,7 +104,11 @@ class ReadingFeed(Feed, abc.ABC):
         return None
 
     def _fetched(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, Flat]:
-        """Return (the step, its arrays), of the step at position `i` of the plan, which has to be the next one."""
+        """Return (the step, its arrays), of the step at position `i` of the plan, which has to be the next one.
+
+        Raises:
+          tf.errors.InvalidArgumentError: it is not. Whatever counts the examples has to depend on the step that is returned.
+        """
         step = plan[0] + i
         found, flat = self._reader.next()
         with tf.control_dependencies([tf.raw_ops.Assert(condition=tf.equal(step, found), data=[_MISSED, step, found])]):
@@ -157,7 +161,7 @@ class RowFeed(ReadingFeed):
         return max(1, left - (self.full_batch is None)) if self._one_shape else 1
 
     def _of_map_fn(self, step: int) -> Exception | None:
-        for each in self._reader.untaken(step):
+        for each in self._reader.untaken(step) if self._loader.maps else ():
             try:
                 self._loader.share(each, self.mine)
             except DataError as error:

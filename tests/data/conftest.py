@@ -94,6 +94,8 @@ def data_error():
         return feed.shard(part, n, 0, 1)
 
     def error_of(feed, step=0):
+        if step:
+            feed.seek(step)
         for following in range(step, step + 20):
             try:
                 shard(feed, _int64(following))

@@ -17,6 +17,7 @@ def sequences(lengths):
 
 
 def batches(feed, first, steps):
+    feed.seek(first)
     plan = feed.plan(tf.constant(first, tf.int64), steps)
     fetched = [feed.fetch(plan, tf.constant(i, tf.int64)) for i in range(steps)]
     return [{key: value.numpy() for key, value in feed.shard(part, n, 0, 1)[0].items()} for part, n in fetched]
@@ -51,6 +52,7 @@ class TestTraining:
     def test_replicas_get_shares_of_the_same_batch(self, read_shards, count):
         whole, shared = (Input(bucketed(sequences(LENGTHS), SIZES), 8).open_train() for _ in range(2))
         for step, batch in zip((0, 6, 100), (batches(whole, step, 1)[0] for step in (0, 6, 100)), strict=True):
+            shared.seek(step)
             n, shards = read_shards(shared, step, count)
             assert n == len(batch["id"])
             for key, value in batch.items():
