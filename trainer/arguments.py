@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import keras
@@ -286,3 +287,12 @@ def make_deterministic(on: Any, seed: int | None) -> None:
         raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
     if on:
         tf.config.experimental.enable_op_determinism()
+
+
+def export_folder(folder: str | Path | None, model_dir: Path | None) -> Path:
+    """Return where `Trainer.export` writes."""
+    if folder is not None:
+        return Path(folder)
+    if model_dir is None:
+        raise UsageError("Trainer.export: expected a folder, as there is no model_dir; give one.")
+    return model_dir / "export"

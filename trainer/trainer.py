@@ -288,9 +288,7 @@ class Trainer(Steering):
         Raises:
           UsageError: there is no folder, the checkpoint does not fit, or the model cannot be exported.
         """
-        if folder is None and self._model_dir is None:
-            raise UsageError("Trainer.export: expected a folder, as there is no model_dir; give one.")
-        target = Path(folder or self._model_dir / "export")
+        target = arguments.export_folder(folder, self._model_dir)
         with self._weights.of(checkpoint, together=True), self._averaged.in_use():
             if workers.is_chief(self.strategy):
                 export(self._task, self.model, target, self._some_input)

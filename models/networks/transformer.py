@@ -63,11 +63,11 @@ class Block(keras.layers.Layer):
 
     def _attended(self, inputs: tf.Tensor) -> tf.Tensor:
         width, heads = self._config["width"], self._config["heads"]
-        length = keras.ops.shape(inputs)[1]
-        projected = keras.ops.reshape(self.queries_keys_values(inputs), (-1, length, 3, heads, width // heads))
-        queries, keys, values = keras.ops.unstack(projected, 3, axis=2)
-        attended = keras.ops.dot_product_attention(queries, keys, values, is_causal=True)
-        return self.attention_out(keras.ops.reshape(attended, (-1, length, width)))
+        length = tf.shape(inputs)[1]
+        projected = tf.reshape(self.queries_keys_values(inputs), (-1, length, 3, heads, width // heads))
+        queries, keys, values = tf.unstack(projected, 3, axis=2)
+        attended: Any = keras.ops.dot_product_attention(queries, keys, values, is_causal=True)
+        return self.attention_out(tf.reshape(attended, (-1, length, width)))
 
 
 @keras.saving.register_keras_serializable("tallyloop")
@@ -81,9 +81,8 @@ class Transformer(keras.Model):
         self._config = {
             "vocabulary": vocabulary, "length": length, "depth": depth, "heads": heads, "width": width, "dropout": dropout
         }  # fmt: skip
-        normal = keras.initializers.RandomNormal(stddev=_NORMAL)
-        self.tokens = keras.layers.Embedding(vocabulary, width, normal, name="tokens")
-        self.positions = keras.layers.Embedding(length, width, normal.clone(), name="positions")
+        self.tokens = keras.layers.Embedding(vocabulary, width, _normal(_NORMAL), name="tokens")
+        self.positions = keras.layers.Embedding(length, width, _normal(_NORMAL), name="positions")
         self.dropout = InvariantDropout(dropout, name="dropout")
         self.blocks = [Block(width, heads, depth, dropout, name=f"block_{i}") for i in range(depth)]
         self.norm = keras.layers.LayerNormalization(name="norm")
@@ -112,11 +111,11 @@ class Transformer(keras.Model):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return logits (batch, tokens, vocabulary) of the token after each, for token numbers (batch, tokens)."""
-        places = keras.ops.arange(keras.ops.shape(inputs)[1])
+        places = tf.range(tf.shape(inputs)[1])
         hidden = self.dropout(self.tokens(inputs) + self.positions(places), training=training)
         for block in self.blocks:
             hidden = block(hidden, training=training)
-        return keras.ops.matmul(self.norm(hidden), keras.ops.transpose(self.tokens.embeddings))
+        return tf.matmul(self.norm(hidden), tf.cast(self.tokens.embeddings, hidden.dtype), transpose_b=True)
 
 
 @gin.register(module="tallyloop")
@@ -144,5 +143,8 @@ def transformer(
 
 
 def _dense(units: int, name: str, dtype: Any, stddev: float = _NORMAL) -> keras.layers.Dense:
-    normal = keras.initializers.RandomNormal(stddev=stddev)
-    return keras.layers.Dense(units, kernel_initializer=normal, name=name, dtype=dtype)
+    return keras.layers.Dense(units, kernel_initializer=_normal(stddev), name=name, dtype=dtype)
+
+
+def _normal(stddev: float) -> Any:  # the stubs of Keras know initializers by name only
+    return keras.initializers.RandomNormal(stddev=stddev)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import gin
 from absl import logging
@@ -47,7 +47,9 @@ class _Watch:
                 f"{owner}.metric = {metric!r}: expected the name of an eval metric, such as 'accuracy' or 'test/accuracy'."
             )
         self._owner = owner
-        self.metric: EvalMetric = EvalMetric(f"{owner}.metric", metric, one_of(f"{owner}.mode", mode, _MODES))
+        self.metric: EvalMetric = EvalMetric(
+            f"{owner}.metric", metric, cast("Mode", one_of(f"{owner}.mode", mode, _MODES))
+        )
         self.name: str = f"{owner}({metric}, {mode})"
 
     def check(self, trainer: Trainer) -> None:

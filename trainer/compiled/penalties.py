@@ -50,9 +50,7 @@ def _added(model: keras.Model, x: Any, copies: int) -> list[tf.Tensor]:
     random = np.random.default_rng(0)
 
     def rows(zeros: tf.Tensor) -> tf.Tensor:
-        values = (
-            tf.constant(random.normal(size=zeros.shape.as_list()), zeros.dtype) if zeros.dtype.is_floating else zeros
-        )
+        values = tf.constant(random.normal(size=zeros.numpy().shape), zeros.dtype) if zeros.dtype.is_floating else zeros
         return tf.repeat(values, copies, 0)
 
     weights = [(v, v.value) for v in model.trainable_variables]  # which regularizers read from the scope

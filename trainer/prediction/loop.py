@@ -119,11 +119,11 @@ class PredictLoop:
                     f"predict_step returned examples of the shapes {self._shapes}, and then of {shapes}: expected one shape for "
                     "all batches and replicas; pad them to one size."
                 )
-        return [np.concatenate(pieces) if len(pieces) > 1 else pieces[0] for pieces in zip(*shares, strict=True)]
+        return shares[0] if len(shares) == 1 else [np.concatenate(pieces) for pieces in zip(*shares, strict=True)]
 
     def _counted(self, outputs: list[tf.Tensor], rows: tf.Tensor, size: tf.Tensor) -> list[np.ndarray]:
         for each in outputs:
-            if tuple(each.shape)[:1] != (int(size),):
+            if each.shape.as_list()[:1] != [int(size)]:
                 raise UsageError(
                     f"predict_step returned an output of shape {tuple(each.shape)} for a batch of {int(size)}: expected the "
                     "batch as first axis."
