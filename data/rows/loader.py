@@ -98,7 +98,7 @@ class Loader:
             flat.append(self._mapped.keys(epoch, rows.ravel()))
         return [each.reshape(*rows.shape, *each.shape[1:]) for each in flat]
 
-    def finish(self, flat: list[tf.Tensor], threads: int) -> tf.data.Dataset:
+    def finish(self, flat: list[tf.Tensor], threads: int) -> tf.data.Dataset[Any]:
         """Return a dataset of the examples of a step after `map_fn`, in a graph; given what `block` gives of it."""
         assert self._mapped is not None
         return self._mapped.batch(tf.nest.pack_sequence_as(self._spec, flat[:-1]), flat[-1], threads)

@@ -77,7 +77,7 @@ class Mapped:
         arguments = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=0), (self._example_spec, _KEY))
         return can_be_saved(tf.data.Dataset.from_tensors(arguments).map(self._one))
 
-    def batch(self, examples: Nest, keys: tf.Tensor, threads: int = 1) -> tf.data.Dataset:
+    def batch(self, examples: Nest, keys: tf.Tensor, threads: int = 1) -> tf.data.Dataset[Any]:
         """Return a dataset of one element, the examples mapped by some threads; `keys` are their stateless seeds. In a graph."""
         calls = threads if threads > 1 else None  # a thread for each example costs more than one for all
         one_by_one = tf.data.Dataset.from_tensor_slices((examples, keys)).map(self._one, num_parallel_calls=calls)

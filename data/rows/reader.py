@@ -51,7 +51,7 @@ class Reader:
         specs: Sequence[tf.TensorSpec],
         threads: int,
         end: int | None = None,
-        finish: Callable[[Flat, int], tf.data.Dataset] | None = None,
+        finish: Callable[[Flat, int], tf.data.Dataset[Any]] | None = None,
         finished: Sequence[tf.TensorSpec] = (),
     ):
         self._blocks = _Blocks(load, alike, specs, end)
@@ -121,7 +121,7 @@ class Reader:
         shaped = [tf.ensure_shape(each, [None, *spec.shape]) for each, spec in zip(flat, self._specs, strict=True)]
         return tf.ensure_shape(steps, [None]), *shaped
 
-    def _steps(self, blocks: tf.data.Dataset) -> tf.data.Dataset:
+    def _steps(self, blocks: tf.data.Dataset[Any]) -> tf.data.Dataset[Any]:
         # Not after `unbatch`: to wake a thread for each step would cost more than reading it.
         steps = blocks.prefetch(_AHEAD).unbatch()
         if self._finish is None:
@@ -129,7 +129,7 @@ class Reader:
         finished = steps.interleave(self._finished, cycle_length=_AT_ONCE, block_length=1, num_parallel_calls=_AT_ONCE)
         return finished.prefetch(_AHEAD)
 
-    def _finished(self, step: tf.Tensor, *flat: tf.Tensor) -> tf.data.Dataset:
+    def _finished(self, step: tf.Tensor, *flat: tf.Tensor) -> tf.data.Dataset[Any]:
         assert self._finish is not None
         finished = self._finish(list(flat), -(-_CORES // _AT_ONCE))
         return finished.map(lambda *nest: (step, *tf.nest.flatten(nest)))

@@ -45,7 +45,7 @@ class ReadingFeed(Feed, abc.ABC):
         loader: Loader,
         threads: int,
         specs: Sequence[tf.TensorSpec],
-        finish: Callable[[Flat, int], tf.data.Dataset] | None = None,
+        finish: Callable[[Flat, int], tf.data.Dataset[Any]] | None = None,
         finished: Sequence[tf.TensorSpec] = (),
     ):
         self._rows = rows

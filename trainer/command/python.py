@@ -123,14 +123,14 @@ def launch(
 
 def _in_config(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(self: ConfiguredTrainer, *args: Any, **kwargs: Any) -> Any:
+    def call(self: _ConfiguredTrainer, *args: Any, **kwargs: Any) -> Any:
         with configs.in_use(self.config), session.explained(self.config):
             return method(self, *args, **kwargs)
 
     return call
 
 
-class ConfiguredTrainer(Trainer):
+class _ConfiguredTrainer(Trainer):
     """A Trainer whose config is gin's while one of its methods runs.
 
     Attributes:
@@ -157,13 +157,13 @@ class ConfiguredTrainer(Trainer):
             return super().train_and_eval()
 
 
-def _configured(request: Request) -> ConfiguredTrainer:
+def _configured(request: Request) -> _ConfiguredTrainer:
     gin.enter_interactive_mode()  # a cell that registers a task may run again
     config = session.load_config(request)
     with configs.in_use(config):
         session.start(request, config)
         made: Any = session.make_trainer(config, request.model_dir)
-    made.__class__ = ConfiguredTrainer  # gin makes what is registered as Trainer
+    made.__class__ = _ConfiguredTrainer  # gin makes what is registered as Trainer
     made.config = config
     return made
 
