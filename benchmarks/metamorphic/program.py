@@ -189,7 +189,9 @@ def _wanted(program: Program, plain: PlainTraining) -> dict[str, dict[str, Expec
             if len(accumulated) == program.cut.accumulation:
                 plain.update(np.concatenate(accumulated))
                 accumulated = []
-        wanted[summary] = {**_numbers(program, np.concatenate(steps), True), "loss": _near(plain.take_recorded())}
+        numbers = _numbers(program, np.concatenate(steps), True)
+        rate = _near(program.loss.learning_rate)
+        wanted[summary] = {**numbers, "loss": _near(plain.take_recorded()), "learning_rate": rate}
     if program.cut.evaluates:
         plain.record(program.cut.eval_rows)
         numbers = _numbers(program, program.cut.eval_rows, False)

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError
+from ..checks import with_fix
 from ..elements import Nest, batch_spec
-from ..failures import message
+from ..failures import message, reason
 from ..feeds.feed import Feed, Share
 from ..feeds.order import Order
 from ..same_data import SameData
@@ -83,9 +84,13 @@ class ReadingFeed(Feed, abc.ABC):
 
     def data_error(self, error: Exception, step: int) -> DataError | None:
         """Return the error of the reader, or of `map_fn`, which names the row."""
-        if "IteratorGetNext" not in message(error) and _MISSED not in message(error):
+        missed = _MISSED in message(error)
+        if "IteratorGetNext" not in message(error) and not missed:
             return None
         found = self._of_map_fn(step) or self._reader.error
+        if found is None and self._loader.maps and not missed:
+            place = f"Input.map_fn, a row of the source, which did not raise again: {reason(error)}"
+            return DataError(with_fix(place))
         return found if isinstance(found, DataError) else None
 
     def checkpoint_items(self) -> dict[str, Any]:

@@ -151,5 +151,5 @@ def test_the_end_of_the_interpreter_waits_for_the_calls_that_are_made_only():
     """Two threads make one each. Row 0 is the first example, and the first batch, too."""
     found = subprocess.run([sys.executable, "-c", EXITING], capture_output=True, text=True, check=False)
     assert "Error" not in found.stderr
-    assert found.stdout.split()[:4] == ["0", "0", "0", "1"]
+    assert sorted(found.stdout.split()[:4]) == ["0", "0", "0", "1"]  # the last two at the same time
     assert len(found.stdout.split()) == 6
