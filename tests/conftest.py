@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +19,19 @@ tf.config.set_logical_device_configuration(
 # What is imported stays; a collection, of which tracing causes many, need not look at it again.
 gc.freeze()
 gc.set_threshold(50_000, 20, 100)
+
+
+if (_trace := threading.gettrace()) is not None:  # coverage, which sees only the threads that Python has started
+    _numpy_function = tf.numpy_function
+
+    def _measured(func, *arguments, **keywords):
+        def call(*values):
+            sys.settrace(_trace)
+            return func(*values)
+
+        return _numpy_function(call, *arguments, **keywords)
+
+    tf.numpy_function = _measured
 
 
 @functools.cache

@@ -90,7 +90,7 @@ def test_a_run_that_forgets_its_place_in_the_data_is_found_out(survival, setting
     finally:
         command.stop()
     found = survival("compare").differences(tmp_path / "run", survived[1] / "control")
-    assert [text for text in found if "_trainable_variables/" in text and text.endswith("differs")], found
+    assert [text for text in found if "/kernel/" in text and text.endswith("differs")], found
     assert any(text.startswith("TensorBoard: loss of train") for text in found)
     assert any(text.startswith("metrics.jsonl: train of step") for text in found)
 
