@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, get_args
 
 import gin
@@ -41,7 +42,7 @@ class Input:
         single examples, which can be read again from its start. Of arrays and rows any step is reached at once, the shuffle is
         over all examples, and each worker reads only the rows of its replicas. The function is called once, when first
         needed; it is called again only for a dataset whose place no checkpoint can hold.
-      global_batch_size: the examples per step.
+      global_batch_size: the examples per step; 32 as in Keras.
       shuffle: a new order in each epoch, in training: sorted data trained in its order costs accuracy in silence. Evaluation
         keeps the source's order: sums do not depend on it, and predictions should come in the order of the examples.
       cache: read a dataset, or arrays with a `map_fn`, into memory once, after `map_fn`; from then on it behaves like
@@ -80,7 +81,7 @@ class Input:
     def __init__(
         self,
         source: Callable[..., Any] | Mapping[str, Any] | tuple[Any, ...] | tf.data.Dataset,
-        global_batch_size: int,
+        global_batch_size: int = 32,
         shuffle: bool = True,
         cache: bool = False,
         map_fn: Callable[..., Any] | None = None,
@@ -130,6 +131,12 @@ class Input:
             shuffle_buffer=whole_number("Input.shuffle_buffer", shuffle_buffer, least=1),
             skip=one_of("Input.on_error", on_error, get_args(OnError)) == "skip",
         )
+
+    def call_within(self, context: Callable[[], AbstractContextManager[None]]) -> None:
+        """Have the source and `map_fn` called inside a context, whenever that is: gin's references need their config then."""
+        if not is_by_number(self._source):
+            self._source = _within(context, self._source)
+        self._map_fn = _within(context, self._map_fn)
 
     @property
     def global_batch_size(self) -> int:
@@ -268,3 +275,15 @@ class Input:
                 warn_read_whole(self._source, found, options.batch_size, worker)
             return open_stream(found, map_fn, options, train=train, reread=self._reread)
         return open_arrays(found, options, train=train)
+
+
+def _within(context: Callable[[], AbstractContextManager[None]], value: Any) -> Any:
+    if not callable(value):
+        return value
+
+    @functools.wraps(value, updated=())  # of a class, the attributes would make rows by number of it
+    def call(*arguments: Any) -> Any:
+        with context():
+            return value(*arguments)
+
+    return call

@@ -61,7 +61,8 @@ def weighted(losses: tf.Tensor, weights: tf.Tensor) -> Tally:
 
     Args:
       losses: one per example, (batch,), or per token, (batch, time).
-      weights: one per example or per token, such as a mask. A loss of weight 0 does not count, even if it is NaN.
+      weights: one per example or per token, such as a mask. A loss of weight 0 does not count in the sums, even if it is NaN;
+        its gradient may still be NaN, so that bad values are best replaced before the loss.
 
     Returns:
       Tally of two scalars.

@@ -201,8 +201,7 @@ class Trainer(Steering):
 
     @property
     def _some_input(self) -> Input | None:
-        inputs = [self._train_dataset, *self._eval_datasets.values()]
-        return next((each for each in inputs if each is not None), None)
+        return next(iter(self.datasets), None)
 
     @property
     def step(self) -> int:

@@ -112,7 +112,8 @@ class LearningRateFinder:
                     break
                 rates.append(float(rate))
                 losses.append(loss)
-                if losses[-1] > _DIVERGED * min(losses) and len(losses) > _LEAST:
+                smoothed = _smoothed(losses)
+                if smoothed[-1] > _DIVERGED * min(smoothed) and len(losses) > _LEAST:
                     break
         return rates, losses
 

@@ -83,16 +83,17 @@ class EarlyStopping:
       mode: "max" or "min": which value of it is better; it is never guessed.
       patience: how many evaluations in a row may pass without an improvement.
       min_delta: an improvement is a change by more than this.
+      name: its name in the checkpoint; two actions on one metric need different ones.
 
     Raises:
       UsageError: an argument is wrong; and, before the first step, that no evaluation computes the metric.
     """
 
-    def __init__(self, metric: str, mode: Mode, patience: int, min_delta: float = 0.0):
+    def __init__(self, metric: str, mode: Mode, patience: int, min_delta: float = 0.0, name: str | None = None):
         self._watch = _Watch("EarlyStopping", metric, mode)
         self._patience = whole_number("EarlyStopping.patience", patience, least=1)
         self._min_delta = finite_number("EarlyStopping.min_delta", min_delta, least=0)
-        self.name: str = self._watch.name
+        self.name: str = name or self._watch.name
         self._best, self._best_step = math.nan, -1
         self._waited, self._last, self._seen = 0, math.nan, -1  # the last value, and its step
 
@@ -150,15 +151,16 @@ class StopAtTarget:
       metric: an eval metric, as NAME, or as DATASET/NAME with several datasets.
       mode: "max" if the target is reached from below, "min" if from above.
       target: the value to reach.
+      name: its name in the checkpoint; two actions on one metric need different ones.
 
     Raises:
       UsageError: an argument is wrong; and, before the first step, that no evaluation computes the metric.
     """
 
-    def __init__(self, metric: str, mode: Mode, target: float):
+    def __init__(self, metric: str, mode: Mode, target: float, name: str | None = None):
         self._watch = _Watch("StopAtTarget", metric, mode)
         self._target = finite_number("StopAtTarget.target", target)
-        self.name: str = self._watch.name
+        self.name: str = name or self._watch.name
         self._last, self._seen = math.nan, -1
 
     def check(self, trainer: Trainer) -> None:

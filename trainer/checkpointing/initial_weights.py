@@ -32,7 +32,8 @@ def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, 
     Args:
       model: the built model.
       source: a checkpoint, such as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`: its
-        weights, not their averages; or a .keras file; or the folder of a SavedModel; or a file that Keras's `save_weights`
+        weights, not their averages; or a .keras file, whose variables go by
+        their places if the architecture is the same and the names are not; or the folder of a SavedModel; or a file that Keras's `save_weights`
         wrote, whose variables are named LAYER/NUMBER, or, for a model of the same architecture, go by their places.
       name_map: regular expression -> replacement, applied to the names in `source`, in order.
 
@@ -45,7 +46,21 @@ def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, 
             _load(source, wanted, _renamed(found, name_map))
     else:
         variables = {variable.path: (tuple(variable.shape), variable.assign) for variable in model.weights}
-        _load(source, variables, _renamed(_read(source), name_map))
+        found = _read(source)
+        if source.endswith(".keras") and not name_map:
+            found = _by_place(variables, found)
+        _load(source, variables, _renamed(found, name_map))
+
+
+def _by_place(wanted: Wanted, found: Found) -> Found:
+    """Return what was found under the names of the model, if the architecture is the same and only the names are others.
+
+    Keras numbers layers without a name by how many the process has made, so that `dense_1` may be the second layer or the first.
+    """
+    same = [shape for shape, _ in wanted.values()] == [tuple(each.shape) for each in found.values()]
+    if not same or len(_origins(list(wanted), list(found))) == len(wanted):
+        return found
+    return dict(zip(wanted, found.values(), strict=True))
 
 
 def _load(source: str, wanted: Wanted, found: Found) -> None:

@@ -16,6 +16,7 @@ from ...metrics.errors import UsageError
 from .. import config as configs
 from ..distribution import preemption
 from ..errors import DONE, PREEMPTED, WRONG_USAGE, ClusterError, PreemptedError
+from ..loop.steering import Steering
 from ..trainer import Trainer
 from . import group, session
 from .request import Mode, Request
@@ -141,6 +142,8 @@ class _ConfiguredTrainer(Trainer):
 
     model = cached_property(_in_config(vars(Trainer)["model"].func))
     strategy = cached_property(_in_config(vars(Trainer)["strategy"].func))
+    optimizer = property(_in_config(vars(Steering)["optimizer"].fget))
+    session = property(_in_config(vars(Steering)["session"].fget))
     train_steps = property(_in_config(vars(Trainer)["train_steps"].fget))
     train = _in_config(Trainer.train)
     summaries = _in_config(Trainer.summaries)  # and `evaluate`, which calls it
@@ -165,6 +168,8 @@ def _configured(request: Request) -> _ConfiguredTrainer:
         made: Any = session.make_trainer(config, request.model_dir)
     made.__class__ = _ConfiguredTrainer  # gin makes what is registered as Trainer
     made.config = config
+    for dataset in made.datasets:  # a user may read one before a method of the Trainer does
+        dataset.call_within(lambda: configs.in_use(config))
     return made
 
 

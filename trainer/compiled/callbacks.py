@@ -84,11 +84,13 @@ class KerasCallbacks:
         self._logs: dict[str, float] = {}
         self._missing: set[str] = set()  # the evaluations of this epoch that are still to come
         self._in_epoch = False
+        self._trains = False
 
     def start(self, trainer: Any) -> None:
         """Begin training, and the epoch that the run is in."""
-        if not workers.is_chief(trainer.strategy):
-            return
+        self._trains = workers.is_chief(trainer.strategy) and trainer.step < trainer.train_steps
+        if not self._trains:
+            return  # a CSVLogger would empty its file
         trainer.model.stop_training = False
         for each in self._callbacks:
             each.set_params(self._params)
@@ -115,7 +117,7 @@ class KerasCallbacks:
 
     def end(self, trainer: Any) -> None:
         """End training."""
-        if workers.is_chief(trainer.strategy):
+        if self._trains:
             self._call("on_train_end", self._logs)
 
     def _begin(self, trainer: Any) -> None:

@@ -175,7 +175,7 @@ def _by_name(actions: Sequence[Any]) -> dict[str, Any]:
         if name in found:
             raise UsageError(
                 f"Trainer.actions: expected one action named {name!r} with a state, got two, and the checkpoint could not tell "
-                "them apart: give them different attributes `name`."
+                f'them apart: give them different names, as in a/{type(each).__name__}.name = "quick".'
             )
         found[name] = each
     return found

@@ -81,6 +81,7 @@ class ModelWeights:
         self._model_dir = model_dir
         self._initial = initial
         self._loaded = Loaded.NOTHING
+        self._foreign: str | None = None  # a checkpoint that was loaded by its path, to evaluate
 
     def continue_run(self, session: TrainSession) -> None:
         """Continue from the newest checkpoint, unless that or training has happened already.
@@ -93,8 +94,14 @@ class ModelWeights:
             if folder_lock.is_held(self._model_dir):
                 folder.recover()
             workers.wait_for_all(self._strategy)
-            session.restore_newest(folder)
+            if session.restore_newest(folder):
+                self._foreign = None
             self._check_same_step()
+        if self._foreign is not None:
+            raise UsageError(
+                f"This Trainer has the weights and the step of {self._foreign}, which it was given to evaluate, predict or "
+                "export: expected one that has loaded none. Train with another Trainer; Trainer.initial_weights begins there."
+            )
         self._load_initial()
         self._loaded = Loaded.RUN
 
@@ -113,6 +120,8 @@ class ModelWeights:
           UsageError: the checkpoint doesn't fit.
           UnreadableCheckpointError: it cannot be read.
         """
+        if self._loaded is not Loaded.RUN:
+            self._foreign = checkpoint or self._foreign
         if checkpoint is None and self._loaded is Loaded.NOTHING and self._model_dir is not None:
             checkpoint = restore.latest(self._model_dir / CHECKPOINTS)
         if checkpoint == "best":

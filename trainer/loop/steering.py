@@ -21,6 +21,7 @@ class Steering:
     """What the actions of a run see of it, and how they end it. The Trainer inherits it, and provides what is annotated here."""
 
     _retention: Retention
+    _train_dataset: Any
     _eval_datasets: Mapping[str, Any]
     _model_dir: Path | None
     _session: TrainSession
@@ -68,6 +69,11 @@ class Steering:
         return self._board
 
     @property
+    def datasets(self) -> list[Any]:
+        """The data to train on, if there is any, and to evaluate on."""
+        return [each for each in (self._train_dataset, *self._eval_datasets.values()) if each is not None]
+
+    @property
     def tracks_best(self) -> bool:
         """Whether there is a `best_metric`."""
         return self._retention.best.metric is not None
@@ -81,8 +87,8 @@ class Steering:
     def stop(self, reason: str) -> None:
         """End the running training after the steps in flight; it saves, and `train` returns. For actions and other threads.
 
-        All workers end together, if any of them calls this. The same command trains on, unless an action asks for the end
-        again.
+        Before a training has begun, it ends the next one at its start. All workers end together, if any of them calls this.
+        The same command trains on, unless an action asks for the end again.
 
         Args:
           reason: is printed, and written to `run.json`.

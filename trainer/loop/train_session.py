@@ -195,10 +195,10 @@ class TrainSession:
         if any(counts.values()):
             where = f"the last at step {skips.last + 1}: {self.feed.describe(skips.last)}"
             for name, count in counts.items():
-                of = f" of {name}" if name else ""
-                logging.warning(
-                    "%d updates%s were skipped, as the loss or a gradient was not finite; %s.", count, of, where
-                )
+                if count:
+                    of = f" of {name}" if name else ""
+                    told = "%d updates%s were skipped, as the loss or a gradient was not finite; %s."
+                    logging.warning(told, count, of, where)
         return {f"skipped/{name}" if name else "skipped": float(count) for name, count in counts.items()}
 
     def _warn_of_other_replicas(self) -> None:

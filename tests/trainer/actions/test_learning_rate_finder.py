@@ -19,7 +19,7 @@ def steepest(rows, gradient_of, rates):
         losses.append(np.mean((x @ w - rows["y"]) ** 2))
         average = 0.9 * average + 0.1 * losses[-1]
         smoothed.append(average / (1 - 0.9 ** len(losses)))
-        if len(losses) > 10 and losses[-1] > 4 * min(losses):
+        if len(losses) > 10 and smoothed[-1] > 4 * min(smoothed):
             break
         w = w - rate * gradient_of(w, rows)
     tried = rates[: len(losses)]
@@ -45,6 +45,14 @@ class TestFound:
         np.testing.assert_allclose(finder.found.suggestion, suggestion)
         written = json.loads((folder / FILE).read_text())
         assert written == finder.found._asdict()
+
+    def test_of_small_batches(self, make_trainer):
+        """Whose losses differ by more than a factor of four at one rate."""
+        x = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
+        finder = LearningRateFinder()
+        trainer = make_trainer(data={"x": x, "y": x @ np.array([1, -2, 3], np.float32)}, batch=8, actions=[finder])
+        trainer.train()
+        assert 1e-3 < finder.found.suggestion < 1
 
     def test_says_what_to_bind(self, searched):
         trainer, finder, _ = searched

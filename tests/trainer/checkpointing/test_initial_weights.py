@@ -94,6 +94,22 @@ class TestInitialWeights:
             np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
         assert "4 of the model's 4 variables" in caplog.text
 
+    def test_keras_file_whose_layers_are_numbered_otherwise(self, regression_task, make_trainer, tmp_path, caplog):
+        """The first layer of the file has the name of the second one of the model."""
+
+        class Numbered(regression_task):
+            def build_model(self):
+                layers = [keras.layers.Dense(3, name=f"dense_{i}") for i in (1, 2)]
+                return keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1, name="head")])
+
+        layers = [keras.layers.Dense(3, name=f"dense_{i}") for i in (2, 3)]
+        saved = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1, name="head")])
+        saved.save(tmp_path / "saved.keras")
+        trainer = make_trainer(Numbered(), initial_weights=tmp_path / "saved.keras")
+        trainer.prepare()
+        for mine, wanted in zip(trainer.model.get_weights(), saved.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+
     def test_a_saved_model_of_others(self, encoder, make_trainer, trained, tmp_path, caplog):
         """Without the names that an export keeps beside it; and one that Keras knows nothing of."""
         path = tmp_path / "theirs"

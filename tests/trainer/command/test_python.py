@@ -73,6 +73,17 @@ class TestConfigure:
         assert other.evaluate() == {"test": {"loss": 90.0}}
         assert one.evaluate() == {"test": {"loss": 4.0}}
 
+    def test_whoever_reads_the_data_first(self):
+        """Its function gets what is bound, though gin is empty then."""
+        trainer = configure(gin_params=[*CONFIG, "cell_rows.y=5.0"])
+        assert trainer.eval_datasets["test"].arrays["y"].tolist() == [5.0] * 8
+        trainer.train()
+
+    def test_whoever_asks_for_the_optimizer_first(self):
+        config = [each for each in CONFIG if "optimizer" not in each]
+        bound = ["Trainer.optimizer=@keras.optimizers.SGD", "keras.optimizers.SGD.learning_rate=0.125"]
+        assert float(configure(gin_params=[*config, *bound]).optimizer.learning_rate.numpy()) == 0.125
+
     def test_leaves_gin_open_and_empty(self):
         trainer = configure(gin_params=CONFIG)
         assert not gin.config_is_locked()

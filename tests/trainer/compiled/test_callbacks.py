@@ -103,6 +103,13 @@ class TestCalls:
             from_keras(model, Input(data, 16), train_epochs=epochs, callbacks=[noting], model_dir=tmp_path).train()
         assert [call[1] for call in noting.calls if call[0] == "epoch_end"] == [1, 2]
 
+    def test_a_run_that_is_over_keeps_the_file(self, tmp_path):
+        for _ in range(2):
+            model, data = made()
+            csv = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+            from_keras(model, Input(data, 16), train_epochs=2, callbacks=[csv], model_dir=tmp_path / "run").train()
+        assert (tmp_path / "log.csv").read_text().count("\n") == 3
+
 
 class TestRefused:
     @pytest.mark.parametrize(

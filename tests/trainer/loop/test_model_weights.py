@@ -61,6 +61,7 @@ class Run:
         self.restores += 1
         if steps := folder.steps():
             self.fill(-1.0 * steps[-1], steps[-1])
+        return bool(steps)
 
 
 @pytest.fixture
@@ -228,6 +229,14 @@ class TestContinueRun:
             pass
         run.weights.continue_run(run)
         assert run.values == (-8, -8, 8)
+
+    def test_refuses_what_was_loaded_to_evaluate(self, folder, tmp_path):
+        """The step and the weights of another run, with a new optimizer."""
+        for run in (Run(), Run(tmp_path / "new")):
+            with run.weights.of(f"{folder}/checkpoints/ckpt-4"):
+                pass
+            with pytest.raises(UsageError, match=r"weights and the step of .*ckpt-4, which it was given to evaluate"):
+                run.weights.continue_run(run)
 
     def test_workers_without_shared_storage(self, folder, monkeypatch):
         monkeypatch.setattr(workers, "exchange", lambda strategy, text: [text, "4", "8", "0"])
