@@ -32,9 +32,9 @@ def load_weights(model: keras.Model, source: str | Path, name_map: Mapping[str, 
     Args:
       model: the built model.
       source: a checkpoint, such as `folder/ckpt-500`, of a Tallyloop run or of any `tf.train.Checkpoint(model=...)`: its
-        weights, not their averages; or a .keras file, whose variables go by
-        their places if the architecture is the same and the names are not; or the folder of a SavedModel; or a file that Keras's `save_weights`
-        wrote, whose variables are named LAYER/NUMBER, or, for a model of the same architecture, go by their places.
+        weights, not their averages; or a .keras file, whose variables go by their places if the architecture is the same and
+        the names are not; or the folder of a SavedModel; or a file that Keras's `save_weights` wrote, whose variables are named
+        LAYER/NUMBER, or, for a model of the same architecture, go by their places.
       name_map: regular expression -> replacement, applied to the names in `source`, in order.
 
     Raises:
