@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return WRONG_USAGE
     print(
-        f"Wrote {names} to {folder}. Train:\n\n  cd {folder}\n  tallyloop --gin_file=train.gin --model_dir=runs/first"
+        f"Wrote {names} to {folder}. Train:\n\n  cd {shlex.quote(str(folder))}\n  tallyloop --gin_file=train.gin --model_dir=runs/first"
     )
     return DONE
 
