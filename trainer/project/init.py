@@ -57,9 +57,8 @@ def main(argv: Sequence[str]) -> int:
     except UsageError as error:
         print(f"Error: {error}", file=sys.stderr)
         return WRONG_USAGE
-    print(
-        f"Wrote {names} to {folder}. Train:\n\n  cd {shlex.quote(str(folder))}\n  tallyloop --gin_file=train.gin --model_dir=runs/first"
-    )
+    print(f"Wrote {names} to {folder}. Train:\n")
+    print(f"  cd {shlex.quote(str(folder))}\n  tallyloop --gin_file=train.gin --model_dir=runs/first")
     return DONE
 
 
