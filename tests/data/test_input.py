@@ -35,8 +35,9 @@ def test_wrong_arguments_are_refused_at_once(refused, arguments, message):
         Input(**{"source": ARRAYS, "global_batch_size": 2} | arguments)
 
 
-def test_the_batch_size_is_that_bound():
+def test_the_batch_size_is_that_bound_or_that_of_keras():
     assert Input(ARRAYS, 2).global_batch_size == 2
+    assert Input(ARRAYS).global_batch_size == 32
 
 
 class TestElementSpec:

@@ -271,7 +271,7 @@ class TestNonFinite:
         assert_close(weights(trainer.model), by_hand(Gan(), adam_and_sgd(), 1))
 
     @pytest.mark.parametrize("accumulated", [1, 2])
-    def test_skip_leaves_the_others_alone(self, gan, accumulated):
+    def test_skip_leaves_the_others_alone(self, gan, accumulated, caplog):
         """The discriminator goes on as if nothing had happened; the generator misses one update, that with row 20."""
         collect, optimizers = Collect(), adam_and_sgd()
         trainer = gan(
@@ -287,6 +287,8 @@ class TestNonFinite:
         trainer.train()
         assert [int(each.iterations.numpy()) for each in optimizers.values()] == [2, 3]
         assert [collect.seen[-1][f"skipped/{name}"] for name in TRAINED] == [1, 0]
+        told = [record.getMessage() for record in caplog.records if "were skipped" in record.getMessage()]
+        assert [text.partition(" were")[0] for text in told] == [f"1 updates of {next(iter(TRAINED))}"]
         assert all(np.isfinite(each).all() for each in trainer.model.get_weights())
 
     def test_too_many_in_a_row_of_one_loss_stop_the_run_with_the_weights_before(self, gan):

@@ -308,3 +308,14 @@ class TestRun:
         trainer = make_trainer(eval_datasets=data, optimizer=rate, eval_interval=1, train_steps=9, actions=[action])
         trainer.train_and_eval()
         assert trainer.step == 3  # the best is the first; 2 and 3 are equal
+
+
+class TestNames:
+    def test_two_on_one_metric(self, make_trainer):
+        """As a quick stop with `min_delta`, and a patient one without."""
+        two = [EarlyStopping("loss", "min", 2, min_delta=0.1), EarlyStopping("loss", "min", 5)]
+        with pytest.raises(UsageError, match=r"give them different names, as in a/EarlyStopping.name"):
+            make_trainer(evaluate=True, actions=two)
+        named = [EarlyStopping("loss", "min", 2, name="quick"), StopAtTarget("loss", "min", 0.1, name="good")]
+        assert [each.name for each in named] == ["quick", "good"]
+        make_trainer(evaluate=True, actions=[*named, EarlyStopping("loss", "min", 5), StopAtTarget("loss", "min", 0.0)])
