@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 from tallyloop.trainer.distribution.startup import no_garbage_collections
 
 # One power that takes longer than the test, and holds Python's lock throughout.
