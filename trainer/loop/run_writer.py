@@ -141,6 +141,13 @@ class RunWriter:
             self._error = self._error or error
 
 
+def run_writer(model_dir: Path | None, chief: bool, state: RunState, retention: Retention) -> RunWriter | NullWriter:
+    """Return what writes a run: to nothing without a `model_dir`, and on workers other than the chief."""
+    if model_dir is None or not chief:
+        return NullWriter(saves=model_dir is not None)
+    return RunWriter(model_dir, state, retention)
+
+
 class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):
     """Stands in for a `RunWriter` where nothing is written: without a `model_dir`, or on a worker that isn't the chief.
 
