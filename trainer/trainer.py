@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
+from .dashboard.description import describe_run
+from .dashboard.given import remembering
 from .distribution import workers
 from .loop import folder_lock
 from .loop.acting import Action, Actions
@@ -30,7 +32,7 @@ from .loop.invariance import Comparison, compare
 from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, describe, non_finite_error
 from .loop.progress import Progress
-from .loop.run_record import RunFiles, recorded
+from .loop.run_record import RunFiles, RunRecord, recorded
 from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
@@ -112,6 +114,7 @@ class Trainer(Steering):
       UsageError: an argument is wrong; the message names it.
     """
 
+    @remembering
     def __init__(
         self,
         task: Task,
@@ -339,12 +342,6 @@ class Trainer(Steering):
         with self._weights.of(None), self._averaged.in_use():
             return compare(self._task, self.model, self._train_dataset, self._eval_datasets)
 
-    @property
-    def traces(self) -> dict[str, int]:
-        """How often each compiled loop was traced: "train", and "eval/NAME"."""
-        loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
-        return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
-
     @cached_property
     def _schedule(self) -> Schedule:
         return Schedule(train_steps=self._train_length.steps(self._train_dataset), **self._intervals)
@@ -414,20 +411,21 @@ class Trainer(Steering):
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None:
                 self._session.try_snapshot()
+            record = None
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
-                stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
-            evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
+                record = stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
+            evaluated = stack.enter_context(self._loop(evaluation, chief, record)).run()
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
     @contextlib.contextmanager
-    def _loop(self, evaluation: Evaluation | None, chief: bool) -> Iterator[HostLoop]:
+    def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
         stream = sys.stdout if chief else None
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         with (
             contextlib.closing(console),
-            self._writer(chief) as writer,
+            self._writer(record) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(
@@ -441,7 +439,8 @@ class Trainer(Steering):
                 actions=self._actions,
             )
 
-    def _writer(self, chief: bool) -> RunWriter | NullWriter:
-        if self._model_dir is None or not chief:
+    def _writer(self, record: RunRecord | None) -> RunWriter | NullWriter:
+        if self._model_dir is None or record is None:
             return NullWriter(saves=self._model_dir is not None)
-        return RunWriter(self._model_dir, self._session.state, self._retention)
+        about = partial(describe_run, self, record)
+        return RunWriter(self._model_dir, self._session.state, self._retention, about, lambda: self.stopped)
