@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".run"
 README: Final = "README.md"
+_MOST: Final = 100_000  # characters of it
 
 
 class Dashboard:
@@ -101,8 +102,10 @@ class Dashboard:
             self._add(layout_value(charts))
 
     def _write_readme(self) -> None:
-        path = self._folder / README
-        text = path.read_text(errors="replace") if path.is_file() else ""
+        try:
+            text = (self._folder / README).read_text(errors="replace")[:_MOST]
+        except OSError:  # there is none, or it is not for us
+            text = ""
         if text != self._readme:
             self._readme = text
             self._write_text("run/readme", text)

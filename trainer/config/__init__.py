@@ -11,7 +11,7 @@ from ...metrics.lazy import lazy_exports
 if TYPE_CHECKING:
     from .calls import check_required, explain_call_error, without_gin_notes
     from .config import Binding, Config
-    from .hparams import hparams
+    from .hyperparameters import hparams
     from .loading import in_use, load
     from .names import register_keras
     from .reading import find
@@ -51,7 +51,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "explain": ".usage",
             "explain_call_error": ".calls",
             "find": ".reading",
-            "hparams": ".hparams",
+            "hparams": ".hyperparameters",
             "in_use": ".loading",
             "list_configurables": ".signatures",
             "load": ".loading",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
@@ -93,6 +93,11 @@ class Steering:
         """How often each compiled loop was traced: "train", and "eval/NAME"."""
         loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
         return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
+
+    @property
+    def best_side(self) -> Mapping[str, Literal["max", "min"]]:
+        """The `best_metric` -> its `best_mode`; empty without one."""
+        return self._retention.best.side
 
     @property
     def tracks_best(self) -> bool:
