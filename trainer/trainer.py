@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
+from .dashboard.description import describe_run
+from .dashboard.given import remembering
 from .distribution import workers
 from .loop import folder_lock
 from .loop.acting import Action, Actions
@@ -29,7 +31,7 @@ from .loop.invariance import Comparison, compare
 from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, try_step
 from .loop.progress import Progress
-from .loop.run_record import RunFiles, recorded
+from .loop.run_record import RunFiles, RunRecord, recorded
 from .loop.run_writer import CHECKPOINTS, run_writer
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
@@ -114,6 +116,7 @@ class Trainer(Steering):
       UsageError: an argument is wrong; the message names it.
     """
 
+    @remembering
     def __init__(
         self,
         task: Task,
@@ -338,12 +341,6 @@ class Trainer(Steering):
         replaying = Replaying(self._session, self._weights, self._schedule, folder, self._seed is not None)
         return replaying.replay(number, lambda: another_model(self._task, self.strategy, self._some_input, self.model))
 
-    @property
-    def traces(self) -> dict[str, int]:
-        """How often each compiled loop was traced: "train", and "eval/NAME"."""
-        loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
-        return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
-
     @cached_property
     def _schedule(self) -> Schedule:
         return Schedule(train_steps=self._train_length.steps(self._train_dataset), **self._intervals)
@@ -418,20 +415,22 @@ class Trainer(Steering):
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None:
                 self._session.try_snapshot()
+            record = None
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
-                stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
-            evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
+                record = stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
+            evaluated = stack.enter_context(self._loop(evaluation, chief, record)).run()
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
     @contextlib.contextmanager
-    def _loop(self, evaluation: Evaluation | None, chief: bool) -> Iterator[HostLoop]:
+    def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
         stream = sys.stdout if chief else None
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
+        about = partial(describe_run, self, record) if record else None
         with (
             contextlib.closing(console),
-            run_writer(self._model_dir, chief, self._session.state, self._retention) as writer,
+            run_writer(self._model_dir, self._session.state, self._retention, about, lambda: self.stopped) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(

@@ -77,7 +77,9 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
     chief = workers.is_chief(trainer.strategy)
     if chief:
         _make(model_dir, model_dir)
-    writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir)) if chief else ()
+    writers = (
+        (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir, trainer.best_side)) if chief else ()
+    )
     for path in [checkpoint] if checkpoint else _follow(trainer, model_dir):
         for summary in (trainer.summaries(path) if checkpoint else _unless_deleted(trainer, path)).values():
             for writer in writers:

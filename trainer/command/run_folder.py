@@ -109,6 +109,10 @@ class ConfigFiles:
         previous = folder / "config.gin"
         return configs.diff(previous.read_text(), configs.as_given(self._config)) if previous.exists() else []
 
+    def hparams(self) -> dict[str, bool | int | float | str]:
+        """Return binding -> value of what is compared between runs."""
+        return configs.hparams(self._config)
+
     def texts(self) -> dict[str, str]:
         """Return name -> text of the files."""
         return {
