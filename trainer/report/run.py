@@ -76,11 +76,16 @@ class Run:
     def best(self, metric: Metric) -> tuple[int, float] | None:
         """Return step and value where a metric was best first; None if that is not known."""
         mode = self.mode(metric)
-        finite = [point for point in self.metrics.get(metric, ()) if math.isfinite(point[1])]
-        if mode is None or not finite:
-            return None
-        value = best((value for _, value in finite), mode)
-        return next(point for point in finite if point[1] == value)
+        return best_point(self.metrics.get(metric, ()), mode) if mode else None
+
+
+def best_point(points: Iterable[tuple[int, float]], mode: Mode) -> tuple[int, float] | None:
+    """Return the first of the best finite points; None if none is finite."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    if not finite:
+        return None
+    value = best((value for _, value in finite), mode)
+    return next(point for point in finite if point[1] == value)
 
 
 def named(metrics: Iterable[Metric], name: str) -> Metric | None:
