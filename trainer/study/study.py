@@ -59,6 +59,7 @@ class _Study:
         self._jobs = jobs
         self._running: list[Process] = []
         self._codes: list[int] = []  # of the trials that failed now
+        self._is_new: bool = False  # whether a trial was started now
         self._under_way = collections.deque(trial for trial in book.trials() if trial.outcome is None)
         print(f"Study {name} in {folder}: {_side(space)} {space.metric} is better.", flush=True)
 
@@ -85,6 +86,10 @@ class _Study:
             print(f"  its config:       {self._folder / BEST}")
             print(f"  compare:          tallyloop-report {shlex.quote(str(self._folder))}")
             print(f"  look at it:       tensorboard --logdir {shlex.quote(str(self._folder))}", flush=True)
+        if not self._is_new and not is_stopping:
+            print(
+                "Nothing was left to do: a larger --trials, or more values in --grid, adds trials; another --study begins anew."
+            )
         if is_stopping:
             print("Stopped. The same command continues what was under way.", flush=True)
             return PREEMPTED
@@ -109,6 +114,7 @@ class _Study:
             self._finish(trial, "pruned")
             return
         print(f"Trial {trial.number}: {trial.choice}", flush=True)
+        self._is_new = True
         command = self._command(folder, self._space.bindings(trial.values))
         self._running.append(Process(trial, folder, command))
 

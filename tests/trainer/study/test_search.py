@@ -1,6 +1,7 @@
 """The book of a search; what optuna's private names are needed for stands in TestKilled."""
 
 import math
+import shutil
 import sys
 
 import pytest
@@ -19,8 +20,18 @@ def space(*ranges, mode="max"):
     return read([], ["Trainer.best_metric=accuracy", f"Trainer.best_mode={mode}", *(ranges or RANGES)], [])
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The file of a study without trials: to make one takes long."""
+    folder = tmp_path_factory.mktemp("begun")
+    Search(folder, "s", space(), 3, False, False)
+    return folder / "study.db"
+
+
 @pytest.fixture
-def book(tmp_path):
+def book(tmp_path, begun):
+    shutil.copy(begun, tmp_path)
+
     def make(count=3, of=None, prune=False):
         return Search(tmp_path, "s", of or space(), count, prune, in_parallel=False)
 
@@ -48,10 +59,11 @@ class TestKilled:
         again.finish(0, "done", 0.5, "")
         assert book().trials()[0].value == 0.5
 
-    def test_one_without_values_gets_those_that_it_would_have_had(self, book, tmp_path):
+    def test_one_without_values_gets_those_that_it_would_have_had(self, book, tmp_path, begun):
         expected = book().next().values
         other = tmp_path / "other"
         other.mkdir()
+        shutil.copy(begun, other)
         first = Search(other, "s", space(), 3, False, False)
         first._study.ask()
         assert Search(other, "s", space(), 3, False, False).trials()[0].values == expected
@@ -67,7 +79,9 @@ class TestKilled:
 
 class TestPruning:
     @pytest.mark.parametrize(("mode", "hopeless"), [("max", 0.1), ("min", 0.9)])
-    def test_is_by_the_median_of_at_least_five(self, book, mode, hopeless):
+    def test_is_by_the_median_of_at_least_five(self, book, mode, hopeless, tmp_path):
+        if mode == "min":
+            (tmp_path / "study.db").unlink()
         found = book(7, of=space(mode=mode), prune=True)
         for number in range(5):
             found.next()

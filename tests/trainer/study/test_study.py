@@ -72,10 +72,12 @@ class TestFailures:
 
 
 class TestSearch:
-    def test_counts_all_trials_of_all_its_runs(self, studies):
+    def test_counts_all_trials_of_all_its_runs(self, studies, capsys):
         assert studies.search(2) == 0
         assert studies.search(4, jobs=2) == 0
+        capsys.readouterr()
         assert studies.search(4) == 0
+        assert "Nothing was left to do: a larger --trials" in capsys.readouterr().out
         starts = studies.starts()
         assert [len(each) for each in starts] == [1] * 4
         assert len({each[0] for each in starts}) == 4
@@ -106,7 +108,12 @@ for number in (signal.SIGTERM, signal.SIGINT):  # which a test run in the backgr
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
 from conftest import Studies
-code = Studies(Path(sys.argv[2])).search(int(sys.argv[3]), jobs=2, prune=True)
+kind, count = sys.argv[3], int(sys.argv[4])
+studies = Studies(Path(sys.argv[2]))
+if kind == "search":
+    code = studies.search(count, jobs=2, prune=True)
+else:
+    code = studies.grid("x=" + ",".join(str(number / 100) for number in range(count)), jobs=2)
 assert not {"tensorflow", "keras", "tensorboard"} & set(sys.modules), "the study imported TensorFlow"
 sys.exit(code)
 """
@@ -115,8 +122,8 @@ sys.exit(code)
 class Runner:
     """Runs a study in a process of its own."""
 
-    def __init__(self, studies: Studies, count: int):
-        self._arguments = [os.path.dirname(__file__), str(studies.folder), str(count)]
+    def __init__(self, studies: Studies, kind: str, count: int):
+        self._arguments = [os.path.dirname(__file__), str(studies.folder), kind, str(count)]
 
     def start(self) -> subprocess.Popen:
         command = [sys.executable, "-c", STUDY, *self._arguments]
@@ -144,9 +151,11 @@ def check(studies: Studies, count: int) -> None:
 
 
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-    def test_end_the_trials_and_the_same_command_continues(self, studies, number):
-        runner = Runner(studies, 2)
+    @pytest.mark.parametrize(
+        ("number", "kind"), [(signal.SIGTERM, "grid"), pytest.param(signal.SIGINT, "search", marks=pytest.mark.slow)]
+    )
+    def test_end_the_trials_and_the_same_command_continues(self, studies, number, kind):
+        runner = Runner(studies, kind, 2)
         process = runner.start()
         while not studies.starts():
             time.sleep(0.01)
@@ -159,9 +168,16 @@ class TestSignals:
 
 
 class TestKills:
-    @pytest.mark.parametrize(("kills", "count"), [(1, 2), pytest.param(20, 30, marks=pytest.mark.slow)])
-    def test_neither_lose_nor_repeat_a_trial(self, studies, kills, count):
-        runner, chance = Runner(studies, count), random.Random(1)
+    @pytest.mark.parametrize(
+        ("kind", "kills", "count"),
+        [
+            ("grid", 1, 2),
+            pytest.param("grid", 20, 30, marks=pytest.mark.slow),
+            pytest.param("search", 20, 30, marks=pytest.mark.slow),
+        ],
+    )
+    def test_neither_lose_nor_repeat_a_trial(self, studies, kind, kills, count):
+        runner, chance = Runner(studies, kind, count), random.Random(1)
         for _ in range(kills):
             process = runner.start()
             before = len(studies.starts())
