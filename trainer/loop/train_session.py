@@ -25,6 +25,7 @@ from ..distribution import workers
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
+from ..model.row_updates import updated_by_rows
 from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
@@ -87,7 +88,9 @@ class TrainSession:
             for name, each in by_loss(optimizer).items()
         }
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(self._losses, task.train_step, self.registry, self._sums.accumulator),
+            replica_step=ReplicaStep(
+                self._losses, task.train_step, self.registry, self._sums.accumulator, self._by_rows(settings)
+            ),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
@@ -101,6 +104,13 @@ class TrainSession:
         self.state: RunState = RunState(
             [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
+
+    def _by_rows(self, settings: UpdateSettings) -> dict[str, frozenset[int]]:
+        """Return name of a loss -> the variables whose gradient is given by its rows; in XLA, and summed over steps, it is dense."""
+        if settings.jit_compile or settings.gradient_accumulation > 1:
+            return {}
+        optimizers = by_loss(self._optimizer)
+        return {name: updated_by_rows(each, self._losses.variables(name)) for name, each in optimizers.items()}
 
     @property
     def variables(self) -> list[keras.Variable]:

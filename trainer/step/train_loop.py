@@ -130,7 +130,7 @@ class TrainLoop:
         Returns:
           The gradients of the losses, as of `Updates.apply_all`.
         """
-        contributions = run_on_shards(self._strategy, feed, part, examples, self._contribution)
+        contributions = self._on_replicas(feed, part, examples, self._contribution)
         return self._updates.apply_all(sum_over_replicas(self._strategy, contributions.terms))
 
     def compiled_steps(self, step: int, num_steps: int) -> int:
@@ -184,7 +184,7 @@ class TrainLoop:
 
     def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         self.skipped_examples.add(part)
-        terms, packed, state = run_on_shards(self._strategy, self._feed, part, examples, self._differentiate)
+        terms, packed, state = self._on_replicas(self._feed, part, examples, self._differentiate)
         due = self._updates.due(step, self._steps_per_update)
         apply = partial(self._updates.apply, due, self.skips.tolerated)
         finite, ends = self._sums.add_and_maybe(step, terms, apply, self.skips.shape)
@@ -192,6 +192,10 @@ class TrainLoop:
         self._accumulator.add(packed, keep=all_of(finite) if self.skips.allowed else None)
         self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=all_of(finite))
         return self.skips.count(step, finite, ends if due is None else ends & due)
+
+    def _on_replicas(self, feed: Feed, part: Any, examples: tf.Tensor, work: Callable[..., Contribution]) -> Any:
+        with self._replica_step.lookups():
+            return run_on_shards(self._strategy, feed, part, examples, work)
 
     def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
         return self._replica_step.differentiate(batch, share, self._updates.scale_of, self._forward_state)
