@@ -42,8 +42,6 @@ def updated_by_rows(optimizer: keras.optimizers.Optimizer, variables: Sequence[k
       optimizer: built on the variables, after `let_update_rows` of its parts.
       variables: what it updates.
     """
-    if optimizer.loss_scale_factor is not None:
-        return frozenset()
     several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
     owners = [part for part in (optimizer.optimizers if several else [optimizer]) if _touches_rows_only(part)]
     assert all(hasattr(part, "_trainable_variables") for part in owners), "Keras keeps the variables elsewhere now"
