@@ -85,7 +85,8 @@ def _of_step(
     own = replicas // workers.count(strategy)
     for index in range(own * workers.index(strategy), own * (workers.index(strategy) + 1)):
         batch, rows = feed.shard(part, examples, index, replicas)
-        share = ReplicaShare.of(tf.constant(index, tf.int64), replicas, rows, examples)
+        first = feed.first(examples, index, replicas)
+        share = ReplicaShare(tf.constant(index, tf.int64), first, rows, examples)
         if int(rows) and (found := _of_replica(losses, forward, batch, share)) is not None:
             return found if replicas == 1 else f"replica {index}, in {found}"
     return None
