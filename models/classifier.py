@@ -190,8 +190,8 @@ def top_k_accuracy(
 def class_confusion(batch: Mapping[str, tf.Tensor], outputs: tf.Tensor, labels: str = "y") -> Any:
     """Return the sums of a confusion matrix, (classes, classes), rows are labels: a metric function for `Task.metrics`.
 
-    Bind it with a finisher, which says what to make of them: `(@class_confusion, "confusion_matrix")`, an image in TensorBoard, or
-    `"recall_per_class"`, `"f1_macro"`, ...
+    Bind it with a finisher, which says what to make of them: `(@class_confusion, "confusion_matrix")`, an image in
+    TensorBoard; or `"recall_per_class"`, `"f1_macro"`, ...
 
     Args:
       batch: the batch, with integer labels of shape (batch,).

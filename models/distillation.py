@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from .. import metrics as tally_metrics
 from ..metrics.errors import UsageError
+from .batch import outputs_of
 from .classifier import ClassifierTask
 from .networks.mlp import mlp
 
@@ -66,7 +67,9 @@ class DistillationTask(ClassifierTask):
         """Return the student. The teacher is loaded beside it, and stays as it is."""
         try:
             teacher = keras.models.load_model(self._path, compile=False)
-        except Exception as error:  # Keras raises many kinds, for a file that is damaged, and for classes that it does not know
+        except (
+            Exception
+        ) as error:  # Keras raises many kinds, for a file that is damaged, and for classes that it does not know
             raise UsageError(
                 f"DistillationTask.teacher = {self._path!r}: expected a model that Keras can load, got {type(error).__name__}: "
                 f"{str(error).strip().splitlines()[0]}; {_COMMANDS}"
@@ -81,11 +84,14 @@ class DistillationTask(ClassifierTask):
         labels = tf.cast(self._labels_of(batch, "The batch"), tf.int64)
         features = self._features_of(batch, "The batch")
         logits = tf.cast(self._logits(model, features, training), tf.float32)
-        taught = tf.cast(self._logits(self.teacher, features, training=False), tf.float32)
-        if taught.shape != logits.shape:
+        where = f"DistillationTask.teacher = {self._path!r}"
+        taught = tf.cast(
+            outputs_of(self.teacher, features, False, where, "bind the data that it was trained on"), tf.float32
+        )
+        if taught.shape[1:] != logits.shape[1:]:
             raise UsageError(
-                f"DistillationTask.teacher = {self._path!r}: expected logits of the student's shape {tuple(logits.shape)}, got "
-                f"{tuple(taught.shape)}; set the student's number of classes (mlp.num_classes)"
+                f"{where}: expected logits of as many classes as the student's {tuple(logits.shape[1:])}, got "
+                f"{tuple(taught.shape[1:])}; set the student's number of classes (mlp.num_classes)"
             )
         answer, said = tf.argmax(logits, -1), tf.argmax(taught, -1)
         tally_metrics.add("accuracy", answer == labels)
@@ -97,12 +103,6 @@ class DistillationTask(ClassifierTask):
         # Soft gradients are smaller by the square of the temperature.
         weights = {"hard": 1 - self._soft, "soft": self._soft * self._temperature**2}
         return tally_metrics.composite_loss({"hard": hard, "soft": soft}, weights=weights), logits
-
-    def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
-        """Refuse labels that are not classes of the student, and features that the teacher does not accept."""
-        super().check_data(model, arrays, where)
-        assert self.teacher is not None, "build_model comes first"
-        self._classes(self.teacher, self._features_of(arrays, where), f"DistillationTask.teacher, {where}")
 
 
 def _checked(teacher: Any) -> str:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ... import metrics
 from ...metrics.errors import UsageError
 from ...trainer.task import Task
-from ..batch import FEATURES, TARGETS, part_of
+from ..batch import FEATURES, TARGETS, outputs_of, part_of
 from ..networks.mlp import mlp
 
 _FIX = "set GanTask.features and GanTask.noise, and bind Input.map_fn = @with_noise"
@@ -30,7 +30,7 @@ class Adversaries(keras.Model):
 
 @gin.register(module="tallyloop")
 def with_noise(example: Mapping[str, Any], seed: tf.Tensor, size: int = 32, key: str = "z") -> dict[str, Any]:
-    """Return an example with normal noise: bound as `Input.map_fn`, it is drawn with the data, the same on any number of replicas.
+    """Return an example with normal noise, drawn with the data and so the same on any number of replicas: an `Input.map_fn`.
 
     Args:
       example: a dict.
@@ -83,8 +83,8 @@ class GanTask(Task):
         for name, make in (("generator", generator), ("discriminator", discriminator)):
             if isinstance(make, keras.Model) or not callable(make):
                 raise UsageError(
-                    f"GanTask.{name} = {make!r}: expected a function that makes the network, so that the Trainer can make it on all "
-                    "devices; write @dense_generator, not @dense_generator()"
+                    f"GanTask.{name} = {make!r}: expected a function that makes the network, so that the Trainer can make it on "
+                    "all devices; write @dense_generator, not @dense_generator()"
                 )
         if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not penalty >= 0:
             raise UsageError(f"GanTask.penalty = {penalty!r}: expected a number of at least 0")
@@ -136,10 +136,11 @@ class GanTask(Task):
         return [part_of(batch, key, place, "The batch", _FIX) for key, place in places]
 
     def _logits(self, model: Adversaries, images: tf.Tensor, training: bool) -> tf.Tensor:
-        logits = model.discriminator(images, training=training)
+        fix = "set dense_generator.shape, or bind a discriminator of such images"
+        logits = outputs_of(model.discriminator, images, training, "GanTask.discriminator", fix)
         if logits.shape[1:] != (1,):
             raise UsageError(
-                f"GanTask.discriminator: expected one logit per image, shape (batch, 1), got {tuple(logits.shape)}; set "
+                f"GanTask.discriminator: expected one logit per image, got {tuple(logits.shape[1:])} per image; set "
                 "mlp.num_classes = 1"
             )
         return tf.cast(logits[:, 0], tf.float32)

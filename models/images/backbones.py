@@ -69,8 +69,8 @@ def image_classifier(
     statistics over the global batch, so that the weights do not depend on the number of replicas.
 
     Args:
-      backbone: a function like those of `keras.applications`, from `include_top`, `input_shape`, `weights` and `pooling` to a model of
-        features; a reference without parentheses.
+      backbone: a function like those of `keras.applications`, from `include_top`, `input_shape`, `weights` and `pooling` to a
+        model of features; a reference without parentheses.
       num_classes: the number of logits.
       size: height and width of the images; one number for both.
       channels: 1 or 3; pretrained weights take 3.
@@ -95,7 +95,9 @@ def image_classifier(
     inputs = keras.Input(shape, name="image")
     hidden = keras.layers.Rescaling(factor, offset, name="rescaled")(inputs)
     hidden = InvariantDropout(dropout, name="dropout")(features(hidden))
-    outputs = keras.layers.Dense(whole_number("image_classifier.num_classes", num_classes, least=1), name="head")(hidden)
+    outputs = keras.layers.Dense(whole_number("image_classifier.num_classes", num_classes, least=1), name="head")(
+        hidden
+    )
     return keras.Model(inputs, outputs, name="image_classifier")
 
 
@@ -108,11 +110,14 @@ def _layers(model: keras.Model) -> Iterator[keras.Layer]:
 
 def _features(backbone: Any, shape: tuple[int, ...], weights: str | None) -> keras.Model:
     if isinstance(backbone, keras.Model) or not callable(backbone):
-        raise UsageError(f"image_classifier.backbone = {backbone!r}: expected a function that makes a model, {_EXAMPLE}")
+        raise UsageError(
+            f"image_classifier.backbone = {backbone!r}: expected a function that makes a model, {_EXAMPLE}"
+        )
     called = getattr(backbone, "__name__", repr(backbone))
-    takes = inspect.signature(backbone).parameters
-    missing = [each for each in ("include_top", "input_shape", "weights", "pooling") if each not in takes]
-    if missing:
+    takes = inspect.signature(backbone).parameters.values()
+    names = {each.name for each in takes}
+    missing = [each for each in ("include_top", "input_shape", "weights", "pooling") if each not in names]
+    if missing and all(each.kind is not each.VAR_KEYWORD for each in takes):
         raise UsageError(
             f"image_classifier.backbone = @{called}: expected a function like those of keras.applications, got one without the "
             f"parameter {missing[0]!r}; {_EXAMPLE}"
@@ -123,7 +128,7 @@ def _features(backbone: Any, shape: tuple[int, ...], weights: str | None) -> ker
         reason = " ".join(str(error).split())[:300]
         fix = "bind another image_classifier.size, channels or backbone"
         if weights is not None:
-            fix = 'bind image_classifier.weights = None, "imagenet" on a machine with a network, or the path of a .weights.h5 file'
+            fix = 'bind image_classifier.weights = None, "imagenet" where there is a network, or the path of a .weights.h5 file'
         raise UsageError(
             f"image_classifier.backbone = @{called}: expected a model of images of shape {shape} with weights = {weights!r}, got "
             f"{type(error).__name__}: {reason}; {fix}"

@@ -38,7 +38,9 @@ def hardest_images(
     """
     if dataset not in trainer.eval_datasets:
         known = sorted(trainer.eval_datasets)
-        raise UsageError(f"hardest_images.dataset = {dataset!r}: expected a name in Trainer.eval_datasets, one of {known}")
+        raise UsageError(
+            f"hardest_images.dataset = {dataset!r}: expected a name in Trainer.eval_datasets, one of {known}"
+        )
     batch = trainer.eval_datasets[dataset].open_eval().first_batch()
     fix = "set hardest_images.features and hardest_images.labels"
     images, truth = (part_of(batch, *each, "The batch", fix) for each in ((features, FEATURES), (labels, TARGETS)))

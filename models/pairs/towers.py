@@ -20,7 +20,8 @@ def dense_tower(hidden: Sequence[int] = (128,), width: int = 32) -> keras.Model:
     """
     layers: list[keras.Layer] = [keras.layers.Flatten()]
     layers += [keras.layers.Dense(each, activation="relu") for each in hidden]
-    layers += [keras.layers.Dense(width), keras.layers.UnitNormalization()]
+    size = whole_number("dense_tower.width", width, least=1)
+    layers += [keras.layers.Dense(size), keras.layers.UnitNormalization()]
     return keras.Sequential(layers)
 
 
@@ -33,4 +34,6 @@ def embedding_tower(size: int, width: int = 32) -> keras.Model:
       width: of the vectors; the same in both towers.
     """
     count = whole_number("embedding_tower.size", size, least=1)
-    return keras.Sequential([keras.Input((), dtype="int64"), keras.layers.Embedding(count, width), keras.layers.UnitNormalization()])
+    return keras.Sequential(
+        [keras.Input((), dtype="int64"), keras.layers.Embedding(count, width), keras.layers.UnitNormalization()]
+    )

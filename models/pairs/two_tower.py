@@ -16,7 +16,7 @@ from ...data.checks import whole_number
 from ...metrics.errors import UsageError
 from ...trainer import gather_rows
 from ...trainer.task import Task
-from ..batch import FEATURES, TARGETS, part_of
+from ..batch import TARGETS, outputs_of, part_of
 from .towers import dense_tower
 
 _FIX = "set TwoTowerTask.query and TwoTowerTask.item"
@@ -34,8 +34,8 @@ class TwoTowers(keras.Model):
 class TwoTowerTask(Task):
     """Softmax over in-batch negatives: the items of all other queries of the global batch, on whichever replica they are.
 
-    A batch is a dict; or a tuple `(query, item)`. The metrics `recall_at_K` are the share of the queries whose item is among the K
-    nearest of the global batch. For the recall among a whole eval set, make its batch as large as the set.
+    A batch is a dict; or a tuple `(query, item)`. The metrics `recall_at_K` are the share of the queries whose item is among the
+    K nearest of the global batch. For the recall among a whole eval set, make its batch as large as the set.
 
     Args:
       query_tower: a function that returns a model from queries to vectors (batch, width), without parentheses.
@@ -64,13 +64,17 @@ class TwoTowerTask(Task):
         for name, tower in (("query_tower", query_tower), ("item_tower", item_tower)):
             if isinstance(tower, keras.Model) or not callable(tower):
                 raise UsageError(
-                    f"TwoTowerTask.{name} = {tower!r}: expected a function that makes the tower, so that the Trainer can make it on "
-                    "all devices; write @dense_tower, not @dense_tower()"
+                    f"TwoTowerTask.{name} = {tower!r}: expected a function that makes the tower, so that the Trainer can make it "
+                    "on all devices; write @dense_tower, not @dense_tower()"
                 )
         if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
-            raise UsageError(f"TwoTowerTask.temperature = {temperature!r}: expected a number greater than 0, such as 0.05")
+            raise UsageError(
+                f"TwoTowerTask.temperature = {temperature!r}: expected a number greater than 0, such as 0.05"
+            )
         if isinstance(recall_at, str) or not isinstance(recall_at, Sequence) or not recall_at:
-            raise UsageError(f"TwoTowerTask.recall_at = {recall_at!r}: expected a list of whole numbers, such as [1, 10]")
+            raise UsageError(
+                f"TwoTowerTask.recall_at = {recall_at!r}: expected a list of whole numbers, such as [1, 10]"
+            )
         self._make = query_tower, item_tower
         self._keys, self._item_id = (query, item), item_id
         self._temperature = temperature
@@ -129,12 +133,16 @@ class TwoTowerTask(Task):
                 )
 
     def _vectors(self, model: TwoTowers, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        found = [part_of(batch, key, place, "The batch", _FIX) for key, place in zip(self._keys, (FEATURES, TARGETS), strict=True)]
-        queries, items = (tower(each, training=training) for tower, each in zip((model.query, model.item), found, strict=True))
+        found = [part_of(batch, key, place, "The batch", _FIX) for place, key in enumerate(self._keys)]
+        fix = "bind a tower that takes them: @dense_tower for features, @embedding_tower for numbers from 0 on"
+        queries, items = (
+            outputs_of(getattr(model, name), each, training, f"TwoTowerTask.{name}_tower", fix)
+            for name, each in zip(("query", "item"), found, strict=True)
+        )
         if queries.shape.rank != 2 or queries.shape[1:] != items.shape[1:]:
             raise UsageError(
-                f"TwoTowerTask: expected towers with vectors of one width (batch, width), got shapes {tuple(queries.shape)} of queries "
-                f"and {tuple(items.shape)} of items; set the width of both"
+                "TwoTowerTask: expected towers with vectors of one width (batch, width), got vectors of shape "
+                f"{tuple(queries.shape[1:])} for queries and {tuple(items.shape[1:])} for items; set the width of both"
             )
         return queries, items
 

@@ -50,8 +50,8 @@ def gather_rows(nest: Any) -> tuple[Any, tf.Tensor]:
 def _gathered(tensor: tf.Tensor, share: ReplicaShare) -> tf.Tensor:
     """Return the sum of all replicas' rows, each padded with zeros to the size of the global batch."""
     before, after = share.first, share.examples - share.first - share.rows
-    others = [[0, 0]] * (tensor.shape.rank - 1)
-    padded = tf.pad(tensor[: share.rows], tf.stack([tf.stack([before, after]), *tf.constant(others, tf.int64, (len(others), 2))]))
+    others = tf.zeros([tensor.shape.rank - 1, 2], tf.int64)
+    padded = tf.pad(tensor[: share.rows], tf.concat([[[before, after]], others], 0))
     padded = tf.ensure_shape(padded, [None, *tensor.shape[1:]])
     try:
         return added_up(padded)

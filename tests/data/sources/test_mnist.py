@@ -27,7 +27,9 @@ def test_has_two_parts(folder, split, count):
     assert mnist(str(folder), split, flat=True)["x"].shape == (count, 6)
 
 
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "train-images.idx3-ubyte", "train-images.idx3-ubyte.gz"])
+@pytest.mark.parametrize(
+    "name", ["train-images-idx3-ubyte.gz", "train-images.idx3-ubyte", "train-images.idx3-ubyte.gz"]
+)
 def test_takes_other_spellings(folder, name):
     content = (folder / "train-images-idx3-ubyte").read_bytes()
     (folder / "train-images-idx3-ubyte").unlink()
@@ -43,7 +45,7 @@ class TestRefused:
     def test_a_missing_file(self, folder, refused):
         (folder / "t10k-labels-idx1-ubyte").unlink()
         assert len(mnist(folder)["x"]) == 5
-        with refused(f"{NAMES}, gzipped (.gz) or not, and 't10k-labels-idx1-ubyte' is not there; got t10k-images-idx3-ubyte, tra"):
+        with refused(f"{NAMES}, gzipped (.gz) or not, and 't10k-labels-idx1-ubyte' is not there; got t10k-images"):
             mnist(folder, "test")
 
     def test_an_empty_folder(self, tmp_path, refused):

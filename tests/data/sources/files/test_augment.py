@@ -25,7 +25,10 @@ class TestWhatItDoes:
     def test_mirrors_half(self):
         found = [made(seed, flip=True) for seed in range(40)]
         mirrored = [np.allclose(each, IMAGE[:, ::-1], atol=1e-6) for each in found]
-        assert all(is_mirrored or np.allclose(each, IMAGE, atol=1e-6) for is_mirrored, each in zip(mirrored, found))
+        assert all(
+            is_mirrored or np.allclose(each, IMAGE, atol=1e-6)
+            for is_mirrored, each in zip(mirrored, found, strict=True)
+        )
         assert 10 < sum(mirrored) < 30
 
     def test_adds_to_all_pixels(self):
@@ -54,16 +57,16 @@ class TestWhatItDoes:
         dot[10, 15] = dot[10, 16] = dot[9, 15] = dot[9, 16] = 1
         places = [np.unravel_index(made(seed, dot, rotate=180.0).argmax(), (21, 21)) for seed in range(10)]
         assert {round(float(np.hypot(row - 10, column - 10))) for row, column in places} <= {5, 6}
-        assert len({place for place in places}) > 4
+        assert len(set(places)) > 4
 
 
 class TestSeeds:
     def test_are_of_the_example_and_epoch(self):
         """Two epochs differ, two runs do not."""
         data = {"image": np.tile(IMAGE, (4, 1, 1, 1)), "label": np.arange(4)}
-        feed = lambda: Input(data, 4, map_fn=augmented(same), shuffle=False, seed=5).open_train()
+        feeds = [Input(data, 4, map_fn=augmented(same), shuffle=False, seed=5).open_train() for _ in range(2)]
         batches = []
-        for opened in (feed(), feed()):
+        for opened in feeds:
             step = tf.constant(0, tf.int64)
             plan = opened.plan(step, step + 2)
             batches.append([opened.whole(opened.fetch(plan, step + i)[0])["image"].numpy() for i in range(2)])
