@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import gin
 import keras
-import numpy as np
 import tensorflow as tf
 
 from .. import metrics as tally_metrics
@@ -35,7 +34,7 @@ class DistillationTask(ClassifierTask):
       teacher: a `.keras` file of a model from the same features to logits: an export, or what `ExportBest` has kept.
       model: a function that returns the student, a model from examples to logits (batch, classes), without parentheses.
       temperature: divides the logits of both; higher ones show more of what the teacher thinks of the wrong classes.
-      soft: the weight of the soft part, from 0 to 1; the hard part has the rest.
+      soft: the weight of the soft part, from 0 to 1; the hard part has the rest. 0 trains the student alone.
       features: the key of the examples in the batch.
       labels: the key of the labels in the batch, integers in [0, classes).
       metrics: name -> `fn(batch, logits) -> (value, count)`; see `Task.metrics`.
@@ -55,10 +54,12 @@ class DistillationTask(ClassifierTask):
         metrics: Mapping[str, Any] | None = None,
     ):
         super().__init__(model, features, labels, metrics=metrics)
-        for name, value, most in (("temperature", temperature, np.inf), ("soft", soft, 1)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-                upper = "" if most == np.inf else f" and at most {most}"
-                raise UsageError(f"DistillationTask.{name} = {value!r}: expected a number greater than 0{upper}")
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
+            raise UsageError(
+                f"DistillationTask.temperature = {temperature!r}: expected a number greater than 0, such as 4"
+            )
+        if isinstance(soft, bool) or not isinstance(soft, int | float) or not 0 <= soft <= 1:
+            raise UsageError(f"DistillationTask.soft = {soft!r}: expected a number from 0 to 1")
         self._path = _checked(teacher)
         self._temperature, self._soft = temperature, soft
         self.teacher: keras.Model | None = None

@@ -106,7 +106,7 @@ class TestRefused:
         ("given", "message"),
         [
             ({"temperature": 0}, "DistillationTask.temperature = 0: expected a number greater than 0"),
-            ({"soft": 2}, "DistillationTask.soft = 2: expected a number greater than 0 and at most 1"),
+            ({"soft": 2}, "DistillationTask.soft = 2: expected a number from 0 to 1"),
             ({"teacher": None}, "DistillationTask.teacher = None: expected the path of a .keras file; train one first"),
         ],
     )

@@ -15,7 +15,7 @@ _Example = dict[str, Any]
 
 @gin.register(module="tallyloop")
 def augmented(
-    decode: Callable[[_Example], _Example],
+    decode: Callable[[_Example], _Example] | None = None,
     rotate: float = 10.0,
     zoom: float = 0.1,
     shift: float = 0.1,
@@ -29,7 +29,7 @@ def augmented(
     The random numbers are those of the example in the epoch: the same on any number of replicas and workers, and after a resume.
 
     Args:
-      decode: what makes images of the examples first, such as `@decode_image()`.
+      decode: what makes images of the examples first, such as `@decode_image()`; None if they are images already.
       rotate: the largest angle, in degrees, either way.
       zoom: the largest change of size, as a fraction.
       shift: the largest shift, as a fraction of height and width.
@@ -44,15 +44,17 @@ def augmented(
     Raises:
       UsageError: an argument is not as described.
     """
-    if not callable(decode):
-        raise UsageError(f"augmented.decode = {decode!r}: expected a function of an example, such as @decode_image()")
+    if decode is not None and not callable(decode):
+        raise UsageError(
+            f"augmented.decode = {decode!r}: expected a function of an example, such as @decode_image(), or None"
+        )
     sizes = {"rotate": (rotate, 180.0), "zoom": (zoom, 0.9), "shift": (shift, 0.9), "brightness": (brightness, 1.0)}
     for name, (value, most) in {**sizes, "contrast": (contrast, 1.0)}.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
             raise UsageError(f"augmented.{name} = {value!r}: expected a number from 0 to {most}")
 
     def augment(example: _Example, seed: tf.Tensor) -> _Example:
-        example = decode(example)
+        example = example if decode is None else decode(example)
         if key not in example:
             raise UsageError(f"augmented.key = {key!r}: expected one of the keys of an example, got {sorted(example)}")
         draw = tf.random.stateless_uniform([7], seed, -1.0, 1.0)
