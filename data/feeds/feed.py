@@ -125,6 +125,10 @@ class Feed(abc.ABC):
             size = self._share_size(rows, count)
             return self.take(part, self._in_part(part, n, begin, size), size), rows
 
+    def first(self, n: tf.Tensor, index: int | tf.Tensor, count: int) -> tf.Tensor:
+        """Return the position in the batch of the first example of the share that `shard` cuts."""
+        return n * tf.cast(index, tf.int64) // count
+
     def whole(self, part: Nest) -> Nest:
         """Return all examples of the batch."""
         with tf.device("CPU:0"):

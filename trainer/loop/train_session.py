@@ -113,7 +113,7 @@ class TrainSession:
         if settings.jit_compile or settings.gradient_accumulation > 1:
             return {}
         optimizers = by_loss(self._optimizer)
-        return {name: updated_by_rows(each, self._losses.variables(name)) for name, each in optimizers.items()}
+        return {name: updated_by_rows(each, self.losses.variables(name)) for name, each in optimizers.items()}
 
     @property
     def variables(self) -> list[keras.Variable]:

@@ -59,7 +59,8 @@ def own_shards(strategy: tf.distribute.Strategy, feed: Feed, part: Any, examples
     for index in range(own * workers.index(strategy), own * (workers.index(strategy) + 1)):
         batch, rows = feed.shard(part, examples, index, replicas)
         if int(rows):
-            yield Shard(batch, ReplicaShare.of(tf.constant(index, tf.int64), replicas, rows, examples), replicas)
+            first = feed.first(examples, index, replicas)
+            yield Shard(batch, ReplicaShare(tf.constant(index, tf.int64), first, rows, examples), replicas)
 
 
 @contextlib.contextmanager
