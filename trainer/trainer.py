@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from ..metrics.writers import ConsoleWriter, Summary
+from ..metrics.writers import Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -25,6 +25,7 @@ from .distribution import workers
 from .loop import folder_lock
 from .loop.acting import Action, Actions
 from .loop.board import Board
+from .loop.console import console_of, last_lines
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
@@ -426,7 +427,7 @@ class Trainer(Steering):
     @contextlib.contextmanager
     def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
         stream = sys.stdout if chief else None
-        console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
+        console = console_of(self, stream, self._retention.best.side)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         about = partial(describe_run, self, record) if record else None
         with (
@@ -442,5 +443,6 @@ class Trainer(Steering):
                 rollbacks=Rollbacks(self.strategy, folder, self._settings),
                 writer=writer,
                 console=console,
+                last_lines=partial(last_lines, self, self._train_length, self._retention),
                 actions=self._actions,
             )
