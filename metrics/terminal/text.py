@@ -21,6 +21,11 @@ def duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=math.ceil(seconds)))
 
 
+def spent(seconds: float) -> str:
+    """Return a time that something took, such as "7.1 s" or, from two minutes on, "0:02:01"."""
+    return f"{number(round(seconds, 1))} s" if seconds < 120 else duration(seconds)
+
+
 def in_order(paths: Iterable[str]) -> list[str]:
     """Return the paths of metrics by name, the loss first, and the learning rate, which is no result, last."""
     return sorted(paths, key=lambda path: (path != "loss", path.startswith("learning_rate"), path))

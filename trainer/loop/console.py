@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...metrics.terminal.console import ConsoleWriter
-from ...metrics.terminal.text import duration, number
+from ...metrics.terminal.text import duration, number, spent
 from ...metrics.writers.better import Mode
 from ..checkpointing.retention import Retention
 from .run_writer import CHECKPOINTS
@@ -38,8 +38,8 @@ def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds:
       retention: which checkpoints it has kept.
       seconds: what the time was spent on -> seconds.
     """
-    spent = ", ".join(f"{kind} {_seconds(each)}" for kind, each in seconds.items() if each >= 0.05)
-    lines = [f"Time: {duration(sum(seconds.values()))}", *([f"  {spent}"] if spent else [])]
+    kinds = ", ".join(f"{kind} {spent(each)}" for kind, each in seconds.items() if each >= 0.05)
+    lines = [f"Time: {duration(sum(seconds.values()))}", *([f"  {kinds}"] if kinds else [])]
     if trainer.model_dir is None:
         return lines
     best = retention.record()
@@ -70,7 +70,3 @@ def _command(without: str | None = None) -> str | None:
     else:
         return None
     return shlex.join([*start, *(each for each in sys.argv[1:] if without is None or not each.startswith(without))])
-
-
-def _seconds(value: float) -> str:
-    return f"{number(round(value, 1))} s" if value < 120 else duration(value)
