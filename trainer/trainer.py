@@ -339,7 +339,8 @@ class Trainer(Steering):
         number = checked_step(step)
         self._trace()
         folder = None if self._model_dir is None else RunFolder(self._model_dir, self.run_files)
-        replaying = Replaying(self._session, self._weights, self._schedule, folder, self._seed is not None)
+        repeats, together = self._seed is not None, self._settings.gradient_accumulation
+        replaying = Replaying(self._session, self._weights, self._schedule, folder, repeats, together)
         return replaying.replay(number, lambda: another_model(self._task, self.strategy, self._some_input, self.model))
 
     @cached_property

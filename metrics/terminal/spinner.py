@@ -54,12 +54,28 @@ def _spinning(stream: TextIO) -> Iterator[None]:
     thread.start()
     redirects: Any = contextlib.redirect_stderr(error) if sys.stderr.isatty() else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stdout(out), redirects:
+        with contextlib.redirect_stdout(out), redirects, _off_at_breakpoints(over):
             yield
     finally:
         over.set()
         thread.join()
         _write(stream, "" if out.unfinished or error.unfinished else _CLEAR)
+
+
+@contextlib.contextmanager
+def _off_at_breakpoints(over: threading.Event) -> Iterator[None]:
+    """Stop the spinner where the user's code calls `breakpoint()`: it would draw over the debugger's prompt."""
+    before = sys.breakpointhook
+
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        over.set()
+        return before(*args, **kwargs)
+
+    sys.breakpointhook = hook
+    try:
+        yield
+    finally:
+        sys.breakpointhook = before
 
 
 def _spin(stream: TextIO, printed: tuple[_Clearing, ...], over: threading.Event) -> None:

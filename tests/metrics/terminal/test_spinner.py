@@ -34,11 +34,23 @@ assert not {"rich", "tensorflow"} & set(sys.modules)
 """
 
 
-def run(*arguments, **environment):
+DEBUGGED = """
+import sys, time
+from tallyloop.metrics.terminal.spinner import doing
+sys.breakpointhook = lambda: time.sleep(0.5)
+with doing("loading"):
+    time.sleep(0.25)
+    print("debugger")
+    breakpoint()
+breakpoint()
+"""
+
+
+def run(*arguments, code=WORK, **environment):
     """What is written to the terminal."""
     ours, its = pty.openpty()
     variables = {**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **environment}
-    process = subprocess.Popen([sys.executable, "-c", WORK, *arguments], stdout=its, stderr=its, env=variables)
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=its, stderr=its, env=variables)
     os.close(its)
     text = read(ours, lambda text: False, 60)
     os.close(ours)
@@ -51,6 +63,11 @@ def test_says_what_is_done_and_leaves_only_what_was_printed():
     assert "⠋ loading ..." in text
     assert "tracing ..." in text
     assert Screen().feed(text).text == ["before", "printed", "an error", "unfinished line", "after", ""]
+
+
+def test_a_breakpoint_stops_it():
+    """After the debugger's line, at most one more frame is drawn, where its half second has room for five."""
+    assert run(code=DEBUGGED).partition("debugger")[2].count("loading ...") <= 1
 
 
 def test_an_error_leaves_a_clean_line():
