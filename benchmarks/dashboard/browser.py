@@ -31,7 +31,7 @@ _TEXT = """
       node.childNodes.forEach(walk);
     }
   };
-  walk(document.body);
+  if (document.body) walk(document.body);  // there is none yet while a page loads
   return pieces.join('\\n');
 })()
 """
@@ -116,7 +116,7 @@ class Browser:
         deadline = time.monotonic() + seconds
         while missing := [each for each in wanted if each not in (text := self.text())]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{missing} not on the page, which has:\n{text}")
+                raise TimeoutError(f"{missing} not on the page, which has:\n{text[:2000]}")
             time.sleep(0.2)
         return text
 
