@@ -77,7 +77,8 @@ def page(board, tools):
 
 
 def lines(folder, split=None):
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    path = folder / "metrics.jsonl"  # which the run that failed at its first step has not
+    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [line for line in found if split in (None, line["split"])]
 
 
@@ -140,7 +141,7 @@ class TestHparams:
         page.open(board.url + "#hparams")
         page.wait_for("Trial ID", "eval.accuracy")
         page.evaluate("window.dispatchEvent(new Event('resize'))")
-        text = page.wait_for(*NAMES, f"{last(runs / 'slow', 'eval')['accuracy']:.3f}"[:5])
+        text = page.wait_for(*NAMES, f"{last(runs / 'slow', 'eval')['accuracy']:#.5g}")
         assert "Adam.learning_rate" in text
         assert "eval.best/accuracy" in text
 
@@ -148,7 +149,7 @@ class TestHparams:
 class TestScalars:
     def test_are_those_of_metrics_jsonl(self, board, runs):
         tags = board.get("plugin/scalars/tags")
-        for name in NAMES:
+        for name in {*NAMES} - {"killed"}:  # which was killed between two writers
             for split in {line["split"] for line in lines(runs / name)}:
                 expected = {}
                 for line in lines(runs / name, split):
