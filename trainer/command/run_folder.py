@@ -28,6 +28,7 @@ _FOLDERS: dict[Mode, tuple[str, ...]] = {
     "eval": ("eval",),
     "predict": ("predictions",),
     "export": ("export",),
+    "replay": ("replay",),
 }
 _FILES = ("config.gin", "metrics.jsonl", "operative_config.gin", "run.json")
 

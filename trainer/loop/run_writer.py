@@ -179,6 +179,19 @@ class RunWriter:
             self._error = self._error or error
 
 
+def run_writer(
+    model_dir: Path | None,
+    state: RunState,
+    retention: Retention,
+    describe: Callable[[], RunDescription] | None,
+    outcome: Callable[[], str | None],
+) -> RunWriter | NullWriter:
+    """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief."""
+    if model_dir is None or describe is None:
+        return NullWriter(saves=model_dir is not None)
+    return RunWriter(model_dir, state, retention, describe, outcome)
+
+
 class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):
     """Stands in for a `RunWriter` where nothing is written: without a `model_dir`, or on a worker that isn't the chief.
 

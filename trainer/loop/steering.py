@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ...data import Input
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ..checkpointing.eval_metric import dataset_of
@@ -17,15 +18,17 @@ from ..task import Task
 from .acting import StopRequest
 from .board import Board
 from .evaluation import Evaluation
+from .progress import Progress
 from .train_session import TrainSession
 
 
 class Steering:
     """What the actions of a run see of it, and how they end it. The Trainer inherits it, and provides what is annotated here."""
 
+    _progress: Progress
     _retention: Retention
     _train_dataset: Any
-    _eval_datasets: Mapping[str, Any]
+    _eval_datasets: Mapping[str, Input]
     _model_dir: Path | None
     _session: TrainSession
     _evaluation: Evaluation
@@ -37,6 +40,16 @@ class Steering:
         self._stop = StopRequest()
         self._board: Board | None = None  # of the training that is running
         self._eval_metrics: Mapping[str, list[str]] = {}
+
+    @property
+    def step(self) -> int:
+        """The number of train steps done."""
+        return self._progress.step
+
+    @property
+    def eval_datasets(self) -> Mapping[str, Input]:
+        """Name -> the data to evaluate on."""
+        return self._eval_datasets
 
     @property
     def eval_metrics(self) -> Mapping[str, list[str]]:
