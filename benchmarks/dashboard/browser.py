@@ -36,6 +36,22 @@ _TEXT = """
 })()
 """
 
+# Clicks the innermost element with this text; returns whether there is one.
+_CLICK = """
+(wanted => {
+  const find = node => {
+    for (const child of [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes]) {
+      const found = child.nodeType === Node.ELEMENT_NODE && find(child);
+      if (found) return found;
+    }
+    return node.nodeType === Node.ELEMENT_NODE && node.textContent.trim() === wanted && node.offsetParent ? node : null;
+  };
+  const found = find(document.body);
+  if (found) found.click();
+  return Boolean(found);
+})
+"""
+
 
 def find() -> str | None:
     """Return the path of a Chromium or Chrome; None if there is none."""
@@ -106,6 +122,15 @@ class Browser:
     def text(self) -> str:
         """Return all text of the page, one piece a line."""
         return self.evaluate(_TEXT)
+
+    def click(self, text: str) -> None:
+        """Click what has this text.
+
+        Raises:
+          LookupError: nothing has it.
+        """
+        if not self.evaluate(f"{_CLICK}({json.dumps(text)})"):
+            raise LookupError(f"nothing on the page has the text {text!r}")
 
     def wait_for(self, *wanted: str, seconds: float = 20.0) -> str:
         """Return the text of the page once it has all these pieces.
