@@ -23,14 +23,18 @@ _COLOURS = 128  # of a picture, which is then small
 _SETTLED = 4.0  # seconds after which the charts no longer move
 _SWEEP = {"Adam.learning_rate": ("1e-2", "1e-3", "1e-4"), "mlp.hidden": ("(32,)", "(512,)")}
 _ACTIONS = ("Trainer.actions=[@WriteExamples()]", "Trainer.summary_interval=20", "Trainer.eval_interval=40")
+_SHOWN = ("1e-3", "(32,)")  # whose examples are shown: some are wrong
+
+
+def _name(rate: str, hidden: str) -> str:
+    return f"rate_{rate}_width_{hidden[1:-2]}"
 
 
 def train(folder: Path) -> None:
     """Train a sweep over the digits, and an autoencoder."""
     for values in itertools.product(*_SWEEP.values()):
         params = [f"{name}={value}" for name, value in zip(_SWEEP, values, strict=True)]
-        name = f"rate_{values[0]}_width_{values[1][1:-2]}"
-        _tallyloop(folder / "digits" / name, "digits.gin", "Trainer.train_steps=200", *_ACTIONS, *params)
+        _tallyloop(folder / "digits" / _name(*values), "digits.gin", "Trainer.train_steps=200", *_ACTIONS, *params)
     _tallyloop(folder / "autoencoder", "autoencoder.gin", "Trainer.train_steps=400", *_ACTIONS)
 
 
@@ -48,17 +52,15 @@ def show(runs: Path, images: Path, browser: str) -> None:
             time.sleep(_SETTLED)
             page.open(board.url + "#hparams")
             page.wait_for("Trial ID", seconds=60)
-            page.click("Parallel Coordinates View")
+            page.click("PARALLEL COORDINATES VIEW")
             time.sleep(_SETTLED)
             _save(page, images / "hparams.png")
+        with TensorBoard(runs / "digits" / _name(*_SHOWN)) as board:
+            time.sleep(_SETTLED)
             page.open(board.url + "#images")
             page.wait_for("examples/wrong", seconds=60)
             time.sleep(_SETTLED)
             _save(page, images / "examples.png")
-            page.open(board.url + "#timeseries")
-            page.wait_for("accuracy", seconds=60)
-            time.sleep(_SETTLED)
-            _save(page, images / "time_series.png")
         with TensorBoard(runs / "autoencoder") as board:
             time.sleep(_SETTLED)
             page.open(board.url + "#custom_scalars")

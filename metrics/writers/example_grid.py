@@ -10,7 +10,7 @@ from .matrix_image import font
 
 _SIDE = 96  # pixels of an example, at least
 _GAP, _LINE, _TEXT = 8, 22, 15
-_COLUMNS = 8
+_COLUMNS = 4  # more could not be read in TensorBoard's cards
 
 
 def pictures(values: np.ndarray, least: float | None = None, most: float | None = None) -> np.ndarray:

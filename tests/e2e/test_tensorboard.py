@@ -255,7 +255,7 @@ class TestImages:
         tags = board.get("plugin/images/tags")
         assert {"examples/right", "examples/wrong"} <= tags["fast/eval"].keys()
         assert "examples/reconstructions" in tags["auto/eval"]
-        assert self.picture(board, "fast/eval", "examples/right").size[0] == 8 * (96 + 8) + 8
+        assert self.picture(board, "fast/eval", "examples/right").size[0] == 4 * (96 + 8) + 8
 
     def test_page(self, page, board):
         page.open(board.url + "#images")
