@@ -53,6 +53,7 @@ def test_is_killed_and_stopped_and_ends_with_the_best_config(command):
     assert [each["step"] for each in evals] == list(range(200, 4001, 200))
     best = max(each["metrics"]["accuracy"] for each in evals)
     assert json.loads((trial / "trial.json").read_text())["value"] == best
+    assert any(b"mlp.hidden" in path.read_bytes() for path in trial.glob("*tfevents*"))  # a row of HParams
     text = (folder / "best.gin").read_text()
     assert text.startswith(f"# Trial 0 of the study s: accuracy {best!r}\n")
 
