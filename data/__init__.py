@@ -5,6 +5,7 @@ from .input import Input
 from .sources.digits import digits
 from .sources.files.decode import decode_image
 from .sources.files.images import images
+from .sources.files.labelled import labelled_text, standard_packages
 from .sources.files.npy import npy
 from .sources.files.text import python_sources, text
 from .sources.idx import idx
@@ -33,11 +34,13 @@ __all__ = [
     "huggingface",
     "idx",
     "images",
+    "labelled_text",
     "npy",
     "npz",
     "packed",
     "parquet",
     "python_sources",
+    "standard_packages",
     "text",
     "tfds",
     "tfrecord",

@@ -8,6 +8,7 @@ from .networks.dropout import InvariantDropout
 from .networks.mlp import mlp
 from .networks.transformer import transformer
 from .regression import RegressionTask
+from .text import text_classifier
 
 __all__ = [
     "AutoencoderTask",
@@ -18,6 +19,7 @@ __all__ = [
     "cnn",
     "generate",
     "mlp",
+    "text_classifier",
     "top_k_accuracy",
     "transformer",
     "two_stage_autoencoder",
