@@ -1,5 +1,6 @@
 """The training loop: a `Task` is what to train, a `Trainer` trains it."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from ..metrics.lazy import lazy_exports
@@ -49,3 +50,9 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "one_device": ".distribution.strategies",
         },
     )
+
+# A notebook's cell that registers a task may run again, also before the first `configure`.
+if (_ipython := sys.modules.get("IPython")) is not None and _ipython.get_ipython() is not None:
+    import gin
+
+    gin.enter_interactive_mode()

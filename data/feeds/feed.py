@@ -155,6 +155,10 @@ class Feed(abc.ABC):
             return f"batch {step} of the stream (counted from 0)"
         return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
 
+    def rows(self, step: int) -> np.ndarray | None:
+        """Return the numbers of the rows of the source in the global batch of a step of training; None if they have none."""
+        return None
+
     def skipped(self, part: Nest) -> tf.Tensor | None:
         """Return the number of bad examples skipped next to those of a fetched batch; None if the feed skips none.
 
