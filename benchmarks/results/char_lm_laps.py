@@ -15,7 +15,7 @@ import gin
 
 from ..harness.child import run_in_laps
 
-LAP = 20  # steps
+LAP = 10  # steps
 CONTESTANTS = ("trainer", "trainer jit", "torch")
 _ENDLESS = 10**6  # steps
 

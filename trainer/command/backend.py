@@ -12,7 +12,7 @@ from ...metrics.errors import UsageError
 from .. import config as configs
 from ..config.syntax import Ref
 from ..distribution import environment
-from ..distribution.startup import quiet_stderr
+from ..distribution.startup import no_garbage_collections, quiet_stderr
 from . import member
 from .request import Mode, Request
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _BUNDLED = (
     "tallyloop.trainer.trainer",
     "tallyloop.trainer.actions.batch_size_finder",
+    "tallyloop.trainer.actions.charts",
+    "tallyloop.trainer.actions.examples",
     "tallyloop.trainer.actions.exporting",
     "tallyloop.trainer.actions.learning_rate_finder",
     "tallyloop.trainer.actions.profiling",
@@ -48,7 +50,7 @@ def load(virtual_cpus: int | None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
         raise UsageError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: expected tensorflow; unset it.")
-    with quiet_stderr():
+    with quiet_stderr(), no_garbage_collections():
         import tensorflow as tf
 
         if virtual_cpus:

@@ -35,7 +35,7 @@ _define(
     "gin_file",
     [],
     "A config file; repeatable, later files override earlier ones. Searched in the working folder, --gin_search_path, then "
-    "the bundled configs (digits.gin, digits_cnn.gin, autoencoder.gin).",
+    "the bundled configs (digits.gin, mnist_cnn.gin, image_folder.gin, two_tower.gin, gan.gin, ...; docs/results.md lists them).",
 )
 _define(
     flags.DEFINE_multi_string,
@@ -63,7 +63,7 @@ _define(
     "train_and_eval",
     f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or each new checkpoint up to the last one; predict and export "
     "use the newest checkpoint unless --checkpoint is given. check runs the task on one replica and cut over three, and "
-    "exits with code 1 if a number differs.",
+    "exits with code 1 if a number differs. replay writes what happened in the step --step to replay/step-N/.",
 )
 _define(
     flags.DEFINE_string,
@@ -77,6 +77,12 @@ _define(
     "format",
     NPZ,
     f"The format of the files that --mode=predict writes to predictions/: {', '.join(FORMATS)}.",
+)
+_define(
+    flags.DEFINE_integer,
+    "step",
+    None,
+    "The step that --mode=replay makes once more, from the newest checkpoint before it.",
 )
 _define(
     flags.DEFINE_bool,

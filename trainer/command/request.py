@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from ...metrics.errors import UsageError, did_you_mean
 
-Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
+Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check", "replay"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
 _WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
@@ -35,6 +35,7 @@ class Request:
     mode: Mode = "train_and_eval"
     checkpoint: str | None = None
     format: str | None = None
+    step: int | None = None
     dry_run: bool = False
     explain: str | None = None
     list_configurables: bool = False
@@ -81,15 +82,28 @@ class Request:
                 f"--checkpoint is for --mode=eval, predict or export, not {self.mode}: training continues from the newest "
                 "checkpoint in --model_dir by itself."
             )
-
+        if self.checkpoint and self.mode == "replay":
+            raise UsageError(
+                f"--checkpoint={self.checkpoint}: expected --step alone with --mode=replay, which begins with the newest "
+                "checkpoint before that step: remove it."
+            )
+        self._check_step()
         if self.format is not None and self.format not in FORMATS:
             hint = did_you_mean(str(self.format), FORMATS) or "."
             raise UsageError(f"--format={self.format}: expected one of {', '.join(FORMATS)}{hint}")
         if self.format is not None and self.mode != "predict":
             raise UsageError(f"--format={self.format} is for --mode=predict, not {self.mode}: remove it.")
 
+    def _check_step(self) -> None:
+        if self.mode == "replay" and self.step is None:
+            raise UsageError("--mode=replay: expected the number of the step to look at, got none: add --step=N.")
+        if self.mode != "replay" and self.step is not None:
+            raise UsageError(f"--step={self.step}: expected --mode=replay with it, got --mode={self.mode}.")
+        if self.mode == "replay" and self.dry_run:
+            raise UsageError("--dry_run: expected a mode that trains or evaluates, got --mode=replay: remove it.")
+
     def _check_numbers(self) -> None:
-        for name, least in (("virtual_cpus", 1), ("workers", 1), ("max_restarts", 0)):
+        for name, least in (("virtual_cpus", 1), ("step", 1), ("workers", 1), ("max_restarts", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name}={value}: expected a whole number of at least {least}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import sys
 import tempfile
@@ -35,6 +36,23 @@ def quiet_stderr() -> Iterator[None]:
                 sys.stderr.write(text)
             elif text:
                 logging.debug("TensorFlow's start-up messages:\n%s", text)
+
+
+@contextlib.contextmanager
+def no_garbage_collections() -> Iterator[None]:
+    """Import without garbage collections, and leave what was imported out of those that follow.
+
+    Imports make hundreds of thousands of objects that stay. Each of Python's collections looks at all of them, which takes a
+    fifth of the time to the first step.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -109,4 +109,5 @@ class EvalLoop:
         # Where the number of batches is known, one without examples is not the end: all of them may be bad. Not a constant, as
         # the next batch must wait until this one is there.
         more = examples > 0 if self._feed.batches_per_epoch is None else examples >= 0
-        return run_on_shards(self._strategy, self._feed, part, examples, self._replica_step.evaluate), more
+        work, together = self._replica_step.evaluate, not self._feed.local
+        return run_on_shards(self._strategy, self._feed, part, examples, work, together), more
