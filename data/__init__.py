@@ -2,6 +2,7 @@
 
 from .feeds.feed import Feed
 from .input import Input
+from .sources.diabetes import diabetes
 from .sources.digit_files import digits_as_images, digits_as_mnist
 from .sources.digits import digit_halves, digits
 from .sources.files.augment import augmented
@@ -33,6 +34,7 @@ __all__ = [
     "bucketed",
     "csv",
     "decode_image",
+    "diabetes",
     "digit_halves",
     "digits",
     "digits_as_images",

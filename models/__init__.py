@@ -14,6 +14,7 @@ from .networks.transformer import transformer
 from .pairs.towers import dense_tower, embedding_tower
 from .pairs.two_tower import TwoTowerTask
 from .regression import RegressionTask
+from .tabular import TabularTask
 from .text import text_classifier
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "InvariantDropout",
     "LanguageModelTask",
     "RegressionTask",
+    "TabularTask",
     "TwoTowerTask",
     "class_confusion",
     "cnn",

@@ -12,9 +12,12 @@ import tensorflow as tf
 
 from ..data.checks import one_of, whole_number
 from ..metrics.errors import UsageError
+from .batch import training_rows
 from .networks.dropout import InvariantDropout
 
 Reader = Literal["gru", "transformer"]
+
+_WHERE = "text_classifier.rows"
 
 
 @keras.saving.register_keras_serializable("tallyloop")
@@ -69,7 +72,7 @@ def text_classifier(
     )
     words = InvariantDropout(dropout)(words)
     read = _bidirectional(words, width) if kind == "gru" else _attending(words, length, width)
-    found = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling1D()(words), _Largest(name="largest")(read)])
+    found = keras.layers.Concatenate()([_Mean(name="mean")(words), _Largest(name="largest")(read)])
     logits = keras.layers.Dense(num_classes, name="logits")(InvariantDropout(dropout)(found))
     return keras.Model(inputs, logits, name="text_classifier")
 
@@ -106,9 +109,8 @@ class _Positions(keras.layers.Layer):
         return {**super().get_config(), "length": self._shape[0], "width": self._shape[1]}
 
 
-@keras.saving.register_keras_serializable("tallyloop")
-class _Largest(keras.layers.Layer):
-    """The maximum over the words that are no padding, and 0 of a text without words; Keras's pooling takes the padding too."""
+class _Pooling(keras.layers.Layer):
+    """A pooling over the words that are no padding; 0 of a text without words, of which Keras's mean is NaN."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -117,27 +119,28 @@ class _Largest(keras.layers.Layer):
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
         return None
 
-    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        if mask is None:
-            return tf.reduce_max(inputs, 1)
-        least = tf.where(mask[..., tf.newaxis], inputs, inputs.dtype.min)
-        return tf.where(tf.reduce_any(mask, 1)[:, tf.newaxis], tf.reduce_max(least, 1), tf.zeros([], inputs.dtype))
+
+@keras.saving.register_keras_serializable("tallyloop")
+class _Mean(_Pooling):
+    def call(self, inputs: tf.Tensor, mask: Any = None) -> tf.Tensor:
+        known = tf.cast(mask, inputs.dtype)[..., tf.newaxis]
+        return tf.math.divide_no_nan(tf.reduce_sum(inputs * known, 1), tf.reduce_sum(known, 1))
+
+
+@keras.saving.register_keras_serializable("tallyloop")
+class _Largest(_Pooling):
+    def call(self, inputs: tf.Tensor, mask: Any = None) -> tf.Tensor:
+        known = tf.where(mask[..., tf.newaxis], inputs, inputs.dtype.min)
+        return tf.where(tf.reduce_any(mask, 1)[:, tf.newaxis], tf.reduce_max(known, 1), tf.zeros([], inputs.dtype))
 
 
 def _texts(rows: Any, key: str) -> np.ndarray:
-    where = "text_classifier.rows"
-    if not callable(rows):
-        raise UsageError(f"{where} = {rows!r}: expected a source without parentheses, such as @train/labelled_text")
-    found = rows()
-    if not isinstance(found, Mapping):
-        if not hasattr(found, "__getitems__"):
-            raise UsageError(f"{where}: expected a source of arrays or rows by number, got a {type(found).__name__}")
-        found = found.__getitems__(np.arange(len(found)))
+    found = training_rows(rows, _WHERE)
     if key not in found:
-        raise UsageError(f"{where}: expected texts {key!r} in the rows, got {sorted(found)}; set text_classifier.text")
+        raise UsageError(f"{_WHERE}: expected texts {key!r} in the rows, got {sorted(found)}; set text_classifier.text")
     texts = np.asarray(found[key])
     if texts.ndim != 1 or texts.dtype.kind not in "OSU" or not all(isinstance(each, str | bytes) for each in texts):
         raise UsageError(
-            f"{where}: {key!r} is {texts.dtype} of shape {texts.shape}: expected one string per row; set text_classifier.text"
+            f"{_WHERE}: {key!r} is {texts.dtype} of shape {texts.shape}: expected one string per row; set text_classifier.text"
         )
     return texts

@@ -12,9 +12,8 @@ import gin
 import numpy as np
 
 from ....metrics.errors import UsageError
-from ...checks import one_of, seed_number
-from ..digits import Split
-from ..storage.rows import checked, objects
+from ...checks import one_of
+from ..storage.rows import Split, checked, objects, split_rows
 
 Unit = Literal["lines", "files"]
 
@@ -44,22 +43,13 @@ def labelled_text(
     Raises:
       UsageError: an argument is not as described, a folder has no texts, or a file isn't UTF-8.
     """
-    part, kind = (
-        one_of("labelled_text.split", split, get_args(Split)),
-        one_of("labelled_text.unit", unit, get_args(Unit)),
-    )
-    if not isinstance(test_fraction, int | float) or not 0 < test_fraction < 1:
-        raise UsageError(f"labelled_text.test_fraction = {test_fraction!r}: expected a number between 0 and 1")
-    generator = np.random.RandomState(seed_number("labelled_text.seed", seed))  # never changes
-    texts: list[str] = []
-    labels: list[int] = []
+    kind = one_of("labelled_text.unit", unit, get_args(Unit))
     folders = dict(sorted(_folders(path).items()))
-    for label, (name, folder) in enumerate(folders.items()):
-        of_class = _texts(name, folder, kind)
-        chosen = _chosen(len(of_class), part, test_fraction, generator)
-        texts += [of_class[row] for row in chosen]
-        labels += [label] * len(chosen)
-    return LabelledText(texts, labels, list(folders))
+    found = [_texts(name, folder, kind) for name, folder in folders.items()]
+    texts = [text for of_class in found for text in of_class]
+    labels = np.repeat(np.arange(len(found)), [len(of_class) for of_class in found])
+    rows = split_rows("labelled_text", labels, split, test_fraction, seed)
+    return LabelledText([texts[row] for row in rows], labels[rows].tolist(), list(folders))
 
 
 class LabelledText:
@@ -159,10 +149,3 @@ def _content(file: Path) -> str:
         raise UsageError(
             f"labelled_text: {file}:{line} isn't UTF-8 ({error.reason}): expected UTF-8; convert or remove the file"
         ) from error
-
-
-def _chosen(count: int, part: Split, test_fraction: float, generator: np.random.RandomState) -> list[int]:
-    """Return the numbers of the texts of a part, ascending."""
-    order = generator.permutation(count)
-    tests = int(np.clip(round(test_fraction * count), 1, count - 1))
-    return sorted({"train": order[tests:], "test": order[:tests], "all": order}[part].tolist())
