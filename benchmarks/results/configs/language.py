@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.util import find_spec
 from statistics import median
@@ -19,9 +20,22 @@ _ROUNDS = 15
 _SHAKESPEARE = "tinyshakespeare.txt"
 
 
+def torch_can_tell() -> bool:
+    """Return whether PyTorch is installed, and the machine has cores to spare.
+
+    On one that is busy, the threads of PyTorch wait for each other in a spin: a step was seen to take 4 s in place of 0.1 s, and a
+    ratio to it would say nothing.
+    """
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if find_spec("torch") and load > cores + 1:
+        progress(f"char_lm: nothing is measured of PyTorch, as the load of {load:.0f} is beyond the {cores} cores")
+        return False
+    return find_spec("torch") is not None
+
+
 def nanogpt_loss(run: Run) -> Reference | None:
-    """Return the validation loss of nanoGPT, trained now on the same text; None without PyTorch."""
-    if not find_spec("torch"):
+    """Return the validation loss of nanoGPT, trained now on the same text; None where PyTorch cannot tell."""
+    if not torch_can_tell():
         return None
     from ..nanogpt import STEPS, Training
 
@@ -38,8 +52,8 @@ def loss_on_shakespeare(run: Run) -> float | None:
 
 @cache
 def _times(run: Run) -> dict[str, list[float]] | None:
-    """Return the seconds per step of each contestant in each round, in processes that take turns; None without PyTorch."""
-    if not find_spec("torch"):
+    """Return the seconds per step of each contestant in each round, in processes that take turns; None where PyTorch cannot tell."""
+    if not torch_can_tell():
         return None
     folder = run.folder.parent
     contestants = {
