@@ -23,8 +23,8 @@ _SHAKESPEARE = "tinyshakespeare.txt"
 def torch_can_tell() -> bool:
     """Return whether PyTorch is installed, and the machine has cores to spare.
 
-    On one that is busy, the threads of PyTorch wait for each other in a spin: a step was seen to take 4 s in place of 0.1 s, and a
-    ratio to it would say nothing.
+    On one that is busy, the threads of PyTorch wait for each other in a spin: a step was seen to take 4 s, and 1 s of each core,
+    and a ratio to it would say nothing.
     """
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if find_spec("torch") and load > cores + 1:
@@ -52,7 +52,10 @@ def loss_on_shakespeare(run: Run) -> float | None:
 
 @cache
 def _times(run: Run) -> dict[str, list[float]] | None:
-    """Return the seconds per step of each contestant in each round, in processes that take turns; None where PyTorch cannot tell."""
+    """Return the seconds per step of each contestant in each round, in processes that take turns.
+
+    None where PyTorch cannot tell.
+    """
     if not torch_can_tell():
         return None
     folder = run.folder.parent
