@@ -84,6 +84,10 @@ class Feed(abc.ABC):
         """Return the same feed for a loop that XLA compiles as a whole; None if it cannot be compiled."""
         return None
 
+    def full_batches(self) -> Feed | None:
+        """Return the full batches of a pass alone, for an evaluation that XLA compiles; None if it cannot be compiled."""
+        return None
+
     def spans(self, step: int, num_steps: int) -> list[int]:
         """Return the number of steps of each call of the compiled loop; from `step` on they add up to `num_steps`."""
         return [num_steps]

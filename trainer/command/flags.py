@@ -15,6 +15,8 @@ _DESCRIPTION = """Trains and evaluates what a gin config describes.
 
   tallyloop --gin_file=digits.gin --model_dir=/tmp/digits
   tallyloop --gin_file=digits.gin --model_dir=/tmp/digits --gin_param=Trainer.train_steps=5000
+  tallyloop --gin_file=search.gin --model_dir=/tmp --study=rates --trials=20
+  tallyloop-report /tmp/digits /tmp/rates
   tensorboard --logdir=/tmp/digits
 
 Running the same command again continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage or config; 42 stopped by
@@ -123,6 +125,30 @@ _define(
     "start_timeout",
     None,
     "Seconds for which @multi_worker_mirrored() waits for all workers (600 if not bound).",
+)
+
+
+_define(
+    flags.DEFINE_string,
+    "study",
+    None,
+    "Train several times, below --model_dir/STUDY, with values chosen from ranges in the config, such as "
+    "%search.loguniform(1e-4, 1e-1), or from --grid. Running again continues what was under way.",
+)
+_define(flags.DEFINE_integer, "trials", None, "With --study: the number of trainings in all, for ranges.")
+_define(
+    flags.DEFINE_multi_string,
+    "grid",
+    [],
+    "With --study: values of one binding, such as keras.optimizers.Adam.learning_rate=1e-3,1e-2; repeatable, for all "
+    "combinations.",
+)
+_define(flags.DEFINE_integer, "jobs", None, "With --study: the number of trainings at once (1).")
+_define(
+    flags.DEFINE_bool,
+    "prune",
+    True,
+    "With --study and ranges: end a training early that is worse than half of those before; --noprune does not.",
 )
 
 

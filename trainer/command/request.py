@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -43,11 +44,17 @@ class Request:
     workers: int | None = None
     max_restarts: int | None = None
     start_timeout: float | None = None
+    study: str | None = None
+    trials: int | None = None
+    jobs: int | None = None
+    grid: Sequence[str] = ()
+    prune: bool = True
 
     def __post_init__(self) -> None:
         self._check_mode()
         self._check_numbers()
         self._check_workers()
+        self._check_study()
 
     @property
     def only_prints_config(self) -> bool:
@@ -103,7 +110,8 @@ class Request:
             raise UsageError("--dry_run: expected a mode that trains or evaluates, got --mode=replay: remove it.")
 
     def _check_numbers(self) -> None:
-        for name, least in (("virtual_cpus", 1), ("step", 1), ("workers", 1), ("max_restarts", 0)):
+        least_of = {"virtual_cpus": 1, "step": 1, "workers": 1, "max_restarts": 0, "trials": 1, "jobs": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name}={value}: expected a whole number of at least {least}.")
@@ -123,4 +131,34 @@ class Request:
                 f"--workers={self.workers} is for --mode={', '.join(_WORKERS_MODES)}, and {conflicts[0]} needs one process: "
                 "leave --workers out, and give --gin_param=Trainer.strategy=@mirrored() if the config has "
                 "@multi_worker_mirrored()."
+            )
+
+    def _check_study(self) -> None:
+        if self.study is None:
+            given = [name for name in ("trials", "jobs", "grid") if getattr(self, name)]
+            if given or not self.prune:
+                flag = f"--{given[0]}" if given else "--noprune"
+                raise UsageError(f"{flag} is for a study: expected --study=NAME, too, which is not given.")
+            return
+        if not re.fullmatch(r"\w[\w.-]*", self.study):
+            raise UsageError(
+                f"--study={self.study}: expected a name for a folder below --model_dir, of letters, digits, _, - and ., such as "
+                "learning_rate."
+            )
+        conflicts = [f"--{name}" for name in ("dry_run", "list_configurables") if getattr(self, name)]
+        conflicts += ["--explain"] if self.explain is not None else []
+        conflicts += [] if self.mode == "train_and_eval" else [f"--mode={self.mode}"]
+        if conflicts:
+            raise UsageError(
+                f"--study={self.study}: expected --mode=train_and_eval, got {conflicts[0]}: leave --study out, and give each "
+                "range a value by --gin_param=NAME=VALUE."
+            )
+        if bool(self.grid) == (self.trials is not None):
+            got = (
+                f"--trials={self.trials} and --grid, which has as many trials as combinations"
+                if self.grid
+                else "neither"
+            )
+            raise UsageError(
+                f"--study={self.study}: expected --trials=N for ranges, or --grid=NAME=VALUE,VALUE, got {got}."
             )

@@ -23,9 +23,11 @@ from ..checkpointing.retention import Best
 from ..checkpointing.snapshot import Snapshots
 from ..checkpointing.state import ModelState, Part, RunState, Trackable, optimizer_state
 from ..distribution import workers
+from ..distribution.strategies import is_one_cpu
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
+from ..model.row_updates import updated_by_rows
 from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
@@ -76,7 +78,8 @@ class TrainSession:
         self._dataset = dataset
         self.longest_loop: int = longest_loop
         feed = self.open_feed()
-        whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
+        whole_steps = settings.jit_compile and is_one_cpu(strategy)
+        whole = feed.even() if whole_steps else None
         self.feed: Feed = whole or feed
         self.model: keras.Model = model
         self.train_step: Callable[[keras.Model, Any], Any] = task.train_step
@@ -84,24 +87,33 @@ class TrainSession:
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
         self.losses: TaskLosses = TaskLosses(task, model, by_loss(optimizer))
         updates = {
-            name: Update(each, self.losses.variables(name), settings.clip_global_norm, whole is not None, name)
+            name: Update(each, self.losses.variables(name), settings.clip_global_norm, whole_steps, name)
             for name, each in by_loss(optimizer).items()
         }
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(self.losses, task.train_step, self.registry, self._sums.accumulator),
+            replica_step=ReplicaStep(
+                self.losses, task.train_step, self.registry, self._sums.accumulator, self._by_rows(settings)
+            ),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
             step=progress.step_variable,
             settings=settings,
             longest=longest_loop,
-            compiles=("loop" if whole else "replica") if settings.jit_compile else None,
+            compiles=("loop" if whole else "step" if whole_steps else "replica") if settings.jit_compile else None,
         )
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
             [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
+
+    def _by_rows(self, settings: UpdateSettings) -> dict[str, frozenset[int]]:
+        """Return name of a loss -> the variables whose gradient is given by rows; XLA and sums over steps need all of it."""
+        if settings.jit_compile or settings.gradient_accumulation > 1:
+            return {}
+        optimizers = by_loss(self._optimizer)
+        return {name: updated_by_rows(each, self.losses.variables(name)) for name, each in optimizers.items()}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -293,10 +305,3 @@ class DataPosition:
     def after_restore(self) -> None:
         """Continue at the restored step."""
         self._feed.seek(self._progress.step)
-
-
-def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
-    """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
-    default = strategy is tf.distribute.get_strategy()  # which does not tell its device
-    devices = [tf.zeros([]).device] if default else strategy.extended.worker_devices
-    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
