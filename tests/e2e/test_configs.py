@@ -266,7 +266,7 @@ MISTAKES = [
     ("char_lm", ["LanguageModelTask.model=@transformer()"], ["write @transformer, not @transformer()"]),
     ("text_classifier", ["labelled_text.path=nowhere"], ["labelled_text.path = 'nowhere'", "a folder for each class"]),
     ("text_classifier", ["text_classifier.num_classes=1"], ["expected labels from 0 to 0", "got 1"]),
-    ("text_classifier", ["text_classifier.reader=lstm"], ["text_classifier.reader = 'lstm'", "'gru' or 'transformer'"]),
+    ("text_classifier", ["text_classifier.reader=lstm"], ["text_classifier.reader = lstm", "'gru', 'transformer'"]),
     ("text_classifier", ["text_classifier.rows=@train/labelled_text()"], ["without parentheses"]),
     ("text_classifier", ["ClassifierTask.features=line"], ["expected the key 'line'", "ClassifierTask.features"]),
     ("text_classifier", ["Trainer.jit_compile=True"], ["jit_compile", "strings"]),
