@@ -1,5 +1,6 @@
 """The training loop: a `Task` is what to train, a `Trainer` trains it."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from ..metrics.lazy import lazy_exports
@@ -7,6 +8,7 @@ from ..metrics.lazy import lazy_exports
 if TYPE_CHECKING:
     from .command.python import configure, launch
     from .compiled.from_keras import from_keras
+    from .distribution.gathering import gather_rows
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
     from .model.parameter_groups import ParameterGroup, layer_wise_decay
@@ -21,6 +23,7 @@ __all__ = [
     "Trainer",
     "configure",
     "from_keras",
+    "gather_rows",
     "launch",
     "layer_wise_decay",
     "mirrored",
@@ -40,9 +43,16 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "layer_wise_decay": ".model.parameter_groups",
             "configure": ".command.python",
             "from_keras": ".compiled.from_keras",
+            "gather_rows": ".distribution.gathering",
             "launch": ".command.python",
             "mirrored": ".distribution.strategies",
             "multi_worker_mirrored": ".distribution.strategies",
             "one_device": ".distribution.strategies",
         },
     )
+
+# A notebook's cell that registers a task may run again, also before the first `configure`.
+if (_ipython := sys.modules.get("IPython")) is not None and _ipython.get_ipython() is not None:
+    import gin
+
+    gin.enter_interactive_mode()

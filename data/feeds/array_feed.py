@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from ..elements import Nest
@@ -64,10 +65,14 @@ class ArrayFeed(Feed):
 
     def describe(self, step: int) -> str:
         """Return the epoch, the batch, and the rows of the arrays."""
-        rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
-        found = rows[0, : int(sizes[0])].numpy().tolist()
+        found = self.rows(step).tolist()
         more = f" and {len(found) - _ROWS_NAMED} more" if len(found) > _ROWS_NAMED else ""
         return f"{super().describe(step)}, rows {found[:_ROWS_NAMED]}{more} of the source"
+
+    def rows(self, step: int) -> np.ndarray:
+        """Return the rows of the arrays, int64 (n,)."""
+        rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
+        return rows[0, : int(sizes[0])].numpy()
 
     def _examples(self, share: tf.Tensor) -> Nest:
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)

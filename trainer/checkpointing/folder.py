@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tensorflow as tf
 
 from ...metrics.atomic_file import replace_file
+from .integrity import DATA, INDEX, SUMS, damage, with_ending, write_sums
 
-_INDEX, _DATA, _SUMS = ".index", ".data-00000-of-00001", ".sha256.json"
-_IN_ORDER = (_DATA, _SUMS, _INDEX)  # the order in which they appear: a checkpoint with an index is complete
+_IN_ORDER = (DATA, SUMS, INDEX)  # the order in which they appear: a checkpoint with an index is complete
 _UNFINISHED, _DELETED = ".unfinished", ".deleted"
 
 
@@ -39,7 +38,7 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Return the steps of the complete checkpoints, in order."""
-        found = (re.fullmatch(rf"ckpt-(\d+){re.escape(_INDEX)}", path.name) for path in self.path.glob("ckpt-*"))
+        found = (re.fullmatch(rf"ckpt-(\d+){re.escape(INDEX)}", path.name) for path in self.path.glob("ckpt-*"))
         return sorted(int(match[1]) for match in found if match)
 
     def announced(self) -> list[int]:
@@ -66,8 +65,8 @@ class CheckpointFolder:
         scratch.mkdir(parents=True)
         made = scratch / self.prefix(step).name
         write(made)
-        _with_ending(made, _SUMS).write_text(json.dumps({e: _checksum(_with_ending(made, e)) for e in (_DATA, _INDEX)}))
-        for path in [*(_with_ending(made, ending) for ending in _IN_ORDER), scratch]:
+        write_sums(made)
+        for path in [*(with_ending(made, ending) for ending in _IN_ORDER), scratch]:
             _to_disk(path)
         self._move(step)
         self._announce(step)
@@ -78,11 +77,11 @@ class CheckpointFolder:
         A complete checkpoint that was half moved into place is moved; an incomplete one is dropped. A removal that had begun
         is finished; one that had not is cancelled, as the checkpoint may be needed now.
         """
-        for sums in self.scratch().glob(f"ckpt-*{_SUMS}"):
-            self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(_SUMS)))
-        for sums in self.path.glob(f"ckpt-*{_SUMS}"):
-            if (self.scratch() / sums.name.replace(_SUMS, _INDEX)).exists():
-                self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(_SUMS)))
+        for sums in self.scratch().glob(f"ckpt-*{SUMS}"):
+            self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(SUMS)))
+        for sums in self.path.glob(f"ckpt-*{SUMS}"):
+            if (self.scratch() / sums.name.replace(SUMS, INDEX)).exists():
+                self._recover_move(int(sums.name.removeprefix("ckpt-").removesuffix(SUMS)))
         shutil.rmtree(self.scratch(), ignore_errors=True)
         for mark in self.path.glob(f"ckpt-*{_DELETED}"):
             step = int(mark.name.removeprefix("ckpt-").removesuffix(_DELETED))
@@ -106,33 +105,28 @@ class CheckpointFolder:
     def _move(self, step: int) -> None:
         """Move a complete checkpoint into place. One of the same step that is there loses its index first."""
         made = self.scratch() / self.prefix(step).name
-        if _with_ending(made, _INDEX).exists():
-            _with_ending(self.prefix(step), _INDEX).unlink(missing_ok=True)
+        if with_ending(made, INDEX).exists():
+            with_ending(self.prefix(step), INDEX).unlink(missing_ok=True)
         for ending in _IN_ORDER:
-            if _with_ending(made, ending).exists():
-                os.replace(_with_ending(made, ending), _with_ending(self.prefix(step), ending))
+            if with_ending(made, ending).exists():
+                os.replace(with_ending(made, ending), with_ending(self.prefix(step), ending))
         _to_disk(self.path)
         shutil.rmtree(self.scratch())
 
     def _recover_move(self, step: int) -> None:
         """Finish a move if all files are intact, wherever they are."""
         made = self.scratch() / self.prefix(step).name
-        candidates = [(e, _with_ending(prefix, e)) for prefix in (self.prefix(step), made) for e in _IN_ORDER]
+        candidates = [(e, with_ending(prefix, e)) for prefix in (self.prefix(step), made) for e in _IN_ORDER]
         places = {ending: path for ending, path in candidates if path.exists()}  # a file in the scratch folder wins
-        try:
-            expected = json.loads(places[_SUMS].read_bytes())
-            whole = all(_checksum(places[ending]) == expected[ending] for ending in (_DATA, _INDEX))
-        except (ValueError, KeyError, TypeError):
-            return  # it was incomplete
-        if whole:
+        if len(places) == len(_IN_ORDER) and _whole(places):
             self._move(step)
 
     def _remove(self, step: int) -> None:
         """Delete a checkpoint. If this is killed, a mark says that the rest is to be deleted, and isn't damaged."""
-        mark = _with_ending(self.prefix(step), _DELETED)
+        mark = with_ending(self.prefix(step), _DELETED)
         mark.touch()
         for ending in reversed(_IN_ORDER):
-            _with_ending(self.prefix(step), ending).unlink(missing_ok=True)
+            with_ending(self.prefix(step), ending).unlink(missing_ok=True)
         mark.unlink()
 
     def _announce(self, newest: int) -> None:
@@ -146,33 +140,13 @@ class CheckpointFolder:
         replace_file(self.path / "checkpoint", ["".join(f"{line}\n" for line in lines).encode()])
 
 
-def damage(prefix: Path) -> str | None:
-    """Describe which file of the checkpoint at `prefix` is damaged; None if none is, or if it has no checksums."""
-    sums = _with_ending(prefix, _SUMS)
-    if not sums.exists():
-        return None
-    try:
-        expected = json.loads(sums.read_bytes())
-        for ending in (_DATA, _INDEX):
-            path = _with_ending(prefix, ending)
-            if not path.exists():
-                return f"{path.name} is missing"
-            if _checksum(path) != expected[ending]:
-                return f"the checksum of {path.name} differs from what was written"
-    except (ValueError, KeyError, TypeError):
-        return f"{sums.name} is damaged"
-    except OSError as error:
-        return f"{prefix.name} cannot be read ({error.strerror or error})"
-    return None
-
-
-def _with_ending(prefix: Path, ending: str) -> Path:
-    return prefix.with_name(prefix.name + ending)
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _whole(places: dict[str, Path]) -> bool:
+    """Return whether files that lie in different folders are an undamaged checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        together = Path(folder) / "ckpt"
+        for ending, path in places.items():
+            with_ending(together, ending).symlink_to(path.resolve())
+        return damage(together) is None
 
 
 def _to_disk(path: Path) -> None:

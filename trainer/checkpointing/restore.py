@@ -16,7 +16,8 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from ...metrics.errors import UsageError
 from ..export.saving import VARIABLE_NAMES
-from .folder import CheckpointFolder, damage
+from .folder import CheckpointFolder
+from .integrity import damage
 from .snapshot import VARIABLE
 from .state import GROUPS, Checkpoint
 

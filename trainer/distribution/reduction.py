@@ -93,6 +93,20 @@ def _piece(slices: tf.IndexedSlices, i: tf.Tensor) -> tf.IndexedSlices:
     return tf.IndexedSlices(values, tf.ensure_shape(tf.pad(rows, [[0, missing]]), [_PIECE]), slices.dense_shape)
 
 
+@tf.custom_gradient
+def added_up(value: tf.Tensor) -> Any:  # the decorator makes it a function that returns the first of the pair
+    """Return the sum over all replicas, in each of them; its gradient is the sum of all their gradients. Call it in a replica."""
+    return _summed(value), _summed
+
+
+def _summed(value: tf.Tensor) -> tf.Tensor:
+    """Sum without `ReplicaContext.all_reduce`, after which a process cannot use strategies of two sizes (TensorFlow 2.21)."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tf.identity(value)
+    return context.merge_call(lambda strategy, mine: sum_over_replicas(strategy, mine), args=(value,))
+
+
 def _packed(nest: Any) -> list[tf.Tensor]:
     """Return one vector per dtype."""
     tensors = [tf.cast(tensor, _sent_as(tensor.dtype)) for tensor in tf.nest.flatten(nest)]
@@ -102,9 +116,19 @@ def _packed(nest: Any) -> list[tf.Tensor]:
 def _unpacked(vectors: list[tf.Tensor], like: list[tf.Tensor]) -> list[tf.Tensor]:
     found = {}
     for vector, places in zip(vectors, _by_dtype(like), strict=True):
-        pieces = tf.split(vector, [like[i].shape.num_elements() for i in places])
-        found |= {i: tf.cast(tf.reshape(p, like[i].shape), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
+        pieces = tf.split(vector, [_size(like[i]) for i in places])
+        found |= {i: tf.cast(_reshaped(p, like[i]), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
     return [found[i] for i in range(len(like))]
+
+
+def _size(tensor: tf.Tensor) -> int | tf.Tensor:
+    return tf.size(tensor) if tensor.shape.num_elements() is None else tensor.shape.num_elements()
+
+
+def _reshaped(piece: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    if like.shape.is_fully_defined():
+        return tf.reshape(piece, like.shape)
+    return tf.ensure_shape(tf.reshape(piece, tf.shape(like)), like.shape)
 
 
 def _by_dtype(tensors: list[tf.Tensor]) -> list[list[int]]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -71,7 +72,7 @@ class TrainSession:
         self.progress = progress
         self.strategy: tf.distribute.Strategy = strategy
         self.global_batch_size: int = dataset.global_batch_size
-        self._task = task
+        self.task: Task = task
         self._settings = settings
         self._actions = actions
         self._dataset = dataset
@@ -80,18 +81,18 @@ class TrainSession:
         whole_steps = settings.jit_compile and is_one_cpu(strategy)
         whole = feed.even() if whole_steps else None
         self.feed: Feed = whole or feed
-        self._model = model
-        self._train_step = task.train_step
+        self.model: keras.Model = model
+        self.train_step: Callable[[keras.Model, Any], Any] = task.train_step
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
-        self._losses = TaskLosses(task, model, by_loss(optimizer))
+        self.losses: TaskLosses = TaskLosses(task, model, by_loss(optimizer))
         updates = {
-            name: Update(each, self._losses.variables(name), settings.clip_global_norm, whole_steps, name)
+            name: Update(each, self.losses.variables(name), settings.clip_global_norm, whole_steps, name)
             for name, each in by_loss(optimizer).items()
         }
         self.loop: TrainLoop = TrainLoop(
             replica_step=ReplicaStep(
-                self._losses, task.train_step, self.registry, self._sums.accumulator, self._by_rows(settings)
+                self.losses, task.train_step, self.registry, self._sums.accumulator, self._by_rows(settings)
             ),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
@@ -112,17 +113,17 @@ class TrainSession:
         if settings.jit_compile or settings.gradient_accumulation > 1:
             return {}
         optimizers = by_loss(self._optimizer)
-        return {name: updated_by_rows(each, self._losses.variables(name)) for name, each in optimizers.items()}
+        return {name: updated_by_rows(each, self.losses.variables(name)) for name, each in optimizers.items()}
 
     @property
     def variables(self) -> list[keras.Variable]:
         """What is trained: the variables of each loss, one loss after the other."""
-        return [variable for name in by_loss(self._optimizer) for variable in self._losses.variables(name)]
+        return [variable for name in by_loss(self._optimizer) for variable in self.losses.variables(name)]
 
     @property
     def changed_by_update(self) -> list[keras.Variable]:
         """The variables that an update assigns, and those of the model that it doesn't."""
-        return [*self._model.variables, *(v for each in by_loss(self._optimizer).values() for v in each.variables)]
+        return [*self.model.variables, *(v for each in by_loss(self._optimizer).values() for v in each.variables)]
 
     def open_feed(self) -> Feed:
         """Return another feed of the train data, at its start."""
@@ -142,6 +143,16 @@ class TrainSession:
         self.state.after_restore()
         return True
 
+    def restore_before(self, step: int, folder: CheckpointFolder) -> int | None:
+        """Continue from the newest readable checkpoint before `step`; returns its step, None if there is none."""
+        state = self.state.checkpoint()
+        earlier = [each for each in folder.steps() if each < step]
+        found = restore.newest_usable(folder, earlier, lambda path: restore.restore(state, path))
+        if found is not None:
+            self._warn_of_other_replicas()
+            self.state.after_restore()
+        return found
+
     def try_snapshot(self) -> None:
         """Do all of a save but the writing.
 
@@ -153,13 +164,13 @@ class TrainSession:
 
     def roll_back(self, path: str) -> None:
         """Restore model and optimizer from a checkpoint, and continue with the batch after the one that stopped the loop."""
-        restore.restore(tf.train.Checkpoint(model=self._model, **optimizer_state(self._optimizer)), path)
+        restore.restore(tf.train.Checkpoint(model=self.model, **optimizer_state(self._optimizer)), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
 
     def first_non_finite(self, steps: range) -> str:
         """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
-        return first_non_finite(self.strategy, self.feed, self._losses, self._train_step, steps)
+        return first_non_finite(self.strategy, self.feed, self.losses, self.train_step, steps)
 
     def known(self) -> dict[str, float]:
         """Return the metrics that aren't tallies: learning rates, and skipped updates and examples."""
@@ -178,8 +189,8 @@ class TrainSession:
     def with_batch_size(self, size: int) -> TrainSession:
         """Return a session of the same model and optimizer, at its first step, on larger or smaller global batches."""
         return TrainSession(
-            task=self._task,
-            model=self._model,
+            task=self.task,
+            model=self.model,
             optimizer=self._optimizer,
             strategy=self.strategy,
             dataset=self._dataset.with_batch_size(size),
@@ -216,7 +227,7 @@ class TrainSession:
     def _warn_of_other_replicas(self) -> None:
         """Layers whose results depend on the number of replicas cannot continue exactly on another number of them."""
         before, now = self._sums.accumulator.restored_replicas, self.strategy.num_replicas_in_sync
-        dependent = replica_dependent_layers(self._model) if before != now else []
+        dependent = replica_dependent_layers(self.model) if before != now else []
         if dependent:
             logging.warning(
                 "The checkpoint was written by %d replicas, and there are %d: %s will not continue exactly. Layers that do are "

@@ -27,6 +27,7 @@ def run_on_shards(
     part: Any,
     examples: tf.Tensor,
     work: Callable[[Any, ReplicaShare], Any],
+    together: bool = True,
 ) -> Any:
     """Run `work(batch, share)` on each replica; call it in the cross-replica context.
 
@@ -36,6 +37,7 @@ def run_on_shards(
       part: the global batch, as `feed.fetch` returned it.
       examples: int64 scalar, the size of the global batch.
       work: gets the replica's examples, and which ones they are.
+      together: see `ReplicaShare`.
 
     Returns:
       The per-replica results, as `strategy.run` returns them.
@@ -43,9 +45,9 @@ def run_on_shards(
 
     def on_replica(part: Any, examples: tf.Tensor) -> Any:
         context = tf.distribute.get_replica_context()
-        index = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
-        return work(batch, ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples))
+        index, count = tf.cast(context.replica_id_in_sync_group, tf.int64), context.num_replicas_in_sync
+        batch, rows = feed.shard(part, examples, index, count)
+        return work(batch, ReplicaShare(index, feed.first(examples, index, count), rows, examples, together))
 
     return strategy.run(_in_current_gin_scope(on_replica), args=(part, examples))
 

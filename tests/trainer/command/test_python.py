@@ -65,6 +65,22 @@ def files_of(folder):
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.parametrize(("shell", "expected"), [("object()", "registered twice"), ("None", "already exists")])
+def test_a_cell_may_run_again_before_anything_else(shell, expected):
+    """In a notebook; elsewhere a second registration is a mistake."""
+    code = f"""
+import sys, types
+sys.modules["IPython"] = types.SimpleNamespace(get_ipython=lambda: {shell})
+import gin, tallyloop.trainer
+for _ in range(2):
+    @gin.register
+    def rows(): ...
+print("registered twice")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert expected in done.stdout + done.stderr
+
+
 class TestConfigure:
     def test_each_trainer_keeps_its_config(self):
         one = configure(gin_params=[*CONFIG, "cell_rows.y=2.0"])  # cell_rows is called later, when the data is needed

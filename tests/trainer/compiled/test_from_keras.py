@@ -66,7 +66,7 @@ class TestFit:
     def assert_same(trainer, model):
         with trainer._averaged.in_use():  # what `fit` leaves in the model, and what evaluate and export use
             for mine, its in zip(trainer.model.weights, model.weights, strict=True):
-                np.testing.assert_allclose(mine.numpy(), its.numpy(), atol=2e-6, err_msg=its.path)
+                np.testing.assert_allclose(mine.numpy(), its.numpy(), atol=1e-6, err_msg=its.path)
 
 
 class OwnStep(keras.Model):
@@ -150,4 +150,4 @@ class TestDefaults:
         assert trainer.step == 3
         assert trainer.model is other
         for mine, its in zip(other.weights, model.weights, strict=True):
-            np.testing.assert_allclose(mine.numpy(), its.numpy(), atol=2e-6)
+            np.testing.assert_allclose(mine.numpy(), its.numpy(), atol=1e-6)
