@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "errors.md"
 PACKAGES = ("trainer", "metrics", "data", "models")
 HOLE = "…"
 _ERRORS = re.compile(
-    r"(\w+\.)?(Usage|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|NotImplemented)Error"
+    r"(\w+\.)?(Usage|BadRange|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|NotImplemented)Error"
 )
 # What these return or yield, in trainer/config, are the mistakes of a config, which are told together.
 CONFIG_PROBLEMS = (
@@ -30,6 +30,7 @@ CONFIG_PROBLEMS = (
     "_dead_scopes",
     "_wrong_type",
     "_left_required",
+    "_left_ranges",
     "_cycle_message",
     "_required",
     "_duplicate",

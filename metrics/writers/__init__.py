@@ -1,4 +1,4 @@
-"""Where the numbers go: TensorBoard, a JSON Lines file and the console. Nothing here imports TensorFlow."""
+"""Where the numbers go: TensorBoard, and a JSON Lines file. Nothing here imports TensorFlow."""
 
 from typing import TYPE_CHECKING
 
@@ -6,14 +6,12 @@ from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .composed import AsyncWriter, MultiWriter
-    from .console import ConsoleWriter
     from .jsonl import JsonlWriter
     from .summary import Summary, Writer
     from .tensorboard import TensorBoardWriter
 
 __all__ = [
     "AsyncWriter",
-    "ConsoleWriter",
     "JsonlWriter",
     "MultiWriter",
     "Summary",
@@ -26,7 +24,6 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         __name__,
         {
             "AsyncWriter": ".composed",
-            "ConsoleWriter": ".console",
             "JsonlWriter": ".jsonl",
             "MultiWriter": ".composed",
             "Summary": ".summary",
