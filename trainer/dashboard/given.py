@@ -38,6 +38,8 @@ def remembering(init: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
         made.given = dict(given)
         made.given_optimizers = dict(_optimizers(made.given.get("optimizer")))
 
+    known: Any = call
+    known.__signature__ = takes  # where gin looks for parameters and their defaults
     return call
 
 

@@ -9,12 +9,15 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..distribution.forwarding import die_with
 from ..report import run
 from ..report.folders import METRICS
-from .book import Trial
-from .space import Space
+
+if TYPE_CHECKING:  # every command imports this module, also --help
+    from .book import Trial
+    from .space import Space
 
 OUTPUT = "output.txt"
 _PARENT = "TALLYLOOP_STUDY"
