@@ -43,7 +43,7 @@ from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
 from .prediction.predicting import predict
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
-from .user_code import traced_on
+from .user_code import Place, traced_on
 
 
 @gin.register(module="tallyloop")
@@ -304,7 +304,7 @@ class Trainer(Steering):
             raise UsageError("Call the Trainer outside any `with strategy.scope():`; it enters its own where needed.")
         if train:
             dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
-            with traced_on("Trainer.train_dataset", lambda: dataset.element_spec):
+            with traced_on(Place("train", "Trainer.train_dataset"), lambda: dataset.element_spec):
                 self._session.trace()
         if evaluate:
             self._evaluation.trace()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Drained
 from ..distribution import workers
+from ..user_code import Place
 from .batches import SkippedExamples, data_errors_located
 from .replica import run_on_shards
 from .replica_step import ReplicaStep
@@ -57,6 +58,7 @@ class EvalLoop:
         max_batches: int | None = None,
         stop: Callable[[], bool] = lambda: False,
         steps_per_call: int = _MOST,
+        place: Place | None = None,
     ) -> Drained:
         """Run one pass, or its first `max_batches`; returns the sums, still on the device.
 
@@ -64,6 +66,7 @@ class EvalLoop:
           max_batches: None for all.
           stop: returns whether to stop.
           steps_per_call: the number of batches between two calls of `stop`, within limits.
+          place: what an error of the task's is told with.
 
         Raises:
           EvaluationStopped: `stop` returned True.
@@ -78,7 +81,7 @@ class EvalLoop:
                 self._accumulator.drain()
                 raise EvaluationStopped
             steps = most if limit is None else min(most, limit - first)
-            with data_errors_located(self._feed, 0):
+            with data_errors_located(self._feed, 0, lambda: place):
                 more = bool(self._run(tf.constant(first, tf.int64), tf.constant(steps, tf.int64)))
             if self._feed.local:  # each worker comes to its own end, and asks `stop` as often as the others
                 (more,) = workers.any_of(self._strategy, more)
