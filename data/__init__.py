@@ -2,7 +2,9 @@
 
 from .feeds.feed import Feed
 from .input import Input
-from .sources.digits import digits
+from .sources.digit_files import digits_as_images, digits_as_mnist
+from .sources.digits import digit_halves, digits
+from .sources.files.augment import augmented
 from .sources.files.decode import decode_image
 from .sources.files.images import images
 from .sources.files.npy import npy
@@ -12,6 +14,7 @@ from .sources.libraries.array_record import array_record
 from .sources.libraries.grain import grain
 from .sources.libraries.huggingface import huggingface
 from .sources.libraries.tfds import tfds
+from .sources.mnist import mnist
 from .sources.npz import npz
 from .sources.plans.bucketed import bucketed
 from .sources.plans.mixture import Mixture
@@ -25,14 +28,19 @@ __all__ = [
     "Input",
     "Mixture",
     "array_record",
+    "augmented",
     "bucketed",
     "csv",
     "decode_image",
+    "digit_halves",
     "digits",
+    "digits_as_images",
+    "digits_as_mnist",
     "grain",
     "huggingface",
     "idx",
     "images",
+    "mnist",
     "npy",
     "npz",
     "packed",

@@ -143,6 +143,22 @@ class Input:
         """The examples per step, over all replicas of all workers."""
         return self._options.batch_size
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Argument -> value of those that decide what is in the batches, for a record of the run."""
+        options = self._options
+        return {
+            "source": self._source,
+            "global_batch_size": options.batch_size,
+            "shuffle": options.shuffle,
+            "map_fn": self._map_fn,
+            "seed": options.seed,
+            "drop_remainder": options.drop_remainder,
+            "shuffle_buffer": options.shuffle_buffer,
+            "transform": self._transform,
+            "shards": self._shards,
+        }
+
     def with_batch_size(self, global_batch_size: int) -> Input:
         """Return an Input of the same source, which is not read again, cut into batches of another size."""
         other = copy.copy(self)

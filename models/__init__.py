@@ -1,25 +1,43 @@
 """The bundled tasks and models, to be used or copied."""
 
 from .autoencoder import AutoencoderTask, two_stage_autoencoder
-from .classifier import ClassifierTask, top_k_accuracy
+from .classifier import ClassifierTask, class_confusion, top_k_accuracy
+from .distillation import DistillationTask
+from .images.adversarial import GanTask, dense_generator, generated_images, with_noise
+from .images.backbones import image_classifier, small_backbone
+from .images.hardest import hardest_images
 from .language import LanguageModelTask, generate, written_text
 from .networks.cnn import cnn
 from .networks.dropout import InvariantDropout
 from .networks.mlp import mlp
 from .networks.transformer import transformer
+from .pairs.towers import dense_tower, embedding_tower
+from .pairs.two_tower import TwoTowerTask
 from .regression import RegressionTask
 
 __all__ = [
     "AutoencoderTask",
     "ClassifierTask",
+    "DistillationTask",
+    "GanTask",
     "InvariantDropout",
     "LanguageModelTask",
     "RegressionTask",
+    "TwoTowerTask",
+    "class_confusion",
     "cnn",
+    "dense_generator",
+    "dense_tower",
+    "embedding_tower",
     "generate",
+    "generated_images",
+    "hardest_images",
+    "image_classifier",
     "mlp",
+    "small_backbone",
     "top_k_accuracy",
     "transformer",
     "two_stage_autoencoder",
+    "with_noise",
     "written_text",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in messages of Keras
 _PLACES = ("x", "y", "sample_weight")  # of the parts of a tuple
 FEATURES, TARGETS, _WEIGHTS = range(3)
 
@@ -37,6 +40,30 @@ def part_of(batch: Any, key: str, place: int, where: str, fix: str) -> Any:
         return batch[key]
     found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
     raise UsageError(f"{where}: expected the key {key!r}, got {found}; {fix}")
+
+
+def outputs_of(model: keras.Model, inputs: Any, training: bool, where: str, fix: str) -> Any:
+    """Return what a model makes of its inputs.
+
+    Args:
+      model: the model.
+      inputs: a tensor (batch, ...).
+      training: whether to train.
+      where: what the model is, to begin an error with.
+      fix: what the user can do about inputs that it does not accept.
+
+    Raises:
+      UsageError: the model does not accept the inputs; Keras tells this in several lines and kinds of errors.
+    """
+    try:
+        return model(inputs, training=training)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        if isinstance(error, UsageError):
+            raise
+        lines = [line for line in _COLOURS.sub("", str(error)).splitlines() if line]
+        reason = next((line for line in lines if "encountered when calling" not in line), type(error).__name__)
+        got = f"{inputs.dtype.name} of shape (batch, {', '.join(map(str, inputs.shape[1:]))})"
+        raise UsageError(f"{where}: expected inputs that it accepts, got {got}: {reason}; {fix}") from error
 
 
 def weighted(losses: tf.Tensor, batch: Any, key: str | None, training: bool, task: str) -> tf.Tensor:

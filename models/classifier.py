@@ -184,3 +184,19 @@ def top_k_accuracy(
     """
     hits = tf.math.in_top_k(part_of(batch, labels, TARGETS, "The batch", "set top_k_accuracy.labels"), outputs, k)
     return tf.math.count_nonzero(hits), tf.size(hits, out_type=tf.int64)
+
+
+@gin.register(module="tallyloop")
+def class_confusion(batch: Mapping[str, tf.Tensor], outputs: tf.Tensor, labels: str = "y") -> Any:
+    """Return the sums of a confusion matrix, (classes, classes), rows are labels: a metric function for `Task.metrics`.
+
+    Bind it with a finisher, which says what to make of them: `(@class_confusion, "confusion_matrix")`, an image in
+    TensorBoard; or `"recall_per_class"`, `"f1_macro"`, ...
+
+    Args:
+      batch: the batch, with integer labels of shape (batch,).
+      outputs: the logits, shape (batch, classes).
+      labels: the key of the labels in the batch.
+    """
+    given = part_of(batch, labels, TARGETS, "The batch", "set class_confusion.labels")
+    return tally_metrics.confusion_matrix(given, tf.argmax(outputs, -1), cast("int", outputs.shape[-1]))

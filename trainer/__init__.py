@@ -8,6 +8,7 @@ from ..metrics.lazy import lazy_exports
 if TYPE_CHECKING:
     from .command.python import configure, launch
     from .compiled.from_keras import from_keras
+    from .distribution.gathering import gather_rows
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
     from .errors import ClusterError, NonFiniteError
     from .model.parameter_groups import ParameterGroup, layer_wise_decay
@@ -22,6 +23,7 @@ __all__ = [
     "Trainer",
     "configure",
     "from_keras",
+    "gather_rows",
     "launch",
     "layer_wise_decay",
     "mirrored",
@@ -41,6 +43,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "layer_wise_decay": ".model.parameter_groups",
             "configure": ".command.python",
             "from_keras": ".compiled.from_keras",
+            "gather_rows": ".distribution.gathering",
             "launch": ".command.python",
             "mirrored": ".distribution.strategies",
             "multi_worker_mirrored": ".distribution.strategies",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,8 @@ from ..metrics.writers import ConsoleWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
+from .dashboard.description import describe_run
+from .dashboard.given import remembering
 from .distribution import workers
 from .loop import folder_lock
 from .loop.acting import Action, Actions
@@ -28,19 +29,22 @@ from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
 from .loop.model_weights import InitialWeights, ModelWeights
-from .loop.non_finite import Rollbacks, describe, non_finite_error
+from .loop.non_finite import Rollbacks, try_step
 from .loop.progress import Progress
-from .loop.run_record import RunFiles, recorded
-from .loop.run_writer import CHECKPOINTS, NullWriter, RunWriter
+from .loop.run_record import RunFiles, RunRecord, recorded
+from .loop.run_writer import CHECKPOINTS, run_writer
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
 from .loop.train_session import TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.exporting import export
-from .model.layers import build_model, freeze
+from .model.layers import another_model, build_model, freeze
 from .model.optimizers import GivenOptimizer, Optimizers, build_optimizers
 from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
 from .prediction.predicting import predict
+from .replay.replaying import Replaying, checked_step
+from .replay.result import Replay
+from .replay.run_folder import RunFolder
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
 from .user_code import Place, traced_on
@@ -85,7 +89,7 @@ class Trainer(Steering):
       seed: the seed of the weights and of dropout; None draws one.
       deterministic: use only TensorFlow's deterministic kernels, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
-      jit_compile: compile with XLA: on one CPU and data in memory the whole inner loop, otherwise forward and backward.
+      jit_compile: compile with XLA: on one CPU the whole inner loop (data in memory), or step; otherwise forward and backward.
       gradient_accumulation: steps per update: the sums over their examples, divided by their count. A learning rate schedule
         counts updates, unlike with `gradient_accumulation_steps` of a Keras optimizer, where it counts steps.
       clip_global_norm: the largest norm of the whole (reduced) gradient, of each loss if there are several; None does not clip.
@@ -112,6 +116,7 @@ class Trainer(Steering):
       UsageError: an argument is wrong; the message names it.
     """
 
+    @remembering
     def __init__(
         self,
         task: Task,
@@ -204,11 +209,6 @@ class Trainer(Steering):
         return next(iter(self.datasets), None)
 
     @property
-    def step(self) -> int:
-        """The number of train steps done."""
-        return self._progress.step
-
-    @property
     def train_steps(self) -> int:
         """The step at which training ends.
 
@@ -216,11 +216,6 @@ class Trainer(Steering):
           UsageError: of `train_epochs` and a `train_dataset` whose length isn't known.
         """
         return self._schedule.train_steps
-
-    @property
-    def eval_datasets(self) -> Mapping[str, Input]:
-        """Name -> the data to evaluate on."""
-        return self._eval_datasets
 
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
         """Train up to `train_steps`, evaluating on the way and at the end.
@@ -303,9 +298,7 @@ class Trainer(Steering):
         if tf.distribute.has_strategy():
             raise UsageError("Call the Trainer outside any `with strategy.scope():`; it enters its own where needed.")
         if train:
-            dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
-            with traced_on(Place("train", "Trainer.train_dataset"), lambda: dataset.element_spec):
-                self._session.trace()
+            self._trace()
         if evaluate:
             self._evaluation.trace()
             self._retention.best.check_name(self._evaluation.paths)
@@ -322,14 +315,8 @@ class Trainer(Steering):
           NonFiniteError: the loss or a gradient isn't finite.
         """
         self.prepare(train, evaluate)
-        summaries = []
-        if train:
-            started = time.monotonic()
-            if not self._session.loop.run(self.step, 1):
-                raise non_finite_error(self._session, describe(self._session, self._settings), self._settings)
-            self._session.try_snapshot()
-            summaries.append(self._session.summarize(self.step, time.monotonic() - started))
-        return [*summaries, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
+        trained = [try_step(self._session, self._settings)] if train else []
+        return [*trained, *(self._evaluation.run(self.step, max_batches=1).values() if evaluate else ())]
 
     def check(self) -> list[Comparison]:
         """Compare the task's metrics and gradient on one replica with those on three uneven ones.
@@ -339,11 +326,20 @@ class Trainer(Steering):
         with self._weights.of(None), self._averaged.in_use():
             return compare(self._task, self.model, self._train_dataset, self._eval_datasets)
 
-    @property
-    def traces(self) -> dict[str, int]:
-        """How often each compiled loop was traced: "train", and "eval/NAME"."""
-        loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
-        return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
+    def replay(self, step: int) -> Replay:
+        """Make a step of the run once more, and return all that happened in it. Writes nothing, and the Trainer stays as it is.
+
+        Args:
+          step: its number, from 1, as in messages and metrics.jsonl.
+
+        Raises:
+          UsageError: the run has not made that step, with this config, or the step cannot be reached.
+        """
+        number = checked_step(step)
+        self._trace()
+        folder = None if self._model_dir is None else RunFolder(self._model_dir, self.run_files)
+        replaying = Replaying(self._session, self._weights, self._schedule, folder, self._seed is not None)
+        return replaying.replay(number, lambda: another_model(self._task, self.strategy, self._some_input, self.model))
 
     @cached_property
     def _schedule(self) -> Schedule:
@@ -389,7 +385,8 @@ class Trainer(Steering):
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, train=False)
         place = workers.place(self.strategy)
         feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
-        return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged)
+        compiled = self._settings.jit_compile
+        return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged, compiled)
 
     @cached_property
     def _weights(self) -> ModelWeights:
@@ -403,6 +400,11 @@ class Trainer(Steering):
             initial=self._initial,
         )
 
+    def _trace(self) -> None:
+        dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
+        with traced_on(Place("train", "Trainer.train_dataset"), lambda: dataset.element_spec):
+            self._session.trace()
+
     def _check_data(self, where: str, dataset: Input, train: bool) -> None:
         arguments.check_data(self._task, self.model, self.strategy, where, dataset, train, self._seed is not None)
 
@@ -414,20 +416,22 @@ class Trainer(Steering):
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None:
                 self._session.try_snapshot()
+            record = None
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
-                stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
-            evaluated = stack.enter_context(self._loop(evaluation, chief)).run()
+                record = stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
+            evaluated = stack.enter_context(self._loop(evaluation, chief, record)).run()
         workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
         return evaluated
 
     @contextlib.contextmanager
-    def _loop(self, evaluation: Evaluation | None, chief: bool) -> Iterator[HostLoop]:
+    def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
         stream = sys.stdout if chief else None
         console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
+        about = partial(describe_run, self, record) if record else None
         with (
             contextlib.closing(console),
-            self._writer(chief) as writer,
+            run_writer(self._model_dir, self._session.state, self._retention, about, lambda: self.stopped) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(
@@ -440,8 +444,3 @@ class Trainer(Steering):
                 console=console,
                 actions=self._actions,
             )
-
-    def _writer(self, chief: bool) -> RunWriter | NullWriter:
-        if self._model_dir is None or not chief:
-            return NullWriter(saves=self._model_dir is not None)
-        return RunWriter(self._model_dir, self._session.state, self._retention)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-from keras.optimizers import SGD, AdamW
+from keras.optimizers import SGD, Adagrad, AdamW
 from tallyloop.trainer import Task
 
-from .tasks import DigitsTask, MaskedTask, bfloat16_network, dropping, normalizing
+from .tasks import DigitsTask, MaskedTask, bfloat16_network, dropping, embedding, normalizing
 
 # The examples per epoch, in batches of 16: 13 full batches; 6 and one of 7 rows, which 2, 3 or 4 replicas cannot share evenly;
 # and 6 and one of a single row, which leaves three of four replicas empty.
@@ -63,6 +63,12 @@ SETTINGS: Mapping[str, Setting] = {
     "dropout": Setting(task=functools.partial(DigitsTask, dropping), rows=RAGGED),
     "synchronized batch norm": Setting(task=functools.partial(DigitsTask, normalizing), rows=UNEVEN),
     "jit_compile": Setting(options={"jit_compile": True}),
+    "large embedding": Setting(
+        task=functools.partial(DigitsTask, embedding),
+        optimizer=functools.partial(Adagrad, 0.5),
+        rows=RAGGED,
+        options={"clip_global_norm": 0.3},
+    ),
 }
 
 # On one device, with the sum of each half rounded, as on two replicas.

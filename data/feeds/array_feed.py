@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 
 from ..elements import Nest
@@ -62,10 +65,14 @@ class ArrayFeed(Feed):
 
     def describe(self, step: int) -> str:
         """Return the epoch, the batch, and the rows of the arrays."""
-        rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
-        found = rows[0, : int(sizes[0])].numpy().tolist()
+        found = self.rows(step).tolist()
         more = f" and {len(found) - _ROWS_NAMED} more" if len(found) > _ROWS_NAMED else ""
         return f"{super().describe(step)}, rows {found[:_ROWS_NAMED]}{more} of the source"
+
+    def rows(self, step: int) -> np.ndarray:
+        """Return the rows of the arrays, int64 (n,)."""
+        rows, sizes = self._order.plan(tf.constant(step, tf.int64), tf.constant(1, tf.int64))
+        return rows[0, : int(sizes[0])].numpy()
 
     def _examples(self, share: tf.Tensor) -> Nest:
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, share), self._tensors)
@@ -135,6 +142,11 @@ class SlicedFeed(ArrayFeed):
         """Return a number without limit: a plan is the same for any number of steps."""
         return _UNLIMITED
 
+    def full_batches(self) -> Feed | None:
+        """Return the batches without a short one at the end, if there are any."""
+        order = dataclasses.replace(self._order, drop_remainder=True)
+        return FullSlicesFeed(self._tensors, order) if order.batches_per_epoch else None
+
     def whole(self, part: tuple[tf.Tensor, tf.Tensor]) -> Nest:
         """Return all examples of the batch."""
         return self.take(part, tf.zeros([], tf.int64), self.full_batch or part[1])
@@ -143,3 +155,16 @@ class SlicedFeed(ArrayFeed):
         """Return examples [begin, begin + size) of the batch."""
         with tf.device("CPU:0"):
             return tf.nest.map_structure(lambda tensor: cut(tensor, part[0] + begin, size), self._tensors)
+
+
+class FullSlicesFeed(ArrayFeed):
+    """One pass over the full batches in the order of the arrays, for a loop that XLA compiles: the same batches as slices."""
+
+    def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
+        """Return (the first step,)."""
+        return (tf.identity(first_step),)
+
+    def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return (the row numbers of the batch, int64 [n]; n). XLA gathers rows, and would compile each slice anew."""
+        size = self._order.batch_size
+        return (plan[0] + i) * size + tf.range(size, dtype=tf.int64), tf.constant(size, tf.int64)

@@ -84,6 +84,10 @@ class Feed(abc.ABC):
         """Return the same feed for a loop that XLA compiles as a whole; None if it cannot be compiled."""
         return None
 
+    def full_batches(self) -> Feed | None:
+        """Return the full batches of a pass alone, for an evaluation that XLA compiles; None if it cannot be compiled."""
+        return None
+
     def spans(self, step: int, num_steps: int) -> list[int]:
         """Return the number of steps of each call of the compiled loop; from `step` on they add up to `num_steps`."""
         return [num_steps]
@@ -121,6 +125,10 @@ class Feed(abc.ABC):
             size = self._share_size(rows, count)
             return self.take(part, self._in_part(part, n, begin, size), size), rows
 
+    def first(self, n: tf.Tensor, index: int | tf.Tensor, count: int) -> tf.Tensor:
+        """Return the position in the batch of the first example of the share that `shard` cuts."""
+        return n * tf.cast(index, tf.int64) // count
+
     def whole(self, part: Nest) -> Nest:
         """Return all examples of the batch."""
         with tf.device("CPU:0"):
@@ -150,6 +158,10 @@ class Feed(abc.ABC):
         if self.batches_per_epoch is None:
             return f"batch {step} of the stream (counted from 0)"
         return f"batch {step % self.batches_per_epoch} of epoch {step // self.batches_per_epoch} (counted from 0)"
+
+    def rows(self, step: int) -> np.ndarray | None:
+        """Return the numbers of the rows of the source in the global batch of a step of training; None if they have none."""
+        return None
 
     def skipped(self, part: Nest) -> tf.Tensor | None:
         """Return the number of bad examples skipped next to those of a fetched batch; None if the feed skips none.

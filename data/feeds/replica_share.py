@@ -13,24 +13,22 @@ _THREAD = threading.local()  # MirroredStrategy traces each replica in a thread 
 
 
 class ReplicaShare(NamedTuple):
-    """A replica's examples of the global batch; all four are int64 scalars.
+    """A replica's examples of the global batch; the numbers are int64 scalars.
 
     Attributes:
       replica: the number of the replica.
       first: the position of its first example in the global batch.
       rows: the number of its examples. With 0 the replica runs on a borrowed example, which counts for nothing.
       examples: the number of examples in the global batch.
+      together: whether all replicas of all workers work on the batch at once. In the evaluation of a sharded stream, each worker
+        has batches of its own, and comes to their end on its own.
     """
 
     replica: tf.Tensor
     first: tf.Tensor
     rows: tf.Tensor
     examples: tf.Tensor
-
-    @classmethod
-    def of(cls, replica: tf.Tensor, replicas: int, rows: tf.Tensor, examples: tf.Tensor) -> ReplicaShare:
-        """Return the share that `Feed.shard` cuts for one of `replicas` replicas."""
-        return cls(replica, examples * replica // replicas, rows, examples)
+    together: bool = True
 
     @classmethod
     def current(cls) -> ReplicaShare | None:

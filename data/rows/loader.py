@@ -103,6 +103,10 @@ class Loader:
         assert self._mapped is not None
         return self._mapped.batch(tf.nest.pack_sequence_as(self._spec, flat[:-1]), flat[-1], threads)
 
+    def rows(self, step: int, share: Share) -> np.ndarray:
+        """Return the numbers of the rows of a share of a step, int64 (k,)."""
+        return self._shares.rows(step, share)[1]
+
     def share(self, step: int, share: Share) -> Nest:
         """Return the examples of a share of a step, in NumPy.
 

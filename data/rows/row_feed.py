@@ -153,6 +153,10 @@ class RowFeed(ReadingFeed):
         """Return all of the first global batch; see `Feed.first_batch`."""
         return self._loader.share(0, _WHOLE)
 
+    def rows(self, step: int) -> np.ndarray:
+        """Return the numbers of all rows of the batch, int64 (n,)."""
+        return self._loader.rows(step, _WHOLE)
+
     def _size(self, n: int) -> int:
         """Return how many of n examples this worker reads: one borrowed example if none is its own."""
         return max(n * (self.mine.index + 1) // self.mine.count - n * self.mine.index // self.mine.count, 1)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
-
 import gin
 import numpy as np
 
 from ...metrics.errors import UsageError
-from ..checks import one_of, seed_number, true_or_false
-
-Split = Literal["train", "test", "all"]
+from ..checks import true_or_false
+from .storage.rows import Split, split_rows
 
 
 @gin.register(module="tallyloop")
@@ -33,10 +30,9 @@ def digits(
     Raises:
       UsageError: an argument is not as described, or scikit-learn is not installed.
     """
-    part = one_of("digits.split", split, get_args(Split))
     shape = (64,) if true_or_false("digits.flat", flat) else (8, 8, 1)
     pixels, labels = _load()
-    rows = _rows(labels, part, _fraction(test_fraction), seed_number("digits.seed", seed))
+    rows = split_rows("digits", labels, split, test_fraction, seed)
     x = (pixels[rows] / 16).astype(np.float32).reshape(-1, *shape)  # the pixels are counts from 0 to 16
     return {"x": x, "y": labels[rows].astype(np.int64)}
 
@@ -53,17 +49,14 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(pixels), np.asarray(labels)
 
 
-def _fraction(value: Any) -> float:
-    if not isinstance(value, int | float) or not 0 < value < 1:
-        raise UsageError(f"digits.test_fraction = {value!r}: expected a number between 0 and 1")
-    return float(value)
+@gin.register(module="tallyloop")
+def digit_halves(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return the left halves of the digits as `query` and the right ones as `item`, each (n, 8, 4): pairs for retrieval.
 
-
-def _rows(labels: np.ndarray, split: Split, test_fraction: float, seed: int) -> np.ndarray:
-    """Return the row numbers of the split, ascending."""
-    generator = np.random.RandomState(seed)
-    in_test = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        in_test[members[: np.clip(round(test_fraction * len(members)), 1, len(members) - 1)]] = True
-    return np.flatnonzero({"train": ~in_test, "test": in_test, "all": np.ones_like(in_test)}[split])
+    Args:
+      split: see `digits`, as for the others.
+      test_fraction: the fraction of each class that is "test".
+      seed: the seed of the split.
+    """
+    pixels = digits(split, test_fraction, seed, flat=False)["x"][..., 0]
+    return {"query": pixels[:, :, :4].copy(), "item": pixels[:, :, 4:].copy()}

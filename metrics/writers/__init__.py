@@ -1,10 +1,15 @@
 """Where the numbers go: TensorBoard, a JSON Lines file and the console. Nothing here imports TensorFlow."""
 
-from .composed import AsyncWriter, MultiWriter
-from .console import ConsoleWriter
-from .jsonl import JsonlWriter
-from .summary import Summary, Writer
-from .tensorboard import TensorBoardWriter
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .composed import AsyncWriter, MultiWriter
+    from .console import ConsoleWriter
+    from .jsonl import JsonlWriter
+    from .summary import Summary, Writer
+    from .tensorboard import TensorBoardWriter
 
 __all__ = [
     "AsyncWriter",
@@ -15,3 +20,17 @@ __all__ = [
     "TensorBoardWriter",
     "Writer",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "AsyncWriter": ".composed",
+            "ConsoleWriter": ".console",
+            "JsonlWriter": ".jsonl",
+            "MultiWriter": ".composed",
+            "Summary": ".summary",
+            "TensorBoardWriter": ".tensorboard",
+            "Writer": ".summary",
+        },
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from .summary import Summary, Writer
+from .summary import Ending, RunDescription, Summary, Writer
 
 # Far more than a healthy disk ever leaves waiting. A stuck disk holds training up instead of filling memory.
 _QUEUE_SIZE: Final = 64
@@ -25,6 +25,14 @@ class MultiWriter:
 
     def __init__(self, writers: Sequence[Writer]):
         self._writers = tuple(writers)
+
+    def begin(self, run: RunDescription) -> None:
+        """Describe the run to every writer that has a `begin`."""
+        self._each(lambda writer: _call_if_there(writer, "begin", run))
+
+    def end(self, ending: Ending) -> None:
+        """Tell every writer that has an `end` how the run ended."""
+        self._each(lambda writer: _call_if_there(writer, "end", ending))
 
     def write(self, summary: Summary) -> None:
         """Write the summary to every writer."""
@@ -52,6 +60,11 @@ class MultiWriter:
             raise first
 
 
+def _call_if_there(writer: Writer, name: str, argument: Any) -> None:
+    if (method := getattr(writer, name, None)) is not None:
+        method(argument)
+
+
 class AsyncWriter:
     """Writes to another writer from a thread of its own, in order.
 
@@ -66,7 +79,7 @@ class AsyncWriter:
         self._writer = writer
         self._error: Exception | None = None
         self._lock = threading.Lock()
-        self._queue: queue.Queue[Summary | None] = queue.Queue(_QUEUE_SIZE)
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(_QUEUE_SIZE)
         # A daemon, so that a program that dies without closing its writer does not hang at exit.
         self._thread = threading.Thread(target=self._work, name="tallyloop-writer", daemon=True)
         self._thread.start()
@@ -77,10 +90,15 @@ class AsyncWriter:
         Raises:
           ValueError: the writer is closed.
         """
-        if not self._thread.is_alive():
-            raise ValueError("this AsyncWriter is closed")
-        self._queue.put(summary)
-        self._raise_error()
+        self._put(lambda: self._writer.write(summary))
+
+    def begin(self, run: RunDescription) -> None:
+        """Describe the run to the writer below, as `write` writes."""
+        self._put(lambda: _call_if_there(self._writer, "begin", run))
+
+    def end(self, ending: Ending) -> None:
+        """Tell the writer below how the run ended, as `write` writes."""
+        self._put(lambda: _call_if_there(self._writer, "end", ending))
 
     def flush(self) -> None:
         """Wait until everything is written, and flush the writer below."""
@@ -97,16 +115,22 @@ class AsyncWriter:
         self._run(self._writer.close)
         self._raise_error()
 
+    def _put(self, call: Callable[[], None]) -> None:
+        if not self._thread.is_alive():
+            raise ValueError("this AsyncWriter is closed")
+        self._queue.put(call)
+        self._raise_error()
+
     def _work(self) -> None:
-        while (summary := self._queue.get()) is not None:
-            self._run(self._writer.write, summary)
+        while (call := self._queue.get()) is not None:
+            self._run(call)
             self._queue.task_done()
         self._queue.task_done()
 
-    def _run(self, call: Callable[..., None], *arguments: Summary) -> None:
+    def _run(self, call: Callable[[], None]) -> None:
         """Call, and keep the error for `_raise_error`; a later error becomes a note on the first."""
         try:
-            call(*arguments)
+            call()
         except Exception as error:
             with self._lock:
                 if self._error is None:

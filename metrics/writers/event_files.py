@@ -33,12 +33,13 @@ class EventFile:
     Args:
       folder: the TensorBoard run; created if need be.
       restart_step: points from this step on in older files of the run are no longer valid; None leaves all valid.
+      suffix: of the file's name.
     """
 
-    def __init__(self, folder: Path, restart_step: int | None = None):
+    def __init__(self, folder: Path, restart_step: int | None = None, suffix: str = ""):
         folder.mkdir(parents=True, exist_ok=True)
         is_first = not _files(folder)
-        self._path = folder / _new_name(folder)
+        self._path = folder / (_new_name(folder) + suffix)
         self.append(Event(file_version="brain.Event:2"))
         # TensorBoard's Python reader forgets the points from the step of a START on. That serves a TensorBoard which is
         # running during a resume and has read points that `drop_after` can no longer take from it. It takes the first

@@ -48,7 +48,7 @@ def image_value(tag: str, images: Any) -> SummaryProto.Value:
     """
     pixels = _pixels(tag, np.asarray(images))
     height, width = pixels.shape[1:3]
-    parts = [str(width).encode(), str(height).encode(), *map(_png, pixels)]
+    parts = [str(width).encode(), str(height).encode(), *map(png, pixels)]
     return _value(tag, parts, [len(parts)], image_metadata)
 
 
@@ -80,7 +80,8 @@ def _pixels(tag: str, images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
+    """Return the bytes of an image (height, width, channels) of uint8, with 1, 3 or 4 channels."""
     from PIL import Image  # comes with TensorBoard; only needed where an image is written
 
     buffer = io.BytesIO()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -31,8 +32,43 @@ class Summary:
     times: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RunDescription:
+    """What a run is: for a writer that shows runs side by side.
+
+    Attributes:
+      folder: the run's, with `config.gin`, `operative_config.gin` and `run.json` if the run has a config. Its name is the run's.
+      step: the run goes on from here; 0 begins it. Points after this step are to be dropped: they come again.
+      hparams: binding -> value, of those that differ from the defaults.
+      texts: title -> Markdown: the config, the command line, the model.
+    """
+
+    folder: Path
+    step: int
+    hparams: Mapping[str, bool | int | float | str]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+      state: "done": all steps; "stopped": an action ended it; "interrupted": it was asked to stop, and is to go on later; or
+        "failed". A run that is killed has no ending.
+      reason: as in `run.json`.
+    """
+
+    state: Literal["done", "stopped", "interrupted", "failed"]
+    reason: str
+
+
 class Writer(Protocol):
-    """Takes summaries and puts them somewhere. An error is raised, never swallowed."""
+    """Takes summaries and puts them somewhere. An error is raised, never swallowed.
+
+    A writer may have two more methods: `begin(run: RunDescription)`, called before the first summary of each start of a run, and
+    `end(ending: Ending)`, called after the last one and before `close`.
+    """
 
     def write(self, summary: Summary) -> None:
         """Write one summary."""

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FAST = {"README.md", "metrics.md", "data.md"}  # the others run whole commands for most of a minute
+_PROGRAMS = {"tallyloop": "tallyloop.trainer", "tallyloop-report": "tallyloop.trainer.report.command"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _NAMED = re.compile(r"# (\S+\.(?:py|gin))\n")
 
@@ -36,8 +37,9 @@ def test_code_blocks_run(document, tmp_path, programs):
             _run(programs, [script], tmp_path)
         elif language == "bash":
             for line in code.splitlines():
-                if line.startswith("tallyloop "):
-                    _run(programs, ["-m", "tallyloop.trainer", *shlex.split(line)[1:]], tmp_path)
+                program, *arguments = shlex.split(line) or [""]
+                if program in _PROGRAMS:
+                    _run(programs, ["-m", _PROGRAMS[program], *arguments], tmp_path)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

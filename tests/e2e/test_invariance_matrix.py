@@ -26,12 +26,13 @@ NAMES = (
     "dropout",
     "synchronized batch norm",
     "jit_compile",
+    "large embedding",
 )
 FAST = {"masked loss"}  # the others have fast tests in tests/trainer
 ACTING = {*NAMES} - {"plain", "jit_compile", "dropout", "synchronized batch norm"}
 BETWEEN_WORKERS = {  # between the two, what adds up between workers in a way of its own
-    "2 workers": ("plain", "masked loss", "accumulation", "EMA"),
-    "2 workers x 2 replicas": ("masked loss", "ragged", "AdamW"),
+    "2 workers": ("plain", "masked loss", "accumulation", "EMA", "large embedding"),
+    "2 workers x 2 replicas": ("masked loss", "ragged", "AdamW", "large embedding"),
 }
 
 

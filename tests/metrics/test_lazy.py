@@ -9,7 +9,7 @@ import sys
 import pytest
 from tallyloop.metrics.lazy import lazy_exports
 
-PACKAGES = ("tallyloop.metrics", "tallyloop.trainer", "tallyloop.trainer.actions")
+PACKAGES = ("tallyloop.metrics", "tallyloop.metrics.writers", "tallyloop.trainer", "tallyloop.trainer.actions")
 
 
 def _type_checking_imports(package):

@@ -6,6 +6,8 @@ from ...metrics.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .batch_size_finder import BatchSizeFinder
+    from .charts import Charts, WriteGraph
+    from .examples import WriteExamples
     from .exporting import ExportBest
     from .learning_rate_finder import LearningRateFinder
     from .profiling import Profile
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchSizeFinder",
+    "Charts",
     "EarlyStopping",
     "ExportBest",
     "LearningRateFinder",
     "Profile",
     "StopAfter",
     "StopAtTarget",
+    "WriteExamples",
+    "WriteGraph",
     "WriteHistograms",
     "WriteImages",
     "WriteText",
@@ -30,12 +35,15 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         __name__,
         {
             "BatchSizeFinder": ".batch_size_finder",
+            "Charts": ".charts",
             "EarlyStopping": ".stopping",
             "ExportBest": ".exporting",
             "LearningRateFinder": ".learning_rate_finder",
             "Profile": ".profiling",
             "StopAfter": ".stopping",
             "StopAtTarget": ".stopping",
+            "WriteExamples": ".examples",
+            "WriteGraph": ".charts",
             "WriteHistograms": ".writing",
             "WriteImages": ".writing",
             "WriteText": ".writing",

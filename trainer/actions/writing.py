@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 When = Literal["evaluation", "summary"]
 
 
-class _Writing:
+class Writing:
     """An action that writes once per evaluation, or once per summary of training.
 
     Args:
@@ -44,7 +44,7 @@ class _Writing:
         if self._when == "summary" and dataset is None:
             self.write(trainer, "train")
         elif self._when == "evaluation" and dataset == next(iter(trainer.eval_datasets), ""):
-            self.write(trainer, "eval")
+            self.write(trainer, summary.split)
 
     def write(self, trainer: Trainer, split: str) -> None:
         """Write to the event files of a split."""
@@ -52,14 +52,14 @@ class _Writing:
 
 
 @gin.register(module="tallyloop")
-class WriteText(_Writing):
+class WriteText(Writing):
     """Writes what a function returns as text to TensorBoard, such as samples of a language model.
 
     Args:
       function: `function(trainer) -> text`, or a list of texts, which TensorBoard shows as Markdown. It is called on every
         worker, with the weights of training.
       tag: the name in TensorBoard.
-      when: at each "evaluation", to the files of `eval`, or at each "summary" of training, to those of `train`.
+      when: at each "evaluation", to the files of the (first) eval dataset, or at each "summary" of training, to those of `train`.
 
     Raises:
       UsageError: an argument is wrong, or the function returned something else.
@@ -76,14 +76,14 @@ class WriteText(_Writing):
 
 
 @gin.register(module="tallyloop")
-class WriteImages(_Writing):
+class WriteImages(Writing):
     """Writes what a function returns as images to TensorBoard, such as reconstructions or attention maps.
 
     Args:
       function: `function(trainer) -> images`, of shape (images, height, width, channels) with 1, 3 or 4 channels; integers
         from 0 to 255, or floating-point numbers from 0 to 1. It is called on every worker, with the weights of training.
       tag: the name in TensorBoard.
-      when: at each "evaluation", to the files of `eval`, or at each "summary" of training, to those of `train`.
+      when: at each "evaluation", to the files of the (first) eval dataset, or at each "summary" of training, to those of `train`.
 
     Raises:
       UsageError: an argument is wrong, or the function returned something else.
@@ -100,7 +100,7 @@ class WriteImages(_Writing):
 
 
 @gin.register(module="tallyloop")
-class WriteHistograms(_Writing):
+class WriteHistograms(Writing):
     """Writes histograms of weights and gradients, and the size of the updates relative to the weights.
 
     The tags are `weights/VARIABLE`, `gradients/VARIABLE` and `update_ratio/VARIABLE`, the norm of an update divided by that

@@ -91,6 +91,11 @@ class Best:
             return None
         return value
 
+    @property
+    def side(self) -> dict[str, Literal["max", "min"]]:
+        """The metric's name as given -> which side of it is better; empty without one."""
+        return {self.metric.name: self._mode} if self.metric is not None and self._mode is not None else {}
+
     def record(self) -> dict[str, Any] | None:
         """Return the content of best.json; None before the first evaluation."""
         value, step = float(self._value.numpy()), int(self._step.numpy())
@@ -124,6 +129,11 @@ class Retention:
         self.best = best
         self._newest = newest
         self._every = every
+
+    @property
+    def side(self) -> dict[str, Literal["max", "min"]]:
+        """The metric's name as given -> which side of it is better; empty without one."""
+        return {self.metric.name: self._mode} if self.metric is not None and self._mode is not None else {}
 
     def record(self) -> dict[str, Any] | None:
         """Return the best so far, as it must be on disk once a checkpoint taken now is complete."""

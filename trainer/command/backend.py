@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _BUNDLED = (
     "tallyloop.trainer.trainer",
     "tallyloop.trainer.actions.batch_size_finder",
+    "tallyloop.trainer.actions.charts",
+    "tallyloop.trainer.actions.examples",
     "tallyloop.trainer.actions.exporting",
     "tallyloop.trainer.actions.learning_rate_finder",
     "tallyloop.trainer.actions.profiling",

@@ -26,6 +26,7 @@ from ..errors import (
     OutputError,
     PreemptedError,
 )
+from ..study import process
 from . import flags, member
 from .flags import FLAGS
 from .request import Request
@@ -116,7 +117,12 @@ def _log_traceback() -> None:
 def _run(argv: Sequence[str], request: Request) -> int:
     from . import session
 
+    process.die_with_study()
     session.check_files(request)
+    if request.study is not None:
+        from . import studying
+
+        return studying.run(request, _same_command(argv[:1]))
     if request.workers is not None and not member.is_member():
         from . import group
 

@@ -15,6 +15,8 @@ _DESCRIPTION = """Trains and evaluates what a gin config describes.
 
   tallyloop --gin_file=digits.gin --model_dir=/tmp/digits
   tallyloop --gin_file=digits.gin --model_dir=/tmp/digits --gin_param=Trainer.train_steps=5000
+  tallyloop --gin_file=search.gin --model_dir=/tmp --study=rates --trials=20
+  tallyloop-report /tmp/digits /tmp/rates
   tensorboard --logdir=/tmp/digits
 
 Running the same command again continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage or config; 42 stopped by
@@ -63,7 +65,7 @@ _define(
     "train_and_eval",
     f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or each new checkpoint up to the last one; predict and export "
     "use the newest checkpoint unless --checkpoint is given. check runs the task on one replica and cut over three, and "
-    "exits with code 1 if a number differs.",
+    "exits with code 1 if a number differs. replay writes what happened in the step --step to replay/step-N/.",
 )
 _define(
     flags.DEFINE_string,
@@ -77,6 +79,12 @@ _define(
     "format",
     NPZ,
     f"The format of the files that --mode=predict writes to predictions/: {', '.join(FORMATS)}.",
+)
+_define(
+    flags.DEFINE_integer,
+    "step",
+    None,
+    "The step that --mode=replay makes once more, from the newest checkpoint before it.",
 )
 _define(
     flags.DEFINE_bool,
@@ -117,6 +125,30 @@ _define(
     "start_timeout",
     None,
     "Seconds for which @multi_worker_mirrored() waits for all workers (600 if not bound).",
+)
+
+
+_define(
+    flags.DEFINE_string,
+    "study",
+    None,
+    "Train several times, below --model_dir/STUDY, with values chosen from ranges in the config, such as "
+    "%search.loguniform(1e-4, 1e-1), or from --grid. Running again continues what was under way.",
+)
+_define(flags.DEFINE_integer, "trials", None, "With --study: the number of trainings in all, for ranges.")
+_define(
+    flags.DEFINE_multi_string,
+    "grid",
+    [],
+    "With --study: values of one binding, such as keras.optimizers.Adam.learning_rate=1e-3,1e-2; repeatable, for all "
+    "combinations.",
+)
+_define(flags.DEFINE_integer, "jobs", None, "With --study: the number of trainings at once (1).")
+_define(
+    flags.DEFINE_bool,
+    "prune",
+    True,
+    "With --study and ranges: end a training early that is worse than half of those before; --noprune does not.",
 )
 
 

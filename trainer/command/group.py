@@ -5,7 +5,6 @@ TensorFlow is not loaded here: the launcher only watches.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -14,10 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import IO
 
-from ..distribution import preemption, tf_config
+from ..distribution import tf_config
+from ..distribution.forwarding import Signals
 from ..errors import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from . import member
 
@@ -40,7 +39,7 @@ def run(command: Sequence[str], count: int, max_restarts: int, grace: float = _G
       0 if all workers ended well; otherwise the first exit code that is not 0, where the failure of any worker takes
       precedence over "saved" (42), and a worker that was killed by a signal counts as 1.
     """
-    with _Signals() as signals:
+    with Signals() as signals:
         for restart in range(1, max_restarts + 2):
             failed = _run_once(command, count, signals, grace)
             code = _exit_code(failed)
@@ -53,7 +52,7 @@ def run(command: Sequence[str], count: int, max_restarts: int, grace: float = _G
     raise AssertionError("the last round returns")
 
 
-def _run_once(command: Sequence[str], count: int, signals: _Signals, grace: float) -> _Worker | None:
+def _run_once(command: Sequence[str], count: int, signals: Signals, grace: float) -> _Worker | None:
     """Start all workers and wait for all to end; return the one whose exit code is the group's, or None if all is well."""
     workers = _start_all(command, count)
     signals.watch(workers)
@@ -93,7 +92,7 @@ def _first_failure(workers: Sequence[_Worker]) -> _Worker | None:
         time.sleep(_POLL_SECONDS)
 
 
-def _wait_for_the_rest(workers: Sequence[_Worker], failed: _Worker, signals: _Signals, grace: float) -> None:
+def _wait_for_the_rest(workers: Sequence[_Worker], failed: _Worker, signals: Signals, grace: float) -> None:
     """Wait until all workers have ended.
 
     After wrong usage each of them ends by itself, and so it does after preemption, once all have saved the same checkpoint.
@@ -140,47 +139,6 @@ def _send(workers: Sequence[_Worker], number: int) -> None:
 def _report(text: str) -> None:
     sys.stderr.write(f"{text[0].upper()}{text[1:]}\n")
     sys.stderr.flush()
-
-
-class _Signals:
-    """Forwards SIGTERM, SIGINT and SIGHUP to all workers once; a second SIGINT kills them.
-
-    One that is ignored stays so, for the workers too, which inherit that.
-    """
-
-    def __init__(self) -> None:
-        self._workers: Sequence[_Worker] = ()
-        self._received: int | None = None
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> _Signals:
-        self._stack.enter_context(preemption.output_without_terminal())
-        for number in preemption.not_ignored():
-            self._stack.callback(signal.signal, number, signal.signal(number, self._forward))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the group was told to end."""
-        return self._received is not None
-
-    def watch(self, workers: Sequence[_Worker]) -> None:
-        """Forward signals to these workers from now on, including one that came while they were being started."""
-        self._workers = workers
-        if self._received is not None:
-            _send(workers, self._received)
-
-    def _forward(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            preemption.drop_lost_terminals()
-        if not self.stopping:
-            self._received = number
-            _send(self._workers, number)
-        elif number == signal.SIGINT:
-            _send(self._workers, signal.SIGKILL)
 
 
 class _Worker:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
-import signal
-import sys
+
+from ..distribution.forwarding import die_with
 
 _LAUNCHER, _INDEX = "TALLYLOOP_LAUNCHER", "TALLYLOOP_WORKER"
-_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 def environment(launcher: int, index: int) -> dict[str, str]:
@@ -39,12 +37,5 @@ def _variables() -> dict[str, str]:
 
 
 def die_with_launcher() -> None:
-    """Have the kernel kill this process when the launcher ends in any way, so that no worker stays behind.
-
-    The worker asks for it itself, as code between fork and exec (`preexec_fn`) can deadlock in a process with threads. Only
-    Linux has it; elsewhere, a launcher killed by SIGKILL leaves its workers running.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if _variables()[_LAUNCHER] != str(os.getppid()):  # it ended before the kernel was asked
-            os.kill(os.getpid(), signal.SIGKILL)
+    """Have the kernel kill this process when the launcher ends in any way, so that no worker stays behind."""
+    die_with(int(_variables()[_LAUNCHER]))

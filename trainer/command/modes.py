@@ -15,6 +15,7 @@ from ...metrics.writers.console import eval_line
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..loop.folder_lock import first_write
+from ..replay.report import in_short
 from ..trainer import Trainer
 from .request import NPZ, Mode
 
@@ -40,7 +41,9 @@ def prepare(mode: Mode, trainer: Trainer) -> None:
     trainer.prepare(**loops(mode))
 
 
-def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, format: str = NPZ) -> None:
+def run(
+    mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, format: str = NPZ, step: int | None = None
+) -> None:
     """Run a mode that writes to `model_dir`.
 
     Args:
@@ -49,6 +52,7 @@ def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, f
       model_dir: the folder of the run.
       checkpoint: what `eval`, `predict` and `export` restore; None for the newest one, and for `eval` all new ones.
       format: that of the files that `predict` writes.
+      step: the one that `replay` looks at.
 
     Raises:
       UsageError: there is no checkpoint, or the model cannot be exported.
@@ -59,6 +63,8 @@ def run(mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, f
         trainer.train()
     elif mode == "eval":
         _evaluate(trainer, model_dir, checkpoint)
+    elif mode == "replay":
+        _replay(trainer, model_dir, step or 0)
     elif (path := checkpoint or latest(model_dir / "checkpoints")) is None:
         raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
     elif mode == "predict":
@@ -71,7 +77,9 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
     chief = workers.is_chief(trainer.strategy)
     if chief:
         _make(model_dir, model_dir)
-    writers = (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir)) if chief else ()
+    writers = (
+        (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir, trainer.best_side)) if chief else ()
+    )
     for path in [checkpoint] if checkpoint else _follow(trainer, model_dir):
         for summary in (trainer.summaries(path) if checkpoint else _unless_deleted(trainer, path)).values():
             for writer in writers:
@@ -138,6 +146,18 @@ def _export(trainer: Trainer, model_dir: Path, checkpoint: str) -> None:
     found = trainer.export(model_dir / "export", checkpoint)
     if workers.is_chief(trainer.strategy):
         print(f"Exported to {found}: {', '.join(sorted(path.name for path in found.iterdir()))}")
+
+
+def _replay(trainer: Trainer, model_dir: Path, step: int) -> None:
+    """Write `replay/step-N/`."""
+    found = trainer.replay(step)
+    with first_write(model_dir):
+        folder = found.write(model_dir / "replay" / f"step-{step}")
+    print(
+        "\n".join(
+            [*in_short(found.facts()), f"Written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}"]
+        )
+    )
 
 
 def _make(folder: Path, model_dir: Path) -> None:

@@ -63,6 +63,7 @@ def launch(
     virtual_cpus: int | None = None,
     checkpoint: str | None = None,
     format: str | None = None,
+    step: int | None = None,
     dry_run: bool = False,
     gin_search_path: Sequence[str] = (),
     import_module: Sequence[str] = (),
@@ -84,6 +85,7 @@ def launch(
       virtual_cpus: as `--virtual_cpus`.
       checkpoint: as `--checkpoint`.
       format: as `--format`.
+      step: as `--step`.
       dry_run: as `--dry_run`.
       gin_search_path: as `--gin_search_path`.
       import_module: as `--import_module`.
@@ -104,6 +106,7 @@ def launch(
         mode=mode,
         checkpoint=checkpoint,
         format=format,
+        step=step,
         dry_run=dry_run,
         virtual_cpus=virtual_cpus,
         workers=workers,
@@ -152,6 +155,7 @@ class _ConfiguredTrainer(Trainer):
     prepare = _in_config(Trainer.prepare)
     dry_run = _in_config(Trainer.dry_run)
     check = _in_config(Trainer.check)
+    replay = _in_config(Trainer.replay)
 
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
         """Train and evaluate as `Trainer.train_and_eval` does, after a check that everything in the config is used."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ...metrics.errors import UsageError, did_you_mean
 
-Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check"]
+Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check", "replay"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
 _WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
@@ -35,6 +36,7 @@ class Request:
     mode: Mode = "train_and_eval"
     checkpoint: str | None = None
     format: str | None = None
+    step: int | None = None
     dry_run: bool = False
     explain: str | None = None
     list_configurables: bool = False
@@ -42,11 +44,17 @@ class Request:
     workers: int | None = None
     max_restarts: int | None = None
     start_timeout: float | None = None
+    study: str | None = None
+    trials: int | None = None
+    jobs: int | None = None
+    grid: Sequence[str] = ()
+    prune: bool = True
 
     def __post_init__(self) -> None:
         self._check_mode()
         self._check_numbers()
         self._check_workers()
+        self._check_study()
 
     @property
     def only_prints_config(self) -> bool:
@@ -81,15 +89,29 @@ class Request:
                 f"--checkpoint is for --mode=eval, predict or export, not {self.mode}: training continues from the newest "
                 "checkpoint in --model_dir by itself."
             )
-
+        if self.checkpoint and self.mode == "replay":
+            raise UsageError(
+                f"--checkpoint={self.checkpoint}: expected --step alone with --mode=replay, which begins with the newest "
+                "checkpoint before that step: remove it."
+            )
+        self._check_step()
         if self.format is not None and self.format not in FORMATS:
             hint = did_you_mean(str(self.format), FORMATS) or "."
             raise UsageError(f"--format={self.format}: expected one of {', '.join(FORMATS)}{hint}")
         if self.format is not None and self.mode != "predict":
             raise UsageError(f"--format={self.format} is for --mode=predict, not {self.mode}: remove it.")
 
+    def _check_step(self) -> None:
+        if self.mode == "replay" and self.step is None:
+            raise UsageError("--mode=replay: expected the number of the step to look at, got none: add --step=N.")
+        if self.mode != "replay" and self.step is not None:
+            raise UsageError(f"--step={self.step}: expected --mode=replay with it, got --mode={self.mode}.")
+        if self.mode == "replay" and self.dry_run:
+            raise UsageError("--dry_run: expected a mode that trains or evaluates, got --mode=replay: remove it.")
+
     def _check_numbers(self) -> None:
-        for name, least in (("virtual_cpus", 1), ("workers", 1), ("max_restarts", 0)):
+        least_of = {"virtual_cpus": 1, "step": 1, "workers": 1, "max_restarts": 0, "trials": 1, "jobs": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name}={value}: expected a whole number of at least {least}.")
@@ -109,4 +131,34 @@ class Request:
                 f"--workers={self.workers} is for --mode={', '.join(_WORKERS_MODES)}, and {conflicts[0]} needs one process: "
                 "leave --workers out, and give --gin_param=Trainer.strategy=@mirrored() if the config has "
                 "@multi_worker_mirrored()."
+            )
+
+    def _check_study(self) -> None:
+        if self.study is None:
+            given = [name for name in ("trials", "jobs", "grid") if getattr(self, name)]
+            if given or not self.prune:
+                flag = f"--{given[0]}" if given else "--noprune"
+                raise UsageError(f"{flag} is for a study: expected --study=NAME, too, which is not given.")
+            return
+        if not re.fullmatch(r"\w[\w.-]*", self.study):
+            raise UsageError(
+                f"--study={self.study}: expected a name for a folder below --model_dir, of letters, digits, _, - and ., such as "
+                "learning_rate."
+            )
+        conflicts = [f"--{name}" for name in ("dry_run", "list_configurables") if getattr(self, name)]
+        conflicts += ["--explain"] if self.explain is not None else []
+        conflicts += [] if self.mode == "train_and_eval" else [f"--mode={self.mode}"]
+        if conflicts:
+            raise UsageError(
+                f"--study={self.study}: expected --mode=train_and_eval, got {conflicts[0]}: leave --study out, and give each "
+                "range a value by --gin_param=NAME=VALUE."
+            )
+        if bool(self.grid) == (self.trials is not None):
+            got = (
+                f"--trials={self.trials} and --grid, which has as many trials as combinations"
+                if self.grid
+                else "neither"
+            )
+            raise UsageError(
+                f"--study={self.study}: expected --trials=N for ranges, or --grid=NAME=VALUE,VALUE, got {got}."
             )

@@ -28,6 +28,7 @@ _FOLDERS: dict[Mode, tuple[str, ...]] = {
     "eval": ("eval",),
     "predict": ("predictions",),
     "export": ("export",),
+    "replay": ("replay",),
 }
 _FILES = ("config.gin", "metrics.jsonl", "operative_config.gin", "run.json")
 
@@ -107,6 +108,10 @@ class ConfigFiles:
         """Return the differences from the config of the previous run in the folder; empty if there was none."""
         previous = folder / "config.gin"
         return configs.diff(previous.read_text(), configs.as_given(self._config)) if previous.exists() else []
+
+    def hparams(self) -> dict[str, bool | int | float | str]:
+        """Return binding -> value of what is compared between runs."""
+        return configs.hparams(self._config)
 
     def texts(self) -> dict[str, str]:
         """Return name -> text of the files."""

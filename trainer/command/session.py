@@ -190,7 +190,7 @@ def _run_trainer(request: Request, config: configs.Config, trainer: Trainer) -> 
         if not request.trains:
             stack.enter_context(explained(config))
         with _lost_worker_reported():
-            modes.run(request.mode, trainer, model_dir, request.checkpoint, request.format or NPZ)
+            modes.run(request.mode, trainer, model_dir, request.checkpoint, request.format or NPZ, request.step)
 
 
 @contextlib.contextmanager

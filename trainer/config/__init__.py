@@ -11,6 +11,7 @@ from ...metrics.lazy import lazy_exports
 if TYPE_CHECKING:
     from .calls import check_required, explain_call_error, without_gin_notes
     from .config import Binding, Config
+    from .hyperparameters import hparams
     from .loading import in_use, load
     from .names import register_keras
     from .reading import find
@@ -28,6 +29,7 @@ __all__ = [
     "explain",
     "explain_call_error",
     "find",
+    "hparams",
     "in_use",
     "list_configurables",
     "load",
@@ -49,6 +51,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "explain": ".usage",
             "explain_call_error": ".calls",
             "find": ".reading",
+            "hparams": ".hyperparameters",
             "in_use": ".loading",
             "list_configurables": ".signatures",
             "load": ".loading",

@@ -10,6 +10,7 @@ import gin
 from ...metrics.errors import did_you_mean
 from . import annotations, engine, names
 from .config import Binding, Config
+from .ranges import Range
 from .reading import Written
 from .references import cycles, entered_scopes, is_entered
 from .signatures import NO_DEFAULT, signature
@@ -29,6 +30,7 @@ def problems(config: Config, written: Sequence[Written]) -> list[str]:
         *_dead_scopes(config, written),
         *(problem for binding in config.effective.values() for problem in _wrong_type(binding, config)),
         *_left_required(config),
+        *_left_ranges(config),
         *cycles(config),
     ]
 
@@ -113,6 +115,8 @@ def _dead_scopes(config: Config, written: Sequence[Written]) -> Iterator[str]:
 def _wrong_type(binding: Binding, config: Config) -> Iterator[str]:
     parameter = signature(engine.configurables()[binding.selector]).get(binding.param)
     value, annotation = config.resolved(binding.value), parameter.annotation
+    if any(isinstance(leaf, Range) for leaf in leaves(value)):
+        return  # another problem
     if parameter.default is not NO_DEFAULT and type(parameter.default) is type(value) and parameter.default == value:
         return  # `x: int = None` takes None
     if annotations.fits(annotations.concrete(value), annotation):
@@ -145,6 +149,15 @@ def _left_required(config: Config) -> Iterator[str]:
         for leaf in leaves(binding.value):
             if isinstance(leaf, Macro) and _is_required(leaf.name):
                 yield f"{binding.location}: {binding.name} is required but not bound: add `{binding.name} = ...`"
+
+
+def _left_ranges(config: Config) -> Iterator[str]:
+    for binding in config.effective.values():
+        if any(isinstance(leaf, Range) for leaf in leaves(binding.value)):
+            yield (
+                f"{binding.location}: {binding}: expected a value, got a range, from which --study=NAME chooses; without a "
+                f"study, give one: --gin_param={binding.name}=VALUE"
+            )
 
 
 def _is_required(name: str) -> bool:

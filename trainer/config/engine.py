@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gin.config
@@ -21,8 +21,8 @@ CONSTANT = "gin.constant"
 _announced: dict[str, Configurable] = {}
 
 
-def announce(target: type, name: str, module: str) -> None:
-    """Make a class known by name without registering it yet.
+def announce(target: Callable[..., Any], name: str, module: str) -> None:
+    """Make a class, or a function, known by name without registering it yet.
 
     Registering takes gin a millisecond per class, and Keras has hundreds of classes. `register` does it for the classes
     that a config names.

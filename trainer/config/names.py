@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import ModuleType
+from typing import Any
 
 from gin import selector_map
 
@@ -16,6 +17,7 @@ KERAS = "keras."
 _IF_YOURS = "If it is yours, decorate it with @gin.register, and name its module with --import_module"
 
 # The first module that has a class gives it its name; `keras` comes last, so that `keras.Sequential` is the alias.
+_APPLICATIONS = "keras.applications"  # whose models are functions
 _KERAS_MODULES = (
     "keras.models",
     "keras.layers",
@@ -26,6 +28,7 @@ _KERAS_MODULES = (
     "keras.regularizers",
     "keras.initializers",
     "keras.constraints",
+    _APPLICATIONS,
     "keras",
 )
 _FROM_KERAS_ITSELF = (
@@ -96,12 +99,12 @@ def is_within(outer: str, scope: str) -> bool:
 
 
 def register_keras() -> None:
-    """Make Keras's public classes configurable, as `@keras.optimizers.Adam()` or `@Adam()` for short.
+    """Make Keras's public classes configurable, as `@keras.optimizers.Adam()` or `@Adam()` for short, and its applications.
 
     The classes themselves stay as they are: a call from Python takes nothing from a config. Gin learns of a class when its
     name is first used (see `engine.announce`). Further calls do nothing.
     """
-    registered: dict[type, str] = {}
+    registered: dict[Callable[..., Any], str] = {}
     before = engine.configurables()
     for module_name in _KERAS_MODULES:
         module = importlib.import_module(module_name)
@@ -109,16 +112,24 @@ def register_keras() -> None:
             _register_keras_class(target, module_name, name, registered, before)
 
 
-def _keras_classes(module: ModuleType) -> list[tuple[str, type]]:
-    """Return a module's classes by name: each class under its own name first, then under its other names."""
-    found = [(name, target) for name, target in vars(module).items() if inspect.isclass(target) and name[0] != "_"]
+def _keras_classes(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
+    """Return a module's classes by name: each class under its own name first, then under its other names.
+
+    Of `keras.applications`, the functions that make a model, such as `MobileNetV2`.
+    """
+    is_wanted = inspect.isfunction if module.__name__ == _APPLICATIONS else inspect.isclass
+    found = [(name, target) for name, target in vars(module).items() if is_wanted(target) and name[0] != "_"]
     if module.__name__ == "keras":
         found = [(name, target) for name, target in found if name in _FROM_KERAS_ITSELF]
     return sorted(found, key=lambda item: (item[0] != item[1].__name__, item[0]))
 
 
 def _register_keras_class(
-    target: type, module: str, name: str, registered: dict[type, str], before: Collection[str]
+    target: Callable[..., Any],
+    module: str,
+    name: str,
+    registered: dict[Callable[..., Any], str],
+    before: Collection[str],
 ) -> None:
     selector = f"{module}.{name}"
     if target in registered:

@@ -7,12 +7,13 @@ import io
 import math
 import re
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from gin import config_parser
 
 from ...metrics.errors import UsageError
+from .ranges import BadRangeError, Range, take_out
 
 Statement: TypeAlias = (
     config_parser.BindingStatement
@@ -54,7 +55,14 @@ class Unparsed:
 
 
 class _Delegate(config_parser.ParserDelegate):
-    """Keeps references and macros as written: their meaning is known only after all imports have run."""
+    """Keeps references and macros as written: their meaning is known only after all imports have run.
+
+    Args:
+      ranges: what stands in the place of some macros.
+    """
+
+    def __init__(self, ranges: Mapping[str, Range] | None = None):
+        self._ranges = ranges or {}
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
         """Return a `Ref`; called by gin's parser for `@...`."""
@@ -62,12 +70,15 @@ class _Delegate(config_parser.ParserDelegate):
         return Ref(scope, selector, evaluate)
 
     def macro(self, macro_name: str) -> Any:
-        """Return a `Macro`; called by gin's parser for `%...`."""
-        return Macro(macro_name)
+        """Return a `Macro`, or a `Range`; called by gin's parser for `%...`."""
+        return self._ranges.get(macro_name) or Macro(macro_name)
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Yield the values inside nested lists, tuples and dicts (keys too)."""
+    """Yield the values inside nested lists, tuples and dicts (keys too), and ranges before what they are made of."""
+    if isinstance(value, Range):
+        yield value
+        value = value.arguments
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
@@ -78,7 +89,9 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def replace(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return the same nested structure with `change` applied to each leaf."""
+    """Return the same nested structure with `change` applied to each leaf, and to what ranges are made of."""
+    if isinstance(value, Range):
+        return dataclasses.replace(value, arguments=replace(value.arguments, change))
     if isinstance(value, dict):
         return {replace(key, change): replace(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -96,9 +109,14 @@ def parse_value(text: str) -> Any:
 
 
 def parse_right_hand_side(text: str) -> Any:
-    """Parse what follows the `=` of a `--gin_param`; return `Unparsed` if gin cannot."""
+    """Parse what follows the `=` of a `--gin_param`; return `Unparsed` if gin cannot.
+
+    Raises:
+      BadRangeError: a range in it is not one.
+    """
+    plain, ranges = take_out(text, parse_value)
     try:
-        parser = config_parser.ConfigParser(f"value = {text}\n", _Delegate())
+        parser = config_parser.ConfigParser(f"value = {plain}\n", _Delegate(ranges))
         statement = parser.parse_statement()
         if isinstance(statement, config_parser.BindingStatement) and parser.parse_statement() is None:
             return statement.value
@@ -111,7 +129,7 @@ def render(value: Any, name: Callable[[str], str] = str) -> str:
     """Return the text that gin parses to `value`.
 
     Args:
-      value: what the parser returns: nested lists, tuples and dicts of literals, `Ref` and `Macro`.
+      value: what the parser returns: nested lists, tuples and dicts of literals, `Ref`, `Macro` and `Range`.
       name: gives the text of a full selector.
     """
     if isinstance(value, Ref):
@@ -119,7 +137,7 @@ def render(value: Any, name: Callable[[str], str] = str) -> str:
         return f"@{scope}{name(value.selector)}{'()' if value.evaluate else ''}"
     if isinstance(value, Macro):
         return f"%{value.name}"
-    if isinstance(value, Unparsed):
+    if isinstance(value, Unparsed | Range):
         return value.text
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"  # `inf` is not a gin literal
@@ -154,8 +172,12 @@ def statements(text: str, source: str) -> Iterator[Statement]:
     """
     parser = None
     try:
-        parser = config_parser.ConfigParser(io.StringIO(text), _Delegate())
+        plain, ranges = take_out(text, parse_value)
+        parser = config_parser.ConfigParser(io.StringIO(plain), _Delegate(ranges))
         yield from parser
+    except BadRangeError as error:
+        line = text.count("\n", 0, error.offset) + 1
+        raise UsageError(f"{source}:{line}: {error}\n    {text.splitlines()[line - 1].rstrip()}") from None
     except PARSE_ERRORS as error:
         raise UsageError(_message(error, parser, text, source)) from None
 

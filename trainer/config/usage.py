@@ -49,15 +49,21 @@ def unused(config: Config) -> list[Unused]:
     Macros are left out, as the bindings that use them are listed; and functions that were passed on without being called, such
     as that of an action, which may be called later.
     """
-    calls = engine.used()
-    used = [b for b in config.effective.values() if not b.is_macro and _is_used(b, config, calls)]
-    later = _called_later(used, config)
+    calls, kept = engine.used(), taken(config)
     return [
         Unused(binding, _reason(binding, config, calls))
         for binding in config.effective.values()
-        if not (binding.is_macro or binding in used or _was_overridden(binding, config))
-        and (_calls_of(binding, calls) or not _is_reached(binding, later))
+        if not (binding.is_macro or binding in kept or _was_overridden(binding, config))
     ]
+
+
+def taken(config: Config) -> list[Binding]:
+    """Return the bindings that a call has used, and those of functions that were passed on and may be called later; no macros."""
+    calls = engine.used()
+    bindings = [binding for binding in config.effective.values() if not binding.is_macro]
+    used = [binding for binding in bindings if _is_used(binding, config, calls)]
+    later = _called_later(used, config)
+    return [b for b in bindings if b in used or (_is_reached(b, later) and not _calls_of(b, calls))]
 
 
 def _called_later(used: list[Binding], config: Config) -> set[Reached]:

@@ -17,18 +17,57 @@ def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any
 
     Args:
       strategy: the replicas.
-      per_replica: a nest of per-replica tensors of known shapes.
+      per_replica: a nest of per-replica tensors of known shapes, or `tf.IndexedSlices` of any number of rows, each once; the
+        result has each of their rows once, too.
     """
     if not tf.nest.flatten(per_replica):
         return per_replica
     if strategy.num_replicas_in_sync == 1:
         return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], per_replica)
     if not is_multi_worker(strategy):
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
-    local = [strategy.experimental_local_results(value)[0] for value in tf.nest.flatten(per_replica)]
+        total = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        return tf.nest.map_structure(_rows_once, total)
+    flat = tf.nest.flatten(per_replica)
+    local = [strategy.experimental_local_results(value)[0] for value in flat]
+    whole = [i for i, value in enumerate(local) if not isinstance(value, tf.IndexedSlices)]
+    sums = dict(zip(whole, _packed_sums(strategy, [flat[i] for i in whole], [local[i] for i in whole]), strict=True))
+    for i in {*range(len(flat))} - {*whole}:
+        sums[i] = _rows_once(strategy.reduce(tf.distribute.ReduceOp.SUM, flat[i], axis=None))
+    return tf.nest.pack_sequence_as(per_replica, [sums[i] for i in range(len(flat))])
+
+
+def added_by_row(slices: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Return the same sum with each row once: the rows of equal numbers are added up."""
+    rows, places = tf.unique(slices.indices)
+    values = tf.math.unsorted_segment_sum(slices.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, slices.dense_shape)
+
+
+def _rows_once(total: Any) -> Any:
+    """Add up what the replicas have of each row: TensorFlow's sum of slices only puts them one after the other."""
+    return added_by_row(total) if isinstance(total, tf.IndexedSlices) else total
+
+
+def _packed_sums(strategy: tf.distribute.Strategy, per_replica: list[Any], local: list[tf.Tensor]) -> list[tf.Tensor]:
+    if not local:
+        return []
     vectors = strategy.run(_packed, args=(per_replica,))
     total = [strategy.reduce(tf.distribute.ReduceOp.SUM, vector, axis=None) for vector in vectors]
-    return tf.nest.pack_sequence_as(per_replica, _unpacked(total, local))
+    return _unpacked(total, local)
+
+
+@tf.custom_gradient
+def added_up(value: tf.Tensor) -> Any:  # the decorator makes it a function that returns the first of the pair
+    """Return the sum over all replicas, in each of them; its gradient is the sum of all their gradients. Call it in a replica."""
+    return _summed(value), _summed
+
+
+def _summed(value: tf.Tensor) -> tf.Tensor:
+    """Sum without `ReplicaContext.all_reduce`, after which a process cannot use strategies of two sizes (TensorFlow 2.21)."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tf.identity(value)
+    return context.merge_call(lambda strategy, mine: sum_over_replicas(strategy, mine), args=(value,))
 
 
 def _packed(nest: Any) -> list[tf.Tensor]:
@@ -40,9 +79,19 @@ def _packed(nest: Any) -> list[tf.Tensor]:
 def _unpacked(vectors: list[tf.Tensor], like: list[tf.Tensor]) -> list[tf.Tensor]:
     found = {}
     for vector, places in zip(vectors, _by_dtype(like), strict=True):
-        pieces = tf.split(vector, [like[i].shape.num_elements() for i in places])
-        found |= {i: tf.cast(tf.reshape(p, like[i].shape), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
+        pieces = tf.split(vector, [_size(like[i]) for i in places])
+        found |= {i: tf.cast(_reshaped(p, like[i]), like[i].dtype) for i, p in zip(places, pieces, strict=True)}
     return [found[i] for i in range(len(like))]
+
+
+def _size(tensor: tf.Tensor) -> int | tf.Tensor:
+    return tf.size(tensor) if tensor.shape.num_elements() is None else tensor.shape.num_elements()
+
+
+def _reshaped(piece: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    if like.shape.is_fully_defined():
+        return tf.reshape(piece, like.shape)
+    return tf.ensure_shape(tf.reshape(piece, tf.shape(like)), like.shape)
 
 
 def _by_dtype(tensors: list[tf.Tensor]) -> list[list[int]]:

@@ -83,6 +83,13 @@ def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strateg
     return _made[0]
 
 
+def is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
+    default = strategy is tf.distribute.get_strategy()  # which does not tell its device
+    devices = [tf.zeros([]).device] if default else strategy.extended.worker_devices
+    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"
+
+
 def _resolver(membership: Membership) -> tf.distribute.cluster_resolver.ClusterResolver:
     """Return TensorFlow's own resolver for TF_CONFIG; `slurm` and `kubernetes` say why not for those."""
     if membership.source == "TF_CONFIG":

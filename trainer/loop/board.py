@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import tensorflow as tf
 
 from ...metrics.writers.media import histogram_value, image_value, text_value
 from ...metrics.writers.tensorboard import scalar_value
@@ -63,6 +65,20 @@ class Board:
           split: the TensorBoard run: "train" or "eval".
         """
         self._write(scalar_value(tag, float(number)), split)
+
+    def arrange(self, charts: Mapping[str, Mapping[str, Sequence[str]]], automatic: bool = True) -> None:
+        """Arrange the charts of the dashboard Custom Scalars.
+
+        Args:
+          charts: title of a group -> title of a chart -> regular expressions, of which one matches the whole name of each metric
+            in the chart.
+          automatic: whether the charts of all metrics follow.
+        """
+        self._writer.arrange(charts, automatic)
+
+    def graph(self, graph: tf.Graph) -> None:
+        """Write a graph; it takes the place of an earlier one."""
+        self._writer.graph(graph.as_graph_def(add_shapes=True).SerializeToString())
 
     def _write(self, value: Any, split: str) -> None:
         self._writer.add(split, self._step(), value)

@@ -14,6 +14,7 @@ from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.registry import MetricRegistry
 from ...metrics.writers import Summary
+from ..distribution.strategies import is_one_cpu
 from ..model.averaged_weights import AveragedWeights
 from ..step.eval_loop import EvalLoop
 from ..step.replica_step import ReplicaStep
@@ -36,6 +37,7 @@ class Evaluation:
       feeds: dataset name -> eval batches.
       averaged: returns the averages that the model is evaluated with, if the optimizer keeps any; called at the first `run`, as
         it may have to build the optimizer.
+      jit_compile: let XLA compile what it can, see `EvalLoop`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Evaluation:
         strategy: tf.distribute.Strategy,
         feeds: Mapping[str, Feed],
         averaged: Callable[[], AveragedWeights] = lambda: AveragedWeights(None),
+        jit_compile: bool = False,
     ):
         self._averaged = averaged
         self._feeds = feeds
@@ -58,6 +61,7 @@ class Evaluation:
                 strategy=strategy,
                 feed=feed,
                 in_flight=_MANY if _is_small(model, feed) else 1,
+                compiles=jit_compile and is_one_cpu(strategy),
             )
 
     @property

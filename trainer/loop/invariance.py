@@ -62,10 +62,17 @@ class RaggedFeed:
         """Do what `Feed.shard` does, with the bounds above."""
         assert count == REPLICAS
         whole = self._feed.shard(part, n, 0, 1)[0]
-        edges = tf.stack([tf.zeros_like(n), (2 * n + 2) // 3, (2 * n + 2) // 3, n])
+        edges = self._edges(n)
         rows = edges[index + 1] - edges[index]
         begin = tf.minimum(edges[index], tf.maximum(n, 1) - 1)  # an empty share borrows an example
         return tf.nest.map_structure(lambda tensor: cut(tensor, begin, tf.maximum(rows, 1)), whole), rows
+
+    def first(self, n: tf.Tensor, index: tf.Tensor, count: int) -> tf.Tensor:
+        """Do what `Feed.first` does."""
+        return self._edges(n)[index]
+
+    def _edges(self, n: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.zeros_like(n), (2 * n + 2) // 3, (2 * n + 2) // 3, n])
 
 
 def compare(task: Task, weights: keras.Model, train: Input | None, evals: Mapping[str, Input]) -> list[Comparison]:

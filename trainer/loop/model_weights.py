@@ -105,6 +105,19 @@ class ModelWeights:
         self._load_initial()
         self._loaded = Loaded.RUN
 
+    def begin(self) -> None:
+        """Give the model the weights with which the run began.
+
+        Raises:
+          UsageError: it has others already.
+        """
+        if self._loaded is not Loaded.NOTHING or self._progress.step:
+            raise UsageError(
+                f"This Trainer has the weights of step {self._progress.step}, and there is no earlier checkpoint: expected one "
+                "that has not trained or loaded weights yet. Make a new Trainer, and call this first."
+            )
+        self._load_initial()
+
     @contextlib.contextmanager
     def of(self, checkpoint: str | None, together: bool = False) -> Iterator[None]:
         """Inside the context, the model and the step are those of a checkpoint.

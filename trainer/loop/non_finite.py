@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import tensorflow as tf
 from absl import logging
 
 from ...metrics.device.accumulator import Drained
+from ...metrics.writers import Summary
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.restore import check_intact, newest_usable
 from ..distribution import workers
@@ -94,8 +97,23 @@ def non_finite_error(session: TrainSession, what: str, settings: UpdateSettings)
     before = _update_start(step, settings)
     return NonFiniteError(
         f"{what} {session.first_non_finite(range(before, step + 1))} Training stopped before the update: the weights are those "
-        f"after step {before}. A lower learning rate or Trainer.clip_global_norm often helps."
+        f"after step {before}. A lower learning rate or Trainer.clip_global_norm often helps. To look at the step: the same "
+        f"command with --mode=replay --step={step + 1}, in Python trainer.replay({step + 1})."
     )
+
+
+def try_step(session: TrainSession, settings: UpdateSettings) -> Summary:
+    """Run one step, and all of a save but the writing; return the summary of the step.
+
+    Raises:
+      UsageError: something in the state cannot be saved.
+      NonFiniteError: the loss or a gradient isn't finite.
+    """
+    started = time.monotonic()
+    if not session.loop.run(session.progress.step, 1):
+        raise non_finite_error(session, describe(session, settings), settings)
+    session.try_snapshot()
+    return session.summarize(session.progress.step, time.monotonic() - started)
 
 
 def _named(drained: Drained) -> str:

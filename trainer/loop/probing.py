@@ -63,6 +63,11 @@ class UpdateProbe:
         # Called as it was traced: TensorFlow takes several probes for one function that is traced again, and warns.
         self._update = tf.function(self._updated, autograph=False).get_concrete_function()
 
+    @property
+    def graph(self) -> tf.Graph:
+        """The update, as it was traced."""
+        return self._update.graph
+
     def run(self) -> list[Probed]:
         """Return what the update would do to each trainable variable. All workers call this."""
         variables = self._session.variables

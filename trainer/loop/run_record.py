@@ -11,7 +11,7 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,9 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.atomic_file import replace_file
+from ...metrics.writers.summary import Ending
 from ..distribution import workers
+from ..errors import PreemptedError
 from . import folder_lock
 
 _PACKAGES = ("tallyloop", "tensorflow", "keras", "tensorboard", "gin-config", "absl-py", "numpy")
@@ -36,9 +38,13 @@ class RunFiles(Protocol):
         """Return name -> text."""
         ...
 
+    def hparams(self) -> Mapping[str, bool | int | float | str]:
+        """Return binding -> value of what is compared between runs."""
+        ...
+
 
 @contextlib.contextmanager
-def recorded(model_dir: Path, files: RunFiles | None, outcome: Callable[[], str | None]) -> Iterator[None]:
+def recorded(model_dir: Path, files: RunFiles | None, outcome: Callable[[], str | None]) -> Iterator[RunRecord]:
     """On the chief, lock the folder, and record in it how the run was started and why it ended.
 
     Args:
@@ -54,21 +60,25 @@ def recorded(model_dir: Path, files: RunFiles | None, outcome: Callable[[], str 
     with contextlib.ExitStack() as stack:
         with folder_lock.first_write(model_dir):
             stack.enter_context(folder_lock.locked(model_dir))
-            changes = files.changes(model_dir) if files else []
             record.begin()
         try:
-            for change in changes:
+            for change in record.changes:
                 print(f"Changed since the last run: {change}")
-            yield
+            yield record
         except BaseException as error:
-            known = workers.lost_worker(error) if isinstance(error, Exception) else None
-            record.end(_reason(known or error))
+            record.end(ending(error, None).reason)
             raise
-        record.end(outcome() or "done")
+        record.end(ending(None, outcome()).reason)
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+def ending(error: BaseException | None, outcome: str | None) -> Ending:
+    """Return how a run ended: by an error, by an action with this outcome, or after its last step."""
+    if error is None:
+        return Ending("stopped", outcome) if outcome else Ending("done", "done")
+    error = (workers.lost_worker(error) if isinstance(error, Exception) else None) or error
+    interrupted = isinstance(error, PreemptedError | KeyboardInterrupt)
+    reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return Ending("interrupted" if interrupted else "failed", reason)
 
 
 class RunRecord:
@@ -84,6 +94,7 @@ class RunRecord:
     def __init__(self, model_dir: Path, files: RunFiles | None):
         self._folder = model_dir
         self._files = files
+        self.changes: Sequence[str] = ()  # of the config, since the attempt before
         self._record: dict[str, Any] = {}
         self._earlier: list[dict[str, Any]] = []
 
@@ -94,6 +105,7 @@ class RunRecord:
           OSError: a file cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        self.changes = self._files.changes(self._folder) if self._files else []
         for name, text in (self._files.texts() if self._files else {}).items():
             replace_file(self._folder / name, [text.encode()])
         self._earlier = _attempts(self._path)
@@ -109,6 +121,11 @@ class RunRecord:
             logging.warning(
                 "%s cannot be written (%s): it does not say how this run ended.", self._path, error.strerror
             )
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What `run.json` says of this attempt."""
+        return self._record
 
     @property
     def _path(self) -> Path:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
+from ...metrics.dashboard.dashboard import Dashboard
 from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, Summary, TensorBoardWriter
-from ...metrics.writers.summary import dump, load
+from ...metrics.writers.summary import RunDescription, dump, load
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.retention import Retention
 from ..checkpointing.saver import Saver
 from ..checkpointing.state import RunState
 from ..errors import OutputError
+from .run_record import ending
 
 CHECKPOINTS = "checkpoints"  # the folder below the model_dir
 _UNWRITTEN = "TALLYLOOP_UNWRITTEN"  # in a checkpoint's files, beside the state: summaries that could not be written
@@ -34,17 +37,28 @@ class RunWriter:
       model_dir: the run folder.
       state: what a checkpoint holds.
       retention: which checkpoints are kept.
+      describe: returns what the run is, once it is restored.
+      outcome: returns why the run ended before its last step, without an error; None if it did not.
     """
 
     saves = True
 
-    def __init__(self, model_dir: Path, state: RunState, retention: Retention):
+    def __init__(
+        self,
+        model_dir: Path,
+        state: RunState,
+        retention: Retention,
+        describe: Callable[[], RunDescription],
+        outcome: Callable[[], str | None],
+    ):
         self._folder = model_dir
         self._checkpoints = CheckpointFolder(model_dir / CHECKPOINTS)
         self._saver = Saver(state.checkpoint(), self._checkpoints, retention)
-        self._tensorboard = TensorBoardWriter(model_dir)
+        self._tensorboard = TensorBoardWriter(model_dir, retention.best.side)
         self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
-        self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard]))
+        self._dashboard = Dashboard(model_dir)
+        self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard, self._dashboard]))
+        self._describe, self._outcome = describe, outcome
         self._error: OSError | None = None
         self._unwritten: collections.deque[Summary] = collections.deque(maxlen=_MOST_UNWRITTEN)  # since the last flush
         self._resumed_at = -1  # the step
@@ -52,10 +66,11 @@ class RunWriter:
     def __enter__(self) -> RunWriter:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._saver.close()
         finally:
+            self._end(error)
             self._writers.close()
 
     def resume(self, step: int, needed: int) -> None:
@@ -69,6 +84,8 @@ class RunWriter:
         self._tensorboard.truncate_after(step)
         self._write_missing(step)
         self._saver.tidy(step, needed)
+        run = self._describe()
+        self._keep_error(lambda: self._writers.begin(run))
 
     def write(self, summary: Summary) -> None:
         """Write a summary in the background."""
@@ -83,6 +100,16 @@ class RunWriter:
         # Through the same files and in order: TensorBoard does not return to a file of a run after it has opened a later one.
         self._keep_error(self._writers.flush)
         self._keep_error(lambda: self._tensorboard.add(split, step, value))
+
+    def arrange(self, charts: Mapping[str, Any], automatic: bool) -> None:
+        """Arrange the charts of TensorBoard's Custom Scalars; see `Dashboard.arrange`."""
+        self._keep_error(self._writers.flush)
+        self._keep_error(lambda: self._dashboard.arrange(charts, automatic))
+
+    def graph(self, graph_def: bytes) -> None:
+        """Write a serialized `GraphDef`."""
+        self._keep_error(self._writers.flush)
+        self._keep_error(lambda: self._dashboard.graph(graph_def))
 
     def failing(self) -> bool:
         """Return whether a metric could not be written: save now, and the error will be raised.
@@ -116,6 +143,17 @@ class RunWriter:
         """Return once all checkpoints are written; raises an error of the background thread."""
         self._saver.settle()
 
+    def _end(self, error: BaseException | None) -> None:
+        """Write how the run ended. A failure to write is only logged: it must not hide how the run ended."""
+        try:
+            self._writers.flush()  # raises errors of the metrics, which are not those of what follows
+        finally:
+            try:
+                self._writers.end(ending(error, self._outcome()))
+                self._writers.flush()
+            except OSError as unwritten:
+                logging.warning("TensorBoard's files in %s do not say how this run ended: %s", self._folder, unwritten)
+
     def _write_missing(self, step: int) -> None:
         if step not in self._checkpoints.steps():
             return
@@ -141,6 +179,19 @@ class RunWriter:
             self._error = self._error or error
 
 
+def run_writer(
+    model_dir: Path | None,
+    state: RunState,
+    retention: Retention,
+    describe: Callable[[], RunDescription] | None,
+    outcome: Callable[[], str | None],
+) -> RunWriter | NullWriter:
+    """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief."""
+    if model_dir is None or describe is None:
+        return NullWriter(saves=model_dir is not None)
+    return RunWriter(model_dir, state, retention, describe, outcome)
+
+
 class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):
     """Stands in for a `RunWriter` where nothing is written: without a `model_dir`, or on a worker that isn't the chief.
 
@@ -161,6 +212,12 @@ class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):
         """Do nothing."""
 
     def add(self, split: str, step: int, value: Any) -> None:
+        """Do nothing."""
+
+    def arrange(self, charts: Mapping[str, Any], automatic: bool) -> None:
+        """Do nothing."""
+
+    def graph(self, graph_def: bytes) -> None:
         """Do nothing."""
 
     def failing(self) -> bool:

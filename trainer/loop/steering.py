@@ -5,32 +5,51 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from ...data import Input
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ..checkpointing.eval_metric import dataset_of
 from ..checkpointing.retention import Retention
+from ..model.averaged_weights import AveragedWeights
 from ..model.optimizers import Optimizers
+from ..task import Task
 from .acting import StopRequest
 from .board import Board
+from .evaluation import Evaluation
+from .progress import Progress
 from .train_session import TrainSession
 
 
 class Steering:
     """What the actions of a run see of it, and how they end it. The Trainer inherits it, and provides what is annotated here."""
 
+    _progress: Progress
     _retention: Retention
     _train_dataset: Any
-    _eval_datasets: Mapping[str, Any]
+    _eval_datasets: Mapping[str, Input]
     _model_dir: Path | None
     _session: TrainSession
+    _evaluation: Evaluation
     _built_optimizer: Optimizers
+    _averaged: AveragedWeights
+    _task: Task
 
     def __init__(self) -> None:
         self._stop = StopRequest()
         self._board: Board | None = None  # of the training that is running
         self._eval_metrics: Mapping[str, list[str]] = {}
+
+    @property
+    def step(self) -> int:
+        """The number of train steps done."""
+        return self._progress.step
+
+    @property
+    def eval_datasets(self) -> Mapping[str, Input]:
+        """Name -> the data to evaluate on."""
+        return self._eval_datasets
 
     @property
     def eval_metrics(self) -> Mapping[str, list[str]]:
@@ -58,6 +77,15 @@ class Steering:
         return self._session
 
     @property
+    def task(self) -> Task:
+        """What is trained."""
+        return self._task
+
+    def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the context, the model has the weights that it is evaluated with: their averages, if the optimizer keeps any."""
+        return self._averaged.in_use()
+
+    @property
     def board(self) -> Board:
         """What an action writes to TensorBoard with.
 
@@ -72,6 +100,17 @@ class Steering:
     def datasets(self) -> list[Any]:
         """The data to train on, if there is any, and to evaluate on."""
         return [each for each in (self._train_dataset, *self._eval_datasets.values()) if each is not None]
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """How often each compiled loop was traced: "train", and "eval/NAME"."""
+        loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
+        return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
+
+    @property
+    def best_side(self) -> Mapping[str, Literal["max", "min"]]:
+        """The `best_metric` -> its `best_mode`; empty without one."""
+        return self._retention.best.side
 
     @property
     def tracks_best(self) -> bool:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,9 +23,11 @@ from ..checkpointing.retention import Best
 from ..checkpointing.snapshot import Snapshots
 from ..checkpointing.state import ModelState, Part, RunState, Trackable, optimizer_state
 from ..distribution import workers
+from ..distribution.strategies import is_one_cpu
 from ..model.batch_norm import make_exact
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
+from ..model.row_updates import updated_by_rows
 from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
@@ -69,32 +72,35 @@ class TrainSession:
         self.progress = progress
         self.strategy: tf.distribute.Strategy = strategy
         self.global_batch_size: int = dataset.global_batch_size
-        self._task = task
+        self.task: Task = task
         self._settings = settings
         self._actions = actions
         self._dataset = dataset
         self.longest_loop: int = longest_loop
         feed = self.open_feed()
-        whole = feed.even() if settings.jit_compile and _is_one_cpu(strategy) else None
+        whole_steps = settings.jit_compile and is_one_cpu(strategy)
+        whole = feed.even() if whole_steps else None
         self.feed: Feed = whole or feed
-        self._model = model
-        self._train_step = task.train_step
+        self.model: keras.Model = model
+        self.train_step: Callable[[keras.Model, Any], Any] = task.train_step
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
-        self._losses = TaskLosses(task, model, by_loss(optimizer))
+        self.losses: TaskLosses = TaskLosses(task, model, by_loss(optimizer))
         updates = {
-            name: Update(each, self._losses.variables(name), settings.clip_global_norm, whole is not None, name)
+            name: Update(each, self.losses.variables(name), settings.clip_global_norm, whole_steps, name)
             for name, each in by_loss(optimizer).items()
         }
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(self._losses, task.train_step, self.registry, self._sums.accumulator),
+            replica_step=ReplicaStep(
+                self.losses, task.train_step, self.registry, self._sums.accumulator, self._by_rows(settings)
+            ),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
             step=progress.step_variable,
             settings=settings,
             longest=longest_loop,
-            compiles=("loop" if whole else "replica") if settings.jit_compile else None,
+            compiles=("loop" if whole else "step" if whole_steps else "replica") if settings.jit_compile else None,
         )
         model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
@@ -102,15 +108,22 @@ class TrainSession:
             [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
 
+    def _by_rows(self, settings: UpdateSettings) -> dict[str, frozenset[int]]:
+        """Return name of a loss -> the variables whose gradient is given by rows; XLA and sums over steps need all of it."""
+        if settings.jit_compile or settings.gradient_accumulation > 1:
+            return {}
+        optimizers = by_loss(self._optimizer)
+        return {name: updated_by_rows(each, self.losses.variables(name)) for name, each in optimizers.items()}
+
     @property
     def variables(self) -> list[keras.Variable]:
         """What is trained: the variables of each loss, one loss after the other."""
-        return [variable for name in by_loss(self._optimizer) for variable in self._losses.variables(name)]
+        return [variable for name in by_loss(self._optimizer) for variable in self.losses.variables(name)]
 
     @property
     def changed_by_update(self) -> list[keras.Variable]:
         """The variables that an update assigns, and those of the model that it doesn't."""
-        return [*self._model.variables, *(v for each in by_loss(self._optimizer).values() for v in each.variables)]
+        return [*self.model.variables, *(v for each in by_loss(self._optimizer).values() for v in each.variables)]
 
     def open_feed(self) -> Feed:
         """Return another feed of the train data, at its start."""
@@ -130,6 +143,16 @@ class TrainSession:
         self.state.after_restore()
         return True
 
+    def restore_before(self, step: int, folder: CheckpointFolder) -> int | None:
+        """Continue from the newest readable checkpoint before `step`; returns its step, None if there is none."""
+        state = self.state.checkpoint()
+        earlier = [each for each in folder.steps() if each < step]
+        found = restore.newest_usable(folder, earlier, lambda path: restore.restore(state, path))
+        if found is not None:
+            self._warn_of_other_replicas()
+            self.state.after_restore()
+        return found
+
     def try_snapshot(self) -> None:
         """Do all of a save but the writing.
 
@@ -141,13 +164,13 @@ class TrainSession:
 
     def roll_back(self, path: str) -> None:
         """Restore model and optimizer from a checkpoint, and continue with the batch after the one that stopped the loop."""
-        restore.restore(tf.train.Checkpoint(model=self._model, **optimizer_state(self._optimizer)), path)
+        restore.restore(tf.train.Checkpoint(model=self.model, **optimizer_state(self._optimizer)), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
 
     def first_non_finite(self, steps: range) -> str:
         """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
-        return first_non_finite(self.strategy, self.feed, self._losses, self._train_step, steps)
+        return first_non_finite(self.strategy, self.feed, self.losses, self.train_step, steps)
 
     def known(self) -> dict[str, float]:
         """Return the metrics that aren't tallies: learning rates, and skipped updates and examples."""
@@ -166,8 +189,8 @@ class TrainSession:
     def with_batch_size(self, size: int) -> TrainSession:
         """Return a session of the same model and optimizer, at its first step, on larger or smaller global batches."""
         return TrainSession(
-            task=self._task,
-            model=self._model,
+            task=self.task,
+            model=self.model,
             optimizer=self._optimizer,
             strategy=self.strategy,
             dataset=self._dataset.with_batch_size(size),
@@ -204,7 +227,7 @@ class TrainSession:
     def _warn_of_other_replicas(self) -> None:
         """Layers whose results depend on the number of replicas cannot continue exactly on another number of them."""
         before, now = self._sums.accumulator.restored_replicas, self.strategy.num_replicas_in_sync
-        dependent = replica_dependent_layers(self._model) if before != now else []
+        dependent = replica_dependent_layers(self.model) if before != now else []
         if dependent:
             logging.warning(
                 "The checkpoint was written by %d replicas, and there are %d: %s will not continue exactly. Layers that do are "
@@ -282,10 +305,3 @@ class DataPosition:
     def after_restore(self) -> None:
         """Continue at the restored step."""
         self._feed.seek(self._progress.step)
-
-
-def _is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
-    """Return whether the data is where the steps run: an accelerator would copy all of it at each call of a compiled loop."""
-    default = strategy is tf.distribute.get_strategy()  # which does not tell its device
-    devices = [tf.zeros([]).device] if default else strategy.extended.worker_devices
-    return strategy.num_replicas_in_sync == 1 and tf.DeviceSpec.from_string(devices[0]).device_type == "CPU"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
-from ..distribution.reduction import sum_over_replicas
+from ..distribution.reduction import added_up
 from .layers import layers_of
 
 
@@ -49,7 +47,7 @@ class _Moments:
 
     def __call__(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self._weights(inputs, mask)
-        count = _over_replicas(tf.reduce_sum(tf.broadcast_to(weights, tf.shape(inputs)), self._axes))
+        count = added_up(tf.reduce_sum(tf.broadcast_to(weights, tf.shape(inputs)), self._axes))
         count = tf.maximum(count, 1.0)
         mean = self._sum(weights, inputs) / count
         centred = inputs - tf.reshape(mean, self._shape(inputs))
@@ -69,21 +67,7 @@ class _Moments:
             # One axis at a time, the rows last: one long float32 sum over the pixels of all images would lose four digits,
             # and others on each number of replicas.
             sums = tf.reduce_sum(sums, axis)
-        return _over_replicas(sums)
+        return added_up(sums)
 
     def _shape(self, inputs: tf.Tensor) -> list[int | None]:
         return [1 if axis in self._axes else size for axis, size in enumerate(inputs.shape)]
-
-
-@tf.custom_gradient
-def _over_replicas(value: tf.Tensor) -> Any:  # the decorator makes it a function that returns the first of the pair
-    """Return the sum over all replicas, in each of them; its gradient is the sum of all their gradients."""
-    return _summed(value), _summed
-
-
-def _summed(value: tf.Tensor) -> tf.Tensor:
-    """Sum without `ReplicaContext.all_reduce`, after which a process cannot use strategies of two sizes (TensorFlow 2.21)."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return tf.identity(value)
-    return context.merge_call(lambda strategy, mine: sum_over_replicas(strategy, mine), args=(value,))

@@ -33,6 +33,27 @@ def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | N
     return model
 
 
+def another_model(
+    task: Task, strategy: tf.distribute.Strategy, dataset: Input | None, model: keras.Model
+) -> keras.Model:
+    """Return one more model with the variables of `model`, which the task made.
+
+    Raises:
+      UsageError: the task always returns the same model, and Keras cannot clone it.
+    """
+    made = build_model(task, strategy, dataset)
+    if made is model:
+        try:
+            with strategy.scope():
+                made = keras.models.clone_model(model)
+        except Exception as error:  # whatever a user's constructor raises
+            raise UsageError(
+                f"{type(task).__name__}.build_model returns the same model each time, which Keras cannot clone ({error}): "
+                "expected a new one. Make it in build_model, or give its class a get_config()."
+            ) from error
+    return made
+
+
 def layers_of(model: keras.Model) -> list[keras.Layer]:
     """Return the model's layers and the layers inside them, at any depth, each once.
 

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from ...metrics.errors import UsageError
 from ..task import ONE_LOSS, TaskLosses
+from .embeddings import is_large
+from .row_updates import let_update_rows
 
 GivenOptimizer = keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]
 # That of a task with one loss, or those of several losses by name.
@@ -51,6 +53,9 @@ def build_optimizers(
         raise UsageError(
             f"Trainer.optimizer = {given!r}: expected an optimizer per loss, got one twice; make another one."
         )
+    if any(is_large(variable) for variable in model.trainable_variables):
+        for part in parts(made):
+            let_update_rows(part)
     prepare(list(made.values()), model)
     with strategy.scope():
         for name, each in made.items():

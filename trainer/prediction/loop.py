@@ -15,6 +15,7 @@ from ...data.feeds.feed import Feed
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..distribution import workers
+from ..model.embeddings import rows_looked_up
 from ..step.batches import data_errors_located, fetch_one
 from ..step.forward_state import ForwardState
 from ..step.replica import run_on_shards
@@ -92,7 +93,8 @@ class PredictLoop:
         """Return, for each replica of this worker, (outputs, rows that count, rows); the batch's examples; those skipped."""
         part, examples = fetch_one(self.feed, number)
         lost = self.feed.skipped(part)
-        found = run_on_shards(self.strategy, self.feed, part, examples, self._on_replica)
+        with rows_looked_up(self._model):
+            found = run_on_shards(self.strategy, self.feed, part, examples, self._on_replica)
         local = [self.strategy.experimental_local_results(each) for each in tf.nest.flatten(found)]
         replicas = [tf.nest.pack_sequence_as(found, each) for each in zip(*local, strict=True)]
         return replicas, examples, tf.zeros([], tf.int64) if lost is None else lost

@@ -23,7 +23,8 @@ SKIPPED_EXAMPLES = "data/skipped"  # the metric
 def fetch_one(feed: Feed, step: tf.Tensor | int) -> tuple[Any, tf.Tensor]:
     """Fetch the global batch of one step, eagerly or in a graph; returns what `Feed.fetch` does."""
     first, one = tf.convert_to_tensor(step, tf.int64), tf.constant(1, tf.int64)
-    return feed.fetch(feed.plan(first, one), tf.constant(0, tf.int64))
+    plan = feed.plan(first, one)
+    return feed.fetch(feed.narrowed(plan, step) if isinstance(step, int) else plan, tf.constant(0, tf.int64))
 
 
 def whole_batch(feed: Feed, part: Any, examples: tf.Tensor) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,31 +14,16 @@ from ...data.feeds.feed import Feed
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
-from ..distribution import workers
-from ..model.layers import layers_of
 from ..task import SumOfMeans, TaskLosses
 from .batches import fetch_one
 from .forward_state import ForwardState
 from .objective import objective_terms
+from .watching import Output, Shard, own_shards, watched
 
 _ROWS_NAMED = 8
 _BETWEEN_LAYERS = (
     "its inputs came from an operation between the layers, or from the task's code, and were not finite either"
 )
-
-
-class _Output(NamedTuple):
-    """What a layer returned.
-
-    Attributes:
-      layer: its path, or its name.
-      tensors: those of its output.
-      fed: whether all of its inputs were finite.
-    """
-
-    layer: str
-    tensors: list[tf.Tensor]
-    fed: bool
 
 
 def first_non_finite(
@@ -80,14 +63,22 @@ def _of_step(
     step: int,
 ) -> str | None:
     feed.seek(step)
-    part, examples = fetch_one(feed, step)
-    replicas = strategy.num_replicas_in_sync
-    own = replicas // workers.count(strategy)
-    for index in range(own * workers.index(strategy), own * (workers.index(strategy) + 1)):
-        batch, rows = feed.shard(part, examples, index, replicas)
-        share = ReplicaShare.of(tf.constant(index, tf.int64), replicas, rows, examples)
-        if int(rows) and (found := _of_replica(losses, forward, batch, share)) is not None:
-            return found if replicas == 1 else f"replica {index}, in {found}"
+    return first_in_batch(own_shards(strategy, feed, *fetch_one(feed, step)), losses, forward)
+
+
+def first_in_batch(
+    shards: Iterable[Shard], losses: TaskLosses, forward: Callable[[keras.Model, Any], Any]
+) -> str | None:
+    """Say where in a batch the first number that is NaN or infinite comes from; None if all are finite.
+
+    Args:
+      shards: those of this process's replicas.
+      losses: as in `first_non_finite`.
+      forward: likewise.
+    """
+    for batch, share, replicas in shards:
+        if (found := _of_replica(losses, forward, batch, share)) is not None:
+            return found if replicas == 1 else f"replica {int(share.replica)}, in {found}"
     return None
 
 
@@ -97,10 +88,10 @@ def _of_replica(
     """Return the first in the order of the computation: weights, layers, losses, gradients from the last layer to the first."""
     model = task_losses.model
     for variable in model.weights:
-        if (what := _bad(variable.value)) is not None:
+        if (what := bad_numbers(variable.value)) is not None:
             return f"the weight {variable.path} before the step ({what})"
     with share.active(), recording_into(Recorder()), ForwardState().discarded(share, model):
-        with tf.GradientTape(persistent=True) as tape, _watched(model) as outputs:
+        with tf.GradientTape(persistent=True) as tape, watched(model) as outputs:
             losses, _ = task_losses.split(forward(model, batch))
             penalties = model.losses
             terms = {name: objective_terms(each, penalties, share) for name, each in losses.items()}
@@ -112,15 +103,15 @@ def _of_replica(
         return _of_forward(outputs, losses, batch) or next(filter(None, backward), None)
 
 
-def _of_forward(outputs: list[_Output], losses: dict[str, Any], batch: Any) -> str | None:
+def _of_forward(outputs: list[Output], losses: dict[str, Any], batch: Any) -> str | None:
     given = _of_batch(batch)
     for output in outputs:
         for tensor in output.tensors:
-            if (what := _bad(tensor)) is not None:
+            if (what := bad_numbers(tensor)) is not None:
                 fed = "its inputs and weights were finite" if output.fed else given or _BETWEEN_LAYERS
                 return f"the output of layer {output.layer!r} ({what}); {fed}"
     for name, tensor in (part for each in losses.items() for part in _parts(*each)):
-        if (what := _bad(tensor)) is not None:
+        if (what := bad_numbers(tensor)) is not None:
             return f"the task's {name} ({what}); {given or 'the outputs of all layers were finite'}"
     return None
 
@@ -138,7 +129,7 @@ def _of_batch(batch: Any) -> str | None:
     found: list[str] = []
 
     def note(name: str, tensor: tf.Tensor) -> None:
-        if (what := _bad(tensor)) is not None:
+        if (what := bad_numbers(tensor)) is not None:
             found.append(
                 f"the batch had {name!r} not finite ({what})" if name else f"the batch was not finite ({what})"
             )
@@ -148,7 +139,7 @@ def _of_batch(batch: Any) -> str | None:
 
 
 def _of_backward(
-    tape: tf.GradientTape, objective: tf.Tensor, outputs: list[_Output], trained: list[keras.Variable]
+    tape: tf.GradientTape, objective: tf.Tensor, outputs: list[Output], trained: list[keras.Variable]
 ) -> str | None:
     named = {
         id(tensor): (f"output of layer {each.layer!r}", tensor) for each in outputs[::-1] for tensor in each.tensors
@@ -159,44 +150,12 @@ def _of_backward(
     places += [(f"weight {variable.path}", variable.value) for variable in reversed(trained)]
     gradients = tape.gradient(objective, [tensor for _, tensor in places])
     for (name, _), gradient in zip(places, gradients, strict=True):
-        if gradient is not None and (what := _bad(tf.convert_to_tensor(gradient))) is not None:
+        if gradient is not None and (what := bad_numbers(tf.convert_to_tensor(gradient))) is not None:
             return f"the gradient by the {name} ({what}); the losses and the outputs of all layers were finite"
     return None
 
 
-@contextlib.contextmanager
-def _watched(model: keras.Model) -> Iterator[list[_Output]]:
-    """Inside the context, list what the layers return, in the order in which they do; an inner layer before its outer one."""
-    outputs: list[_Output] = []
-    layers = [*layers_of(model), model]
-    watched = [layer for layer in layers if "call" not in vars(layer)]
-    for layer in watched:
-        layer.call = _reporting(layer, layer.call, outputs)
-    try:
-        yield outputs
-    finally:
-        for layer in watched:
-            del layer.call
-
-
-def _reporting(layer: keras.Layer, call: Callable[..., Any], outputs: list[_Output]) -> Callable[..., Any]:
-    @wraps(call)
-    def reporting(*args: Any, **kwargs: Any) -> Any:
-        found = call(*args, **kwargs)
-        fed = all(_bad(tensor) is None for tensor in _tensors((args, kwargs)))
-        outputs.append(_Output(layer.path or layer.name, _tensors(found), fed))
-        return found
-
-    return reporting
-
-
-def _tensors(nest: Any) -> list[tf.Tensor]:
-    """Return the tensors with numbers in a nest; in the graph of a loop inside a layer, there are none."""
-    found = [each for each in tf.nest.flatten(nest) if isinstance(each, tf.Tensor)]
-    return [each for each in found if each.dtype.is_floating and hasattr(each, "numpy")]
-
-
-def _bad(tensor: Any) -> str | None:
+def bad_numbers(tensor: Any) -> str | None:
     """Return how many numbers are NaN or infinite, and in which rows; None if all are finite."""
     found = np.asarray(tensor)
     if not np.issubdtype(found.dtype, np.inexact) and found.dtype.kind != "V":  # bfloat16 is of kind V

@@ -17,6 +17,7 @@ from ...metrics.finishers.finisher import Finisher
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
 from ..task import SumOfMeans, loss_tally
+from .gradients import Gradient, changed, total
 
 _ROWS = 7, 11  # two numbers that no shape of a model has by chance
 
@@ -25,25 +26,25 @@ class Term(NamedTuple):
     """A part of the objective that is divided by a count of its own.
 
     Attributes:
-      gradients: position of a trainable variable -> d(loss.value) / d(variable), dense; without the variables that the
-        term does not touch.
+      gradients: position of a trainable variable -> d(loss.value) / d(variable), dense, or by rows where the optimizer takes
+        them; without the variables that the term does not touch.
       loss: the term's sum over the replica's examples, and its count.
     """
 
-    gradients: dict[int, tf.Tensor]
+    gradients: dict[int, Gradient]
     loss: Tally
 
 
-def mean_gradients(terms: list[Term]) -> dict[int, tf.Tensor]:
+def mean_gradients(terms: list[Term]) -> dict[int, Gradient]:
     """Return the gradient of the objective, by position of the variable, from the terms' sums over all examples."""
-    means: dict[int, tf.Tensor] = {}
+    means: dict[int, Gradient] = {}
     for term in terms:
         count = tf.where(
             term.loss.count > 0, term.loss.count, tf.ones_like(term.loss.count)
         )  # without examples, all sums are 0
         for i, gradient in term.gradients.items():
-            mean = gradient / tf.cast(count, gradient.dtype)
-            means[i] = means[i] + mean if i in means else mean
+            mean = changed(gradient, lambda each, count=count: each / tf.cast(count, each.dtype))
+            means[i] = total(means[i], mean) if i in means else mean
     return means
 
 
@@ -163,7 +164,7 @@ def check_variables(
         )
 
 
-def check_some(name: str, gradients: list[dict[int, tf.Tensor]], variables: list[keras.Variable]) -> None:
+def check_some(name: str, gradients: list[dict[int, Gradient]], variables: list[keras.Variable]) -> None:
     """Check that a loss depends on something that it trains.
 
     Raises:

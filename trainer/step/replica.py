@@ -13,12 +13,22 @@ from ...data.feeds.replica_share import ReplicaShare
 from ..user_code import on_replica
 
 
+class OnlyShard:
+    """In place of a feed: a batch that has been cut for the only replica already."""
+
+    def shard(self, part: Any, n: tf.Tensor, index: tf.Tensor, count: int) -> tuple[Any, tf.Tensor]:
+        """Do what `Feed.shard` does."""
+        assert count == 1
+        return part, n
+
+
 def run_on_shards(
     strategy: tf.distribute.Strategy,
-    feed: Feed,
+    feed: Feed | OnlyShard,
     part: Any,
     examples: tf.Tensor,
     work: Callable[[Any, ReplicaShare], Any],
+    together: bool = True,
 ) -> Any:
     """Run `work(batch, share)` on each replica; call it in the cross-replica context.
 
@@ -28,6 +38,7 @@ def run_on_shards(
       part: the global batch, as `feed.fetch` returned it.
       examples: int64 scalar, the size of the global batch.
       work: gets the replica's examples, and which ones they are.
+      together: see `ReplicaShare`.
 
     Returns:
       The per-replica results, as `strategy.run` returns them.
@@ -35,10 +46,10 @@ def run_on_shards(
 
     def on_shard(part: Any, examples: tf.Tensor) -> Any:
         context = tf.distribute.get_replica_context()
-        index = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        batch, rows = feed.shard(part, examples, index, context.num_replicas_in_sync)
+        index, count = tf.cast(context.replica_id_in_sync_group, tf.int64), context.num_replicas_in_sync
+        batch, rows = feed.shard(part, examples, index, count)
         with on_replica(context):
-            return work(batch, ReplicaShare.of(index, context.num_replicas_in_sync, rows, examples))
+            return work(batch, ReplicaShare(index, feed.first(examples, index, count), rows, examples, together))
 
     return strategy.run(_in_current_gin_scope(on_shard), args=(part, examples))
 

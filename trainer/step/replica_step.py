@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,9 +15,11 @@ from ...metrics.device.accumulator import Accumulator
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.registry import MetricRegistry
 from ...metrics.tally import Tally
+from ..model.embeddings import rows_looked_up
 from ..task import TaskLosses
 from ..user_code import called_as, returned_by
 from .forward_state import ForwardState
+from .gradients import Gradient, changed, of_variable
 from .objective import (
     Term,
     check_rows,
@@ -29,7 +31,6 @@ from .objective import (
     touching,
 )
 
-Gradient = tf.Tensor | tf.IndexedSlices  # the latter of an embedding
 Scale = Callable[[tf.Tensor], tf.Tensor]  # an optimizer's loss scaling
 
 
@@ -55,6 +56,7 @@ class ReplicaStep:
       forward: `Task.train_step` or `Task.eval_step`.
       registry: collects the metrics.
       accumulator: packs the metrics of the step.
+      by_rows: name of a loss -> the positions of the variables whose gradient may be given by its rows.
     """
 
     def __init__(
@@ -63,12 +65,18 @@ class ReplicaStep:
         forward: Callable[[keras.Model, Any], Any],
         registry: MetricRegistry,
         accumulator: Accumulator,
+        by_rows: Mapping[str, frozenset[int]] | None = None,
     ):
         self._losses = losses
         self._model = losses.model
         self._forward = forward
         self._registry = registry
         self.accumulator = accumulator
+        self._by_rows = by_rows or {}
+
+    def lookups(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context for whatever runs this on the replicas: large embeddings are not read as a whole inside."""
+        return rows_looked_up(self._model)
 
     def evaluate(self, batch: Any, share: ReplicaShare) -> tf.Tensor:
         """Return the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
@@ -146,10 +154,11 @@ class ReplicaStep:
             return touching(tape, penalties, trained)
 
     def _gradients(
-        self, tape: tf.GradientTape, name: str, objectives: list[tuple[tf.Tensor, Callable[[Gradient], tf.Tensor]]]
-    ) -> list[dict[int, tf.Tensor]]:
+        self, tape: tf.GradientTape, name: str, objectives: list[tuple[tf.Tensor, Callable[[Gradient], Gradient]]]
+    ) -> list[dict[int, Gradient]]:
         variables = self._losses.variables(name)
-        gradients = [_gradients(tape, *each, variables) for each in objectives]
+        by_rows = self._by_rows.get(name, frozenset())
+        gradients = [_gradients(tape, *each, variables, by_rows) for each in objectives]
         check_some(name, gradients, variables)
         return gradients
 
@@ -167,32 +176,27 @@ def _record_losses(recorder: Recorder, terms: dict[str, list[Tally]]) -> None:
         recorder.record_only(f"loss/{name}" if name else "loss", *recorded_loss(each))
 
 
-def _objective(loss: tf.Tensor, share: ReplicaShare, scale: Scale) -> tuple[tf.Tensor, Callable[[Gradient], tf.Tensor]]:
+def _objective(loss: tf.Tensor, share: ReplicaShare, scale: Scale) -> tuple[tf.Tensor, Callable[[Gradient], Gradient]]:
     """Return what to differentiate, and a function that turns its gradient into the gradient of the loss.
 
     A scaled loss must be of the size of a mean, or half precision would overflow sooner with larger batches. It is divided
     by the same number on all replicas, so that one scale is right for all.
     """
     if scale(loss) is loss:
-        return loss, tf.convert_to_tensor
+        return loss, lambda gradient: gradient
     examples = tf.cast(share.examples, loss.dtype)
-    return scale(loss / examples), lambda gradient: tf.convert_to_tensor(gradient) * tf.cast(examples, gradient.dtype)
+    return scale(loss / examples), lambda gradient: changed(gradient, lambda each: each * tf.cast(examples, each.dtype))
 
 
 def _gradients(
     tape: tf.GradientTape,
     objective: tf.Tensor,
-    unscale: Callable[[Gradient], tf.Tensor],
+    unscale: Callable[[Gradient], Gradient],
     variables: list[keras.Variable],
-) -> dict[int, tf.Tensor]:
+    by_rows: frozenset[int],
+) -> dict[int, Gradient]:
     found = {i: g for i, g in enumerate(tape.gradient(objective, variables)) if g is not None}
-    return {i: _dense(unscale(gradient), variables[i]) for i, gradient in found.items()}
-
-
-def _dense(gradient: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
-    """Return the gradient dense, of the variable's shape: sums over replicas and norms then don't depend on their number."""
-    dense = tf.convert_to_tensor(gradient)
-    return dense if dense.shape == variable.shape else tf.ensure_shape(dense, variable.shape)
+    return {i: of_variable(unscale(gradient), variables[i], i in by_rows) for i, gradient in found.items()}
 
 
 def _only_if(active: tf.Tensor, tally: Tally) -> Tally:

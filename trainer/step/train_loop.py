@@ -17,10 +17,10 @@ from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
 from ..user_code import Place
-from .batches import Fetching, SkippedExamples, StepPlanner, Totals, data_errors_located
+from .batches import Fetching, SkippedExamples, StepPlanner, Totals, data_errors_located, whole_batch
 from .forward_state import ForwardState
 from .gradient_sums import GradientSums
-from .replica import run_on_shards
+from .replica import OnlyShard, run_on_shards
 from .replica_step import Contribution, ReplicaStep
 from .skips import Skips, all_of
 from .update import Updates, UpdateSettings
@@ -44,8 +44,8 @@ class TrainLoop:
       step: int64 scalar variable, the steps done so far; advanced by `run`.
       settings: the steps per update, and the updates in a row that may be skipped.
       longest: the most steps of a run.
-      compiles: what XLA compiles: None, "replica" (its forward and backward pass), or all steps of the "loop", which needs
-        one replica and a feed that is `even`.
+      compiles: what XLA compiles: None, "replica" (its forward and backward pass), or, with one replica on a CPU, each "step"
+        once its batch is there, or all steps of the "loop", for which the feed must be `even`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TrainLoop:
         step: tf.Variable,
         settings: UpdateSettings,
         longest: int,
-        compiles: Literal["replica", "loop"] | None = None,
+        compiles: Literal["replica", "step", "loop"] | None = None,
     ):
         self._replica_step = replica_step
         self._updates = updates
@@ -77,6 +77,7 @@ class TrainLoop:
         compiled = partial(tf.function, autograph=False, jit_compile=True)
         self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
         self._steps = compiled(self._all_steps) if compiles == "loop" else self._all_steps
+        self._train_whole = compiled(partial(self._train, OnlyShard())) if compiles == "step" else None
         self._run = tf.function(self._loop, autograph=False)
 
     @property
@@ -131,7 +132,7 @@ class TrainLoop:
         Returns:
           The gradients of the losses, as of `Updates.apply_all`.
         """
-        contributions = run_on_shards(self._strategy, feed, part, examples, self._contribution)
+        contributions = self._on_replicas(feed, part, examples, self._contribution)
         return self._updates.apply_all(sum_over_replicas(self._strategy, contributions.terms))
 
     def compiled_steps(self, step: int, num_steps: int) -> int:
@@ -156,10 +157,8 @@ class TrainLoop:
                 raise refused from error
 
     def _finish(self, step: int, num_steps: int, goes_on: tf.Tensor) -> bool:
-        with data_errors_located(
-            self._feed, step, partial(_place, step, num_steps)
-        ):  # an accelerator's errors show only here
-            return bool(goes_on)
+        with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
+            return bool(goes_on)  # an accelerator's errors show only here
 
     def _loop(self, plan: Any, bounds: tf.Tensor) -> tf.Tensor:
         begin, num_steps = tf.unstack(bounds)
@@ -186,8 +185,14 @@ class TrainLoop:
         return step - first, goes_on, totals
 
     def _one_step(self, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Return whether the run goes on."""
         self.skipped_examples.add(part)
-        terms, packed, state = run_on_shards(self._strategy, self._feed, part, examples, self._differentiate)
+        if self._train_whole is None:
+            return self._train(self._feed, part, examples, step)
+        return self._train_whole(whole_batch(self._feed, part, examples), examples, step)
+
+    def _train(self, feed: Feed | OnlyShard, part: Any, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        terms, packed, state = self._on_replicas(feed, part, examples, self._differentiate)
         due = self._updates.due(step, self._steps_per_update)
         apply = partial(self._updates.apply, due, self.skips.tolerated)
         finite, ends = self._sums.add_and_maybe(step, terms, apply, self.skips.shape)
@@ -195,6 +200,12 @@ class TrainLoop:
         self._accumulator.add(packed, keep=all_of(finite) if self.skips.allowed else None)
         self._forward_state.assign(sum_over_replicas(self._strategy, state), keep=all_of(finite))
         return self.skips.count(step, finite, ends if due is None else ends & due)
+
+    def _on_replicas(
+        self, feed: Feed | OnlyShard, part: Any, examples: tf.Tensor, work: Callable[..., Contribution]
+    ) -> Any:
+        with self._replica_step.lookups():
+            return run_on_shards(self._strategy, feed, part, examples, work)
 
     def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
         return self._replica_step.differentiate(batch, share, self._updates.scale_of, self._forward_state)

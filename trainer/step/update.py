@@ -13,6 +13,7 @@ from absl import logging
 from ...metrics.errors import UsageError
 from ..model.optimizers import all_of_keras
 from ..task import ONE_LOSS
+from .gradients import Gradient, changed, dense, numbers
 from .objective import Term, mean_gradients
 
 OnNonFinite = Literal["halt", "skip", "rollback"]
@@ -48,7 +49,7 @@ class Checked(NamedTuple):
       finite: bool scalar, whether the gradient and its loss are.
     """
 
-    gradients: dict[int, tf.Tensor]
+    gradients: dict[int, Gradient]
     finite: tf.Tensor
 
 
@@ -92,9 +93,9 @@ class Update:
         """The number of variables."""
         return len(self._variables)
 
-    def unscaled(self, gradient: tf.Tensor) -> tf.Tensor:
+    def unscaled(self, gradient: Gradient) -> Gradient:
         """Return a gradient of the scaled loss as one of the loss."""
-        return gradient / tf.cast(self.scale_loss(tf.ones([])), gradient.dtype)
+        return changed(gradient, lambda each: each / tf.cast(self.scale_loss(tf.ones([])), each.dtype))
 
     def check(self, terms: list[Term]) -> Checked:
         """Return the gradient, and whether it is finite.
@@ -118,10 +119,10 @@ class Update:
             which = f"loss {self._name!r}" if self._name else "loss"
             logging.warning("The task's %s does not depend on %s: they stay as they are.", which, ", ".join(untouched))
 
-    def _apply_on_condition(self, condition: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+    def _apply_on_condition(self, condition: tf.Tensor, by_position: dict[int, Gradient]) -> None:
         tf.cond(condition, lambda: self._step(by_position), lambda: None)
 
-    def _apply_and_choose(self, condition: tf.Tensor, by_position: dict[int, tf.Tensor]) -> None:
+    def _apply_and_choose(self, condition: tf.Tensor, by_position: dict[int, Gradient]) -> None:
         """Apply, then restore the old values if not `condition`: XLA copies whatever goes through a condition."""
         variables = [*self._variables, *self._optimizer.variables]
         before = [tf.convert_to_tensor(variable) for variable in variables]
@@ -129,7 +130,7 @@ class Update:
         for variable, old in zip(variables, before, strict=True):
             variable.assign(tf.where(condition, variable, old))
 
-    def _step(self, by_position: dict[int, tf.Tensor]) -> None:
+    def _step(self, by_position: dict[int, Gradient]) -> None:
         gradients = self._clipped(list(by_position.values()))
         positions = list(by_position)
         if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
@@ -146,18 +147,18 @@ class Update:
                 "group, or freeze its layers."
             ) from error
 
-    def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _clipped(self, gradients: list[Gradient]) -> list[Gradient]:
         if self._clip_global_norm is None:
             return gradients
         # The gradients still carry the loss scale, which the optimizer removes later.
         limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
         return tf.clip_by_global_norm(gradients, limit)[0]
 
-    def _finite(self, gradients: list[tf.Tensor], losses: list[tf.Tensor]) -> tf.Tensor:
+    def _finite(self, gradients: list[Gradient], losses: list[tf.Tensor]) -> tf.Tensor:
         checks = [tf.math.is_finite(loss) for loss in losses]
         if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
             # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
-            checks += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+            checks += [tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in gradients]
         return tf.reduce_all(tf.stack(checks))
 
 
@@ -224,14 +225,14 @@ class Updates:
           terms: name of a loss -> the terms of its objective, summed over all replicas.
 
         Returns:
-          The gradients, by position in the variables of all losses, one after the other.
+          The gradients, dense, by position in the variables of all losses, one after the other.
         """
         found: dict[int, tf.Tensor] = {}
         first = 0
         for name, update in self._updates.items():
             checked = update.check(terms[name])
             update.apply(checked, checked.finite)
-            found |= {first + i: update.unscaled(gradient) for i, gradient in checked.gradients.items()}
+            found |= {first + i: dense(update.unscaled(gradient)) for i, gradient in checked.gradients.items()}
             first += update.size
         return found
 

@@ -13,7 +13,7 @@ import gin
 import numpy as np
 
 from ....metrics.errors import UsageError
-from ..storage.rows import checked, objects
+from ..storage.rows import Split, checked, objects, split_rows
 
 # The formats of tf.io.decode_image, by their first bytes.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
@@ -27,7 +27,13 @@ class _Listing(NamedTuple):
 
 
 @gin.register(module="tallyloop")
-def images(path: str | os.PathLike[str], table: str | os.PathLike[str] | None = None) -> ImageFiles:
+def images(
+    path: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None = None,
+    split: Split = "all",
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> ImageFiles:
     """Return the JPEG, PNG, GIF and BMP files of a folder with their labels, by row number, still encoded.
 
     Bind `Input.map_fn = @decode_image()` to decode them, in parallel.
@@ -37,18 +43,23 @@ def images(path: str | os.PathLike[str], table: str | os.PathLike[str] | None = 
         are passed over.
       table: a CSV file with the columns `file`, relative to `path`, and `label`, which gives labels in place of folders, in its
         order. Labels that are all whole numbers are kept; others are classes, numbered from 0 by name.
+      split: "train" or "test" for one part of a stratified split, whose parts have no image in common.
+      test_fraction: the fraction of each class that is "test", between 0 and 1; rounded, and at least one image.
+      seed: the seed of the split.
 
     Returns:
       Rows of `image`, the bytes of a file, and `label`, int64. The attribute `classes` has the names.
 
     Raises:
-      UsageError: nothing is there, a file isn't an image, or the table isn't as described.
+      UsageError: nothing is there, a file isn't an image, or the table or the split isn't as described.
     """
     place = Path(path)
     if not place.is_dir():
         raise UsageError(f"images.path = {os.fspath(path)!r}: expected a folder, which isn't there")
     listing = _by_folder(place) if table is None else _by_table(place, os.fspath(table))
-    return ImageFiles(os.path.abspath(place), listing.files, listing.labels, listing.classes)
+    rows = split_rows("images", listing.labels, split, test_fraction, seed)
+    files = [listing.files[row] for row in rows]
+    return ImageFiles(os.path.abspath(place), files, listing.labels[rows], listing.classes)
 
 
 class ImageFiles:

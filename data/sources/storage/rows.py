@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ....metrics.errors import UsageError
+from ...checks import one_of, seed_number
+
+Split = Literal["train", "test", "all"]
 
 
 def checked(rows: Any, length: int) -> np.ndarray:
@@ -55,3 +58,30 @@ def objects(values: Sequence[Any]) -> np.ndarray:
     array = np.empty(len(values), object)
     array[:] = values
     return array
+
+
+def split_rows(source: str, labels: np.ndarray, split: Any, test_fraction: Any, seed: Any) -> np.ndarray:
+    """Return the rows of one part of a stratified split, ascending.
+
+    Args:
+      source: the name of the source, for messages.
+      labels: of all examples.
+      split: "train", "test" or "all". The first two have no row in common, and together are "all".
+      test_fraction: the fraction of each class that is "test"; rounded, with at least one example on each side, or of a class
+        with one example, that one in "train".
+      seed: the seed of the split, in [0, 2**32). It depends on nothing else: NumPy's legacy generator, which makes it, never
+        changes.
+
+    Raises:
+      UsageError: an argument is not as described.
+    """
+    part = one_of(f"{source}.split", split, get_args(Split))
+    if isinstance(test_fraction, bool) or not isinstance(test_fraction, int | float) or not 0 < test_fraction < 1:
+        raise UsageError(f"{source}.test_fraction = {test_fraction!r}: expected a number between 0 and 1")
+    generator = np.random.RandomState(seed_number(f"{source}.seed", seed))
+    in_test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        wanted = max(round(test_fraction * len(members)), 1)
+        in_test[members[: min(wanted, len(members) - 1)]] = True
+    return np.flatnonzero({"train": ~in_test, "test": in_test, "all": np.ones_like(in_test)}[part])

@@ -1,7 +1,9 @@
 import threading
+from pathlib import Path
 
 import pytest
 from tallyloop.metrics.writers import AsyncWriter, MultiWriter, Summary
+from tallyloop.metrics.writers.summary import Ending, RunDescription
 
 
 class Recorder:
@@ -69,6 +71,26 @@ class TestMultiWriter:
         assert caught.value.__notes__ == [f"Recorder failed too: OSError('no space at {name}')"]
 
 
+class Described(Recorder):
+    def begin(self, run):
+        self._take(run.step)
+
+    def end(self, ending):
+        self._take(ending.state)
+
+
+class TestDescription:
+    def test_reaches_the_writers_that_take_it_in_order(self):
+        plain, described = Recorder(), Described()
+        writer = AsyncWriter(MultiWriter([plain, described]))
+        writer.begin(RunDescription(Path("run"), 7, {}))
+        writer.write(summary(8))
+        writer.end(Ending("done", "done"))
+        writer.close()
+        assert plain.calls == [8, "close"]
+        assert described.calls == [7, 8, "done", "close"]
+
+
 class TestAsyncWriter:
     def test_writes_in_order_on_one_other_thread(self):
         below = Recorder()
@@ -126,8 +148,8 @@ class TestAsyncWriter:
     def test_raises_an_error_at_flush_and_close(self, call):
         below = Recorder(failing=[1, 2, call])
         writer = AsyncWriter(below)
-        writer._queue.put(summary(1))
-        writer._queue.put(summary(2))
+        writer._queue.put(lambda: below.write(summary(1)))
+        writer._queue.put(lambda: below.write(summary(2)))
         with pytest.raises(OSError, match="no space at 1") as caught:
             getattr(writer, call)()
         assert below.calls == [1, 2, call]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from tallyloop.data import Input
-from tallyloop.trainer.actions import ExportBest, Profile, WriteHistograms, WriteImages, WriteText
+from tallyloop.trainer.actions import Charts, ExportBest, Profile, WriteGraph, WriteHistograms, WriteImages, WriteText
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 
@@ -51,5 +51,7 @@ def twins(make_trainer, rows, tmp_path_factory):
         WriteHistograms(),
         Profile(after=5, steps=2),
         ExportBest(),
+        Charts({"own": {"mine": ["loss", "update_ratio/.*"]}}),
+        WriteGraph(),
     )
     return with_actions, train()

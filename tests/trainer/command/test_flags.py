@@ -23,7 +23,7 @@ def refused(*arguments: str) -> str:
 class TestParse:
     @pytest.mark.parametrize("mode", get_args(request.Mode))
     def test_takes_every_mode(self, mode):
-        flags.parse(["tallyloop", f"--mode={mode}"])
+        flags.parse(["tallyloop", f"--mode={mode}", *(["--step=3"] if mode == "replay" else [])])
         assert flags.FLAGS.mode == mode
 
     def test_keeps_the_order_of_a_repeated_flag(self):
@@ -35,11 +35,11 @@ class TestParse:
         [
             (
                 ["--mode=evl"],
-                '--mode=evl: expected one of train_and_eval, train, eval, predict, export, check: did you mean "eval"?',
+                '--mode=evl: expected one of train_and_eval, train, eval, predict, export, check, replay: did you mean "eval"?',
             ),
             (
                 ["--mode=tune"],
-                "--mode=tune: expected one of train_and_eval, train, eval, predict, export, check.",
+                "--mode=tune: expected one of train_and_eval, train, eval, predict, export, check, replay.",
             ),
             (
                 ["digits.gin"],

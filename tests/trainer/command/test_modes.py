@@ -78,6 +78,20 @@ class TestPredict:
             modes.run("predict", make_trainer(evaluate=True), tmp_path, None)
 
 
+class TestReplay:
+    def test_writes_a_report_and_nothing_else(self, make_trainer, tmp_path, capsys):
+        make_trainer(model_dir=tmp_path, summary_interval=2, train_steps=4).train()
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        modes.run("replay", make_trainer(model_dir=tmp_path, summary_interval=2), tmp_path, None, step=3)
+        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert {path.relative_to(tmp_path / "replay").parts[0] for path in after.keys() - before.keys()} == {"step-3"}
+        assert {path: after[path] for path in before} == before
+        told = capsys.readouterr().out
+        assert "Step 3, replayed from the start of the run: loss " in told
+        assert "The loss is that in metrics.jsonl, to the last digit, at 1 summary up to step 2." in told
+        assert f"Written to {tmp_path}/replay/step-3: batch.npz, report.json, report.md" in told
+
+
 class TestExport:
     def test_tells_what_it_wrote(self, make_trainer, trained, capsys):
         modes.run("export", make_trainer(), trained, None)

@@ -1,5 +1,7 @@
 """What is asked for; how it is refused is in test_flags.py."""
 
+import re
+
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer.command.request import Request
@@ -20,6 +22,24 @@ class TestTrains:
     )
     def test_is_false_for_what_has_nothing_to_save(self, given, expected):
         assert Request(**given).trains is expected
+
+
+class TestReplay:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"mode": "replay"}, "--mode=replay: expected the number of the step to look at, got none: add --step=N."),
+            ({"mode": "replay", "step": 0}, "--step=0: expected a whole number of at least 1."),
+            ({"step": 3}, "--step=3: expected --mode=replay with it, got --mode=train_and_eval."),
+            ({"mode": "replay", "step": 3, "checkpoint": "best"}, "--checkpoint=best: expected --step alone"),
+            ({"mode": "replay", "step": 3, "dry_run": True}, "--dry_run: expected a mode that trains or evaluates"),
+            ({"mode": "replay", "step": 3, "workers": 2}, "--mode=replay needs one process"),
+        ],
+        ids=str,
+    )
+    def test_mistakes(self, given, message):
+        with pytest.raises(UsageError, match=re.escape(message)):
+            Request(**given)
 
 
 class TestArguments:

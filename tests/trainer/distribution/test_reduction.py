@@ -53,6 +53,22 @@ class TestSumOverReplicas:
         assert (float(found["loss"].value), int(found["loss"].count)) == (60, 6 * 2**40)
         assert "ConcatV2" not in ops  # on one machine, tensors need no packing
 
+    @pytest.mark.parametrize("workers", [False, True])
+    def test_rows_of_a_table(self, mirrored_on, request, workers):
+        """Replica n has the rows 0 to n - 1, and row 9: the sum has each of them once."""
+        if workers:
+            request.getfixturevalue("as_workers")
+
+        def replica():
+            ids = tf.concat([tf.range(number()), [9]], 0)
+            values = tf.cast(tf.fill([number() + 1, 2], number()), tf.float32)
+            return {"rows": tf.IndexedSlices(values, ids, tf.constant([10, 2])), "whole": tf.ones([3])}
+
+        found, _ = summed(mirrored_on(3), replica)
+        assert sorted(found["rows"].indices.numpy()) == [0, 1, 2, 9]
+        assert tf.convert_to_tensor(found["rows"])[:, 1].numpy().tolist() == [6, 5, 3, 0, 0, 0, 0, 0, 0, 6]
+        assert found["whole"].numpy().tolist() == [3, 3, 3]
+
     def test_of_nothing(self, mirrored_on):
         assert sum_over_replicas(mirrored_on(2), {}) == {}
 

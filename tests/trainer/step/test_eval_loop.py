@@ -67,3 +67,44 @@ class TestEvalLoop:
         assert trainer.traces == {"train": 0, "eval/test": 1}
         loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
         assert [op.get_attr("parallel_iterations") for op in loops] == [in_flight]
+
+
+class TestXla:
+    @pytest.mark.parametrize("length", [35, 32, 3])
+    def test_same_numbers(self, encoder, make_trainer, rows, length):
+        """Of batches of 8: 4 full ones and a short one, full ones alone, a short one alone. A second pass gives them again."""
+        plain, compiled = (
+            make_trainer(encoder, eval_datasets={"test": Input(rows(length), 8)}, jit_compile=jit, seed=3)
+            for jit in (False, True)
+        )
+        expected = plain.summaries()["test"]
+        for _ in range(2):
+            found = compiled.summaries()["test"]
+            assert found.counts == expected.counts
+            assert found.metrics == {name: pytest.approx(value, rel=1e-6) for name, value in expected.metrics.items()}
+        assert compiled.traces["eval/test"] == 1
+
+    def test_compiles_the_loop(self, make_trainer):
+        trainer = make_trainer(evaluate=True, jit_compile=True)
+        loop = trainer._evaluation._loops["test"]
+        graph = loop._run_full.get_concrete_function(*[tf.TensorSpec([], tf.int64)] * 2).graph
+        (compiled,) = [each for each in graph.as_graph_def().library.function if each.attr["_XlaMustCompile"].b]
+        assert any(node.op in ("While", "StatelessWhile") for node in compiled.node_def)
+
+    def test_goes_on_without_what_xla_lacks(self, regression_task, make_trainer, rows, caplog):
+        class Wordy(regression_task):
+            def eval_step(self, model, batch):
+                losses = self.loss(model, batch, training=False)
+                return losses + 0 * tf.cast(tf.strings.length(tf.strings.as_string(losses)), tf.float32)
+
+        trainer = make_trainer(Wordy(), data=40, evaluate=True, jit_compile=True)
+        for _ in range(2):
+            assert trainer.evaluate()["test"]["loss"] == pytest.approx(np.mean(rows(40)["y"] ** 2), rel=1e-6)
+        assert [each for each in caplog.messages if "AsString" in each and "without" in each] != []
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_of_a_stream_is_not_compiled(self, make_trainer, rows, replicas):
+        stream = tf.data.Dataset.from_tensor_slices(rows(35))
+        trainer = make_trainer(replicas=replicas, eval_datasets={"test": Input(stream, 8)}, jit_compile=True)
+        assert trainer.evaluate()["test"]["loss"] == pytest.approx(np.mean(rows(35)["y"] ** 2), rel=1e-6)

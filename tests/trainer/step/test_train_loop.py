@@ -335,6 +335,34 @@ class TestXla:
         assert conditions(found) == 1  # which XLA pays for: the next one does not
         assert conditions(trained(True, keras.optimizers.Adam)) == 0
 
+    @pytest.mark.parametrize(
+        "options",
+        [{}, pytest.param({"gradient_accumulation": 3}, marks=pytest.mark.slow)],
+        ids=["plain", "accumulated"],
+    )
+    def test_compiles_the_step_of_a_stream(self, make_trainer, weights_of, rows, options):
+        """The update, too; with a short batch at the end of each epoch, and a step that is skipped."""
+        data = rows(40)
+        data["y"][20] = np.nan  # in the second of three batches: steps 2 and 5 of 7
+
+        def trained(source, jit_compile):
+            trainer = make_trainer(
+                train_dataset=Input(source, 16, shuffle=False),
+                optimizer=lambda: keras.optimizers.Adam(0.1),
+                train_steps=7,
+                on_nonfinite="skip",
+                jit_compile=jit_compile,
+                **options,
+            )
+            trainer.train()
+            return trainer
+
+        compiled = trained(tf.data.Dataset.from_tensor_slices(data), True)
+        np.testing.assert_allclose(weights_of(compiled), weights_of(trained(data, False)), atol=1e-5, rtol=0)
+        functions = compiled._session.loop.graph.as_graph_def().library.function
+        (step,) = [each for each in functions if each.attr["_XlaMustCompile"].b]
+        assert {"AssignAddVariableOp", "MatMul"} <= {node.op for node in step.node_def}
+
     @pytest.mark.parametrize("replicas", [1, 2])
     def test_names_what_it_lacks(self, regression_task, make_trainer, replicas):
         class Wordy(regression_task):

@@ -58,6 +58,43 @@ class TestFolders:
             images(tmp_path / "no")
 
 
+class TestSplit:
+    @pytest.fixture
+    def many(self, folder, table):
+        """Ten rows of one class, five of another, one of a third."""
+        rows = ["b/0.png,1"] * 10 + ["a/x.png,2"] * 5 + ["b/1.PNG,3"]
+        return lambda **given: images(folder, table("\n".join(["file,label", *rows])), **given)
+
+    def labels(self, source):
+        return source.__getitems__(np.arange(len(source)))["label"].tolist()
+
+    def test_is_stratified_and_complete(self, many):
+        assert self.labels(many(split="test")) == [1, 1, 2]
+        assert self.labels(many(split="train")) == [1] * 8 + [2] * 4 + [3]
+        assert len(many()) == 16
+        assert self.labels(many(split="test", test_fraction=0.5)) == [1] * 5 + [2] * 2
+
+    def test_keeps_the_classes_of_all(self, folder):
+        assert images(folder, split="test").classes == ["a", "b"]
+        assert len(images(folder, split="test")) == 2
+
+    def test_is_of_the_seed(self, folder):
+        prints = {images(folder, split="test", seed=seed).fingerprint for seed in range(8)}
+        assert 1 < len(prints) <= 4
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"split": "val"}, "images.split = 'val': expected 'train', 'test' or 'all'"),
+            ({"test_fraction": 20}, "images.test_fraction = 20: expected a number between 0 and 1"),
+            ({"seed": -1}, "images.seed = -1: expected"),
+        ],
+    )
+    def test_refused(self, folder, refused, given, message):
+        with refused(message):
+            images(folder, **given)
+
+
 class TestTable:
     def test_gives_labels_in_its_order(self, folder, table, by_number):
         source = images(folder, table("file,label\na/x.png,7\nb/0.png,-1\n"))

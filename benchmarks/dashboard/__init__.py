@@ -1,0 +1,1 @@
+"""TensorBoard in a headless browser: the pictures in the README, and what the tests read pages with."""

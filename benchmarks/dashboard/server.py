@@ -1,0 +1,77 @@
+"""A TensorBoard on this machine alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+_DEADLINE = 60.0  # seconds to start
+
+
+class TensorBoard:
+    """The real server. A context manager: it ends the server.
+
+    Args:
+      folder: its `--logdir`.
+      arguments: further flags.
+
+    Attributes:
+      url: where it answers, with a slash at the end.
+    """
+
+    def __init__(self, folder: Path, *arguments: str):
+        command = [sys.executable, "-m", "tensorboard.main", f"--logdir={folder}", "--host=127.0.0.1", "--port=0"]
+        self._process = subprocess.Popen(
+            [*command, "--reload_interval=1", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.url: str = self._started()
+
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def get(self, route: str, **query: str) -> Any:
+        """Return the JSON of a data route, such as `runs`."""
+        with urllib.request.urlopen(f"{self.url}data/{route}?{urllib.parse.urlencode(query)}") as answer:
+            return json.load(answer)
+
+    def post(self, route: str, body: Any) -> Any:
+        """Return the JSON of a data route that is given some."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}data/{route}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def wait_for_runs(self, *names: str) -> None:
+        """Return once it has read these runs.
+
+        Raises:
+          TimeoutError: it still has not.
+        """
+        deadline = time.monotonic() + _DEADLINE
+        while missing := {*names} - {*self.get("runs")}:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"TensorBoard does not find the runs {sorted(missing)}")
+            time.sleep(0.2)
+
+    def _started(self) -> str:
+        told = []
+        for line in self._process.stderr or ():
+            told.append(line)
+            if found := re.search(r"(http://127\.0\.0\.1:\d+/)", line):
+                return found[1]
+        raise RuntimeError(f"TensorBoard has not started:\n{''.join(told)}")

@@ -1,0 +1,1 @@
+"""Models of images, and the tasks that are about images alone."""

@@ -1,0 +1,1 @@
+"""Models of pairs: what belongs together is close."""

@@ -1,0 +1,281 @@
+"""Every bundled config, by the command alone: on replicas, killed, checked, predicted from, exported and loaded again."""
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(path.stem for path in (ROOT / "gin").glob("*.gin"))
+PARAM = "--gin_param="
+STEPS = 12
+SHORT = (
+    f"Trainer.train_steps={STEPS}",
+    "Trainer.steps_per_loop=2",
+    "Trainer.summary_interval=2",
+    "Trainer.eval_interval=6",
+    "Trainer.checkpoint_interval=4",
+)
+TEACHER = "distil_teacher"
+# What makes a config small enough for a test, besides fewer steps.
+SMALL = {
+    "char_lm": (
+        "transformer.depth=1",
+        "transformer.width=16",
+        "transformer.heads=2",
+        "length=16",
+        "text.path='text.txt'",
+    ),
+    "distil": (f"DistillationTask.teacher={TEACHER}/best_export/model.keras",),
+    "gan": ("dense_generator.hidden=(16,)", "mlp.hidden=(16,)"),
+    "image_folder": ("small_backbone.filters=(4,)", "size=8"),
+    "image_folder_all": ("small_backbone.filters=(4,)", "size=8"),
+    "image_folder_head": ("small_backbone.filters=(4,)", "size=8"),
+    "mnist_cnn": ("cnn.filters=(4,)",),
+    "two_tower": ("dense_tower.hidden=(16,)",),
+}
+# Where 12 steps on two replicas end further from those on one than 1e-6, and why.
+FURTHER = {
+    # Adam divides by the size of the gradient: what is rounding in a gradient near 0 is as large as a step in the weight.
+    **dict.fromkeys(["char_lm", "digits", "digits_cnn", "distil", TEACHER, "mnist_cnn"], 1e-4),
+    **dict.fromkeys(["autoencoder", "gan", "image_folder", "image_folder_all", "image_folder_head", "two_tower"], 1e-4),
+}
+
+# Kills its process, as soon as the summary of step 8 is written and a checkpoint is there.
+KILLER = """
+import os, signal, time
+from tallyloop.metrics.writers import jsonl
+
+write = jsonl.JsonlWriter.write
+
+def write_and_die(self, summary):
+    write(self, summary)
+    if summary.split == "train" and summary.step >= 8:
+        started = time.monotonic()
+        while not list((self._path.parent / "checkpoints").glob("ckpt-4*.index")) and time.monotonic() < started + 30:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+jsonl.JsonlWriter.write = write_and_die
+"""
+
+# Calls each SavedModel with zeros, and loads each .keras file.
+LOADER = """
+import json, pathlib, sys
+import keras, numpy as np, tensorflow as tf
+import tallyloop.models
+
+found = {}
+for path in sorted(pathlib.Path(sys.argv[1]).rglob("saved_model.pb")):
+    loaded = tf.saved_model.load(str(path.parent))
+    function = loaded.signatures["serving_default"]
+    inputs = {name: tf.zeros([2, *spec.shape[1:]], spec.dtype) for name, spec in function.structured_input_signature[1].items()}
+    found[str(path.parent)] = sorted(function(**inputs))
+for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.keras")):
+    found[str(path)] = [keras.models.load_model(path, compile=False).name]
+pathlib.Path("loaded.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, programs):
+    """run(config, *flags, to=NAME) -> the ended command, in a folder that all of them share."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "killer.py").write_text(KILLER)
+    (folder / "loader.py").write_text(LOADER)
+    (folder / "text.txt").write_text("How much wood would a woodchuck chuck? " * 300)
+
+    def command(config, *flags, to, code=0):
+        given = [
+            f"--gin_file={config}.gin",
+            f"--model_dir={to}",
+            *(PARAM + each for each in (*SHORT, *SMALL.get(config, ()))),
+        ]
+        done = programs.run(["-m", "tallyloop.trainer", *given, *flags], folder, XDG_CACHE_HOME=str(folder / "cache"))
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    command.folder, command.programs = folder, programs
+    return command
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    """trained(config) -> the folder of its run on one replica, which is made once."""
+
+    def train(config):
+        if config == "distil":
+            train(TEACHER)
+        if not (run.folder / config).exists():
+            run(config, to=config)
+        return run.folder / config
+
+    return train
+
+
+def weights(folder):
+    """The variables of the model in the last checkpoint."""
+    reader = tf.train.load_checkpoint(str(folder / "checkpoints" / f"ckpt-{STEPS}"))
+    types = reader.get_variable_to_dtype_map()
+    return {key: reader.get_tensor(key) for key in types if key.startswith("model/") and types[key].is_floating}
+
+
+def assert_close(config, one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    assert one
+    for key, value in one.items():
+        np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=FURTHER.get(config, 1e-6), err_msg=key)
+
+
+EACH = pytest.mark.parametrize(
+    "config", [pytest.param(name, marks=[] if name == "two_tower" else pytest.mark.slow) for name in CONFIGS]
+)
+EACH_SLOWLY = pytest.mark.parametrize("config", [pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS])
+
+
+@EACH
+def test_trains_and_evaluates(trained, config):
+    lines = [json.loads(line) for line in (trained(config) / "metrics.jsonl").read_text().splitlines()]
+    losses = [value for line in lines for path, value in line["metrics"].items() if path.split("/")[0] == "loss"]
+    assert {line["step"] for line in lines if line["split"] == "train"} == set(range(2, STEPS + 1, 2))
+    assert {line["step"] for line in lines if line["split"] != "train"} == {6, STEPS}
+    assert losses
+    assert np.isfinite(losses).all()
+
+
+@EACH_SLOWLY
+def test_two_replicas_give_the_same_weights(run, trained, config):
+    alone = trained(config)
+    run(config, "--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()", to=f"{config}_2")
+    assert_close(config, alone, run.folder / f"{config}_2")
+
+
+@EACH_SLOWLY
+def test_a_killed_run_ends_with_the_same_bits(run, trained, config, monkeypatch):
+    alone, killed = trained(config), run.folder / f"{config}_killed"
+    run(config, "--import_module=killer", to=killed.name, code=-9)
+    assert not (killed / "checkpoints" / f"ckpt-{STEPS}.index").exists()
+    run(config, to=killed.name)
+    monkeypatch.syspath_prepend(ROOT)
+    assert importlib.import_module("benchmarks.survival.compare").differences(killed, alone) == []
+
+
+@EACH_SLOWLY
+def test_passes_the_check(run, trained, config):
+    trained(config)
+    assert "All numbers are the same" in run(config, "--mode=check", to=config).stdout
+
+
+@EACH_SLOWLY
+def test_predicts(run, trained, config):
+    folder = trained(config)
+    run(config, "--mode=predict", to=config)
+    files = list((folder / "predictions").glob("*.npz"))
+    assert files
+    for file in files:
+        found = np.load(file)
+        assert found.files
+        assert len({len(found[key]) for key in found.files}) == 1
+        assert all(np.isfinite(found[key]).all() for key in found.files if found[key].dtype.kind == "f")
+
+
+@EACH_SLOWLY
+def test_exports_what_a_new_process_loads(run, trained, config):
+    folder = trained(config)
+    run(config, "--mode=export", to=config)
+    done = run.programs.run(["loader.py", folder / "export"], run.folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((run.folder / "loaded.json").read_text())
+    assert {Path(path).name for path in found} == {"saved_model", "model.keras"}
+
+
+@pytest.mark.slow
+def test_two_workers_find_the_same_towers(run, trained):
+    """The items of all workers are each other's negatives."""
+    alone = trained("two_tower")
+    run("two_tower", "--workers=2", PARAM + "Trainer.strategy=@multi_worker_mirrored()", to="two_workers")
+    assert_close("two_tower", alone, run.folder / "two_workers")
+
+
+class TestStages:
+    """Fine-tuning by two commands: the head alone, then everything."""
+
+    @pytest.fixture(scope="class")
+    def stages(self, run, trained):
+        head = trained("image_folder_head")
+        first = PARAM + f"Trainer.initial_weights={head}/checkpoints/ckpt-{STEPS}"
+        run("image_folder_all", first, to="second_stage")
+        return [weights(folder) for folder in (head, run.folder / "second_stage")]
+
+    @pytest.mark.slow
+    def test_the_backbone_moves_in_the_second_alone(self, run, stages):
+        shutil.rmtree(run.folder / "untrained", ignore_errors=True)
+        first, second = stages
+        moved = {key for key in first if not np.array_equal(first[key], second[key])}
+        assert moved == first.keys()
+        # A second run of the first stage, of other data: the backbone is as it was made.
+        run("image_folder_head", PARAM + "Input.seed=9", to="untrained")
+        again = weights(run.folder / "untrained")
+        assert {key for key in first if not np.array_equal(first[key], again[key])} == set(list(first)[-2:]) or (
+            sum(not np.array_equal(first[key], again[key]) for key in first) == 2
+        )
+
+
+# The ten likeliest mistakes: config, bindings, what the message has.
+MISTAKES = [
+    (
+        "mnist_cnn",
+        ["mnist.path=nowhere"],
+        ["mnist.path = 'nowhere'", "expected a folder with the files train-images-idx3-ubyte"],
+    ),
+    ("mnist_cnn", ["num_classes=5"], ["expected labels from 0 to 4", "got 5"]),
+    ("image_folder", ["images.path=nowhere"], ["images.path = 'nowhere'", "expected a folder"]),
+    (
+        "image_folder",
+        ["image_classifier.backbone=@keras.applications.MobilNetV2"],
+        ["MobilNetV2", 'did you mean "MobileNetV2"'],
+    ),
+    (
+        "image_folder",
+        ["image_classifier.backbone=@keras.applications.VGG16", "size=8"],
+        ["@VGG16", "(8, 8, 3)", "32x32"],
+    ),
+    ("image_folder", ["num_classes=3"], ["expected labels from 0 to 2"]),
+    ("image_folder_head", ["Trainer.freeze=['backbon$']"], ["'backbon$' matches no layer", "backbone", "head"]),
+    ("two_tower", ["dense_tower.width=0"], ["dense_tower.width = 0: expected a whole number of at least 1"]),
+    ("two_tower", ["TwoTowerTask.query=user"], ["expected the key 'user'", "['item', 'query']", "TwoTowerTask.query"]),
+    ("gan", ["mlp.num_classes=10"], ["expected one logit per image, got (10,)", "mlp.num_classes = 1"]),
+    (
+        "gan",
+        ["digits.flat=True"],
+        ["expected images of the shape of 'x', (64,), got (8, 8, 1)", "dense_generator.shape"],
+    ),
+    ("gan", ["with_noise.key=noise"], ["expected the key 'z', got ['noise', 'x', 'y']", "GanTask.noise"]),
+    (
+        "distil",
+        [],
+        ["DistillationTask.teacher = 'runs/teacher/best_export/model.keras'", "no such file", "distil_teacher.gin"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "bindings", "told"),
+    [
+        pytest.param(*case, marks=[] if case[0] == "distil" else pytest.mark.slow, id=f"{case[0]}-{case[1][-1:]}")
+        for case in MISTAKES
+    ],
+)
+def test_a_mistake_is_told(command, config, bindings, told):
+    """In one message, with exit code 2 and nothing written."""
+    done = command(*(PARAM + each for each in bindings), gin_file=f"{config}.gin")
+    assert done.returncode == 2, done.stdout + done.stderr
+    message = done.stderr + done.stdout
+    assert [each for each in told if each not in message] == [], message
+    assert "Traceback" not in message
+    assert list(command.folder.iterdir()) == []

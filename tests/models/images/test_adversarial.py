@@ -1,0 +1,122 @@
+"""The GAN: its losses and penalty beside NumPy, and the same weights on any number of replicas."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.models import GanTask, dense_generator, generated_images, mlp, with_noise
+from tallyloop.trainer import Trainer
+
+IMAGES = np.random.default_rng(0).uniform(0, 1, (10, 2, 2, 1)).astype(np.float32)
+
+
+def generator(hidden=(4,)):
+    return dense_generator((2, 2, 1), hidden)
+
+
+def discriminator(hidden=()):
+    return mlp(hidden=hidden, num_classes=1, activation="tanh")
+
+
+def noisy(example, seed):
+    return with_noise(example, seed, size=3)
+
+
+def trainer(strategy=None, steps=0, batch=7, data=None, map_fn=noisy, **task):
+    keras.utils.set_random_seed(0)
+    networks = {"generator": generator, "discriminator": lambda: discriminator((5,))}
+    dataset = Input({"x": IMAGES} if data is None else data, batch, map_fn=map_fn)
+    return Trainer(
+        GanTask(**(networks | task)),
+        {"generator": keras.optimizers.SGD(0.1), "discriminator": keras.optimizers.SGD(0.2)},
+        strategy,
+        dataset,
+        {"test": dataset},
+        update_every={"generator": 2},
+        train_steps=max(steps, 1),
+    )
+
+
+def test_numbers():
+    """A linear discriminator's gradient is its kernel, at every image: R1 is half of its square."""
+    run = trainer(discriminator=discriminator, penalty=3.0)
+    found = run.evaluate()["test"]
+    kernel, bias = (each.numpy().astype(np.float64) for each in run.model.discriminator.weights)
+    noise = run.predict(Input({"x": IMAGES}, 7, map_fn=noisy))["image"]
+    real, made = ((each.reshape(10, 4) @ kernel + bias)[:, 0] for each in (IMAGES, noise))
+    r1 = (kernel**2).sum() / 2
+    assert found["penalty"] == pytest.approx(r1, rel=1e-5)
+    assert found["loss/generator"] == pytest.approx(np.log1p(np.exp(-made)).mean(), rel=1e-5)
+    discriminating = np.log1p(np.exp(-real)) + np.log1p(np.exp(made)) + 3 * r1
+    assert found["loss/discriminator"] == pytest.approx(discriminating.mean(), rel=1e-5)
+    assert found["told_apart"] == pytest.approx(np.concatenate([real > 0, made < 0]).mean())
+
+
+class TestReplicas:
+    """Batches of 7 and 3: on 4 replicas, one of the latter is empty."""
+
+    @pytest.fixture(scope="class")
+    def alone(self):
+        return self.trained(None)
+
+    def trained(self, strategy):
+        run = trainer(strategy, steps=6)
+        run.train()
+        return [weight.numpy() for weight in run.model.weights]
+
+    @pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+    def test_same_weights(self, mirrored_on, alone, replicas):
+        for mine, one in zip(self.trained(mirrored_on(replicas)), alone, strict=True):
+            np.testing.assert_allclose(mine, one, atol=1e-6)
+
+
+def test_generated_images_are_the_same_each_time():
+    run = trainer()
+    found = generated_images(run, count=5, size=3)
+    assert found.shape == (5, 2, 2, 1)
+    assert 0 <= found.min() < found.max() <= 1
+    np.testing.assert_array_equal(found, generated_images(run, count=5, size=3))
+    assert not np.array_equal(found, generated_images(run, count=5, size=3, seed=1))
+
+
+def test_noise_is_normal():
+    rows = tf.vectorized_map(
+        lambda seed: with_noise({}, seed, size=50)["z"], tf.range(200, dtype=tf.int32)[:, None] + [[0, 1]]
+    )
+    assert (float(tf.reduce_mean(rows)), float(tf.math.reduce_std(rows))) == pytest.approx((0, 1), abs=0.05)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"generator": 1}, "GanTask.generator = 1: expected a function that makes the network"),
+            ({"penalty": -1}, "GanTask.penalty = -1: expected a number of at least 0"),
+        ],
+    )
+    def test_arguments(self, refused, given, message):
+        with refused(message):
+            GanTask(**given)
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (
+                {"map_fn": None},
+                "expected the key 'z', got ['x']; set GanTask.features and GanTask.noise, and bind Input",
+            ),
+            (
+                {"discriminator": lambda: mlp((4,))},
+                "expected one logit per image, got (10,) per image; set mlp",
+            ),
+            (
+                {"generator": lambda: dense_generator((3, 3, 1))},
+                "expected images of the shape of 'x', (2, 2, 1), got (3, 3, 1); set dense_generator.shape",
+            ),
+        ],
+        ids=["noise", "logits", "shape"],
+    )
+    def test_data(self, refused, given, message):
+        with refused(message):
+            trainer(**given).evaluate()

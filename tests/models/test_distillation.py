@@ -1,0 +1,126 @@
+"""Distillation: the loss beside NumPy, a teacher that stays, and clear errors without one."""
+
+import keras
+import numpy as np
+import pytest
+from tallyloop.data import Input
+from tallyloop.models import DistillationTask, mlp
+from tallyloop.trainer import Trainer
+
+X = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+Y = np.arange(9) % 3
+
+
+def linear(classes=3):
+    return mlp(hidden=(), num_classes=classes)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "model.keras"
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.save(path)
+    return path
+
+
+def trainer(teacher, strategy=None, **task):
+    keras.utils.set_random_seed(0)
+    dataset = Input({"x": X, "y": Y}, 5)
+    given = {"model": linear} | task
+    return Trainer(
+        DistillationTask(teacher, **given),
+        keras.optimizers.SGD(0.5),
+        strategy,
+        dataset,
+        {"test": dataset},
+        train_steps=4,
+    )
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def test_numbers(teacher):
+    run = trainer(teacher, temperature=2.0, soft=0.75)
+    found = run.evaluate()["test"]
+    loaded = keras.models.load_model(teacher)
+    taught, logits = [np.asarray(model(X), np.float64) for model in (loaded, run.model)]
+    hard = -np.log(softmax(logits)[range(9), Y])
+    soft = -(softmax(taught / 2) * np.log(softmax(logits / 2))).sum(-1)
+    answer, said = logits.argmax(-1), taught.argmax(-1)
+    wanted = {
+        "loss": (0.25 * hard + 0.75 * 4 * soft).mean(),
+        "loss/hard": hard.mean(),
+        "loss/soft": soft.mean(),
+        "accuracy": (answer == Y).mean(),
+        "teacher/accuracy": (said == Y).mean(),
+        "teacher/agreement": (answer == said).mean(),
+    }
+    assert {key: found[key] for key in wanted} == pytest.approx(wanted, rel=1e-5)
+
+
+class TestTraining:
+    @pytest.fixture(scope="class")
+    def alone(self, teacher):
+        run = trainer(teacher)
+        run.train()
+        return run
+
+    def test_leaves_the_teacher(self, teacher, alone):
+        assert len(alone.model.trainable_variables) == 2
+        before = keras.models.load_model(teacher).get_weights()
+        for mine, saved in zip(alone._task.teacher.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(mine, saved)
+
+    def test_is_the_same_on_two_replicas(self, teacher, alone, mirrored_on):
+        run = trainer(teacher, mirrored_on(2))
+        run.train()
+        for mine, one in zip(run.model.weights, alone.model.weights, strict=True):
+            np.testing.assert_allclose(mine.numpy(), one.numpy(), atol=1e-6)
+
+    def test_passes_the_check(self, alone):
+        compared = alone.check()
+        assert {"eval/test/loss", "eval/test/teacher/accuracy"} <= {each.name for each in compared}
+        assert all(each.same for each in compared), compared
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("path", "got"),
+        [("no.keras", "no such file"), (".", "a folder"), ("text.txt", "another kind of file")],
+    )
+    def test_no_teacher(self, tmp_path, refused, path, got):
+        (tmp_path / "text.txt").touch()
+        with refused(f"{tmp_path / path}': expected a .keras file, got {got}; train one first, tallyloop"):
+            DistillationTask(tmp_path / path)
+
+    def test_a_damaged_teacher(self, tmp_path, refused):
+        (tmp_path / "bad.keras").write_bytes(b"PK")
+        with refused("bad.keras': expected a model that Keras can load, got "):
+            trainer(tmp_path / "bad.keras").evaluate()
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"temperature": 0}, "DistillationTask.temperature = 0: expected a number greater than 0"),
+            ({"soft": 2}, "DistillationTask.soft = 2: expected a number from 0 to 1"),
+            ({"teacher": None}, "DistillationTask.teacher = None: expected the path of a .keras file; train one first"),
+        ],
+    )
+    def test_arguments(self, teacher, refused, given, message):
+        with refused(message):
+            DistillationTask(**({"teacher": teacher} | given))
+
+    def test_other_classes(self, teacher, refused):
+        with refused(
+            "expected logits of as many classes as the student's (4,), got (3,); set the student's number of classes"
+        ):
+            trainer(teacher, model=lambda: linear(4)).evaluate()
+
+    def test_other_features(self, teacher, refused):
+        dataset = Input({"x": X[:, :3], "y": Y}, 5)
+        with refused("model.keras': expected inputs that it accepts, got float32 of shape (batch, 3): "):
+            Trainer(DistillationTask(teacher, linear), eval_datasets={"test": dataset}).evaluate()

@@ -1,0 +1,228 @@
+"""Optimizers that update only the rows with a gradient: the same weights as from all rows, in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input
+from tallyloop.trainer import ParameterGroup, Task
+from tallyloop.trainer.model import embeddings
+from tallyloop.trainer.model.row_updates import let_update_rows, updated_by_rows
+from tallyloop.trainer.task import SumOfMeans
+
+ROWS, WIDTH, BATCH, STEPS = 97, 2, 8, 7
+RATE, LIMIT, START, EPSILON = 0.7, 0.5, 0.1, 1e-7
+OPTIMIZERS = {
+    "SGD": lambda **options: keras.optimizers.SGD(RATE, **options),
+    "Adagrad": lambda: keras.optimizers.Adagrad(RATE),
+}
+
+
+@pytest.fixture(autouse=True)
+def all_are_large(monkeypatch):
+    monkeypatch.setattr(embeddings, "LARGE", ROWS * WIDTH)
+
+
+class Rows(Task):
+    """Least squares on the sum of all numbers of some rows of a table; the first id is looked up twice, and 0 is masked."""
+
+    regularizer = None
+
+    def build_model(self):
+        ids = keras.Input((3,), dtype="int32")
+        table = keras.layers.Embedding(ROWS, WIDTH, "ones", self.regularizer, mask_zero=True, name="table")
+        both = [keras.ops.sum(table(each), (1, 2)) for each in (ids, ids[:, :1])]
+        return keras.Model(ids, keras.ops.add(*both))
+
+    def loss(self, model, batch, training):
+        return (model(batch["ids"], training=training) - batch["y"]) ** 2
+
+
+def examples(count=21, rows=ROWS):
+    """Ids that repeat, within an example and between examples; some count from the end."""
+    random = np.random.default_rng(3)
+    return {
+        "ids": random.integers(-9, 9, (count, 3)).astype(np.int32),
+        "y": random.normal(size=count).astype(np.float32),
+    }
+
+
+def expected(name, data, steps=STEPS, limit=LIMIT, decay=0.0, skipped=()):
+    """The table in float64; batches in order, the last of an epoch short."""
+    table, sums = np.ones((ROWS, WIDTH)), np.full((ROWS, WIDTH), START)
+    batches = [range(i, min(i + BATCH, len(data["y"]))) for i in range(0, len(data["y"]), BATCH)]
+    for step in set(range(steps)) - set(skipped):
+        rows = batches[step % len(batches)]
+        gradient = np.zeros_like(table)
+        for ids, y in zip(data["ids"][rows], data["y"][rows], strict=True):
+            looked_up = [*ids, ids[0]]
+            slope = 2 * (table[looked_up].sum() - y) / len(rows)
+            for each in looked_up:
+                gradient[each] += slope
+        gradient *= min(1, limit / np.linalg.norm(gradient))
+        sums += gradient**2
+        table = table * (1 - decay * RATE) - RATE * gradient / (1 if name == "SGD" else np.sqrt(sums + EPSILON))
+    return table
+
+
+@pytest.fixture
+def trained(make_trainer):
+    """trained(task, data, optimizer, ...) -> the trainer after STEPS steps, and whether it updated rows alone."""
+
+    def train(optimizer, task=None, data=None, replicas=1, **options):
+        data = data or examples()
+        dataset = Input(data, BATCH, shuffle=False)
+        arguments = {"clip_global_norm": LIMIT, "train_steps": STEPS, **options}
+        trainer = make_trainer(
+            task or Rows(), replicas=replicas, optimizer=optimizer, train_dataset=dataset, **arguments
+        )
+        trainer.train()
+        return trainer
+
+    return train
+
+
+def operations(trainer):
+    """The types of all operations of the compiled loop."""
+    functions = trainer._session.loop.graph.as_graph_def().library.function
+    return {node.op for function in functions for node in function.node_def}
+
+
+def shapes(trainer):
+    """The first axis of whatever the compiled loop computes."""
+    functions = trainer._session.loop.graph.as_graph_def(add_shapes=True).library.function
+    found = [shape for f in functions for node in f.node_def for shape in node.attr["_output_shapes"].list.shape]
+    return {shape.dim[0].size for shape in found if shape.dim}
+
+
+def same(table, trainer, tolerance=1e-6):
+    for copy in getattr(
+        trainer.model.trainable_variables[0].value, "values", [trainer.model.trainable_variables[0].value]
+    ):
+        np.testing.assert_allclose(copy.numpy(), table, atol=tolerance, rtol=0)
+
+
+class TestSameAsAllRows:
+    @pytest.mark.parametrize("name", OPTIMIZERS)
+    @pytest.mark.parametrize("replicas", [1, 2, 4])
+    def test_on_replicas(self, trained, name, replicas):
+        """With repeated ids, a short batch that leaves replicas uneven, and a norm that all ids limit together."""
+        trainer = trained(OPTIMIZERS[name], replicas=replicas)
+        same(expected(name, examples()), trainer)
+        assert "ResourceScatterSub" in operations(trainer)
+        if name == "SGD":  # what replicas send each other does not grow with the table
+            assert ROWS not in shapes(trainer)
+
+    def test_skipped_rows_are_left_as_they_are(self, trained):
+        data = examples()
+        data["y"][9] = np.nan  # in the second batch of an epoch of three
+        trainer = trained(OPTIMIZERS["Adagrad"], data=data, on_nonfinite="skip")
+        same(expected("Adagrad", data, skipped=(1, 4)), trainer)
+
+    def test_of_several_means(self, trained):
+        class Halves(Rows):
+            def loss(self, model, batch, training):
+                losses = super().loss(model, batch, training)
+                return SumOfMeans([0.25 * losses, 0.75 * super().loss(model, batch, training)])
+
+        trainer = trained(OPTIMIZERS["SGD"], Halves())
+        same(expected("SGD", examples()), trainer)
+        assert ROWS not in shapes(trainer)
+
+    def test_with_the_rate_of_a_group(self, trained):
+        groups = [ParameterGroup(["table"], learning_rate=0.5)]
+        trainer = trained(lambda: keras.optimizers.Adagrad(2 * RATE), parameter_groups=groups)
+        same(expected("Adagrad", examples()), trainer)
+        assert "ResourceScatterSub" in operations(trainer)
+
+    def test_with_the_decay_of_a_group(self, trained):
+        """Which goes through all rows."""
+        groups = [ParameterGroup(["table"], weight_decay=0.1)]
+        same(expected("SGD", examples(), decay=0.1), trained(OPTIMIZERS["SGD"], parameter_groups=groups))
+
+
+class TestDense:
+    def test_accumulated(self, trained):
+        trainer = trained(OPTIMIZERS["SGD"], data=examples(16), gradient_accumulation=2, train_steps=8)
+        assert "ResourceScatterSub" not in operations(trainer)
+
+    def test_a_table_that_is_regularized(self, trained):
+        """The gradient of its penalty is dense: that of sum(w ** 2) / 100 is a decay of 2%, without the clipping."""
+
+        class Regularized(Rows):
+            regularizer = keras.regularizers.L2(0.01)
+
+        trainer = trained(OPTIMIZERS["SGD"], Regularized(), clip_global_norm=None, train_steps=2)
+        same(expected("SGD", examples(), steps=2, limit=np.inf, decay=0.02), trainer, 1e-5)  # rows of 8
+        assert "ResourceScatterSub" not in operations(trainer)
+
+
+class TestWhichVariables:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def variables():
+        table, constrained = (
+            keras.Variable(np.zeros((ROWS, WIDTH)), name=name, dtype="float32") for name in ("table", "constrained")
+        )
+        constrained.constraint = keras.constraints.NonNeg()
+        return [keras.Variable(np.zeros((3, 2)), name="small"), table, constrained]
+
+    @pytest.mark.parametrize(
+        ("make", "expected"),
+        [
+            (lambda: keras.optimizers.SGD(0.1), {1}),
+            (lambda: keras.optimizers.Adagrad(0.1), {1}),
+            (lambda: keras.optimizers.SGD(0.1, momentum=0.9), set()),
+            (lambda: keras.optimizers.Adam(0.1), set()),
+            (lambda: type("Own", (keras.optimizers.SGD,), {})(0.1), set()),
+            (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)), set()),
+            *(
+                (lambda options=options: keras.optimizers.SGD(0.1, **options), set())
+                for options in (
+                    {"weight_decay": 0.1},
+                    {"use_ema": True},
+                    {"clipnorm": 1.0},
+                    {"clipvalue": 1.0},
+                    {"global_clipnorm": 1.0},
+                    {"loss_scale_factor": 2.0},
+                    {"gradient_accumulation_steps": 2},
+                )
+            ),
+        ],
+    )
+    def test_by_the_optimizer(self, variables, make, expected):
+        optimizer = make()
+        optimizer.build(variables)
+        assert updated_by_rows(optimizer, variables) == expected
+
+    @pytest.mark.parametrize(("pattern", "expected"), [("table", {1}), ("small", set())])
+    def test_by_the_optimizer_of_a_group(self, variables, pattern, expected):
+        groups = keras.optimizers.OptimizerMap(keras.optimizers.Adam(0.1), {pattern: keras.optimizers.Adagrad(0.1)})
+        optimizer = keras.optimizers.MultiOptimizer(groups)
+        optimizer.build(variables)
+        assert updated_by_rows(optimizer, variables) == expected
+
+
+class TestPrivateNames:
+    """Of Keras; see row_updates.py."""
+
+    def test_are_there(self):
+        optimizer, variable = keras.optimizers.Adagrad(0.1), keras.Variable(np.zeros((2, 2), np.float32))
+        optimizer.build([variable])
+        assert optimizer._accumulators[optimizer._get_variable_index(variable.value)].shape == (2, 2)
+        assert optimizer._trainable_variables == [variable]
+
+    def test_the_rule_is_that_of_keras(self):
+        """Eagerly, row by row."""
+        found = []
+        for by_rows in (False, True):
+            optimizer, variable = keras.optimizers.Adagrad(0.1), keras.Variable(np.ones((3, 2), np.float32))
+            optimizer.build([variable])
+            let_update_rows(optimizer)
+            gradient = tf.IndexedSlices(
+                tf.constant([[1.0, -2.0], [3.0, 4.0]]), tf.constant([2, 0]), tf.constant([3, 2])
+            )
+            for _ in range(2):
+                optimizer.apply([gradient if by_rows else tf.convert_to_tensor(gradient)], [variable])
+            found.append(np.concatenate([variable.numpy(), optimizer._accumulators[0].numpy()]))
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-7)

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+from tallyloop.trainer.loop import folder_lock
+from tallyloop.trainer.report.ending import ending
+
+
+class TestState:
+    @pytest.mark.parametrize(
+        ("exit_reason", "state", "reason"),
+        [
+            ("done", "done", ""),
+            ("stopped at step 40: EarlyStopping(accuracy, max)", "stopped", "at step 40: EarlyStopping(accuracy, max)"),
+            ("PreemptedError: Saved at step 40.", "stopped", "on request"),
+            ("KeyboardInterrupt", "stopped", "on request"),
+            ("NonFiniteError: loss is NaN\nand more", "failed", "NonFiniteError: loss is NaN"),
+            (None, "killed", "it ended without a word"),
+        ],
+    )
+    def test_of_an_exit_reason(self, make_run, exit_reason, state, reason):
+        found = ending(make_run(exit_reason=exit_reason))
+        assert (found.state, found.reason) == (state, reason)
+
+    def test_of_a_run_that_holds_its_lock(self, make_run):
+        folder = make_run(exit_reason=None, end=None)
+        with folder_lock.locked(folder):
+            assert ending(folder).state == "running"
+        assert ending(folder).state == "killed"
+
+    def test_of_a_trial_that_its_study_ended(self, make_run):
+        folder = make_run(exit_reason="PreemptedError: Saved.")
+        (folder / "trial.json").write_text(json.dumps({"state": "pruned"}))
+        assert ending(folder).state == "pruned"
+
+    @pytest.mark.parametrize("text", ["{", "[]", '"done"', '{"attempts": 3}'])
+    def test_of_a_damaged_record(self, make_run, text):
+        folder = make_run()
+        (folder / "run.json").write_text(text)
+        assert (ending(folder).state, ending(folder).reason) == ("unknown", "run.json is damaged")
+
+
+class TestSeconds:
+    def test_are_those_of_all_attempts(self, make_run):
+        folder = make_run()
+        record = json.loads((folder / "run.json").read_text())
+        record["attempts"] *= 2
+        (folder / "run.json").write_text(json.dumps(record))
+        assert (ending(folder).attempts, ending(folder).seconds) == (2, 20.0)
+
+    def test_of_a_kill_that_was_continued_are_not_known(self, make_run):
+        folder = make_run()
+        record = json.loads((folder / "run.json").read_text())
+        record["attempts"] = [{**record["attempts"][0], "end": None}, *record["attempts"]]
+        (folder / "run.json").write_text(json.dumps(record))
+        assert ending(folder).seconds is None

@@ -1,0 +1,77 @@
+import math
+
+from tallyloop.trainer.report.run import Metric, named, read
+
+from .conftest import line
+
+ACCURACY = Metric("eval", "accuracy")
+
+
+class TestMetrics:
+    def test_are_in_order_of_their_steps(self, make_run):
+        run = read("a", make_run(extra=line(50, "eval", accuracy=0.5)))
+        assert run.metrics[ACCURACY] == [(50, 0.5), (100, 0.9), (200, 0.8)]
+        assert run.step == 200
+
+    def test_arrays_are_left_out(self, make_run):
+        assert (
+            Metric("eval", "confusion") not in read("a", make_run(extra=line(300, "eval", confusion=[[1, 2]]))).metrics
+        )
+
+    def test_numbers_that_are_not_finite(self, make_run):
+        run = read("a", make_run(extra=line(300, "eval", accuracy="NaN")))
+        assert math.isnan(run.metrics[ACCURACY][-1][1])
+        assert run.best(ACCURACY) == (100, 0.9)
+
+
+class TestDamage:
+    def test_is_counted(self, make_run):
+        garbage = '{"step": 1}\n[]\n\xff\n{"step": 300, "split": "eval", "metrics": {"accuracy": "high"}}\n{"step": 4'
+        run = read("a", make_run(extra=garbage))
+        assert (run.damaged, run.is_torn) == (4, True)
+        assert run.metrics[ACCURACY] == [(100, 0.9), (200, 0.8)]
+
+    def test_an_empty_folder(self, tmp_path):
+        run = read("a", tmp_path)
+        assert (run.metrics, run.bindings, run.step, run.damaged) == ({}, {}, None, 0)
+
+
+class TestBest:
+    def test_is_by_the_config(self, make_run):
+        folder = make_run(accuracies=(0.2, 0.9))
+        config = folder / "operative_config.gin"
+        config.write_text(config.read_text().replace("'max'", "'min'"))
+        assert read("a", folder).best(ACCURACY) == (100, 0.2)
+
+    def test_else_by_the_name(self, make_run):
+        assert read("a", make_run()).best(Metric("train", "loss")) == (200, 1.0)
+
+    def test_is_none_where_neither_tells(self, make_run):
+        run = read("a", make_run(extra=line(300, "eval", width=3.0)))
+        assert run.best(Metric("eval", "width")) is None
+
+
+class TestNamed:
+    def test_with_one_eval_set(self):
+        metrics = [Metric("train", "a"), Metric("eval", "a"), Metric("eval", "loss/a")]
+        assert named(metrics, "a") == named(metrics, "test/a") == Metric("eval", "a")
+        assert named(metrics, "loss/a") == Metric("eval", "loss/a")
+
+    def test_with_several(self):
+        metrics = [Metric("eval/dev", "a"), Metric("eval/test", "a")]
+        assert named(metrics, "test/a") == Metric("eval/test", "a")
+        assert named(metrics, "b") is None
+
+
+class TestBindings:
+    def test_over_several_lines_and_of_scopes_that_only_code_enters(self, make_run):
+        folder = make_run()
+        (folder / "operative_config.gin").write_text(
+            "a.b = [\n    1,\n    2,\n]\n# code/c.d = 'x'\n\n# Bindings\ne.f = 3\n"
+        )
+        assert read("a", folder).bindings == {"a.b": "[ 1, 2, ]", "code/c.d": "'x'", "e.f": "3"}
+
+    def test_as_given_where_the_run_ended_early(self, make_run):
+        folder = make_run()
+        (folder / "operative_config.gin").rename(folder / "config.gin")
+        assert read("a", folder).bindings["Adam.learning_rate"] == "0.1"

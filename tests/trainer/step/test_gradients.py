@@ -1,0 +1,62 @@
+"""Gradients by rows and dense ones: sums, and what becomes dense."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.trainer.step.gradients import changed, dense, numbers, of_variable, total
+
+
+def rows(*pairs):
+    numbers, values = zip(*pairs, strict=True)
+    return tf.IndexedSlices(tf.constant(values), tf.constant(numbers), tf.constant([4, 2]))
+
+
+TWICE = rows((3, [1.0, 2.0]), (0, [5.0, 6.0]), (3, [10.0, 20.0]))
+DENSE = [[5, 6], [0, 0], [0, 0], [11, 22]]
+
+
+@pytest.fixture
+def variable():
+    return keras.Variable(np.zeros((4, 2), np.float32))
+
+
+class TestOfVariable:
+    def test_has_each_row_once(self, variable):
+        found = of_variable(TWICE, variable, by_rows=True)
+        assert found.indices.numpy().tolist() == [3, 0]
+        assert found.values.numpy().tolist() == [[11, 22], [5, 6]]
+
+    def test_is_dense_if_rows_are_not_wanted(self, variable):
+        assert of_variable(TWICE, variable, by_rows=False).numpy().tolist() == DENSE
+
+    @pytest.mark.parametrize(
+        "whole", [lambda table: tf.reduce_sum(table**2), lambda table: tf.reduce_sum(table @ [[1.0], [1]])]
+    )
+    def test_is_dense_if_the_table_is_used_as_a_whole_too(self, variable, whole):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.gather(variable.value, [1, 1])) + whole(variable.value + 1)
+        found = of_variable(tape.gradient(loss, variable.value), variable, by_rows=True)
+        assert isinstance(found, tf.Tensor)
+        assert (found[1] - found[0]).numpy().tolist() == [2, 2]
+
+
+class TestTotal:
+    def test_of_rows_has_each_once(self):
+        found = total(TWICE, rows((1, [1.0, 1.0]), (0, [1.0, 1.0])))
+        assert found.indices.numpy().tolist() == [3, 0, 1]
+        assert dense(found).numpy().tolist() == [[6, 7], [1, 1], [0, 0], [11, 22]]
+
+    def test_with_a_dense_one_is_dense(self):
+        assert total(TWICE, tf.ones((4, 2))).numpy().tolist() == [[6, 7], [1, 1], [1, 1], [12, 23]]
+        assert total(tf.ones((4, 2)), tf.ones((4, 2))).numpy().tolist() == [[2, 2]] * 4
+
+
+def test_changed_keeps_the_form():
+    assert dense(changed(TWICE, lambda each: each / 2)).numpy().tolist() == [[2.5, 3], [0, 0], [0, 0], [5.5, 11]]
+    assert changed(tf.constant(4.0), lambda each: each / 2).numpy() == 2
+
+
+def test_numbers_are_those_that_are_given():
+    assert numbers(TWICE).shape == (3, 2)
+    assert numbers(dense(TWICE)).shape == (4, 2)

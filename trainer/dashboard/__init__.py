@@ -1,0 +1,1 @@
+"""What describes a run to the writers: its hyperparameters, config, command line, model and README."""

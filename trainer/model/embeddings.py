@@ -1,0 +1,76 @@
+"""Large embeddings: their rows are looked up where the table is, without reading all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .layers import layers_of
+
+LARGE = (
+    2**19
+)  # numbers in a table; what a step does with all of a smaller one takes no longer than telling its rows apart
+
+
+def is_large(variable: keras.Variable) -> bool:
+    """Return whether a variable is a table of float32 rows so large that a step should touch only some of them."""
+    shape = variable.shape
+    return len(shape) == 2 and math.prod(shape) >= LARGE and variable.dtype == "float32"
+
+
+@contextlib.contextmanager
+def rows_looked_up(model: keras.Model) -> Iterator[None]:
+    """Inside the context, the large embeddings of a model gather the rows of a batch from the variable itself.
+
+    Keras's own `call` reads the variable first, and TensorFlow copies all of it then, once single rows have been written to it.
+    The rows are the same. Open the context outside of the replicas, whose threads take turns.
+
+    Args:
+      model: an `Embedding` inside with a `call` of its own keeps that.
+    """
+    layers = [layer for layer in layers_of(model) if _is_plain(layer)]
+    for layer in layers:
+        layer.call = partial(_rows, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.call
+
+
+def _is_plain(layer: keras.Layer) -> bool:
+    """Return whether this is an embedding that does what Keras's does, with a table that is large and not made of others."""
+    return (
+        isinstance(layer, keras.layers.Embedding)
+        and type(layer).call is keras.layers.Embedding.call
+        and "call" not in vars(layer)
+        and layer.built
+        and isinstance(layer.embeddings, keras.Variable)  # not so with LoRA, or if it is quantized
+        and is_large(layer.embeddings)
+    )
+
+
+def _rows(layer: keras.layers.Embedding, inputs: Any) -> Any:
+    """Return what `keras.layers.Embedding.call` returns: rows by number, of which those below 0 count from the end."""
+    table = _own_copy(layer.embeddings)
+    if table is None or not isinstance(inputs, tf.Tensor):  # ragged, sparse, or symbolic
+        return type(layer).call(layer, inputs)
+    ids = inputs if inputs.dtype in (tf.int32, tf.int64) else tf.cast(inputs, tf.int32)
+    ids = tf.where(ids < 0, ids + tf.constant(layer.input_dim, ids.dtype), ids)
+    return tf.cast(tf.gather(table, ids), layer.compute_dtype)
+
+
+def _own_copy(variable: keras.Variable) -> Any:
+    """Return the copy of a variable that belongs to the replica at work: `tf.gather` of all copies would read it."""
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return None
+    copies = context.strategy.experimental_local_results(variable.value)
+    replica = tf.get_static_value(context.replica_id_in_sync_group)
+    return None if replica is None else copies[int(replica) % len(copies)]

@@ -1,0 +1,94 @@
+"""How a run ended, or that it runs, and its attempts: from `run.json` and the lock of its folder."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .folders import METRICS, RECORD
+
+State = Literal["done", "stopped", "pruned", "failed", "running", "killed", "unknown"]
+TRIAL = "trial.json"  # what a study says about a trial, in its folder
+
+_LOCK = "run.lock"
+_REQUESTED = ("PreemptedError", "KeyboardInterrupt")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+      state: in a word.
+      reason: why, in one line; empty if the state says it all.
+      attempts: how often it was started.
+      seconds: how long its attempts lasted in all; None if the end of one is not known.
+    """
+
+    state: State
+    reason: str
+    attempts: int
+    seconds: float | None
+
+
+def ending(folder: Path) -> Ending:
+    """Return how the run of a folder ended. A `run.json` that is missing or damaged makes it unknown."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        attempts = record.get("attempts") or [record]
+        state, reason = _state(record.get("exit_reason"), folder)
+        return Ending(state, reason, len(attempts), _seconds(attempts, folder, state))
+    except OSError:
+        return Ending("unknown", f"no {RECORD}", 0, None)
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return Ending("unknown", f"{RECORD} is damaged", 0, None)
+
+
+def _state(exit_reason: str | None, folder: Path) -> tuple[State, str]:
+    if exit_reason is None:
+        return ("running", "") if _is_locked(folder / _LOCK) else ("killed", "it ended without a word")
+    reason = exit_reason.strip().split("\n")[0]
+    if reason == "done":
+        return "done", ""
+    if reason.startswith("stopped "):
+        return "stopped", reason.removeprefix("stopped ")
+    if reason.startswith(_REQUESTED):
+        return ("pruned", "by its study") if _is_pruned(folder / TRIAL) else ("stopped", "on request")
+    return "failed", reason
+
+
+def _is_pruned(path: Path) -> bool:
+    try:
+        return json.loads(path.read_bytes())["state"] == "pruned"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock, which ends with it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _seconds(attempts: list[dict[str, Any]], folder: Path, state: State) -> float | None:
+    ends = [each.get("end") for each in attempts]
+    if ends[-1] is None and state == "running":
+        ends[-1] = datetime.datetime.now(datetime.UTC).isoformat()
+    elif ends[-1] is None and (folder / METRICS).exists():
+        written = (folder / METRICS).stat().st_mtime
+        ends[-1] = datetime.datetime.fromtimestamp(written, datetime.UTC).isoformat()
+    if None in ends:
+        return None
+    parsed = datetime.datetime.fromisoformat
+    spans = [parsed(end) - parsed(each["start"]) for end, each in zip(ends, attempts, strict=True)]
+    return sum(max(0.0, span.total_seconds()) for span in spans)

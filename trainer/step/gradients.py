@@ -1,0 +1,49 @@
+"""A gradient of one variable: all of it, or the rows of a large table that are not 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from ..distribution.reduction import added_by_row
+
+Gradient = tf.Tensor | tf.IndexedSlices  # the latter of a table, each of its rows once
+
+
+def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool) -> Gradient:
+    """Return what a tape gave: by its rows, each of them once, if that is wanted and only rows were read, else dense.
+
+    A table that is also used as a whole, such as by a regularizer or as the last layer's kernel, has a dense gradient.
+    """
+    if by_rows and isinstance(gradient, tf.IndexedSlices):
+        return added_by_row(gradient)
+    found = dense(gradient)
+    # Of the variable's shape: sums over replicas and norms then don't depend on their number.
+    return found if found.shape == variable.shape else tf.ensure_shape(found, variable.shape)
+
+
+def dense(gradient: Gradient) -> tf.Tensor:
+    """Return all of it."""
+    return tf.convert_to_tensor(gradient)
+
+
+def numbers(gradient: Gradient) -> tf.Tensor:
+    """Return all its numbers, or those that are given."""
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def changed(gradient: Gradient, change: Callable[[tf.Tensor], tf.Tensor]) -> Gradient:
+    """Return it with other numbers; `change` leaves 0 as it is."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(change(gradient.values), gradient.indices, gradient.dense_shape)
+    return change(gradient)
+
+
+def total(one: Gradient, other: Gradient) -> Gradient:
+    """Return the sum of two gradients of a variable."""
+    if isinstance(one, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):
+        values, rows = (tf.concat(pair, 0) for pair in ((one.values, other.values), (one.indices, other.indices)))
+        return added_by_row(tf.IndexedSlices(values, rows, one.dense_shape))
+    return dense(one) + dense(other)

@@ -1,0 +1,85 @@
+"""What a study remembers of its trials, wherever it writes that."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ...metrics.atomic_file import replace_file
+from ...metrics.writers.better import Mode
+from ..report.ending import TRIAL
+
+Outcome = Literal["done", "pruned", "failed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One choice of values: a run with its own folder.
+
+    Attributes:
+      number: from 0.
+      values: parameter -> text of its value, as gin reads it.
+      outcome: how it ended; None while it is under way.
+      value: the best value of the study's metric, where it is done.
+      reason: why it failed.
+    """
+
+    number: int
+    values: Mapping[str, str]
+    outcome: Outcome | None = None
+    value: float | None = None
+    reason: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder."""
+        return f"trial-{self.number:04d}"
+
+    @property
+    def choice(self) -> str:
+        """Its values, in a line."""
+        return " ".join(f"{name}={text}" for name, text in self.values.items())
+
+
+class Book(Protocol):
+    """Remembers trials through a kill at any moment: neither are any lost, nor is one begun twice."""
+
+    def trials(self) -> list[Trial]:
+        """Return all trials so far, in order of their numbers."""
+        ...
+
+    def next(self) -> Trial | None:
+        """Begin another trial; return None if there are to be no more."""
+        ...
+
+    def report(self, number: int, points: Sequence[tuple[int, float]]) -> bool:
+        """Note the metric at some steps, those known already included; return whether the trial had better be ended."""
+        ...
+
+    def finish(self, number: int, outcome: Outcome, value: float | None, reason: str) -> None:
+        """Note how a trial ended."""
+        ...
+
+
+def best(trials: Sequence[Trial], mode: Mode) -> Trial | None:
+    """Return the best of the trials that are done, the first of equals."""
+    done = [trial for trial in trials if trial.outcome == "done" and trial.value is not None]
+    sign = -1 if mode == "max" else 1
+    return min(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+def label(folder: Path, study: str, trial: Trial) -> None:
+    """Write into a trial's folder which trial of which study it is, for whoever finds the folder."""
+    fields = {
+        "study": study,
+        "number": trial.number,
+        "values": dict(trial.values),
+        "state": trial.outcome or "running",
+        "value": trial.value,
+        "reason": trial.reason,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / TRIAL, [json.dumps(fields, indent=2).encode() + b"\n"])
