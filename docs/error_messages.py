@@ -250,7 +250,7 @@ class _Reader:
         return ["".join(each) for each in itertools.islice(itertools.product(*parts), _MOST_PATTERNS)]
 
     def _own_or_composed(self, node: ast.AST, scope: ast.AST, depth: int) -> list[str]:
-        return [node.value] if isinstance(node, ast.Constant) else self._patterns(node, scope, depth)
+        return [str(node.value)] if isinstance(node, ast.Constant) else self._patterns(node, scope, depth)
 
 
 def _values(node: ast.AST, name: str) -> list[ast.AST]:
