@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from ..metrics.writers import ConsoleWriter, Summary
+from ..metrics.writers import ConsoleWriter, OutsideWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -110,6 +110,7 @@ class Trainer(Steering):
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
         not training time. If it raises an error, the run is saved first. It may end the run by `trainer.stop`, and remember
         things in the checkpoints: see docs/actions.md.
+      writers: are given every summary, besides `metrics.jsonl` and TensorBoard: see docs/writers.md.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
@@ -148,6 +149,7 @@ class Trainer(Steering):
         on_nonfinite: OnNonFinite = "halt",
         max_consecutive_skips: int = 10,
         actions: Sequence[Action] = (),
+        writers: Sequence[OutsideWriter] = (),
         model_dir: str | Path | None = None,
     ):
         self._task = arguments.as_task(task)
@@ -185,6 +187,7 @@ class Trainer(Steering):
         super().__init__()
         self._actions = Actions(arguments.as_actions(actions), self, self._stop)
         self.run_files: RunFiles | None = None  # what describes the run in its folder, besides run.json
+        self._outside = arguments.as_writers(writers, model_dir)
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -425,13 +428,14 @@ class Trainer(Steering):
 
     @contextlib.contextmanager
     def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
-        stream = sys.stdout if chief else None
-        console = ConsoleWriter(stream, self.train_steps, self._session.global_batch_size)
+        console = ConsoleWriter(sys.stdout if chief else None, self.train_steps, self._session.global_batch_size)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
         about = partial(describe_run, self, record) if record else None
         with (
             contextlib.closing(console),
-            run_writer(self._model_dir, self._session.state, self._retention, about, lambda: self.stopped) as writer,
+            run_writer(
+                self._model_dir, self._session.state, self._retention, about, lambda: self.stopped, self._outside
+            ) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(

@@ -1,4 +1,4 @@
-"""Where the numbers go: TensorBoard, a JSON Lines file and the console. Nothing here imports TensorFlow."""
+"""Where the numbers go: TensorBoard, a JSON Lines file, the console and other programs. Nothing here imports TensorFlow."""
 
 from typing import TYPE_CHECKING
 
@@ -8,16 +8,26 @@ if TYPE_CHECKING:
     from .composed import AsyncWriter, MultiWriter
     from .console import ConsoleWriter
     from .jsonl import JsonlWriter
-    from .summary import Summary, Writer
+    from .outside.csv_file import CsvWriter
+    from .outside.isolated import OutsideWriter
+    from .outside.mlflow_run import MlflowWriter
+    from .outside.wandb_run import WandbWriter
+    from .summary import Ending, RunDescription, Summary, Writer
     from .tensorboard import TensorBoardWriter
 
 __all__ = [
     "AsyncWriter",
     "ConsoleWriter",
+    "CsvWriter",
+    "Ending",
     "JsonlWriter",
+    "MlflowWriter",
     "MultiWriter",
+    "OutsideWriter",
+    "RunDescription",
     "Summary",
     "TensorBoardWriter",
+    "WandbWriter",
     "Writer",
 ]
 
@@ -27,10 +37,16 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         {
             "AsyncWriter": ".composed",
             "ConsoleWriter": ".console",
+            "CsvWriter": ".outside.csv_file",
+            "Ending": ".summary",
             "JsonlWriter": ".jsonl",
+            "MlflowWriter": ".outside.mlflow_run",
             "MultiWriter": ".composed",
+            "OutsideWriter": ".outside.isolated",
+            "RunDescription": ".summary",
             "Summary": ".summary",
             "TensorBoardWriter": ".tensorboard",
+            "WandbWriter": ".outside.wandb_run",
             "Writer": ".summary",
         },
     )
