@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -32,7 +33,17 @@ def train(step, **metrics):
 
 
 def records(folder):
-    """The records of the one offline run: LevelDB's log format, blocks of 32 KB of (checksum, length, kind, data)."""
+    """The records of the one offline run; the process that writes them may be a little behind."""
+    for _ in range(100):
+        found = _records(folder)
+        if any(record.HasField("exit") for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError([record.WhichOneof("record_type") for record in found])
+
+
+def _records(folder):
+    """LevelDB's log format: blocks of 32 KB of (checksum, length, kind, data)."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
