@@ -256,8 +256,8 @@ def as_actions(actions: Any) -> list[Any]:
     return list(actions)
 
 
-def as_writers(writers: Any, model_dir: Any) -> list[Any]:
-    """Return the writers; each must have `write`, and there must be a folder."""
+def as_writers(writers: Any) -> list[Any]:
+    """Return the writers; each must have `write`."""
     if isinstance(writers, str) or not isinstance(writers, Sequence):
         raise UsageError(f"Trainer.writers = {writers!r}: expected a list of writers, such as [@CsvWriter()].")
     for writer in writers:
@@ -266,8 +266,6 @@ def as_writers(writers: Any, model_dir: Any) -> list[Any]:
             raise UsageError(f"Trainer.writers: expected a writer, got the class {name}: call it, as in [@{name}()].")
         if not has(writer, "write"):
             raise UsageError(f"Trainer.writers: expected objects with write(summary), got {writer!r}.")
-    if writers and model_dir is None:
-        raise UsageError("Trainer.writers: expected a model_dir with them, from which a rerun continues.")
     return list(writers)
 
 

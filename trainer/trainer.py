@@ -187,7 +187,7 @@ class Trainer(Steering):
         super().__init__()
         self._actions = Actions(arguments.as_actions(actions), self, self._stop)
         self.run_files: RunFiles | None = None  # what describes the run in its folder, besides run.json
-        self._outside = arguments.as_writers(writers, model_dir)
+        self._outside = arguments.as_writers(writers)
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)

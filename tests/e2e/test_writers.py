@@ -89,6 +89,7 @@ def test_a_killed_run_has_every_point_once(command):
         time.sleep(0.05)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate()
+    assert run.returncode == -signal.SIGKILL
     done = command.raw(*arguments)
     assert done.returncode == 0, done.stderr
     assert "Trainer.writers" not in done.stderr

@@ -97,4 +97,4 @@ class TestWriters:
 
     def test_need_a_folder(self, make_trainer):
         with pytest.raises(UsageError, match=r"Trainer.writers: expected a model_dir with them"):
-            make_trainer(writers=[CsvWriter()])
+            make_trainer(writers=[CsvWriter()], train_steps=1).train()

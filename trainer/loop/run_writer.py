@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.dashboard.dashboard import Dashboard
+from ...metrics.errors import UsageError
 from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, OutsideWriter, Summary, TensorBoardWriter
 from ...metrics.writers.outside.isolated import OutsideWriters
 from ...metrics.writers.summary import RunDescription, dump, load
@@ -196,7 +197,13 @@ def run_writer(
     outcome: Callable[[], str | None],
     outside: Sequence[OutsideWriter] = (),
 ) -> RunWriter | NullWriter:
-    """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief."""
+    """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief.
+
+    Raises:
+      UsageError: there are writers, and no `model_dir`.
+    """
+    if outside and model_dir is None:
+        raise UsageError("Trainer.writers: expected a model_dir with them, from which a rerun continues.")
     if model_dir is None or describe is None:
         return NullWriter(saves=model_dir is not None)
     return RunWriter(model_dir, state, retention, describe, outcome, outside)

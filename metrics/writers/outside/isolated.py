@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from absl import logging
 from ..summary import Ending, RunDescription, Summary
 
 _MOST_WAITING: Final = 1000  # summaries: an hour at one every few seconds, a few MB
+_LONGEST: Final = 300  # characters of an error
 _PATIENCE: Final = 60.0  # seconds: importing a large library alone may take ten
 
 
@@ -109,7 +111,7 @@ class _Isolated:
             if method is not None:
                 method(*arguments)
         except (Exception, SystemExit) as error:
-            self._report(f"has failed: {type(error).__name__}: {error}")
+            self._report(f"has failed: {type(error).__name__}: {textwrap.shorten(str(error), _LONGEST)}")
             return False
         return True
 

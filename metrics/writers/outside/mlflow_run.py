@@ -16,8 +16,8 @@ from .past import files, needs, numbers, past, remember, remembered
 _MEMORY = "mlflow_run.json"  # in the run's folder
 # What MLflow's server takes in one request, and of one value.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
-# Without these, MLflow tries for four minutes to reach a server that is gone.
-_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# Without these, MLflow tries for four minutes to reach a server that is gone. What it misses is sent with the next summary.
+_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _STATUS = {"done": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -47,6 +47,7 @@ class MlflowWriter:
         self._uri = tracking_uri
         self._artifacts = artifact_location
         self._last: dict[str, int] = {}  # key -> its last step
+        self._unsent: list[Any] = []  # metrics, with their time: MLflow keeps one that it is sent twice once
 
     def begin(self, run: RunDescription) -> None:
         """Find the run of MLflow, or make it, and describe it."""
@@ -66,21 +67,27 @@ class MlflowWriter:
             self.write(summary)
 
     def write(self, summary: Summary) -> None:
-        """Log what is past the last step of its metric."""
+        """Log what is past the last step of its metric, and what could not be logged before."""
         from mlflow.entities import Metric
 
         now, step = int(time.time() * 1000), summary.step
         named = {f"{summary.split}/{path}": value for path, value in numbers(summary).items()}
         new = [Metric(key, value, now, step) for key, value in named.items() if step > self._last.get(key, -1)]
-        for begin in range(0, len(new), _MOST_METRICS):
-            self._client.log_batch(self._id, metrics=new[begin : begin + _MOST_METRICS])
         self._last |= {metric.key: step for metric in new}
+        self._unsent += new
+        self._send()
 
     def end(self, ending: Ending) -> None:
-        """Write the files as they are at the end, and the state."""
+        """Write what is missing, the files as they are at the end, and the state."""
+        self._send()
         self._log_files()
         self._client.set_tag(self._id, "tallyloop.ending", ending.reason)
         self._client.set_terminated(self._id, _STATUS[ending.state])
+
+    def _send(self) -> None:
+        while self._unsent:
+            self._client.log_batch(self._id, metrics=self._unsent[:_MOST_METRICS])
+            del self._unsent[:_MOST_METRICS]
 
     def _is_there(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException

@@ -79,6 +79,16 @@ class TestRun:
         begun().end(Ending(state, "why"))
         assert [run.info.status for run in runs(store, tmp_path)[1]] == [status]
 
+    def test_has_what_could_not_be_sent_at_first(self, begun, tmp_path, store, monkeypatch):
+        writer = begun()
+        with monkeypatch.context() as broken:
+            broken.setattr(writer._client, "log_batch", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                writer.write(train(10, loss=10.0))
+        writer.write(train(20, loss=20.0))
+        client, (run,) = runs(store, tmp_path)
+        assert points(client, run, "train/loss") == [(10, 10.0), (20, 20.0)]
+
 
 class TestRerun:
     def test_goes_on_without_a_point_twice(self, begun, tmp_path, store):
