@@ -2,11 +2,13 @@
 
 from .feeds.feed import Feed
 from .input import Input
+from .sources.diabetes import diabetes
 from .sources.digit_files import digits_as_images, digits_as_mnist
 from .sources.digits import digit_halves, digits
 from .sources.files.augment import augmented
 from .sources.files.decode import decode_image
 from .sources.files.images import images
+from .sources.files.labelled import labelled_text, standard_packages
 from .sources.files.npy import npy
 from .sources.files.text import python_sources, text
 from .sources.idx import idx
@@ -32,6 +34,7 @@ __all__ = [
     "bucketed",
     "csv",
     "decode_image",
+    "diabetes",
     "digit_halves",
     "digits",
     "digits_as_images",
@@ -40,12 +43,14 @@ __all__ = [
     "huggingface",
     "idx",
     "images",
+    "labelled_text",
     "mnist",
     "npy",
     "npz",
     "packed",
     "parquet",
     "python_sources",
+    "standard_packages",
     "text",
     "tfds",
     "tfrecord",

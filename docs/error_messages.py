@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "errors.md"
 PACKAGES = ("trainer", "metrics", "data", "models")
 HOLE = "…"
 _ERRORS = re.compile(
-    r"(\w+\.)?(Usage|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|NotImplemented)Error"
+    r"(\w+\.)?(Usage|BadRange|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|NotImplemented)Error"
 )
 # What these return or yield, in trainer/config, are the mistakes of a config, which are told together.
 CONFIG_PROBLEMS = (
@@ -30,6 +30,7 @@ CONFIG_PROBLEMS = (
     "_dead_scopes",
     "_wrong_type",
     "_left_required",
+    "_left_ranges",
     "_cycle_message",
     "_required",
     "_duplicate",
@@ -250,7 +251,9 @@ class _Reader:
         return ["".join(each) for each in itertools.islice(itertools.product(*parts), _MOST_PATTERNS)]
 
     def _own_or_composed(self, node: ast.AST, scope: ast.AST, depth: int) -> list[str]:
-        return [str(node.value)] if isinstance(node, ast.Constant) else self._patterns(node, scope, depth)
+        if isinstance(node, ast.Constant):
+            return [node.value if isinstance(node.value, str) else HOLE]
+        return self._patterns(node, scope, depth)
 
 
 def _values(node: ast.AST, name: str) -> list[ast.AST]:

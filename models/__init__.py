@@ -14,6 +14,8 @@ from .networks.transformer import transformer
 from .pairs.towers import dense_tower, embedding_tower
 from .pairs.two_tower import TwoTowerTask
 from .regression import RegressionTask
+from .tabular import TabularTask
+from .text import text_classifier
 
 __all__ = [
     "AutoencoderTask",
@@ -23,6 +25,7 @@ __all__ = [
     "InvariantDropout",
     "LanguageModelTask",
     "RegressionTask",
+    "TabularTask",
     "TwoTowerTask",
     "class_confusion",
     "cnn",
@@ -35,6 +38,7 @@ __all__ = [
     "image_classifier",
     "mlp",
     "small_backbone",
+    "text_classifier",
     "top_k_accuracy",
     "transformer",
     "two_stage_autoencoder",

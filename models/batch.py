@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
@@ -91,3 +92,26 @@ def weighted(losses: tf.Tensor, batch: Any, key: str | None, training: bool, tas
             f"{task}.sample_weight = {key!r}: expected one weight per example, of shape (n,), got shape {tuple(weights.shape)}"
         )
     return losses * tf.cast(weights, losses.dtype)
+
+
+def training_rows(source: Any, binding: str) -> Mapping[str, Any]:
+    """Return all rows of a source as columns, for what a model learns from them before it is trained.
+
+    Args:
+      source: a function that returns a dict of arrays, or rows by number.
+      binding: where it was bound, for messages.
+
+    Raises:
+      UsageError: it returns something else.
+    """
+    if not callable(source):
+        raise UsageError(f"{binding} = {source!r}: expected a source without parentheses, such as @train/csv")
+    found = source()
+    if hasattr(found, "__getitems__"):
+        found = found.__getitems__(np.arange(len(found)))
+    if not isinstance(found, Mapping):
+        raise UsageError(
+            f"{binding}: expected a source of a dict of arrays, or of rows by number with __getitems__, got a "
+            f"{type(found).__name__}"
+        )
+    return found

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from ..metrics.writers import ConsoleWriter, OutsideWriter, Summary
+from ..metrics.writers import OutsideWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -25,6 +25,7 @@ from .distribution import workers
 from .loop import folder_lock
 from .loop.acting import Action, Actions
 from .loop.board import Board
+from .loop.console import console_of, last_lines
 from .loop.evaluation import Evaluation
 from .loop.host_loop import HostLoop
 from .loop.invariance import Comparison, compare
@@ -341,7 +342,8 @@ class Trainer(Steering):
         number = checked_step(step)
         self._trace()
         folder = None if self._model_dir is None else RunFolder(self._model_dir, self.run_files)
-        replaying = Replaying(self._session, self._weights, self._schedule, folder, self._seed is not None)
+        repeats, together = self._seed is not None, self._settings.gradient_accumulation
+        replaying = Replaying(self._session, self._weights, self._schedule, folder, repeats, together)
         return replaying.replay(number, lambda: another_model(self._task, self.strategy, self._some_input, self.model))
 
     @cached_property
@@ -428,14 +430,11 @@ class Trainer(Steering):
 
     @contextlib.contextmanager
     def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
-        console = ConsoleWriter(sys.stdout if chief else None, self.train_steps, self._session.global_batch_size)
+        console = console_of(self, sys.stdout if chief else None, self._retention.best.side)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
-        about = partial(describe_run, self, record) if record else None
         with (
             contextlib.closing(console),
-            run_writer(
-                self._model_dir, self._session.state, self._retention, about, lambda: self.stopped, self._outside
-            ) as writer,
+            run_writer(self, self._retention, record and partial(describe_run, self, record), self._outside) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(
@@ -446,5 +445,6 @@ class Trainer(Steering):
                 rollbacks=Rollbacks(self.strategy, folder, self._settings),
                 writer=writer,
                 console=console,
+                last_lines=partial(last_lines, self, self._train_length, self._retention),
                 actions=self._actions,
             )

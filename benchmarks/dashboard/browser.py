@@ -31,9 +31,25 @@ _TEXT = """
       node.childNodes.forEach(walk);
     }
   };
-  walk(document.body);
+  if (document.body) walk(document.body);  // there is none yet while a page loads
   return pieces.join('\\n');
 })()
+"""
+
+# Clicks the innermost element with this text; returns whether there is one.
+_CLICK = """
+(wanted => {
+  const find = node => {
+    for (const child of [...(node.shadowRoot ? node.shadowRoot.childNodes : []), ...node.childNodes]) {
+      const found = child.nodeType === Node.ELEMENT_NODE && find(child);
+      if (found) return found;
+    }
+    return node.nodeType === Node.ELEMENT_NODE && node.textContent.trim() === wanted && node.offsetParent ? node : null;
+  };
+  const found = find(document.body);
+  if (found) found.click();
+  return Boolean(found);
+})
 """
 
 
@@ -107,6 +123,15 @@ class Browser:
         """Return all text of the page, one piece a line."""
         return self.evaluate(_TEXT)
 
+    def click(self, text: str) -> None:
+        """Click what has this text.
+
+        Raises:
+          LookupError: nothing has it.
+        """
+        if not self.evaluate(f"{_CLICK}({json.dumps(text)})"):
+            raise LookupError(f"nothing on the page has the text {text!r}")
+
     def wait_for(self, *wanted: str, seconds: float = 20.0) -> str:
         """Return the text of the page once it has all these pieces.
 
@@ -116,7 +141,7 @@ class Browser:
         deadline = time.monotonic() + seconds
         while missing := [each for each in wanted if each not in (text := self.text())]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{missing} not on the page, which has:\n{text}")
+                raise TimeoutError(f"{missing} not on the page, which has:\n{text[:2000]}")
             time.sleep(0.2)
         return text
 

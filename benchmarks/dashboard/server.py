@@ -27,9 +27,10 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *arguments: str):
-        command = [sys.executable, "-m", "tensorboard.main", f"--logdir={folder}", "--host=127.0.0.1", "--port=0"]
+        command = [sys.executable, "-m", "tensorboard.main", f"--logdir={folder.name}", "--host=127.0.0.1", "--port=0"]
         self._process = subprocess.Popen(
             [*command, "--reload_interval=1", *arguments],
+            cwd=folder.parent,  # pages show the folder as it was given
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

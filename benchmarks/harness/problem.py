@@ -90,6 +90,11 @@ def train_input() -> Input:
     return Input(arrays, BATCH, shuffle=True, drop_remainder=True)
 
 
+def streamed_input() -> Input:
+    """Return the digits as a stream, in full batches."""
+    return Input(tf.data.Dataset.from_tensor_slices(arrays()).cache(), BATCH, shuffle=False, drop_remainder=True)
+
+
 def shuffled(chance: np.random.Generator, rows: int, steps: int) -> np.ndarray:
     """Return the shuffled row numbers of `steps` batches, epoch after epoch of `rows` rows: int64 (steps, BATCH)."""
     epochs = -(-steps * BATCH // rows)

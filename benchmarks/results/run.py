@@ -83,4 +83,5 @@ def tallyloop(config: str, parameters: Sequence[str], folder: Path, flags: Seque
 
 def _short(binding: str) -> str:
     name, _, value = binding.partition("=")
-    return f"{name}={Path(value).name}" if os.sep in value and Path(value).exists() else binding
+    path = Path(value.strip("\"'"))
+    return f'{name}="{path.name}"' if os.sep in value and path.exists() else binding

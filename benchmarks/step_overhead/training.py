@@ -18,10 +18,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tallyloop.trainer
 import tensorflow as tf
+from tallyloop.data import Input
 from tallyloop.trainer import Task, Trainer, mirrored, one_device
 
 from ..harness.child import run_in_laps
-from ..harness.problem import RATE, Digits, train_input
+from ..harness.problem import RATE, Digits, streamed_input, train_input
 
 ENDLESS = 10**9  # steps
 LOOP = 50  # steps
@@ -34,12 +35,14 @@ class Variant(NamedTuple):
 
     strategy: Callable[[], tf.distribute.Strategy]
     jit_compile: bool
+    data: Callable[[], Input] = train_input
 
 
 VARIANTS = {
     "1 replica": Variant(one_device, False),
     "2 replicas": Variant(mirrored, False),
     "1 replica, jit_compile": Variant(one_device, True),
+    "1 replica, jit_compile, a stream": Variant(one_device, True, streamed_input),
 }
 
 
@@ -55,6 +58,7 @@ def by_trainer(
     steps_per_loop: int,
     task: Task,
     jit_compile: bool = False,
+    data: Callable[[], Input] = train_input,
 ) -> Callable[[Callable[[], None]], None]:
     """Return a `Trainer.train` with event files, `metrics.jsonl` and console output that halts every `LAP` steps."""
 
@@ -67,7 +71,7 @@ def by_trainer(
             task=task,
             optimizer=keras.optimizers.SGD(RATE),
             strategy=strategy,
-            train_dataset=train_input(),
+            train_dataset=data(),
             train_steps=ENDLESS,
             steps_per_loop=steps_per_loop,
             summary_interval=SUMMARY,
@@ -86,7 +90,7 @@ def main(packages: str, name: str, folder: str) -> None:
     make_two_devices()
     variant = VARIANTS[name]
     gc.disable()  # a collection would hit one child and not the other
-    run_in_laps(by_trainer(Path(folder), variant.strategy(), LOOP, Digits(), variant.jit_compile))
+    run_in_laps(by_trainer(Path(folder), variant.strategy(), LOOP, Digits(), variant.jit_compile, variant.data))
 
 
 if __name__ == "__main__":

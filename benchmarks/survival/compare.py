@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tallyloop.data import Input
@@ -109,13 +110,13 @@ def _points(folder: Path, control: Path) -> list[str]:
     ]
 
 
-def _charts(folder: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
+def _charts(folder: Path) -> dict[tuple[str, str], list[tuple[int, Any]]]:
     # 0 keeps all points; by default the multiplexer samples them.
     shown = EventMultiplexer(size_guidance={"tensors": 0})
     shown.AddRunsFromDirectory(str(folder)).Reload()
     return {
         (run, tag): [
-            (event.step, tensor_util.make_ndarray(event.tensor_proto).item()) for event in shown.Tensors(run, tag)
+            (event.step, tensor_util.make_ndarray(event.tensor_proto).tolist()) for event in shown.Tensors(run, tag)
         ]
         for run, kinds in shown.Runs().items()
         for tag in kinds["tensors"]

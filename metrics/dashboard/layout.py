@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary as SummaryProto  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.compat.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.compat.proto.types_pb2 import DT_STRING  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboard.plugins.custom_scalar import metadata
-from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
 Charts = Mapping[str, Mapping[str, Sequence[str]]]
 """Title of a group -> title of a chart -> regular expressions; the chart shows the metrics whose whole path one matches."""
 
+_proto: Any = layout_pb2  # protobuf makes its names at run time
 _TOP, _LOSS, _CLASSES, _TIME = "metrics", "loss", "per class", "time"
 _OF_A_CLASS = re.compile(r"(.+)/class_\d+")
 _TIMES = ("time", "throughput")
@@ -53,10 +54,10 @@ def charts_of(paths: Iterable[str]) -> Charts:
 def layout_value(charts: Charts) -> SummaryProto.Value:
     """Return a layout; of the layouts of a run, the last one counts."""
     categories = [
-        Category(title=title, closed=title == _TIME, chart=[_chart(name, tags) for name, tags in inside.items()])
+        _proto.Category(title=title, closed=title == _TIME, chart=[_chart(name, tags) for name, tags in inside.items()])
         for title, inside in charts.items()
     ]
-    layout = Layout(category=categories).SerializeToString()
+    layout = _proto.Layout(category=categories).SerializeToString()
     return SummaryProto.Value(
         tag=metadata.CONFIG_SUMMARY_TAG,
         tensor=TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[layout]),
@@ -64,6 +65,8 @@ def layout_value(charts: Charts) -> SummaryProto.Value:
     )
 
 
-def _chart(title: str, patterns: Sequence[str]) -> Chart:
+def _chart(title: str, patterns: Sequence[str]) -> Any:
     # TensorBoard takes a tag whose beginning matches.
-    return Chart(title=title, multiline=MultilineChartContent(tag=[f"(?:{pattern})$" for pattern in patterns]))
+    return _proto.Chart(
+        title=title, multiline=_proto.MultilineChartContent(tag=[f"(?:{pattern})$" for pattern in patterns])
+    )

@@ -1,4 +1,4 @@
-"""Where the numbers go: TensorBoard, a JSON Lines file, the console and other programs. Nothing here imports TensorFlow."""
+"""Where the numbers go: TensorBoard, a JSON Lines file and other programs. Nothing here imports TensorFlow."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,6 @@ from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .composed import AsyncWriter, MultiWriter
-    from .console import ConsoleWriter
     from .jsonl import JsonlWriter
     from .outside.csv_file import CsvWriter
     from .outside.isolated import OutsideWriter
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncWriter",
-    "ConsoleWriter",
     "CsvWriter",
     "Ending",
     "JsonlWriter",
@@ -36,7 +34,6 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         __name__,
         {
             "AsyncWriter": ".composed",
-            "ConsoleWriter": ".console",
             "CsvWriter": ".outside.csv_file",
             "Ending": ".summary",
             "JsonlWriter": ".jsonl",

@@ -10,7 +10,7 @@ from .matrix_image import font
 
 _SIDE = 96  # pixels of an example, at least
 _GAP, _LINE, _TEXT = 8, 22, 15
-_COLUMNS = 8
+_COLUMNS = 4  # more could not be read in TensorBoard's cards
 
 
 def pictures(values: np.ndarray, least: float | None = None, most: float | None = None) -> np.ndarray:
@@ -23,9 +23,9 @@ def pictures(values: np.ndarray, least: float | None = None, most: float | None 
     """
     values = np.nan_to_num(np.asarray(values, np.float64))
     values = values[..., np.newaxis] if values.ndim == 3 else values
-    least = values.min() if least is None else least
-    most = values.max() if most is None else most
-    return np.rint(255 * np.clip((values - least) / ((most - least) or 1.0), 0, 1)).astype(np.uint8)
+    black = float(values.min()) if least is None else least
+    white = float(values.max()) if most is None else most
+    return np.rint(255 * np.clip((values - black) / ((white - black) or 1.0), 0, 1)).astype(np.uint8)
 
 
 def grid(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:

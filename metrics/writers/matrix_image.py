@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def _confusions(matrix: np.ndarray, shares: np.ndarray) -> Iterator[str]:
         row, column = np.unravel_index(place, matrix.shape)
         if wrong[row, column] > 0:
             of = f"{shares[row, column]:.0%} of label {row}"
-            yield f"label {row} as {column}: {short_number(matrix[row, column])}, {of}"
+            yield f"label {row} as {column}: {short_number(float(matrix[row, column]))}, {of}"
 
 
 def _largest_of(shares: np.ndarray, pooled: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def _pixels(shares: np.ndarray, cell: int) -> np.ndarray:
 def _write_counts(draw: ImageDraw, matrix: np.ndarray, shares: np.ndarray, cell: int) -> None:
     for row, column in np.ndindex(*matrix.shape):
         place = _MARGIN + (column + 0.5) * cell, _MARGIN + (row + 0.5) * cell
-        text = short_number(matrix[row, column])
+        text = short_number(float(matrix[row, column]))
         fill = "white" if shares[row, column] > 0.5 else "black" if matrix[row, column] else "silver"
         _write(draw, place, text, min(20, int(1.5 * cell / max(3, len(text)))), fill=fill)
 
@@ -117,7 +117,7 @@ def _write(
     draw.text(place, text, fill=fill, anchor=anchor, font=font(size))
 
 
-def font(size: int) -> object:
+def font(size: int) -> Any:
     """Return a font; Pillow brings it."""
     from PIL import ImageFont
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "input": "input.__main__",
     "memory": "memory.__main__",
     "scaling": "scaling.__main__",
+    "real_models": "real_models.__main__",
 }
 everywhere = pytest.mark.parametrize("name", COMMANDS)
 TIMES = {"a": [2.0, 9.0, 4.0], "b": [1.0, 3.0, 4.0]}  # seconds per step
@@ -308,6 +309,22 @@ class TestEvalThroughput:
             module.check_same({"by hand": lambda: results, "keras": lambda: results | {"loss": 0.6}})
 
 
+class TestRealModels:
+    def test_each_row_has_its_contestants(self, benchmark):
+        for name, model in benchmark("real_models.__main__").MODELS.items():
+            for group in {row.group for row in model.rows}:
+                made = model.contestants(group)
+                asked = {each for row in model.rows if row.group == group for each in (row.one, row.other) if each}
+                assert (name, asked - made.keys()) == (name, set())
+                for contestant in made.values():
+                    contestant.close()
+
+    def test_other_model_is_refused(self, benchmark, capsys):
+        with pytest.raises(SystemExit):
+            benchmark("real_models.__main__").main(["embeding"])
+        assert "MODEL = embeding: expected one of embedding" in capsys.readouterr().err
+
+
 class TestCheckpointStall:
     def test_figures(self, benchmark):
         module = benchmark("checkpoint_stall.__main__")
@@ -469,11 +486,12 @@ class TestAgainst:
             return measured
 
         monkeypatch.setattr(against, "_ratios", ratios(1.03))
-        assert main(["--against", str(ROOT), "--only", "jit", "--rounds", "4"]) == 0
-        assert asked == [("1 replica, jit_compile", 4)]
+        assert main(["--against", str(ROOT), "--only", "2 rep", "--rounds", "4"]) == 0
+        assert asked == [("2 replicas", 4)]
         monkeypatch.setattr(against, "_ratios", ratios(1.04))
         assert main(["--against", str(ROOT)]) == 1
-        assert [variant for variant, _ in asked[1:]] == ["1 replica", "2 replicas", "1 replica, jit_compile"]
+        compiled = ["1 replica, jit_compile", "1 replica, jit_compile, a stream"]
+        assert [variant for variant, _ in asked[1:]] == ["1 replica", "2 replicas", *compiled]
         assert main(["--against", str(ROOT), "--only", "jot"]) == 2
         with pytest.raises(SystemExit):
             main(["--against", str(ROOT), "--write"])

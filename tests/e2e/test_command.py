@@ -57,7 +57,7 @@ def test_event_files_hold_what_metrics_jsonl_holds(trained):
             if line["split"] == folder
             for path, value in line["metrics"].items()
         }
-        shown = _points(trained.model_dir / folder)
+        shown = {key: value for key, value in _points(trained.model_dir / folder).items() if key[0][:5] != "best/"}
         assert shown == {key: np.float32(value) for key, value in written.items()}
         of_training = {"learning_rate"} if folder == "train" else set()
         assert {path for path, _ in shown} - TIMES == {"loss", "accuracy"} | of_training
@@ -77,9 +77,18 @@ def test_the_run_folder_describes_the_run(trained):
 
 def test_the_console_is_quiet_and_plain(trained):
     lines = trained.done.stdout.splitlines()
-    assert len(lines) == 5
-    assert lines[0].startswith("step 20/60 | loss ")
-    assert lines[1].startswith("eval  30 | loss ")
+    assert [line.split(" | ")[0] for line in lines[:5]] == [
+        "step 20/60",
+        "eval  30",
+        "step 40/60",
+        "step 60/60",
+        "eval  60",
+    ]
+    assert [line.split(":")[0] for line in lines[5:7]] == ["loss", "accuracy"]  # the last and the best value
+    assert lines[7].startswith("Time: 0:00:")
+    assert f"Look: tensorboard --logdir={trained.model_dir}" in lines
+    assert lines[-1].startswith("Train on: ")
+    assert len(lines) < 15
     assert trained.done.stderr == ""
 
 

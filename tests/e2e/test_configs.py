@@ -36,12 +36,15 @@ SMALL = {
     "image_folder_all": ("small_backbone.filters=(4,)", "size=8"),
     "image_folder_head": ("small_backbone.filters=(4,)", "size=8"),
     "mnist_cnn": ("cnn.filters=(4,)",),
+    "text_classifier": ("text_classifier.width=8", "text_classifier.length=8"),
     "two_tower": ("dense_tower.hidden=(16,)",),
 }
 # Where 12 steps on two replicas end further from those on one than 1e-6, and why.
 FURTHER = {
     # Adam divides by the size of the gradient: what is rounding in a gradient near 0 is as large as a step in the weight.
-    **dict.fromkeys(["char_lm", "digits", "digits_cnn", "distil", TEACHER, "mnist_cnn"], 1e-4),
+    **dict.fromkeys(
+        ["char_lm", "digits", "digits_cnn", "distil", TEACHER, "mnist_cnn", "tabular", "text_classifier"], 1e-4
+    ),
     **dict.fromkeys(["autoencoder", "gan", "image_folder", "image_folder_all", "image_folder_head", "two_tower"], 1e-4),
 }
 
@@ -256,6 +259,23 @@ MISTAKES = [
         ["expected images of the shape of 'x', (64,), got (8, 8, 1)", "dense_generator.shape"],
     ),
     ("gan", ["with_noise.key=noise"], ["expected the key 'z', got ['noise', 'x', 'y']", "GanTask.noise"]),
+    ("char_lm", ["text.path=nowhere.txt"], ["text.path", "'nowhere.txt'", "expected at least one file"]),
+    ("char_lm", ["transformer.heads=3"], ["transformer.heads = 3", "expected a divisor of transformer.width = 128"]),
+    ("char_lm", ["transformer.vocabulary=100"], ["has tokens from", "transformer.vocabulary"]),
+    ("char_lm", ["transformer.length=32"], ["has 64 tokens: expected at most 32", "transformer.length"]),
+    ("char_lm", ["LanguageModelTask.model=@transformer()"], ["write @transformer, not @transformer()"]),
+    ("text_classifier", ["labelled_text.path=nowhere"], ["labelled_text.path = 'nowhere'", "a folder for each class"]),
+    ("text_classifier", ["text_classifier.num_classes=1"], ["expected labels from 0 to 0", "got 1"]),
+    ("text_classifier", ["text_classifier.reader=lstm"], ["text_classifier.reader = lstm", "'gru', 'transformer'"]),
+    ("text_classifier", ["text_classifier.rows=@train/labelled_text()"], ["without parentheses"]),
+    ("text_classifier", ["ClassifierTask.features=line"], ["expected the key 'line'", "ClassifierTask.features"]),
+    ("text_classifier", ["Trainer.jit_compile=True"], ["jit_compile", "strings"]),
+    ("tabular", ["TabularTask.target=cost"], ["TabularTask.target", "'cost' is no column", "'progression'"]),
+    ("tabular", ["TabularTask.numeric=['agee']"], ["TabularTask.numeric", "'agee' is no column", "'age'"]),
+    ("tabular", ["TabularTask.numeric=['sex']"], ["'sex' is named twice"]),
+    ("tabular", ["TabularTask.sample_weight=w"], ["TabularTask.sample_weight", "'w' is no column"]),
+    ("tabular", ["train_rows=@train/csv", "train/csv.path=none.csv"], ["csv.path", "'none.csv'"]),
+    ("tabular", ["Trainer.jit_compile=True"], ["jit_compile", "strings"]),
     (
         "distil",
         [],

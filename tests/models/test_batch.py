@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tallyloop.metrics import UsageError
 from tallyloop.models import ClassifierTask, RegressionTask, mlp
-from tallyloop.models.batch import part_of, weighted
+from tallyloop.models.batch import outputs_of, part_of, weighted
 
 X = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
 WEIGHTS = np.array([1, 0, 2.5, 1, 3, 0.25], np.float32)
@@ -120,3 +120,17 @@ class TestPartOf:
             UsageError, match=r"here: expected a tuple \(x, y\) or a dict with the key 'y', got a tuple of 1"
         ):
             part_of((1,), "y", 1, "here", "do that")
+
+
+class TestOutputsOf:
+    def test_are_the_models(self, model):
+        np.testing.assert_array_equal(outputs_of(model, tf.constant(X), False, "It", "do that"), model(X))
+
+    def test_refuses_what_the_model_does_not_take(self, model):
+        with pytest.raises(UsageError) as caught:
+            outputs_of(model, tf.zeros([6, 5]), False, "It.model", "do that")
+        told = str(caught.value)
+        assert told.startswith("It.model: expected inputs that it accepts, got float32 of shape (batch, 5): Input 0 ")
+        assert told.endswith(
+            "expected axis -1 of input shape to have value 2, but received input with shape (6, 5); do that"
+        )

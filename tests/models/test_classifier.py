@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.metrics import top_k_accuracy_score
+from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 from tallyloop.metrics import UsageError
-from tallyloop.models import ClassifierTask, mlp, top_k_accuracy
+from tallyloop.models import ClassifierTask, class_confusion, mlp, top_k_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,12 @@ def test_top_k_accuracy_is_that_of_scikit_learn(rng, k):
     logits, y = rng.normal(size=(40, 6)).astype(np.float32), np.arange(40) % 6
     hits, count = top_k_accuracy({"y": tf.constant(y)}, tf.constant(logits), k=k)
     assert int(hits) / int(count) == top_k_accuracy_score(y, logits, k=k)
+
+
+def test_class_confusion_is_that_of_scikit_learn(rng, refused):
+    logits, y = rng.normal(size=(40, 4)).astype(np.float32), np.arange(40) % 4
+    found = class_confusion({"digit": tf.constant(y)}, tf.constant(logits), labels="digit")
+    np.testing.assert_array_equal(found.value, confusion_matrix(y, logits.argmax(1)))
+    assert int(found.count) == 40
+    with refused("The batch: expected the key 'y', got ['digit']; set class_confusion.labels"):
+        class_confusion({"digit": tf.constant(y)}, tf.constant(logits))

@@ -37,7 +37,7 @@ _define(
     "gin_file",
     [],
     "A config file; repeatable, later files override earlier ones. Searched in the working folder, --gin_search_path, then "
-    "the bundled configs (digits.gin, digits_cnn.gin, autoencoder.gin).",
+    "the bundled configs (digits.gin, mnist_cnn.gin, image_folder.gin, two_tower.gin, gan.gin, ...; docs/results.md lists them).",
 )
 _define(
     flags.DEFINE_multi_string,

@@ -10,8 +10,8 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.errors import UsageError
+from ...metrics.terminal.console import eval_line
 from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter
-from ...metrics.writers.console import eval_line
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..loop.folder_lock import first_write

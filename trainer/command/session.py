@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import gin
 
 from ...metrics.errors import UsageError
+from ...metrics.terminal.spinner import be_silent, doing
 from .. import config as configs
 from ..errors import DONE, FAILED
 from . import backend, member, run_folder
@@ -88,8 +89,11 @@ def start(request: Request, config: configs.Config) -> None:
 def load_config(request: Request) -> configs.Config:
     """Read the files and parameters, after registering all that they can name."""
     checks = request.mode == "check"
-    backend.load(max(request.virtual_cpus or 1, _REPLICAS_TO_CHECK) if checks else request.virtual_cpus)
-    configs.register_keras()
+    if not member.is_first():
+        be_silent()
+    with doing("loading TensorFlow"):
+        backend.load(max(request.virtual_cpus or 1, _REPLICAS_TO_CHECK) if checks else request.virtual_cpus)
+        configs.register_keras()
     if str(Path.cwd()) not in sys.path[:1]:
         sys.path.insert(0, str(Path.cwd()))
     for name in request.import_module:
@@ -133,7 +137,7 @@ def prepare(mode: Mode, config: configs.Config, trainer: Trainer) -> None:
     """Build and trace what the mode needs, before anything is written."""
     from . import modes
 
-    with explained(config), _lost_worker_reported():
+    with explained(config), _lost_worker_reported(), doing("reading the data and building the model"):
         modes.prepare(mode, trainer)
     if mode == "train_and_eval":  # this mode uses everything: a binding that it does not use is a mistake
         configs.check_consumed(config)

@@ -12,11 +12,17 @@ from .usage import taken
 
 
 def hparams(config: Config) -> dict[str, bool | int | float | str]:
-    """Return binding -> value of all that the run uses, with macros replaced by their values.
+    """Return the bindings that tell this run from others.
 
     What a file binds to its default is left out, unless it is a number: of several runs with other numbers, the one with the
-    default would otherwise have none. Of a reference it is the name; of what else isn't a number, a string
-    or a bool, the text of the config.
+    default would otherwise have none. What was given on the command line is never left out.
+
+    Args:
+      config: the loaded config, after everything has been built and traced.
+
+    Returns:
+      Binding -> value of all that the run uses, sorted by name, with macros replaced by their values. Of a reference it is the
+      name; of what else isn't a number, a string or a bool, the text of the config.
     """
     found = {binding.name: (binding, config.resolved(binding.value)) for binding in taken(config)}
     return {name: _plain(value) for name, (binding, value) in sorted(found.items()) if _tells(binding, value)}
@@ -27,12 +33,9 @@ def _tells(binding: Binding, value: Any) -> bool:
         return True
     default = signature(engine.configurables()[binding.selector]).get(binding.param).default
     same_type = isinstance(value, bool) == isinstance(default, bool)
-    listed = list(value) == list(default) if _are_lists(value, default) else False
-    return not (listed or (same_type and value == default))
-
-
-def _are_lists(*values: Any) -> bool:
-    return all(isinstance(value, list | tuple) for value in values)
+    if isinstance(value, list | tuple) and isinstance(default, list | tuple):
+        return list(value) != list(default)
+    return not (same_type and value == default)
 
 
 def _plain(value: Any) -> bool | int | float | str:

@@ -109,19 +109,19 @@ def _range(found: _Found, written: str, parse: Callable[[str], Any]) -> Range:
     if found.kind not in KINDS:
         hint = did_you_mean(found.kind, KINDS) or "."
         expected = ", ".join(f"{_PREFIX}{kind}" for kind in KINDS)
-        raise BadRangeError(f"{written}: expected one of {expected}{hint}", found.start)
+        raise BadRangeError(f"{written}: expected a range of the kinds {expected}{hint}", found.start)
     inside = written[written.index("(") + 1 : -1]
     try:
         arguments = parse(f"[{inside}\n]")
     except (SyntaxError, TypeError, ValueError) as error:
-        raise BadRangeError(f"{written}: expected {_FORMS[found.kind]}", found.start) from error
+        raise BadRangeError(f"{written}: expected a range of the form {_FORMS[found.kind]}", found.start) from error
     if not _is_valid(found.kind, arguments):
         _refuse(written, found.start, found.kind)
     return Range(found.kind, tuple(arguments), written)
 
 
 def _refuse(written: str, offset: int, kind: str) -> NoReturn:
-    raise BadRangeError(f"{written}: expected {_FORMS[kind]}", offset)  # pyright: ignore[reportArgumentType]
+    raise BadRangeError(f"{written}: expected a range of the form {_FORMS[kind]}", offset)  # pyright: ignore[reportArgumentType]
 
 
 def _is_valid(kind: Kind, arguments: tuple[Any, ...]) -> bool:

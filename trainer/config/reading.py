@@ -118,7 +118,7 @@ def read_param(param: str) -> Written:
     try:
         return Written(scope, selector, name, parse_right_hand_side(text), location, text)
     except BadRangeError as error:
-        raise UsageError(f"{location}: {error}") from None
+        raise UsageError(f"{location}: the range cannot be read: {error}") from None
 
 
 def find(name: str, search_paths: Sequence[str], beside: Path | None = None) -> Path:

@@ -176,8 +176,9 @@ def statements(text: str, source: str) -> Iterator[Statement]:
         parser = config_parser.ConfigParser(io.StringIO(plain), _Delegate(ranges))
         yield from parser
     except BadRangeError as error:
-        line = text.count("\n", 0, error.offset) + 1
-        raise UsageError(f"{source}:{line}: {error}\n    {text.splitlines()[line - 1].rstrip()}") from None
+        before = text[: error.offset].split("\n")
+        shown = text.split("\n")[len(before) - 1].rstrip()
+        raise UsageError(f"{source}:{len(before)}: {error}\n    {shown}") from None
     except PARSE_ERRORS as error:
         raise UsageError(_message(error, parser, text, source)) from None
 

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from .workers import is_multi_worker
 
+_PIECE = 1024  # rows that a replica sends at once
+
 
 def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any:
     """Return the sums over all replicas of all workers, on this worker. Call it in the cross-replica context.
@@ -32,7 +34,7 @@ def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any
     whole = [i for i, value in enumerate(local) if not isinstance(value, tf.IndexedSlices)]
     sums = dict(zip(whole, _packed_sums(strategy, [flat[i] for i in whole], [local[i] for i in whole]), strict=True))
     for i in {*range(len(flat))} - {*whole}:
-        sums[i] = _rows_once(strategy.reduce(tf.distribute.ReduceOp.SUM, flat[i], axis=None))
+        sums[i] = added_by_row(_rows_of_workers(strategy, flat[i], local[i]))
     return tf.nest.pack_sequence_as(per_replica, [sums[i] for i in range(len(flat))])
 
 
@@ -54,6 +56,41 @@ def _packed_sums(strategy: tf.distribute.Strategy, per_replica: list[Any], local
     vectors = strategy.run(_packed, args=(per_replica,))
     total = [strategy.reduce(tf.distribute.ReduceOp.SUM, vector, axis=None) for vector in vectors]
     return _unpacked(total, local)
+
+
+def _rows_of_workers(strategy: tf.distribute.Strategy, per_replica: Any, local: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Return the rows of all replicas, one after the other, and zeros for row 0.
+
+    They are sent in pieces of one size, as many as the replica with most of them needs: within a call of a graph, with all the
+    steps of its loop, a collective of TensorFlow 2.21 sends one shape only.
+    """
+    counts = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(_pieces, args=(per_replica,)), axis=None)
+    most = tf.reduce_max(counts.values)
+
+    def send(i: tf.Tensor, values: tf.TensorArray, rows: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+        piece = strategy.run(_piece, args=(per_replica, i))
+        sent = strategy.reduce(tf.distribute.ReduceOp.SUM, piece, axis=None)
+        return i + 1, values.write(i, sent.values), rows.write(i, sent.indices)
+
+    arrays = [tf.TensorArray(each.dtype, most, infer_shape=False) for each in (local.values, local.indices)]
+    _, values, rows = tf.while_loop(lambda i, *_: i < most, send, (tf.constant(0), *arrays))
+    all_values = tf.ensure_shape(values.concat(), [None, local.values.shape[1]])
+    return tf.IndexedSlices(all_values, rows.concat(), local.dense_shape)
+
+
+def _pieces(slices: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Return the number of pieces as a row: the sum of the replicas' is a list of them."""
+    count = -(-tf.size(slices.indices) // _PIECE)
+    return tf.IndexedSlices(tf.reshape(count, [1, 1]), tf.zeros([1], tf.int32), tf.constant([1, 1]))
+
+
+def _piece(slices: tf.IndexedSlices, i: tf.Tensor) -> tf.IndexedSlices:
+    """Return piece `i`, filled up by zeros."""
+    places = slice(i * _PIECE, (i + 1) * _PIECE)
+    values, rows = slices.values[places], slices.indices[places]
+    missing = _PIECE - tf.size(rows)
+    values = tf.ensure_shape(tf.pad(values, [[0, missing], [0, 0]]), [_PIECE, slices.values.shape[1]])
+    return tf.IndexedSlices(values, tf.ensure_shape(tf.pad(rows, [[0, missing]]), [_PIECE]), slices.dense_shape)
 
 
 @tf.custom_gradient

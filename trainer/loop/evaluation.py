@@ -13,6 +13,7 @@ import tensorflow as tf
 from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Accumulator
 from ...metrics.registry import MetricRegistry
+from ...metrics.terminal.spinner import doing
 from ...metrics.writers import Summary
 from ..distribution.strategies import is_one_cpu
 from ..model.averaged_weights import AveragedWeights
@@ -72,7 +73,8 @@ class Evaluation:
     def trace(self) -> None:
         """Trace every loop without running it."""
         for name, loop in self._loops.items():
-            with traced_on(self._place(name), lambda name=name: self._feeds[name].element_spec):
+            located = traced_on(self._place(name), lambda name=name: self._feeds[name].element_spec)
+            with located, doing(f"tracing the evaluation of {name}"):
                 loop.trace()
 
     @property

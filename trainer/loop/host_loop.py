@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from ...metrics.writers import ConsoleWriter, Summary
+from ...metrics.terminal.console import ConsoleWriter
+from ...metrics.writers import Summary
 from ..distribution import preemption, workers
 from ..errors import ClusterError, PreemptedError
 from ..step.eval_loop import EvaluationStopped
@@ -33,6 +34,7 @@ class HostLoop:
       writer: writes the run.
       console: shows it.
       actions: called with each summary, after it was written, and more; they may ask for the end of the run.
+      last_lines: what the time was spent on -> what the console says at the end.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class HostLoop:
         writer: RunWriter | NullWriter,
         console: ConsoleWriter,
         actions: Actions,
+        last_lines: Callable[[dict[str, float]], list[str]],
     ):
         self._session = session
         self._evaluation = evaluation
@@ -54,6 +57,7 @@ class HostLoop:
         self._rollbacks = rollbacks
         self._writer = writer
         self._console = console
+        self._last_lines = last_lines
         writers = (self._consumer(each, "time/writers_s") for each in (writer.write, console.write))
         self._summaries = Summaries(
             session.registry, [*writers, *(self._consumer(action, "time/actions_s") for action in actions.on_summary)]
@@ -81,7 +85,10 @@ class HostLoop:
           CheckpointError, OutputError: the run can no longer be written.
           NonFiniteError: the loss or a gradient became NaN or infinite.
         """
-        self._writer.resume(self._step, self._needed)
+        begin = self._step
+        self._writer.resume(begin, self._needed)
+        if 0 < begin < self._schedule.train_steps:
+            self._console.resume(begin)
         self._rollbacks.resume(self._session)
         self._stop.outcome = None
         with self._actions.running():
@@ -90,6 +97,8 @@ class HostLoop:
                 self._steps()
             self._writer.settle()
             self._raise_error()
+        if self._step > begin:
+            self._console.finish(self._last_lines(self._timing.by_kind))
         return self._evaluated
 
     def _start(self) -> None:
@@ -111,7 +120,7 @@ class HostLoop:
         if self._evaluation_is_left():
             self._after_step()
         elif self._step >= end:
-            self._console.note(
+            self._console.say(
                 f"Nothing to do: {self._step} of {end} steps are done. Raise Trainer.train_steps to continue."
             )
         while self._step < end and not self._stopped:
@@ -146,7 +155,11 @@ class HostLoop:
 
     def _compile(self) -> bool:
         """Run one step, which takes about as long as compiling it, and doesn't count as training time."""
-        with self._console.paused(), self._timing.pause("time/compile_s"), self._session.loop.fetching.uncounted():
+        with (
+            self._console.doing("compiling"),
+            self._timing.pause("time/compile_s"),
+            self._session.loop.fetching.uncounted(),
+        ):
             return self._session.loop.run(self._step, 1, self._settle)
 
     def _loop(self, steps: int) -> bool:
@@ -231,7 +244,7 @@ class HostLoop:
         outcome = self._stop.agree(self._session.strategy, self._step)
         self._stopped = True
         with self._error_kept():
-            self._console.note(outcome[0].upper() + outcome[1:])
+            self._console.say(outcome[0].upper() + outcome[1:])
 
     def _agree(self, *mine: bool) -> list[bool]:
         """For each flag, return whether any worker set it; all workers call this at the same points."""
@@ -276,7 +289,7 @@ class HostLoop:
         """Evaluate, unless asked to stop; returns whether this is the best so far."""
         self._settle()
         try:
-            with self._console.paused(), self._timing.pause():
+            with self._console.doing("evaluating"), self._timing.pause(kind="evaluating"):
                 summaries = evaluation.run(
                     self._step,
                     stop=lambda: self._agree(preemption.requested() or self._error is not None)[0],
@@ -303,6 +316,6 @@ class HostLoop:
         self._settle()
         if due:
             self._session.progress.last_due_checkpoint = self._step
-        with self._console.paused(), self._timing.pause("time/checkpoint_blocked_s"):
+        with self._console.doing("saving"), self._timing.pause("time/checkpoint_blocked_s"):
             self._session.state.before_save()
             self._writer.save(self._step, self._needed)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.errors import UsageError
+from ...metrics.terminal.spinner import doing
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.initial_weights import load_weights
@@ -94,7 +95,9 @@ class ModelWeights:
             if folder_lock.is_held(self._model_dir):
                 folder.recover()
             workers.wait_for_all(self._strategy)
-            if session.restore_newest(folder):
+            with doing("looking for a checkpoint"):
+                restored = session.restore_newest(folder)
+            if restored:
                 self._foreign = None
             self._check_same_step()
         if self._foreign is not None:

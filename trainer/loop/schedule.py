@@ -23,6 +23,13 @@ class TrainLength:
     train_steps: int | None
     train_epochs: int | None
 
+    @property
+    def doubled(self) -> tuple[str, int]:
+        """The argument that says how long, and twice its value."""
+        if self.train_epochs is not None:
+            return "train_epochs", 2 * self.train_epochs
+        return "train_steps", 2 * (self.train_steps or _DEFAULT_STEPS)
+
     def steps(self, dataset: Input | None) -> int:
         """Return the step at which training on `dataset` ends.
 

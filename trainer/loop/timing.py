@@ -24,6 +24,12 @@ TIMES = frozenset(
         "time/eval_s",
     )
 )
+_KINDS = {
+    "time/compile_s": "compiling",
+    "time/checkpoint_blocked_s": "saving",
+    "time/actions_s": "actions",
+    "time/writers_s": "writing",
+}
 _MUCH_WAITING = 0.2  # of the time of training
 _ENOUGH_SECONDS = 0.5  # of training, to judge it: the first steps wait until reading is ahead of them
 
@@ -47,6 +53,8 @@ class Timing:
         self._start = self._loop_end = self._watch.elapsed()
         self._in_loops = 0.0  # since the last lap
         self._pauses: dict[str, float] = {}  # likewise: metric -> seconds
+        self._by_kind: dict[str, float] = {}  # of the whole run
+        self._begin = self._start
         self._seconds = self._waited = 0.0  # of all laps
         self._has_warned = False
         self.loop_seconds: float = 0.0
@@ -73,17 +81,33 @@ class Timing:
         self.loop_seconds -= seconds
 
     @contextlib.contextmanager
-    def pause(self, metric: str | None = None) -> Iterator[None]:
-        """Time what isn't training; its seconds become a metric of the next summary."""
+    def pause(self, metric: str | None = None, kind: str | None = None) -> Iterator[None]:
+        """Time what isn't training.
+
+        Args:
+          metric: its seconds become a metric of the next summary; None if they do not.
+          kind: what it is, to be told at the end, where the metric does not tell.
+        """
         begin = self._clock()
         with self._watch.paused():
             yield
+        seconds = self._clock() - begin
         if metric is not None:
-            self.add(metric, self._clock() - begin)
+            self.add(metric, seconds)
+        elif kind is not None:
+            self._by_kind[kind] = self._by_kind.get(kind, 0.0) + seconds
 
     def add(self, metric: str, seconds: float) -> None:
         """Add seconds to a metric of the next summary."""
         self._pauses[metric] = self._pauses.get(metric, 0.0) + seconds
+        self._by_kind[_KINDS[metric]] = self._by_kind.get(_KINDS[metric], 0.0) + seconds
+
+    @property
+    def by_kind(self) -> dict[str, float]:
+        """What the time of the run was spent on -> seconds, from the most to the least."""
+        training = self._watch.elapsed() - self._begin - self._waited
+        found = {"training": training, "waiting for data": self._waited, **self._by_kind}
+        return dict(sorted(found.items(), key=lambda each: -each[1]))
 
     def lap(self, fetched: Fetched, steps_summed: int) -> tuple[float, dict[str, float]]:
         """End the interval of a summary.

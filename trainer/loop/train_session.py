@@ -16,6 +16,7 @@ from absl import logging
 from ...data import Feed, Input
 from ...metrics.device.accumulator import Accumulator, Drained
 from ...metrics.registry import MetricRegistry
+from ...metrics.terminal.spinner import doing
 from ...metrics.writers import Summary
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
@@ -132,7 +133,8 @@ class TrainSession:
     def trace(self) -> None:
         """Trace the loop without running a step; before that, there is nothing to restore into."""
         started = time.monotonic()
-        self.loop.trace()
+        with doing("tracing the train step"):
+            self.loop.trace()
         self.trace_seconds: float = time.monotonic() - started
 
     def restore_newest(self, folder: CheckpointFolder) -> bool:

@@ -47,16 +47,24 @@ class Replaying:
       schedule: when the run wrote summaries and checkpoints.
       folder: the run's; None if it has none.
       repeats: whether the run begins with the same weights each time, as it has a seed.
+      steps_per_update: how many steps add up to an update.
     """
 
     def __init__(
-        self, session: TrainSession, weights: ModelWeights, schedule: Schedule, folder: RunFolder | None, repeats: bool
+        self,
+        session: TrainSession,
+        weights: ModelWeights,
+        schedule: Schedule,
+        folder: RunFolder | None,
+        repeats: bool,
+        steps_per_update: int,
     ):
         self._session = session
         self._weights = weights
         self._schedule = schedule
         self._folder = folder
         self._repeats = repeats
+        self._steps_per_update = steps_per_update
         self._written = folder.losses() if folder else {}
         self._agreement = Agreement([], [])
 
@@ -130,7 +138,7 @@ class Replaying:
         after = [variable.numpy() for variable in session.variables]
         paths = [variable.path for variable in session.variables]
         if not finite and looked["first_non_finite"] is None:
-            looked["first_non_finite"] = "the compiled step alone: run eagerly, all numbers were finite"
+            looked["first_non_finite"] = self._elsewhere(step)
         return Replay(
             step=step,
             checkpoint=checkpoint,
@@ -144,6 +152,15 @@ class Replaying:
             make_model=lambda: _assigned(another_model(), weights),
             **looked,
         )
+
+    def _elsewhere(self, step: int) -> str:
+        """Say where a number that isn't finite is to be looked for, if there is none in the eager pass of the step."""
+        earlier = (step - 1) % self._steps_per_update
+        if earlier:
+            return f"an earlier step of this update: replay step {step - 1}" + (
+                f", or from {step - earlier} on" if earlier > 1 else ""
+            )
+        return "the compiled step alone: run eagerly, all numbers were finite"
 
     def _look_ahead(self, step: int) -> dict[str, Any]:
         """Return what is computed beside the run, before the step: batch, examples, layers and gradients."""

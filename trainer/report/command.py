@@ -118,7 +118,8 @@ def _tables(options: argparse.Namespace, runs: Sequence[run.Run]) -> str:
     remarks = comparing.remarks(runs)
     if not options.metric and len(every) > len(shown):
         left = len(every) - len(shown)
-        remarks.append(f"{left} more metrics: --metric=NAME shows one, --format=csv, json or html all")
+        more = "1 more metric" if left == 1 else f"{left} more metrics"
+        remarks.append(f"{more}: --metric=NAME shows one, --format=csv, json or html all")
     return "\n\n".join([*parts, "\n".join(remarks if is_text else [f"- {remark}" for remark in remarks])]).rstrip()
 
 

@@ -160,14 +160,20 @@ def spent(run: Run) -> dict[str, Cell]:
 
 
 def time(runs: Sequence[Run]) -> Table:
-    """Return where the time went."""
+    """Return where the time went, to a tenth of a second."""
     rows = [spent(run) for run in runs]
-    columns = list(rows[0])
     return Table(
         "Where the time went (seconds)",
-        ["run", *columns],
-        [[run.name, *row.values()] for run, row in zip(runs, rows, strict=True)],
+        ["run", *rows[0]],
+        [[run.name, *map(_rounded, row.items())] for run, row in zip(runs, rows, strict=True)],
     )
+
+
+def _rounded(item: tuple[str, Cell]) -> Cell:
+    name, value = item
+    if not isinstance(value, float):
+        return value
+    return f"{value:.0%}" if name.startswith("share") else value if "/" in name else round(value, 1)
 
 
 def _training(run: Run) -> tuple[float, float, int]:

@@ -87,8 +87,9 @@ def _seconds(attempts: list[dict[str, Any]], folder: Path, state: State) -> floa
     elif ends[-1] is None and (folder / METRICS).exists():
         written = (folder / METRICS).stat().st_mtime
         ends[-1] = datetime.datetime.fromtimestamp(written, datetime.UTC).isoformat()
-    if None in ends:
+    known = [end for end in ends if end is not None]
+    if len(known) < len(ends):
         return None
     parsed = datetime.datetime.fromisoformat
-    spans = [parsed(end) - parsed(each["start"]) for end, each in zip(ends, attempts, strict=True)]
+    spans = [parsed(end) - parsed(each["start"]) for end, each in zip(known, attempts, strict=True)]
     return sum(max(0.0, span.total_seconds()) for span in spans)

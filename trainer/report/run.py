@@ -104,7 +104,7 @@ def read(name: str, folder: Path) -> Run:
     for line in lines:
         try:
             _take(json.loads(line), metrics, times)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError):
             damaged += 1
     for points in (*metrics.values(), *times.values()):
         points.sort()  # an evaluation of an older checkpoint comes later

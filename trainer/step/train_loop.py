@@ -218,11 +218,12 @@ def _place(step: int, num_steps: int) -> Place:
 
 
 _MISSING = re.compile(r"No registered '(\w+)' OpKernel for XLA")
+_WORDS = {"_Arg": "strings (_Arg)"}  # what else XLA cannot be given, TensorFlow refuses earlier
 
 
 def _cannot_compile(error: tf.errors.OpError) -> UsageError | None:
     """Return the error to raise if XLA lacks an operation; None for any other error."""
-    operations = sorted(set(_MISSING.findall(error.message)))
+    operations = sorted({_WORDS.get(name, name) for name in _MISSING.findall(error.message)})
     if not operations:
         return None
     return UsageError(

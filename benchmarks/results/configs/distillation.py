@@ -38,7 +38,7 @@ CONFIGS = (
         "distil",
         "a small student of a trained teacher",
         """
-The student has 16 hidden units; the teacher is the network of `digits_cnn.gin`, trained before by `tallyloop
+The student has 64 hidden units; the teacher is the network of `digits_cnn.gin`, trained before by `tallyloop
 --gin_file=distil_teacher.gin --model_dir=runs/teacher`, which keeps the best export. Look at it for a task that holds a
 second model, for a loss with weighted parts, and for metrics that compare both. Student and reference differ in the weight of
 the teacher alone (`DistillationTask.soft`); both are trained with the same five seeds.

@@ -126,3 +126,16 @@ class TestEvenArrayFeed:
         rows, n = feed.fetch(feed.narrowed(plan, 2), int64(0))
         assert (rows.numpy().tolist(), int(n)) == ([8, 9], 2)
         assert feed.narrowed(plan, 3) is plan
+
+
+class TestFullSlicesFeed:
+    def test_leaves_the_short_batch_out(self, read, numbered):
+        feed = Input(numbered(10), 4).open_eval().full_batches()
+        assert feed.batches_per_epoch == 2
+        assert [batch["y"].tolist() for batch in read(feed, 0, 2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+    def test_there_is_none_without_a_full_batch(self, numbered):
+        assert Input(numbered(3), 4).open_eval().full_batches() is None
+
+    def test_other_feeds_have_none(self, numbered):
+        assert Input(tf.data.Dataset.from_tensor_slices(numbered(8)), 4).open_eval().full_batches() is None

@@ -27,6 +27,8 @@ class TestShard:
             n, shards = read_shards(feed, step, count)
             assert n == size
             assert [int(rows) for _, rows in shards] == [n * (r + 1) // count - n * r // count for r in range(count)]
+            firsts = [int(feed.first(tf.constant(n, tf.int64), r, count)) for r in range(count)]
+            assert firsts == np.cumsum([0, *(int(rows) for _, rows in shards)])[:-1].tolist()
             joined = np.concatenate([batch["y"][:rows] for batch, rows in shards])
             assert joined.tolist() == [*range(16 * step, 16 * step + size)]
 

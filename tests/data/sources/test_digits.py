@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from tallyloop.data import digits
+from tallyloop.data import digit_halves, digits
 
 
 class TestArrays:
@@ -21,6 +21,11 @@ class TestArrays:
     def test_have_a_channel_unless_flat(self):
         np.testing.assert_array_equal(digits(flat=False)["x"].reshape(-1, 64), digits()["x"])
         assert digits(flat=False)["x"].shape[1:] == (8, 8, 1)
+
+
+def test_halves_are_those_of_the_images():
+    found, whole = digit_halves("test", seed=3), digits("test", seed=3)["x"].reshape(-1, 8, 8)
+    np.testing.assert_array_equal(np.concatenate([found["query"], found["item"]], axis=2), whole)
 
 
 class TestSplit:

@@ -17,11 +17,11 @@ class TestGrid:
         images = np.zeros([9, 8, 8, 1], np.uint8)
         images[8] = 200
         picture = grid(images, [str(number) for number in range(9)])
-        # 8 columns; each example has 96 pixels, 8 of a gap, and 22 for a line of text below it.
-        assert picture.shape == (2 * (96 + 22 + 8) + 8, 8 * (96 + 8) + 8, 3)
-        second_row = 8 + 96 + 22 + 8
-        assert (picture[second_row : second_row + 96, 8 : 8 + 96] == 200).all()
-        assert (picture[second_row : second_row + 96, 8 + 104 :] == 255).all()
+        # 4 columns; each example has 96 pixels, 8 of a gap, and 22 for a line of text below it.
+        assert picture.shape == (3 * (96 + 22 + 8) + 8, 4 * (96 + 8) + 8, 3)
+        last_row = 8 + 2 * (96 + 22 + 8)
+        assert (picture[last_row : last_row + 96, 8 : 8 + 96] == 200).all()
+        assert (picture[last_row : last_row + 96, 8 + 104 :] == 255).all()
 
     def test_has_a_line_of_text_below_each(self):
         picture = grid(np.zeros([1, 96, 96, 3], np.uint8), ["7 as 1"])

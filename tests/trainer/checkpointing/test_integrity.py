@@ -14,7 +14,7 @@ SUMS, DATA = "ckpt-5.sha256.json", "ckpt-5.data-00000-of-00001"
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """name -> content of the files of a checkpoint of numbers, of strings, and of an empty tensor."""
+    """name -> content of the files of a checkpoint of numbers, of strings, of an empty tensor, and of a place in a dataset."""
     folder = CheckpointFolder(tmp_path_factory.mktemp("checkpoints"))
     values = {
         "weights": np.random.default_rng(0).normal(size=300).astype("float32"),

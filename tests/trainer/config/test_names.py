@@ -28,6 +28,12 @@ class TestKerasClasses:
         again = keras.optimizers.Adam.from_config(adam.get_config())
         assert float(again.learning_rate) == 0.25
 
+    @pytest.mark.parametrize("name", ["keras.applications.MobileNetV2", "MobileNetV2"])
+    def test_functions_of_applications_are_known_too(self, load, name):
+        made(load, f"TestsTrainer.data = @{name}\n{name}.alpha = 0.35\n")
+        assert names.resolve(name) == "keras.applications.MobileNetV2"
+        assert gin.query_parameter("keras.applications.MobileNetV2.alpha") == 0.35
+
     def test_called_from_python_take_nothing_from_the_config(self, load):
         made(load, "TestsTrainer.data = @Adam()\nAdam.learning_rate = 0.25\n")
         assert float(keras.optimizers.Adam().learning_rate) == pytest.approx(0.001)

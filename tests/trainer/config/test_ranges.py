@@ -45,9 +45,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("%search.unifrom(1, 2)", 'expected one of %search.uniform, .*: did you mean "uniform"?'),
-            ("%search.uniform", r"expected %search.uniform\(LOW, HIGH\) with numbers"),
-            ("%search.uniform(1)", r"%search.uniform\(1\): expected %search.uniform\(LOW, HIGH\)"),
+            ("%search.unifrom(1, 2)", 'expected a range of the kinds %search.uniform, .*: did you mean "uniform"?'),
+            ("%search.uniform", r"expected a range of the form %search.uniform\(LOW, HIGH\) with numbers"),
+            ("%search.uniform(1)", r"%search.uniform\(1\): expected a range of the form %search.uniform\(LOW, HIGH\)"),
             ("%search.uniform(2, 1)", "LOW below HIGH"),
             ("%search.uniform(0, 1e999)", "LOW below HIGH"),
             ("%search.loguniform(0, 1)", "0 below LOW"),
@@ -69,8 +69,8 @@ class TestMistakes:
 
     def test_of_a_param(self, refused):
         message = refused(params=["tests_input.batch=%search.int(9, 1)"])
-        assert message.startswith('--gin_param "tests_input.batch=%search.int(9, 1)": %search.int(9, 1): expected')
-        assert "%search.int(9, 1): expected %search.int(LOW, HIGH)" in message
+        assert message.startswith('--gin_param "tests_input.batch=%search.int(9, 1)": the range cannot be read: ')
+        assert "%search.int(9, 1): expected a range of the form %search.int(LOW, HIGH)" in message
 
 
 class TestWithoutAStudy:

@@ -54,10 +54,11 @@ class TestSumOverReplicas:
         assert "ConcatV2" not in ops  # on one machine, tensors need no packing
 
     @pytest.mark.parametrize("workers", [False, True])
-    def test_rows_of_a_table(self, mirrored_on, request, workers):
+    def test_rows_of_a_table(self, mirrored_on, request, workers, monkeypatch):
         """Replica n has the rows 0 to n - 1, and row 9: the sum has each of them once."""
         if workers:
             request.getfixturevalue("as_workers")
+            monkeypatch.setattr(reduction, "_PIECE", 3)
 
         def replica():
             ids = tf.concat([tf.range(number()), [9]], 0)
@@ -112,3 +113,39 @@ class TestSumOverWorkers:
 
     def test_one_replica_sends_nothing(self, mirrored_on):
         assert "AddN" not in summed(mirrored_on(1))[1]
+
+    def test_of_sizes_that_a_graph_does_not_know(self, mirrored_on):
+        """Rows of a batch of any size, between tensors of known ones."""
+        rows = tf.function(
+            lambda n: sum_over_replicas(
+                mirrored_on(2),
+                mirrored_on(2).run(lambda: [tf.cast(number(), tf.float32), tf.ones([n, 2]), tf.zeros([3])]),
+            ),
+            autograph=False,
+            input_signature=[tf.TensorSpec([], tf.int32)],
+        )
+        found = rows(4)
+        assert float(found[0]) == 3
+        assert found[1].numpy().tolist() == [[2, 2]] * 4
+        assert found[2].shape == [3]
+
+
+class TestAddedUp:
+    def test_in_each_replica_and_backwards(self, mirrored_on):
+        """Of y = (r1 + r2)^2 in each of two replicas, d/dr is 2 (r1 + r2) from both: 2 * 2 * 3."""
+
+        def replica():
+            mine = tf.cast(number(), tf.float32)
+            with tf.GradientTape() as tape:
+                tape.watch(mine)
+                total = reduction.added_up(mine)
+                loss = total**2
+            return total, tape.gradient(loss, mine)
+
+        run = tf.function(lambda: mirrored_on(2).run(replica), autograph=False)
+        totals, slopes = (mirrored_on(2).experimental_local_results(each) for each in run())
+        assert {float(each) for each in totals} == {3}
+        assert {float(each) for each in slopes} == {12}
+
+    def test_of_one(self):
+        assert float(reduction.added_up(tf.constant(2.0))) == 2

@@ -143,8 +143,17 @@ class Console:
         yield
         self.pauses -= 1
 
-    def note(self, text):
-        self.notes.append(text)
+    def doing(self, what):
+        return self.paused()
+
+    def say(self, line):
+        self.notes.append(line)
+
+    def resume(self, step):
+        pass
+
+    def finish(self, lines):
+        self.last_lines = lines
 
     def write(self, summary):
         pass
@@ -185,6 +194,7 @@ class Host:
             writer=self.writer,
             console=self.console,
             actions=Actions([lambda _, summary, act=act: act(summary) for act in actions], None, self.stop),
+            last_lines=list,
         )
 
     def run(self):

@@ -25,6 +25,8 @@ class TestRaggedFeed:
         part, n = feed.fetch(feed.plan(tf.constant(0, tf.int64), 1), tf.constant(0, tf.int64))
         found = [feed.shard(part, n, tf.constant(i, tf.int64), 3) for i in range(3)]
         assert [int(count) for _, count in found] == [len(each) for each in rows]
+        firsts = [int(feed.first(n, tf.constant(i, tf.int64), 3)) for i in range(3)]
+        assert firsts == [0, len(rows[0]), len(rows[0])]
         for (batch, _), expected in zip(found, rows, strict=True):
             if expected:
                 np.testing.assert_array_equal(batch["x"], expected)

@@ -45,6 +45,24 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+class TestByKind:
+    def test_of_the_whole_run(self, timing, clock):
+        """10 s in loops, of which 3 waited for data; and pauses, those without a kind left out."""
+        timing.add("time/compile_s", 4.0)
+        for seconds in (4.0, 6.0):
+            clock.loop(timing, seconds)
+            with timing.pause("time/checkpoint_blocked_s"):
+                clock.now += 1
+            with timing.pause(kind="evaluating"):
+                clock.now += 2.5
+            timing.lap(Fetched(10, 100, 1.5), 10)
+        with timing.pause():
+            clock.now += 50
+        kinds = {"training": 7.0, "evaluating": 5.0, "compiling": 4.0, "waiting for data": 3.0, "saving": 2.0}
+        assert timing.by_kind == kinds
+        assert list(timing.by_kind) == list(kinds)
+
+
 class TestTiming:
     """With a clock of our own."""
 

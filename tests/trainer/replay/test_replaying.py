@@ -172,6 +172,16 @@ class TestNonFinite:
         assert all(not update.any() for update in found.updates.values())
         assert [each.non_finite for each in found.layers[:4]] == [0, 0, 2, 1]
 
+    def test_of_an_accumulated_update_may_be_in_an_earlier_step(self, make_trainer, rows, tmp_path):
+        data = {key: array.copy() for key, array in rows(48).items()}
+        data["y"][3] = np.nan
+        make = lambda: make_trainer(data=data, model_dir=tmp_path, gradient_accumulation=2)  # noqa: E731
+        with pytest.raises(NonFiniteError, match="--step=2,"):
+            make().train()
+        trainer = make()
+        assert trainer.replay(2).first_non_finite == "an earlier step of this update: replay step 1"
+        assert trainer.replay(1).first_non_finite.startswith("the task's losses (1 NaN of 16 numbers in rows [3]")
+
 
 class TestWhatElseWorks:
     def replayed(self, make_trainer, folder, step=5, **arguments):

@@ -72,6 +72,15 @@ class TestTime:
         assert found["other"] == pytest.approx(10 - 3 - 3 - 0.75)
         assert found["ms/step"] == pytest.approx(15.0)
 
+    def test_is_shown_to_a_tenth(self, runs):
+        row = dict(zip(comparing.time(runs).columns, comparing.time(runs).rows[0], strict=True))
+        assert (row["evaluation"], row["other"], row["share waiting for data"], row["ms/step"]) == (
+            0.8,
+            3.2,
+            "17%",
+            15.0,
+        )
+
 
 class TestRemarks:
     def test_say_what_is_left_out(self, make_run, tmp_path):

@@ -1,5 +1,9 @@
 import math
+import random
 
+import pytest
+from tallyloop.trainer.report import comparing, tables
+from tallyloop.trainer.report.page import page
 from tallyloop.trainer.report.run import Metric, named, read
 
 from .conftest import line
@@ -30,6 +34,29 @@ class TestDamage:
         run = read("a", make_run(extra=garbage))
         assert (run.damaged, run.is_torn) == (4, True)
         assert run.metrics[ACCURACY] == [(100, 0.9), (200, 0.8)]
+
+    def test_of_any_kind_is_no_error(self, make_run):
+        """Random bytes in the three files, and JSON of other types, in 300 ways."""
+        folder, chance = make_run(), random.Random(0)
+        names = ("metrics.jsonl", "run.json", "operative_config.gin")
+        whole = {name: (folder / name).read_bytes() for name in names}
+        values = [b"null", b"[]", b"{}", b"1e999", b'"x"', b"-1", b"true", b"\xff", b"\n", b"NaN"]
+        for _ in range(300):
+            for name, content in whole.items():
+                start = chance.randrange(len(content))
+                end = start + chance.choice([0, 1, 2, 5, 50])
+                (folder / name).write_bytes(content[:start] + chance.choice(values) + content[end:])
+            run = read("a", folder)
+            shown = [comparing.results([run], comparing.metrics_of([run])), comparing.time([run])]
+            assert all(tables.text(table, 80) for table in shown)
+            assert all(write([run]) for write in (tables.to_csv, tables.to_json, page))
+
+    @pytest.mark.parametrize("step", ["1e999", "null", '"x"', "[]"])
+    def test_a_step_that_is_none(self, make_run, step):
+        assert (
+            read("a", make_run(extra=f'{{"step": {step}, "split": "eval", "metrics": {{"accuracy": 1}}}}\n')).damaged
+            == 1
+        )
 
     def test_an_empty_folder(self, tmp_path):
         run = read("a", tmp_path)

@@ -1,11 +1,13 @@
 import io
+import json
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from tallyloop.metrics.writers import ConsoleWriter, Summary
+from tallyloop.metrics.terminal.console import ConsoleWriter
+from tallyloop.metrics.writers import Summary
 
 
 class Clock:
@@ -120,14 +122,53 @@ class TestPlainLines:
         shown = " | ".join(f"{name} 1" for name in ("loss/critic", *"stuvwxy"))
         assert lines(stream) == [f"step 1/2000 | {shown} | (+2 more in TensorBoard)"]
 
-    def test_note_and_progress(self, plain, stream, clock):
-        plain.note("compiling ...")
-        run_to(plain, clock, 100, 1)
-        assert lines(stream) == ["compiling ..."]
+    def test_of_what_is_said_and_none_of_progress(self, plain, stream, clock):
+        plain.say("Stopped at step 3: enough")
+        with plain.doing("compiling"):
+            run_to(plain, clock, 100, 1)
+        assert lines(stream) == ["Stopped at step 3: enough"]
+
+    def test_share_of_waiting(self, plain, stream, clock):
+        run_to(plain, clock, 100, 5)
+        run_to(plain, clock, 500, 2)
+        plain.write(Summary(500, "train", {"loss": 1.0}, {}, times={"time/data_wait_fraction": 0.256}))
+        assert lines(stream)[0].endswith("12,800 examples/s | 26% waiting for data | ETA 0:00:08")
+
+    def test_at_the_end_have_the_best_of_each_evaluated_metric(self, plain, stream):
+        for step, accuracy, loss in ((10, 0.5, 3.0), (20, 0.9, 2.0), (30, 0.8, 1.0)):
+            plain.write(Summary(step, "eval/test", {"accuracy": accuracy, "loss": loss, "size": 1.0}, {}))
+            plain.write(train(step, loss=9.0))
+        plain.finish(["Time: 0:00:01"])
+        assert lines(stream)[-3:] == [
+            "test/loss: last 1, best 1 at step 30",
+            "test/accuracy: last 0.8, best 0.9 at step 20",
+            "Time: 0:00:01",
+        ]
+
+    def test_at_the_end_are_few(self, plain, stream):
+        plain.write(Summary(1, "eval", {f"loss/{i:02}": 1.0 for i in range(60)}, {}))
+        plain.finish(["Time: 0:00:01"])
+        assert len(lines(stream)) == 15
+        assert lines(stream)[-2] == "(+48 more in TensorBoard)"
+
+
+class TestResume:
+    def test_says_where_and_knows_the_best_before(self, stream, tmp_path):
+        path = tmp_path / "metrics.jsonl"
+        metrics = {"accuracy": 0.9, "time/eval_s": 1.0}
+        records = [{"step": step, "split": "eval", "metrics": metrics, "counts": {"accuracy": 5.0}} for step in (5, 15)]
+        records[1]["metrics"] = {"accuracy": 0.99}
+        path.write_text("".join(json.dumps(each) + "\n" for each in records) + '{"torn')
+        writer = ConsoleWriter(stream, 20, 10, is_terminal=False, metrics=path)
+        writer.resume(10)
+        writer.write(Summary(20, "eval", {"accuracy": 0.8}, {}))
+        writer.finish([])
+        assert lines(stream)[0] == "Continues from step 10 of 20."
+        assert lines(stream)[-1] == "accuracy: last 0.8, best 0.9 at step 5"
 
     def test_never_import_rich(self):
         code = (
-            "import io, sys; from tallyloop.metrics.writers import ConsoleWriter; "
+            "import io, sys; from tallyloop.metrics.terminal.console import ConsoleWriter; "
             "ConsoleWriter(io.StringIO(), 10, 1).progress(1); assert 'rich' not in sys.modules"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -181,7 +222,7 @@ class TestWithoutAStream:
 
     def test_measures_the_speed_and_shows_nothing(self, clock, capsys):
         writer = ConsoleWriter(None, 2000, 64, clock)
-        writer.note("compiling ...")
+        writer.say("Continues from step 3.")
         run_to(writer, clock, 100, 1)
         run_to(writer, clock, 200, 1)
         writer.write(train(200, loss=1.0))
@@ -204,22 +245,37 @@ class TestTerminal:
     def test_bar_has_all_the_numbers(self, terminal, stream, clock):
         run_to(terminal, clock, 100, 5)
         run_to(terminal, clock, 500, 2)
-        terminal.write(train(500, loss=0.23149))
-        # 119 columns less 71 of numbers and their gaps, less the bar's own gap of 2: 46, a quarter of it filled.
-        assert frames(stream)[-1] == (
-            f"step 500/2000  {'━' * 12}{'╌' * 34}  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"
-        )
-
-    def test_bar_has_each_of_several_losses(self, terminal, stream):
-        terminal.write(train(500, **{"loss/critic": 0.5, "loss/actor": 2.0, "accuracy": 1.0}))
-        assert frames(stream)[-1].endswith("  loss/critic 0.5  loss/actor 2")
+        terminal.write(Summary(500, "train", {"loss": 0.23149}, {}, times={"time/data_wait_fraction": 0.03}))
+        # 119 columns less 61 of numbers and their gaps, less the bar's own gap of 2: 56, a quarter of it filled.
+        bar, *table = frames(stream)[-3:]
+        assert bar == f"step 500/2000  {'━' * 14}{'╌' * 42}  ETA 0:00:08  200 steps/s  12,800 ex/s  wait 3%"
+        assert table == ["metric   train     best", "loss    0.2315   0.2315"]
 
     def test_progress_moves_the_bar_between_summaries(self, terminal, stream, clock):
         run_to(terminal, clock, 100, 1)
         terminal.write(train(100, loss=0.5))
         run_to(terminal, clock, 300, 1)
-        assert frames(stream)[-1].startswith("step 300/2000  ━")
-        assert frames(stream)[-1].endswith("╌  loss 0.5  200 steps/s  12,800 examples/s  ETA 0:00:09")
+        assert frames(stream)[-3].startswith("step 300/2000  ━")
+        assert frames(stream)[-3].endswith("╌  ETA 0:00:09  200 steps/s  12,800 ex/s")
+
+    def test_says_what_it_does_besides(self, terminal, stream, clock):
+        run_to(terminal, clock, 100, 1)
+        with terminal.doing("evaluating"):
+            clock.now += 50
+            assert frames(stream)[-1].endswith("╌  evaluating ...")
+        run_to(terminal, clock, 200, 1)
+        assert frames(stream)[-1].endswith("╌  ETA 0:00:18  100 steps/s  6400 ex/s")
+
+    def test_ends_with_the_table_and_what_it_is_given(self, terminal, stream, clock):
+        run_to(terminal, clock, 100, 1)
+        terminal.write(Summary(100, "eval", {"loss": 0.5}, {}))
+        terminal.finish(["Time: 0:00:01"])
+        terminal.close()
+        assert [line.rstrip() for line in frames(stream)[-3:]] == [
+            "metric  eval   best",
+            "loss     0.5    0.5",
+            "Time: 0:00:01",
+        ]
 
     def test_is_redrawn_a_few_times_per_second_and_at_the_end(self, terminal, stream, clock):
         for step in range(1, 1001):  # 1000 steps in 1 s: a frame every 0.2 s
@@ -231,15 +287,16 @@ class TestTerminal:
     def test_an_evaluation_leaves_a_line_above_the_bar(self, terminal, stream, clock):
         run_to(terminal, clock, 100, 1)
         terminal.write(Summary(100, "eval/test", {"loss": 0.31, "[red]x": 1.0}, {}))
-        assert frames(stream)[-2] == "eval  100 | test/loss 0.31 | test/[red]x 1"
+        assert "eval  100 | test/loss 0.31 | test/[red]x 1" in frames(stream)
         assert frames(stream)[-1].startswith("step 100/2000")
 
-    def test_note_stays_until_the_first_step(self, terminal, stream, clock):
-        terminal.note("compiling ...")
-        assert frames(stream) == ["compiling ..."]
-        run_to(terminal, clock, 100, 1)
-        assert frames(stream)[-1].startswith("step 100/2000")
-        assert "compiling" not in frames(stream)[-1]
+    def test_an_evaluation_takes_one_line(self, stream, monkeypatch):
+        """Of 31 columns one stays free: 30 are those of three metrics; where there is one more, two and the dots have 27."""
+        monkeypatch.setenv("COLUMNS", "31")
+        for metrics in ({"a": 1.0, "b": 1.0, "c": 1.25}, {"a": 1.0, "b": 1.0, "c": 1.25, "d": 1.0}):
+            writer = ConsoleWriter(stream, 2000, 64, is_terminal=True)
+            writer.write(Summary(100, "eval", metrics, {}))
+        assert frames(stream) == ["eval  100 | a 1 | b 1 | c 1.25", "eval  100 | a 1 | b 1 | ..."]
 
     def test_without_an_end_has_no_bar(self, stream, clock, monkeypatch):
         monkeypatch.setenv("COLUMNS", "100")
@@ -247,4 +304,4 @@ class TestTerminal:
         run_to(writer, clock, 100, 1)
         run_to(writer, clock, 200, 50)
         writer.close()
-        assert frames(stream)[-1].rstrip() == "step 200  2 steps/s  20 examples/s"
+        assert frames(stream)[-1].rstrip() == "step 200  2 steps/s  20 ex/s"

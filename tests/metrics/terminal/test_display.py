@@ -1,12 +1,13 @@
-"""The line at the bottom of a terminal."""
+"""The lines at the bottom of a terminal."""
 
 import io
 import re
 
 import pytest
-from tallyloop.metrics.writers.bar import Bar
+from tallyloop.metrics.terminal.display import Display
+from tallyloop.metrics.terminal.scores import Cell
 
-PARTS = ["step 500/2000", "loss 0.2315", "200 steps/s", "12,800 examples/s", "ETA 0:00:08"]
+PARTS = ["step 500/2000", "ETA 0:00:08", "200 steps/s", "12,800 ex/s", "wait 3%"]
 
 
 @pytest.fixture
@@ -16,12 +17,12 @@ def stream():
 
 @pytest.fixture
 def bar(stream, monkeypatch):
-    """bar(columns) -> a Bar on a terminal of that width."""
+    """bar(columns) -> a Display on a terminal of that width."""
     made = []
 
     def make(columns=120, to=stream):
         monkeypatch.setenv("COLUMNS", str(columns))
-        made.append(Bar(to))
+        made.append(Display(to))
         return made[-1]
 
     yield make
@@ -39,13 +40,15 @@ class TestFrame:
     @pytest.mark.parametrize(
         ("columns", "frame"),
         [
-            # 71 columns of numbers and their gaps, 2 of the bar's own gap, and one that stays free: 46 for the bar.
-            (120, f"step 500/2000  {'━' * 12}{'╌' * 34}  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (84, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (83, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (72, "step 500/2000  loss 0.2315  200 steps/s  12,800 examples/s  ETA 0:00:08"),
-            (71, "step 500/2000  ━━╌╌╌╌╌╌╌╌  loss 0.2315  200 steps/s  12,800 examples/s"),
-            (40, "step 500/2000  loss 0.2315  200 steps/s"),
+            # 61 columns of numbers and their gaps, 2 of the bar's own gap, and one that stays free: 56 for the bar.
+            (120, f"step 500/2000  {'━' * 14}{'╌' * 42}  ETA 0:00:08  200 steps/s  12,800 ex/s  wait 3%"),
+            (80, f"step 500/2000  {'━' * 4}{'╌' * 12}  ETA 0:00:08  200 steps/s  12,800 ex/s  wait 3%"),
+            (74, "step 500/2000  ━━╌╌╌╌╌╌╌╌  ETA 0:00:08  200 steps/s  12,800 ex/s  wait 3%"),
+            (73, f"step 500/2000  {'━' * 4}{'╌' * 14}  ETA 0:00:08  200 steps/s  12,800 ex/s"),
+            (52, "step 500/2000  ━━╌╌╌╌╌╌╌╌  ETA 0:00:08  200 steps/s"),
+            (51, "step 500/2000  ETA 0:00:08  200 steps/s"),
+            (39, "step 500/2000  ━━╌╌╌╌╌╌╌╌  ETA 0:00:08"),
+            (38, "step 500/2000  ETA 0:00:08"),
             (12, "step 500/2…"),
         ],
     )
@@ -72,7 +75,41 @@ class TestFrame:
         assert frames(stream)[-1] == "a  " + "#" * 10 + "-" * 10
 
 
-class TestBar:
+class TestTable:
+    TABLE = ([Cell("loss  "), Cell("▲", True), Cell(" 0.5")], [Cell("a" * 30), Cell("▼", False)])
+
+    def test_stands_below_the_bar_and_is_cut_off(self, bar, stream):
+        bar(24).show(["step 1"], None, self.TABLE)
+        assert frames(stream)[-3:] == ["step 1", "loss  ▲ 0.5", "a" * 23]
+
+    def test_colours(self, bar, stream, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        bar().show(["step 1"], None, self.TABLE)
+        assert "\x1b[32m▲\x1b[0m" in stream.getvalue()
+        assert "\x1b[31m▼\x1b[0m" in stream.getvalue()
+
+    def test_no_color(self, bar, stream, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("NO_COLOR", "1")
+        bar().show(["step 1"], None, self.TABLE)
+        assert not re.search(r"\x1b\[[0-9;]*m", stream.getvalue())
+        assert frames(stream)[-2] == "loss  ▲ 0.5"
+
+    def test_ascii(self, bar):
+        class Ascii(io.StringIO):
+            encoding = "ascii"
+
+        stream = Ascii()
+        bar(24, stream).show(["step 1"], None, self.TABLE)
+        assert frames(stream)[-2] == "loss  + 0.5"
+
+    @pytest.mark.parametrize(("rows", "most"), [(24, 10), (50, 23), (5, 3)])
+    def test_may_have_half_of_the_rows(self, bar, monkeypatch, rows, most):
+        monkeypatch.setenv("LINES", str(rows))
+        assert bar(80).size == (79, most)
+
+
+class TestDisplay:
     def test_draws_only_on_request(self, bar, stream):
         bar()
         assert stream.getvalue() == ""

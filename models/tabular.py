@@ -1,0 +1,176 @@
+"""A number predicted from the columns of a table: numbers, categories, and weights of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gin
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..metrics.errors import UsageError
+from .batch import FEATURES, part_of, training_rows
+from .networks.dropout import InvariantDropout
+from .regression import Loss, RegressionTask
+
+_WHERE = "TabularTask.rows"
+
+
+@gin.register(module="tallyloop")
+class TabularTask(RegressionTask):
+    """Regression on columns by a linear model plus a network, with the metrics `mae` and `rmse`, in the unit of the target.
+
+    The mean and variance of the numbers, the categories, and the scale of the target are learned from the training rows, and are
+    a part of the model: an exported model takes the columns as they are in the file. A category that the training rows lack is
+    "another one", which has a place of its own.
+
+    Args:
+      rows: a source of training rows, without parentheses: `@train/csv`. They are read again for predictions and exports, and
+        compared with what the checkpoint says was learned.
+      target: the column to predict, of numbers.
+      numeric: the columns of numbers.
+      categorical: the columns of strings or whole numbers that stand for categories.
+      hidden: the widths of the network's layers; empty for the linear model alone.
+      dropout: the fraction of each hidden layer's outputs dropped in training; see `InvariantDropout`.
+      most_categories: of a column; the rarest beyond them are "another one".
+      loss: see `RegressionTask`.
+      sample_weight: the column of the rows' weights, which a batch of an evaluation may lack; see `RegressionTask`.
+
+    Raises:
+      UsageError: an argument is not as described.
+    """
+
+    def __init__(
+        self,
+        rows: Callable[[], Any],
+        target: str,
+        numeric: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        hidden: Sequence[int] = (64, 64),
+        dropout: float = 0.0,
+        most_categories: int = 1000,
+        loss: Loss = "mse",
+        sample_weight: str | None = None,
+    ):
+        super().__init__(self._model, targets=target, loss=loss, sample_weight=sample_weight)
+        self._rows, self._target, self._weight = rows, target, sample_weight
+        self._numeric = _names("TabularTask.numeric", numeric)
+        self._categorical = _names("TabularTask.categorical", categorical)
+        self._hidden, self._dropout, self._most = hidden, dropout, most_categories
+        named = [*self._numeric, *self._categorical]
+        if not named:
+            raise UsageError("TabularTask.numeric, TabularTask.categorical: expected at least one column, got none")
+        if twice := [name for name in named if named.count(name) > 1 or name in (target, sample_weight)]:
+            raise UsageError(
+                f"TabularTask: the column {twice[0]!r} is named twice: expected each in one of numeric, categorical, target and "
+                "sample_weight"
+            )
+
+    def _model(self) -> keras.Model:
+        table = training_rows(self._rows, _WHERE)
+        target = _numbers(table, self._target, "target")
+        if self._weight is not None and _numbers(table, self._weight, "sample_weight").min() < 0:
+            raise UsageError(f"{_WHERE}: column {self._weight!r} has a weight below 0: expected weights of at least 0")
+        inputs, features = {}, []
+        if self._numeric:
+            columns = np.stack([_numbers(table, name, "numeric") for name in self._numeric], axis=-1)
+            inputs |= {name: keras.Input((), name=name) for name in self._numeric}
+            features.append(_normalized([inputs[name] for name in self._numeric], columns))
+        for name in self._categorical:
+            values = _categories(table, name)
+            inputs[name] = keras.Input((), name=name, dtype=values.dtype.name if values.dtype != object else "string")
+            features.append(_one_hot(inputs[name], values, name, self._most))
+        wide = keras.layers.Concatenate()(features) if len(features) > 1 else features[0]
+        outputs = keras.layers.Dense(1, name="linear")(wide)
+        if self._hidden:
+            outputs = keras.layers.Add()([outputs, self._network(wide)])
+        scale, offset = float(target.std()) or 1.0, float(target.mean())
+        return keras.Model(inputs, keras.layers.Rescaling(scale, offset, name=self._target)(outputs), name="tabular")
+
+    def _network(self, features: Any) -> Any:
+        for number, width in enumerate(self._hidden):
+            features = keras.layers.Dense(width, "relu", name=f"hidden_{number}")(features)
+            features = InvariantDropout(self._dropout)(features)
+        return keras.layers.Dense(1, name="network")(features)
+
+    def _features_of(self, batch: Any) -> dict[str, tf.Tensor]:
+        names = [*self._numeric, *self._categorical]
+        fix = "correct TabularTask.numeric and TabularTask.categorical"
+        columns = {name: part_of(batch, name, FEATURES, "The batch", fix) for name in names}
+        return {name: tf.cast(each, tf.float32) if name in self._numeric else each for name, each in columns.items()}
+
+
+def _normalized(inputs: Sequence[Any], columns: np.ndarray) -> Any:
+    layer = keras.layers.Normalization(name="normalization")
+    layer.adapt(columns)
+    return layer(keras.ops.stack(inputs, axis=-1))
+
+
+def _one_hot(inputs: Any, values: np.ndarray, name: str, most: int) -> Any:
+    lookup = keras.layers.StringLookup if values.dtype == object else keras.layers.IntegerLookup
+    layer = lookup(max_tokens=most + 1, output_mode="one_hot", name=f"categories_{name}")
+    layer.adapt(tf.constant(values))
+    return layer(keras.ops.expand_dims(inputs, -1))
+
+
+def _names(binding: str, columns: Any) -> list[str]:
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
+        raise UsageError(f"{binding} = {columns!r}: expected a list of columns, such as ['age', 'height']")
+    return list(columns)
+
+
+def _column(table: Mapping[str, Any], name: str, argument: str) -> np.ndarray:
+    if name not in table:
+        raise UsageError(
+            f"TabularTask.{argument}: {name!r} is no column of the training rows: expected one of {sorted(table)}; correct it"
+        )
+    column = np.asarray(table[name])
+    if column.ndim != 1:
+        raise UsageError(f"{_WHERE}: column {name!r} has shape {column.shape}: expected one value per row")
+    return column
+
+
+def _numbers(table: Mapping[str, Any], name: str, argument: str) -> np.ndarray:
+    """Return a column as float32.
+
+    Raises:
+      UsageError: it isn't there, or a row has none.
+    """
+    column = _column(table, name, argument)
+    if column.dtype.kind in "OSU":
+        row, value = next((row, value) for row, value in enumerate(column) if not _is_number(value))
+        raise UsageError(
+            f"{_WHERE}: column {name!r}, row {row} (counted from 0): expected a number, as TabularTask.{argument} has the "
+            f"column, got {value!r}; correct the file, or name the column in TabularTask.categorical. A dtype in the source, "
+            f"as in csv.columns = {{{name!r}: 'float32'}}, has the line told"
+        )
+    numbers = column.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise UsageError(
+            f"{_WHERE}: column {name!r}, row {row} (counted from 0): expected a finite number, got {column[row]}; correct "
+            "the file"
+        )
+    return numbers
+
+
+def _categories(table: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return a column as strings, in objects, or as int64."""
+    column = _column(table, name, "categorical")
+    if column.dtype.kind in "OSU":
+        return column.astype(object)
+    if column.dtype.kind in "iub":
+        return column.astype(np.int64)
+    raise UsageError(
+        f"{_WHERE}: column {name!r} is {column.dtype}: expected strings or whole numbers, as TabularTask.categorical has it; "
+        "name it in TabularTask.numeric"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(value)))
+    except ValueError:
+        return False

@@ -1,0 +1,130 @@
+"""Tables: the linear part against arithmetic, categories that are new, weights, and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.data import Input, csv
+from tallyloop.models import TabularTask
+from tallyloop.trainer import Trainer
+
+TABLE = {
+    "age": np.array([1, 2, 3, 6], np.int64),
+    "size": np.array([0.0, 1.0, 0.0, 1.0]),
+    "kind": np.array(["a", "b", "a", "b"]),
+    "code": np.array([7, 7, 9, 9]),
+    "weight": np.array([1.0, 2.0, 1.0, 0.0]),
+    "price": np.array([10.0, 20.0, 30.0, 40.0]),
+}
+NAMES = {"target": "price", "numeric": ["age", "size"], "categorical": ["kind", "code"]}
+
+
+def task(table=TABLE, **arguments):
+    return TabularTask(**{"rows": lambda: table, "hidden": (), **NAMES, **arguments})
+
+
+def tensors(table):
+    return {name: tf.constant(column) for name, column in table.items()}
+
+
+class TestModel:
+    def test_linear_part(self):
+        """Normalized numbers (mean 3, deviation sqrt(3.5); mean and deviation 0.5), then one place per category, others first."""
+        found = task()
+        model = found.build_model()
+        kernel = np.arange(1, 9, dtype=np.float32)[:, np.newaxis]
+        model.get_layer("linear").set_weights([kernel, np.array([0.5], np.float32)])
+        batch = {
+            "age": np.array([3, 6]),
+            "size": np.array([1.0, 0.5]),
+            "kind": np.array(["b", "new"]),
+            "code": np.array([9, 8]),
+        }
+        kinds, codes = (model.get_layer(f"categories_{name}").get_vocabulary() for name in ("kind", "code"))
+        features = [
+            [0, 1, *(each == "b" for each in kinds), *(each == 9 for each in codes)],
+            [3 / 3.5**0.5, 0, *(each == "[UNK]" for each in kinds), *(each == -1 for each in codes)],
+        ]
+        expected = (np.array(features, float) @ kernel + 0.5) * np.std(TABLE["price"]) + 25
+        np.testing.assert_allclose(found.predict_step(model, tensors(batch)), expected[:, 0], rtol=1e-5)
+
+    def test_weights_weigh_the_losses(self):
+        found = task(sample_weight="weight")
+        model = found.build_model()
+        losses, predicted = found.loss(model, tensors(TABLE), training=True)
+        np.testing.assert_allclose(losses, (predicted - TABLE["price"]) ** 2 * TABLE["weight"], rtol=1e-5)
+
+    def test_rarest_categories_are_one(self):
+        kinds = np.array(["a", "a", "b", "c"])
+        model = task({**TABLE, "kind": kinds}, most_categories=1).build_model()
+        assert model.get_layer("categories_kind").get_vocabulary() == ["[UNK]", "a"]
+
+    def test_learns_and_is_loaded(self, tmp_path):
+        keras.utils.set_random_seed(0)
+        rng = np.random.default_rng(0)
+        a, b = rng.normal(size=(2, 256)).astype("float32")
+        table = {"a": a, "b": b, "y": a * b}
+        product = TabularTask(lambda: table, "y", ["a", "b"], hidden=(32,))
+        trainer = Trainer(
+            product,
+            keras.optimizers.Adam(0.01),
+            train_dataset=Input(table, 32),
+            eval_datasets={"same": Input(table, 64)},
+            train_steps=300,
+        )
+        assert trainer.train_and_eval()["same"]["rmse"] < 0.3  # the deviation of a * b is 1
+        trainer.model.save(tmp_path / "model.keras")
+        columns = {"a": tf.constant(a[:3]), "b": tf.constant(b[:3])}
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded(columns), trainer.model(columns), rtol=1e-5, atol=1e-6)
+
+
+def with_column(name, values):
+    return {**TABLE, name: np.array(values)}
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("table", "arguments", "message"),
+        [
+            (
+                TABLE,
+                {"target": "cost"},
+                "TabularTask.target: 'cost' is no column of the training rows: expected one of ['age',",
+            ),
+            (TABLE, {"numeric": ["agee"]}, "TabularTask.numeric: 'agee' is no column"),
+            (TABLE, {"numeric": "age"}, "TabularTask.numeric = 'age': expected a list of columns"),
+            (TABLE, {"numeric": [], "categorical": []}, "expected at least one column, got none"),
+            (TABLE, {"numeric": ["price"]}, "the column 'price' is named twice"),
+            (
+                TABLE,
+                {"categorical": ["size"], "numeric": []},
+                "column 'size' is float64: expected strings or whole numbers",
+            ),
+            (
+                with_column("age", ["1", "2", "x", "6"]),
+                {},
+                "column 'age', row 2 (counted from 0): expected a number, as",
+            ),
+            (
+                with_column("size", [0, np.nan, 0, 1]),
+                {},
+                "column 'size', row 1 (counted from 0): expected a finite number",
+            ),
+            (with_column("weight", [1, -1, 1, 1]), {"sample_weight": "weight"}, "'weight' has a weight below 0"),
+            (with_column("kind", [["a"]] * 4), {}, "column 'kind' has shape (4, 1): expected one value per row"),
+        ],
+    )
+    def test_refused(self, refused, table, arguments, message):
+        with refused(message):
+            task(table, **arguments).build_model()
+
+    def test_source_with_parentheses(self, refused):
+        with refused("expected a source without parentheses, such as @train/csv"):
+            task(rows=TABLE).build_model()
+
+    def test_cell_of_a_file(self, tmp_path, refused):
+        (tmp_path / "t.csv").write_text("age,price\n1,2\ntwo,3\n")
+        source = lambda: csv(tmp_path / "t.csv", columns={"age": "float32", "price": "float32"})  # noqa: E731
+        with refused("t.csv:3: "):
+            task(rows=source, numeric=["age"], categorical=[]).build_model()

@@ -1,0 +1,72 @@
+"""What a run shows: its console, and what it says when it ends."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from ...metrics.terminal.console import ConsoleWriter
+from ...metrics.terminal.text import duration, number, spent
+from ...metrics.writers.better import Mode
+from ..checkpointing.retention import Retention
+from .run_writer import CHECKPOINTS
+from .schedule import TrainLength
+
+
+def console_of(trainer: Any, stream: TextIO | None, sides: Mapping[str, Mode]) -> ConsoleWriter:
+    """Return the console of a run.
+
+    Args:
+      trainer: the run's.
+      stream: where to; None shows nothing.
+      sides: which side of a metric is better, where that is known.
+    """
+    metrics = None if trainer.model_dir is None else trainer.model_dir / "metrics.jsonl"
+    batch_size = trainer.session.global_batch_size
+    return ConsoleWriter(stream, trainer.train_steps, batch_size, sides=sides, metrics=metrics)
+
+
+def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds: Mapping[str, float]) -> list[str]:
+    """Say where the time went, where everything lies, and how to train on.
+
+    Args:
+      trainer: the run's.
+      length: how long it was to train.
+      retention: which checkpoints it has kept.
+      seconds: what the time was spent on -> seconds.
+    """
+    kinds = ", ".join(f"{kind} {spent(each)}" for kind, each in seconds.items() if each >= 0.05)
+    lines = [f"Time: {duration(sum(seconds.values()))}", *([f"  {kinds}"] if kinds else [])]
+    if trainer.model_dir is None:
+        return lines
+    best = retention.record()
+    lines.append(f"Checkpoint: {trainer.model_dir / CHECKPOINTS / f'ckpt-{trainer.step}'}")
+    if best:
+        path = trainer.model_dir / CHECKPOINTS / best["checkpoint"]
+        lines.append(f"Best: {path}, {best['metric']} {number(best['value'])}")
+    lines.append(f"Metrics: {trainer.model_dir / 'metrics.jsonl'}")
+    lines.append(f"Look: {shlex.join(['tensorboard', f'--logdir={trainer.model_dir}'])}")
+    return [*lines, f"Train on: {_train_on(trainer, length)}"]
+
+
+def _train_on(trainer: Any, length: TrainLength) -> str:
+    if trainer.step < trainer.train_steps:
+        return _command() or "the same program"
+    name, value = length.doubled
+    given = _command(f"--gin_param=Trainer.{name}=")
+    return f"{given} --gin_param=Trainer.{name}={value}" if given else f"the same program with {name}={value}"
+
+
+def _command(without: str | None = None) -> str | None:
+    """Return the command line of this process, less the arguments that begin so; None if it isn't ours."""
+    program = Path(sys.argv[0])
+    if program.parts[-2:] == ("trainer", "__main__.py"):
+        start = ["python", "-m", "tallyloop.trainer"]
+    elif program.name == "tallyloop":
+        start = ["tallyloop"]
+    else:
+        return None
+    return shlex.join([*start, *(each for each in sys.argv[1:] if without is None or not each.startswith(without))])
