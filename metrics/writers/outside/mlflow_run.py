@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import time
@@ -51,12 +52,11 @@ class MlflowWriter:
 
     def begin(self, run: RunDescription) -> None:
         """Find the run of MLflow, or make it, and describe it."""
-        import mlflow
-
+        self._mlflow: Any = importlib.import_module("mlflow")  # seconds
         for name, value in _IMPATIENCE.items():
             os.environ.setdefault(name, value)
-        uri = self._uri or mlflow.get_tracking_uri()
-        self._client: Any = mlflow.MlflowClient(uri)
+        uri = self._uri or self._mlflow.get_tracking_uri()
+        self._client = self._mlflow.MlflowClient(uri)
         self._run = run
         memory = remembered(run.folder / _MEMORY)
         known = memory.get("run_id") if memory.get("tracking_uri") == uri else None
@@ -68,12 +68,10 @@ class MlflowWriter:
 
     def write(self, summary: Summary) -> None:
         """Log what is past the last step of its metric, and what could not be logged before."""
-        from mlflow.entities import Metric
-
-        now, step = int(time.time() * 1000), summary.step
+        metric, now, step = self._mlflow.entities.Metric, int(time.time() * 1000), summary.step
         named = {f"{summary.split}/{path}": value for path, value in numbers(summary).items()}
-        new = [Metric(key, value, now, step) for key, value in named.items() if step > self._last.get(key, -1)]
-        self._last |= {metric.key: step for metric in new}
+        new = [metric(key, value, now, step) for key, value in named.items() if step > self._last.get(key, -1)]
+        self._last |= {each.key: step for each in new}
         self._unsent += new
         self._send()
 
@@ -90,11 +88,9 @@ class MlflowWriter:
             del self._unsent[:_MOST_METRICS]
 
     def _is_there(self, run_id: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
         try:
             return self._client.get_run(run_id).info.lifecycle_stage == "active"
-        except MlflowException as error:
+        except self._mlflow.MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return False
             raise
@@ -122,15 +118,16 @@ class MlflowWriter:
 
     def _describe(self, run: RunDescription) -> None:
         """Log the bindings as parameters, which MLflow keeps as they are first logged; what a rerun changes is a tag, too."""
-        from mlflow.entities import Param, RunTag
-
+        entities = self._mlflow.entities
         before = self._client.get_run(self._id).data.params
         given = {re.sub(r"[^\w\-. :/]", "_", name): str(value)[:_LONGEST_PARAM] for name, value in run.hparams.items()}
-        new = [Param(name, value) for name, value in given.items() if name not in before]
+        new = [entities.Param(name, value) for name, value in given.items() if name not in before]
         for begin in range(0, len(new), _MOST_PARAMS):
             self._client.log_batch(self._id, params=new[begin : begin + _MOST_PARAMS])
         changed = [
-            RunTag(f"changed/{name}", value) for name, value in given.items() if before.get(name, value) != value
+            entities.RunTag(f"changed/{name}", value)
+            for name, value in given.items()
+            if before.get(name, value) != value
         ]
         if changed:
             self._client.log_batch(self._id, tags=changed)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ...atomic_file import replace_file
 from ...errors import UsageError
 from ..summary import RunDescription, Summary, scalars
@@ -29,7 +31,9 @@ def past(run: RunDescription) -> Iterator[Summary]:
         try:
             found = json.loads(line)
             step, split = int(found["step"]), str(found["split"])
-            values = {name: float(value) for name, value in found["metrics"].items() if not isinstance(value, list)}
+            values: dict[str, float | np.ndarray] = {
+                name: float(value) for name, value in found["metrics"].items() if not isinstance(value, list)
+            }
         except (ValueError, KeyError, TypeError):  # torn
             continue
         if step <= run.step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from typing import Any, Literal
@@ -43,8 +44,7 @@ class WandbWriter:
     def begin(self, run: RunDescription) -> None:
         """Begin or continue the run of Weights & Biases, and describe it."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # which looks a host up
-        import wandb
-
+        wandb: Any = importlib.import_module("wandb")
         memory = run.folder / _MEMORY
         known = remembered(memory).get("id")
         before = list((run.folder / "wandb").glob(f"offline-run-*-{known}")) if known else []
