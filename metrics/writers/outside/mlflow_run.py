@@ -18,7 +18,7 @@ _MEMORY = "mlflow_run.json"  # in the run's folder
 # What MLflow's server takes in one request, and of one value.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
 # Without these, MLflow tries for four minutes to reach a server that is gone. What it misses is sent with the next summary.
-_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 _STATUS = {"done": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 

@@ -149,6 +149,8 @@ def server(store):
             break
         except OSError:
             time.sleep(0.2)
+    else:
+        pytest.fail("the server of MLflow did not start")
     yield process, address
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
