@@ -119,6 +119,7 @@ def _charts(folder: Path) -> dict[tuple[str, str], list[tuple[int, Any]]]:
             (event.step, tensor_util.make_ndarray(event.tensor_proto).tolist()) for event in shown.Tensors(run, tag)
         ]
         for run, kinds in shown.Runs().items()
+        if run != "."  # describes the processes: their times, and how they ended
         for tag in kinds["tensors"]
         if tag not in TIMES
     }

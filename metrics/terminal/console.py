@@ -114,9 +114,9 @@ class ConsoleWriter:
             self.say(eval_line(summary, None if self._display is None else self._display.size[0]))
 
     def finish(self, lines: list[str]) -> None:
-        """End with the last frame and these lines; elsewhere than on a terminal, with the best values, too."""
+        """End with the last frame and these lines; if there are any, elsewhere than on a terminal, with the best values, too."""
         self.close()
-        for line in lines if self._display is not None else [*self._best(), *lines]:
+        for line in lines if self._display is not None or not lines else [*self._best(), *lines]:
             self.say(line)
 
     def flush(self) -> None:

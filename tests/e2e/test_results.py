@@ -141,3 +141,18 @@ class TestReferences:
         pytest.importorskip("torch")
         rate = results("nanogpt").rate
         assert [rate(0), rate(100), rate(2000)] == pytest.approx([1e-3 / 101, 1e-3, 1e-4])
+
+
+class TestArithmetic:
+    def test_neighbours_of_the_same_kind(self, results):
+        """In vectors and in images of one number each."""
+        alike = results("configs.images").neighbours_alike
+        real, made = np.array([[0.0], [1.2], [10.0]]), np.array([[2.0], [2.1], [9.0]]).reshape(3, 1, 1, 1)
+        # 0 -> 1.2 alike; 1.2 -> 2.0 not; 10 -> 9 not; 2.0 -> 2.1 alike; 2.1 -> 2.0 alike; 9 -> 10 not.
+        assert alike(real, made) == pytest.approx(3 / 6)
+
+    def test_recall(self, results):
+        """Ranks of the diagonal: 1, 2 (a tie counts against it), 3."""
+        scores = np.array([[3.0, 1.0, 2.0], [2.0, 2.0, 1.0], [9.0, 8.0, 7.0]])
+        recall = results("configs.pairs").recall
+        assert [recall(scores, k) for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 1])

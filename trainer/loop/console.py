@@ -30,7 +30,7 @@ def console_of(trainer: Any, stream: TextIO | None, sides: Mapping[str, Mode]) -
 
 
 def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds: Mapping[str, float]) -> list[str]:
-    """Say where the time went, where everything lies, and how to train on.
+    """Say where the time went, where everything lies, and how to train on; nothing of a run without a folder.
 
     Args:
       trainer: the run's.
@@ -38,10 +38,10 @@ def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds:
       retention: which checkpoints it has kept.
       seconds: what the time was spent on -> seconds.
     """
+    if trainer.model_dir is None:
+        return []
     kinds = ", ".join(f"{kind} {spent(each)}" for kind, each in seconds.items() if each >= 0.05)
     lines = [f"Time: {duration(sum(seconds.values()))}", *([f"  {kinds}"] if kinds else [])]
-    if trainer.model_dir is None:
-        return lines
     best = retention.record()
     lines.append(f"Checkpoint: {trainer.model_dir / CHECKPOINTS / f'ckpt-{trainer.step}'}")
     if best:

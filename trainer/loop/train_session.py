@@ -26,6 +26,7 @@ from ..checkpointing.state import ModelState, Part, RunState, Trackable, optimiz
 from ..distribution import workers
 from ..distribution.strategies import is_one_cpu
 from ..model.batch_norm import make_exact
+from ..model.embeddings import is_large
 from ..model.layers import refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
 from ..model.row_updates import updated_by_rows
@@ -87,13 +88,10 @@ class TrainSession:
         self._optimizer = optimizer
         self._sums = MetricSums(Accumulator(strategy, self.registry.layout), progress)
         self.losses: TaskLosses = TaskLosses(task, model, by_loss(optimizer))
-        updates = {
-            name: Update(each, self.losses.variables(name), settings.clip_global_norm, whole_steps, name)
-            for name, each in by_loss(optimizer).items()
-        }
+        updates = {name: self._update(name, each, whole_steps) for name, each in by_loss(optimizer).items()}
         self.loop: TrainLoop = TrainLoop(
             replica_step=ReplicaStep(
-                self.losses, task.train_step, self.registry, self._sums.accumulator, self._by_rows(settings)
+                self.losses, task.train_step, self.registry, self._sums.accumulator, self._large(settings)
             ),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
@@ -109,12 +107,17 @@ class TrainSession:
             [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
 
-    def _by_rows(self, settings: UpdateSettings) -> dict[str, frozenset[int]]:
-        """Return name of a loss -> the variables whose gradient is given by rows; XLA and sums over steps need all of it."""
+    def _update(self, name: str, optimizer: keras.optimizers.Optimizer, in_xla: bool) -> Update:
+        variables = self.losses.variables(name)
+        by_rows = updated_by_rows(optimizer, variables)
+        return Update(optimizer, variables, self._settings.clip_global_norm, in_xla, name, by_rows)
+
+    def _large(self, settings: UpdateSettings) -> dict[str, frozenset[int]]:
+        """Return name of a loss -> the tables whose gradient is given by its rows; XLA and sums over steps need all of it."""
         if settings.jit_compile or settings.gradient_accumulation > 1:
             return {}
-        optimizers = by_loss(self._optimizer)
-        return {name: updated_by_rows(each, self.losses.variables(name)) for name, each in optimizers.items()}
+        variables = {name: self.losses.variables(name) for name in by_loss(self._optimizer)}
+        return {name: frozenset(i for i, v in enumerate(each) if is_large(v)) for name, each in variables.items()}
 
     @property
     def variables(self) -> list[keras.Variable]:

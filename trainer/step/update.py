@@ -65,6 +65,7 @@ class Update:
       clip_global_norm: the largest global norm of the gradient; None does not clip.
       in_xla_loop: whether the update is part of a loop that XLA compiles.
       name: of the loss, if there are several.
+      by_rows: the positions of the variables whose gradient the optimizer takes by its rows; for others it is made dense.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Update:
         clip_global_norm: float | None,
         in_xla_loop: bool = False,
         name: str = ONE_LOSS,
+        by_rows: frozenset[int] = frozenset(),
     ):
         # Only for Keras's own optimizers is it known that `variables` holds everything they assign.
         chooses = in_xla_loop and all_of_keras(optimizer)
@@ -82,6 +84,7 @@ class Update:
         self._optimizer = optimizer
         self._variables = variables
         self._clip_global_norm = clip_global_norm
+        self._by_rows = by_rows
 
     @property
     def scale_loss(self) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -131,8 +134,9 @@ class Update:
             variable.assign(tf.where(condition, variable, old))
 
     def _step(self, by_position: dict[int, Gradient]) -> None:
-        gradients = self._clipped(list(by_position.values()))
         positions = list(by_position)
+        clipped = self._clipped(list(by_position.values()))
+        gradients = [each if i in self._by_rows else dense(each) for i, each in zip(positions, clipped, strict=True)]
         if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
             found = dict(zip(positions, gradients, strict=True))
             positions = list(range(len(self._variables)))

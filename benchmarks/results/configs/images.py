@@ -57,7 +57,7 @@ def _in_two_stages(run: Run) -> float:
 
 def neighbours_alike(real: np.ndarray, made: np.ndarray) -> float:
     """Return the share of images whose nearest other one is of the same kind, real or made: 0.5 if they cannot be told apart."""
-    both = np.concatenate([real, made]).reshape(len(real) + len(made), -1).astype(np.float64)
+    both = np.concatenate([each.reshape(len(each), -1) for each in (real, made)]).astype(np.float64)
     is_made = np.arange(len(both)) >= len(real)
     squares = (both**2).sum(1)
     distances = squares[:, None] + squares - 2 * both @ both.T

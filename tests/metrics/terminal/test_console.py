@@ -162,9 +162,9 @@ class TestResume:
         writer = ConsoleWriter(stream, 20, 10, is_terminal=False, metrics=path)
         writer.resume(10)
         writer.write(Summary(20, "eval", {"accuracy": 0.8}, {}))
-        writer.finish([])
+        writer.finish(["Time: 0:00:01"])
         assert lines(stream)[0] == "Continues from step 10 of 20."
-        assert lines(stream)[-1] == "accuracy: last 0.8, best 0.9 at step 5"
+        assert lines(stream)[-2] == "accuracy: last 0.8, best 0.9 at step 5"
 
     def test_never_import_rich(self):
         code = (

@@ -225,4 +225,5 @@ def test_many_trainers_make_no_noise():
     of_tensorflow = ("WARNING: All log messages before absl", "I0000", "WARNING: All log")  # said while it is imported
     said = [line for line in done.stderr.splitlines() if not line.startswith(of_tensorflow)]
     assert said == ["end"], done.stderr
-    assert all(line.startswith(("step ", "eval ")) for line in done.stdout.splitlines()), done.stdout
+    of_an_end = ("loss: last ", "Time: ", "  ", "Checkpoint: ", "Metrics: ", "Look: ", "Train on: ")
+    assert all(line.startswith(("step ", "eval ", *of_an_end)) for line in done.stdout.splitlines()), done.stdout

@@ -142,6 +142,18 @@ class TestSameAsAllRows:
 
 
 class TestDense:
+    def test_optimizers_of_all_rows_get_all(self, trained, monkeypatch):
+        """Rows all the same until then: reduced, checked, clipped and unscaled."""
+
+        def adam():
+            return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1), initial_scale=256.0)
+
+        by_rows = trained(adam, replicas=2)
+        monkeypatch.setattr(embeddings, "LARGE", 10**9)
+        same(trained(adam, replicas=1).model.get_weights()[0], by_rows)
+        assert "ResourceScatterSub" not in operations(by_rows)
+        assert "Unique" in operations(by_rows)
+
     def test_accumulated(self, trained):
         trainer = trained(OPTIMIZERS["SGD"], data=examples(16), gradient_accumulation=2, train_steps=8)
         assert "ResourceScatterSub" not in operations(trainer)
