@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from ..metrics.errors import DataError, UsageError
-from ..metrics.recording.user_frames import is_ours, of_user, place_of_frame, user_frames
+from ..metrics.recording.user_frames import OF_AUTOGRAPH, frames_in, is_ours, of_user, place_of_frame, user_frames
 from .task import Task, has_several_losses
 
 _DATA = str(Path(__file__).parents[1] / "data")
@@ -27,10 +27,11 @@ _REPLICA = "tallyloop_replica"  # the attribute of an error
 _LONGEST_LINE = 300
 _MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
 _MOST_CALLERS = 5
-_NOISE = [(re.compile(pattern), new) for pattern, new in (
+_NOISE = [(re.compile(pattern, re.M), new) for pattern, new in (
     (r"\x1b\[[0-9;]*m", ""),  # colours
     (r"'\{\{node \S+\}\} = (\w+)\[.*?\]\(.*?\)'", r"\1"),  # the node that could not be made
     (r"Arguments received by [\s\S]*", ""),
+    (r"^ *in user code:$|^ *File \".*\n.*$", ""),  # the frames that AutoGraph lists
 )]  # fmt: skip
 # What TensorFlow's message about a failed operation has besides the reason.
 _OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|Traceback|Original stack|Node: |\s")
@@ -166,8 +167,7 @@ def _frames_of(text: str) -> list[FrameSummary]:
     """Return the frames that made the operation, of the first of several errors, and those of the Python code that it called."""
     made, *called = re.split(r"^Traceback \(most recent call last\):$", text, flags=re.M)
     made = "".join(re.split(r"^Detected at node .*$", made, flags=re.M)[:2])
-    found = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', "\n".join([made, *called[:1]]))
-    return [FrameSummary(file, int(line), name) for file, line, name in found]
+    return frames_in("\n".join([made, *called[:1]]))
 
 
 def _reason(text: str) -> str:
@@ -222,7 +222,8 @@ def _message(error: BaseException) -> str:
     for pattern, new in _NOISE:
         text = pattern.sub(new, text)
     lines = [textwrap.shorten(line, _LONGEST_LINE) for line in text.splitlines() if line.strip()]
-    return f"{type(error).__name__}: " + "\n  ".join(lines[:_MOST_LINES])
+    name = "" if OF_AUTOGRAPH in str(error) else f"{type(error).__name__}: "  # which names it itself
+    return name + "\n  ".join(lines[:_MOST_LINES])
 
 
 def _described(batch: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from typing import Any
 _PACKAGE = Path(__file__).parents[2]
 _PATHS = sysconfig.get_paths()
 _CORE = tuple(str(_PACKAGE / room) for room in ("trainer", "metrics", "data"))
+OF_AUTOGRAPH = "in user code:"
 _BUNDLED = str(_PACKAGE / "models")
 _NOT_USERS = (
     *_CORE,
@@ -27,7 +29,16 @@ def is_ours(filename: str) -> bool:
 
 def user_frames(error: BaseException) -> list[FrameSummary]:
     """Return the frames of the user's code that the error passed, innermost first."""
-    return of_user(traceback.extract_tb(error.__traceback__))
+    found = of_user(traceback.extract_tb(error.__traceback__))
+    # AutoGraph, which a map function runs under, raises another error of the type, and tells the frames in its message.
+    told = frames_in(str(error)) if OF_AUTOGRAPH in str(error) else []
+    return of_user(told) or found
+
+
+def frames_in(text: str) -> list[FrameSummary]:
+    """Return the frames that a message of TensorFlow lists, outermost first."""
+    found = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', text)
+    return [FrameSummary(file, int(line), name) for file, line, name in found]
 
 
 def of_user(frames: Iterable[FrameSummary]) -> list[FrameSummary]:

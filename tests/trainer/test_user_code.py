@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data import Input
 from tallyloop.data.checks import one_of
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
 from tallyloop.metrics.recording import user_frames
-from tallyloop.trainer.user_code import Place, place_of, raised_in_a_step, traced_on
+from tallyloop.trainer.user_code import Place, place_of, raised, raised_in_a_step, traced_on
 
 PLACE = Place("train", "Trainer.train_dataset")
 
@@ -151,6 +152,22 @@ class TestRaised:
         with pytest.raises(type(error)) as caught, traced_on(PLACE, lambda: None):
             raise error
         assert not getattr(caught.value, "__notes__", [])
+
+
+class TestMapFunction:
+    def test_is_told_by_the_line_though_autograph_has_rewritten_it(self, rows):
+        def broken(example):
+            return {**example, "z": missing(example)}  # calls it
+
+        def missing(example):
+            return example["nothing"]  # no such key
+
+        with pytest.raises(KeyError) as caught:
+            Input(rows(8), 4, map_fn=broken).open_train()
+        first, reason, caller = raised(caught.value).splitlines()
+        assert first == f'{line_of(missing, "# no such")}, in missing: return example["nothing"]  # no such key'
+        assert reason == "  KeyError: 'nothing'"
+        assert caller.startswith(f"  called by {line_of(broken, '# calls it')}, in broken: ")
 
 
 class TestCalled:
