@@ -106,7 +106,7 @@ def training_rows(source: Any, binding: str) -> Mapping[str, Any]:
     """
     if not callable(source):
         raise UsageError(f"{binding} = {source!r}: expected a source without parentheses, such as @train/csv")
-    found = source()
+    found: Any = source()
     if hasattr(found, "__getitems__"):
         found = found.__getitems__(np.arange(len(found)))
     if not isinstance(found, Mapping):

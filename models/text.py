@@ -62,7 +62,7 @@ def text_classifier(
     inputs = keras.Input((), dtype="string", name=text)
     vectorize = keras.layers.TextVectorization(
         whole_number("text_classifier.vocabulary", vocabulary, least=3),
-        standardize=split_words,
+        standardize=split_words,  # pyright: ignore[reportArgumentType]  # the stubs know no functions here
         output_sequence_length=whole_number("text_classifier.length", length, least=1),
         name="words",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gin
 import numpy as np
 
@@ -32,7 +34,7 @@ def diabetes(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) 
             f"diabetes: scikit-learn, which ships it, cannot be imported ({error}); install it with: "
             'pip install "tallyloop[examples]"'
         ) from error
-    table = load_diabetes(scaled=False)
+    table: Any = load_diabetes(scaled=False)
     rows = split_rows("diabetes", np.zeros(len(table.target)), split, test_fraction, seed)
     columns = {name: table.data[rows, place] for place, name in enumerate(table.feature_names)}
     columns["progression"] = table.target[rows]

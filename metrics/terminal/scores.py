@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..writers.better import Mode, best, better_mode
 from ..writers.summary import Summary, scalars
 from .text import in_order, number, shortened
@@ -65,7 +67,7 @@ class Scores:
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
                 found = json.loads(line)
-                numbers = {
+                numbers: dict[str, float | np.ndarray] = {
                     name: float(value) for name, value in found["metrics"].items() if not isinstance(value, list)
                 }
                 if found["step"] <= step:

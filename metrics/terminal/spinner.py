@@ -120,3 +120,6 @@ class _Clearing:
         if text:
             self.unfinished = not text.endswith("\n")
         return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()

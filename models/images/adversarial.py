@@ -108,7 +108,7 @@ class GanTask(Task):
         with tf.GradientTape() as tape:
             tape.watch(real)
             of_real = self._logits(model, real, training)
-        slope = tape.gradient(of_real, real)
+        slope = cast("tf.Tensor", tape.gradient(of_real, real))
         of_made = self._logits(model, made, training)
         metrics.add("told_apart", tf.stack([of_real > 0, of_made < 0], 1))
         penalty = tf.reduce_sum(slope**2, range(1, slope.shape.rank)) / 2
@@ -156,5 +156,5 @@ def generated_images(trainer: Any, count: int = 64, size: int = 32, seed: int = 
       size: of the noise of one.
       seed: of the noise.
     """
-    noise = tf.random.stateless_normal([count, size], [seed, 0])
+    noise = tf.random.stateless_normal([count, size], (seed, 0))
     return np.clip(cast("tf.Tensor", trainer.model.generator(noise, training=False)).numpy(), 0, 1)

@@ -123,7 +123,7 @@ def _features(backbone: Any, shape: tuple[int, ...], weights: str | None) -> ker
             f"parameter {missing[0]!r}; {_EXAMPLE}"
         )
     try:
-        features = backbone(include_top=False, input_shape=shape, weights=weights, pooling="avg")
+        features: Any = backbone(include_top=False, input_shape=shape, weights=weights, pooling="avg")
     except Exception as error:  # Keras raises a bare Exception if it cannot download
         reason = " ".join(str(error).split())[:300]
         fix = "bind another image_classifier.size, channels or backbone"

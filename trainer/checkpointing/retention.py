@@ -94,7 +94,9 @@ class Best:
     @property
     def side(self) -> dict[str, Literal["max", "min"]]:
         """The metric's name as given -> which side of it is better; empty without one."""
-        return {self.metric.name: self._mode} if self.metric is not None and self._mode is not None else {}
+        if self.metric is None or self._mode is None:
+            return {}
+        return {self.metric.name: self._mode}
 
     def record(self) -> dict[str, Any] | None:
         """Return the content of best.json; None before the first evaluation."""
@@ -129,11 +131,6 @@ class Retention:
         self.best = best
         self._newest = newest
         self._every = every
-
-    @property
-    def side(self) -> dict[str, Literal["max", "min"]]:
-        """The metric's name as given -> which side of it is better; empty without one."""
-        return {self.metric.name: self._mode} if self.metric is not None and self._mode is not None else {}
 
     def record(self) -> dict[str, Any] | None:
         """Return the best so far, as it must be on disk once a checkpoint taken now is complete."""

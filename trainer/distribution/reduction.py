@@ -32,7 +32,9 @@ def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any
     flat = tf.nest.flatten(per_replica)
     local = [strategy.experimental_local_results(value)[0] for value in flat]
     whole = [i for i, value in enumerate(local) if not isinstance(value, tf.IndexedSlices)]
-    sums = dict(zip(whole, _packed_sums(strategy, [flat[i] for i in whole], [local[i] for i in whole]), strict=True))
+    sums: dict[int, Any] = dict(
+        zip(whole, _packed_sums(strategy, [flat[i] for i in whole], [local[i] for i in whole]), strict=True)
+    )
     for i in {*range(len(flat))} - {*whole}:
         sums[i] = added_by_row(_rows_of_workers(strategy, flat[i], local[i]))
     return tf.nest.pack_sequence_as(per_replica, [sums[i] for i in range(len(flat))])

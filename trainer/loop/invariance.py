@@ -146,7 +146,7 @@ class _Side:
 
         positions = {id(variable): i for i, variable in enumerate(self._model.trainable_variables)}
         return {
-            positions[id(losses.variables(name)[i])]: gradient.numpy()
+            positions[id(losses.variables(name)[i])]: tf.convert_to_tensor(gradient).numpy()
             for name, gradients in whole().items()
             for i, gradient in gradients.items()
         }

@@ -188,7 +188,7 @@ class Replaying:
         session = self._session
         update = tf.function(lambda: session.loop.update_by(session.feed, part, examples), autograph=False)
         found = update.get_concrete_function()()
-        return {session.variables[i].path: gradient.numpy() for i, gradient in sorted(found.items())}
+        return {session.variables[int(i)].path: gradient.numpy() for i, gradient in sorted(found.items())}
 
     def _by_replica(self, drained: Drained, seconds: float) -> list[dict[str, Any]]:
         """Return the metrics of each replica alone; empty for one without examples."""

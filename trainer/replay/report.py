@@ -32,7 +32,8 @@ def write(folder: Path, facts: dict[str, Any], batch: Any) -> Path:
     folder.mkdir(parents=True)
     arrays = named_arrays(batch)
     images = _write_images(folder, facts["examples"], arrays)
-    np.savez(folder / "batch.npz", **{name: _savable(array) for name, array in arrays.items()})
+    savable: dict[str, Any] = {name: _savable(array) for name, array in arrays.items()}
+    np.savez(folder / "batch.npz", **savable)
     (folder / "report.json").write_text(json.dumps(_without_nan(facts), indent=1) + "\n")
     (folder / "report.md").write_text(_markdown(facts, arrays, images))
     return folder

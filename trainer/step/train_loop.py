@@ -223,7 +223,7 @@ _WORDS = {"_Arg": "strings (_Arg)"}  # what else XLA cannot be given, TensorFlow
 
 def _cannot_compile(error: tf.errors.OpError) -> UsageError | None:
     """Return the error to raise if XLA lacks an operation; None for any other error."""
-    operations = sorted({_WORDS.get(name, name) for name in _MISSING.findall(error.message)})
+    operations = sorted({_WORDS.get(str(name), str(name)) for name in _MISSING.findall(error.message or "")})
     if not operations:
         return None
     return UsageError(

@@ -116,7 +116,7 @@ class Update:
         """Update the weights if `condition` holds, a bool scalar; if not, nothing changes."""
         self._apply_if(condition, checked.gradients)
 
-    def _name_untouched(self, gradients: dict[int, tf.Tensor]) -> None:
+    def _name_untouched(self, gradients: Mapping[int, Gradient]) -> None:
         if len(gradients) < len(self._variables):
             untouched = [v.path for i, v in enumerate(self._variables) if i not in gradients]
             which = f"loss {self._name!r}" if self._name else "loss"
