@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
+from ..metrics.recording.user_frames import at_line_of
 from .bad_examples import check_some_good, first_bad, skip_bad
 from .checks import equal_length_arrays, map_arrays, takes_shards, with_fix
 from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
@@ -85,16 +87,31 @@ def name_first_bad(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[...,
     """
     if isinstance(examples, Records):
         return _name_record(examples, map_fn)
-    bad = first_bad(mapped_examples(examples, map_fn))
-    return None if bad is None else f"the source of Input, example {bad.index} (counted from 0): {reason(bad.error)}"
+    told = _first_bad(examples, map_fn)
+    return None if told is None else f"the source of Input, example {told}"
 
 
 def _name_record(records: Records, map_fn: Callable[..., Any] | None) -> str | None:
     for file in records.files:
-        bad = first_bad(mapped_examples(records.of([file]), map_fn))
-        if bad is not None:
-            return f"tfrecord: {file.path!r}, record {bad.index} (counted from 0): {reason(bad.error)}"
+        told = _first_bad(records.of([file]), map_fn)
+        if told is not None:
+            return f"tfrecord: {file.path!r}, record {told}"
     return None
+
+
+def _first_bad(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any] | None) -> str | None:
+    """Return the number and the reason of the first bad example, and the user's line if `map_fn` raised it."""
+    bad = first_bad(mapped_examples(examples, map_fn))
+    if bad is None:
+        return None
+    line = "" if map_fn is None else at_line_of(partial(_map_again, examples, map_fn, bad.index), bad.error)
+    return f"{bad.index} (counted from 0): {reason(bad.error)}{line}"
+
+
+def _map_again(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any], index: int) -> Any:
+    """Map an example without a graph, so that Python's traceback has the lines of `map_fn`."""
+    example = next(iter(mapped_examples(examples, None).skip(index)))
+    return map_fn(*example) if isinstance(example, tuple) else map_fn(example)
 
 
 def _stacked_without_bad(examples: tf.data.Dataset[Nest]) -> Nest:

@@ -8,6 +8,7 @@ A message is written as a pattern, with … for what differs. A row of the page 
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 import sys
@@ -103,7 +104,12 @@ def fits(pattern: str, message: str) -> bool:
     general = pattern.startswith(HOLE) and letters(pattern) < _LEAST_OF_ROW
     if general and letters(message) > letters(pattern) + _LEAST_OF_ROW:
         return False
-    return re.match(".*?".join(map(re.escape, pattern.split(HOLE))), message, re.S) is not None
+    begin, *others = pattern.split(HOLE)
+    place = len(begin) if message.startswith(begin) else -1
+    for part in others:  # not by a regular expression, which takes ten times as long
+        found = message.find(part, place) if place >= 0 else -1
+        place = found + len(part) if found >= 0 else -1
+    return place >= 0
 
 
 def missing(found: Iterable[Message], known: Sequence[Row]) -> list[Message]:
@@ -122,6 +128,7 @@ def outdated(found: Sequence[Message], known: Iterable[Row]) -> list[str]:
     ]
 
 
+@functools.cache
 def letters(pattern: str) -> int:
     """Return how many letters of a pattern are fixed."""
     return sum(map(str.isalpha, pattern))

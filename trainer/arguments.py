@@ -256,6 +256,19 @@ def as_actions(actions: Any) -> list[Any]:
     return list(actions)
 
 
+def as_writers(writers: Any) -> list[Any]:
+    """Return the writers; each must have `write`."""
+    if isinstance(writers, str) or not isinstance(writers, Sequence):
+        raise UsageError(f"Trainer.writers = {writers!r}: expected a list of writers, such as [@CsvWriter()].")
+    for writer in writers:
+        if isinstance(writer, type):
+            name = writer.__name__
+            raise UsageError(f"Trainer.writers: expected a writer, got the class {name}: call it, as in [@{name}()].")
+        if not has(writer, "write"):
+            raise UsageError(f"Trainer.writers: expected objects with write(summary), got {writer!r}.")
+    return list(writers)
+
+
 def patterns(name: str, given: Any) -> list[str]:
     """Return a list of regular expressions."""
     if isinstance(given, str) or not isinstance(given, Sequence):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from ..metrics.writers import Summary
+from ..metrics.writers import OutsideWriter, Summary
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -48,7 +48,7 @@ from .replay.result import Replay
 from .replay.run_folder import RunFolder
 from .step.update import OnNonFinite, UpdateSettings
 from .task import Task
-from .user_code import traced_on
+from .user_code import Place, traced_on
 
 
 @gin.register(module="tallyloop")
@@ -111,6 +111,7 @@ class Trainer(Steering):
       actions: each is called as `action(trainer, summary)` after every train and eval summary, on every worker. Its time is
         not training time. If it raises an error, the run is saved first. It may end the run by `trainer.stop`, and remember
         things in the checkpoints: see docs/actions.md.
+      writers: are given every summary, besides `metrics.jsonl` and TensorBoard: see docs/writers.md.
       model_dir: the folder that the run writes to, and that a rerun continues; None writes nothing.
 
     Raises:
@@ -149,6 +150,7 @@ class Trainer(Steering):
         on_nonfinite: OnNonFinite = "halt",
         max_consecutive_skips: int = 10,
         actions: Sequence[Action] = (),
+        writers: Sequence[OutsideWriter] = (),
         model_dir: str | Path | None = None,
     ):
         self._task = arguments.as_task(task)
@@ -186,6 +188,7 @@ class Trainer(Steering):
         super().__init__()
         self._actions = Actions(arguments.as_actions(actions), self, self._stop)
         self.run_files: RunFiles | None = None  # what describes the run in its folder, besides run.json
+        self._outside = arguments.as_writers(writers)
         self._model_dir = None if model_dir is None else Path(model_dir)
         if self._model_dir is not None:
             folder_lock.check_writable(self._model_dir)
@@ -404,7 +407,7 @@ class Trainer(Steering):
 
     def _trace(self) -> None:
         dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
-        with traced_on("Trainer.train_dataset", lambda: dataset.element_spec):
+        with traced_on(Place("train", "Trainer.train_dataset"), lambda: dataset.element_spec):
             self._session.trace()
 
     def _check_data(self, where: str, dataset: Input, train: bool) -> None:
@@ -427,13 +430,11 @@ class Trainer(Steering):
 
     @contextlib.contextmanager
     def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
-        stream = sys.stdout if chief else None
-        console = console_of(self, stream, self._retention.best.side)
+        console = console_of(self, sys.stdout if chief else None, self._retention.best.side)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
-        about = partial(describe_run, self, record) if record else None
         with (
             contextlib.closing(console),
-            run_writer(self._model_dir, self._session.state, self._retention, about, lambda: self.stopped) as writer,
+            run_writer(self, self._retention, record and partial(describe_run, self, record), self._outside) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(

@@ -6,33 +6,32 @@ import contextlib
 import inspect
 import linecache
 import re
-import sysconfig
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from traceback import FrameSummary
 from types import CodeType
 from typing import Any
 
 import tensorflow as tf
 
 from ..metrics.errors import DataError, UsageError
+from ..metrics.recording.user_frames import OF_AUTOGRAPH, frames_in, is_ours, of_user, place_of_frame, user_frames
 from .task import Task, has_several_losses
 
-_PACKAGE = Path(__file__).parents[1]
-_DATA = str(_PACKAGE / "data")
-_PATHS = sysconfig.get_paths()
-_NOT_USERS = (
-    *(str(_PACKAGE / room) for room in ("trainer", "metrics", "data")),
-    *(_PATHS[key] for key in ("purelib", "platlib", "stdlib")),
-    "<",  # code that was never in a file
-)
+_DATA = str(Path(__file__).parents[1] / "data")
+_STEP = str(Path(__file__).parent / "step" / "replica.py")  # calls the task
+_REPLICA = "tallyloop_replica"  # the attribute of an error
 _LONGEST_LINE = 300
 _MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
-_NOISE = [(re.compile(pattern), new) for pattern, new in (
+_MOST_CALLERS = 5
+_NOISE = [(re.compile(pattern, re.M), new) for pattern, new in (
     (r"\x1b\[[0-9;]*m", ""),  # colours
     (r"'\{\{node \S+\}\} = (\w+)\[.*?\]\(.*?\)'", r"\1"),  # the node that could not be made
     (r"Arguments received by [\s\S]*", ""),
+    (r"^ *in user code:$|^ *File \".*\n.*$", ""),  # the frames that AutoGraph lists
 )]  # fmt: skip
 # What TensorFlow's message about a failed operation has besides the reason.
 _OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|Traceback|Original stack|Node: |\s")
@@ -48,12 +47,36 @@ _HINTS = (
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the user's code was running.
+
+    Attributes:
+      split: "train", "eval/NAME" or "predict".
+      dataset: the binding of the batches.
+      when: such as "step 11".
+    """
+
+    split: str
+    dataset: str
+    when: str = "before the first step"
+
+    def told(self, replica: str = "") -> str:
+        """Return the place in words, such as "split train, step 11, replica 1 of 2"."""
+        return ", ".join(filter(None, (f"split {self.split}", self.when, replica)))
+
+    def lines(self, batch: Any, replica: str = "") -> list[str]:
+        """Return the place and the batch, as lines of a message."""
+        told = self.told(replica)
+        return [f"  {told[0].upper()}{told[1:]}.", f"  A batch of {self.dataset}: {_described(batch)}."]
+
+
 @contextlib.contextmanager
-def traced_on(dataset: str, batch: Callable[[], Any]) -> Iterator[None]:
+def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
     """Tell an error of the task by the user's line, and the batches that the task was traced on.
 
     Args:
-      dataset: the binding of the batches.
+      place: the split and the binding of the batches.
       batch: returns a nest of `tf.TensorSpec`; called only after an error.
 
     Raises:
@@ -61,17 +84,28 @@ def traced_on(dataset: str, batch: Callable[[], Any]) -> Iterator[None]:
     """
     try:
         yield
-    except (DataError, OSError, tf.errors.OpError):
-        raise
     except UsageError as error:
-        if _user_frame(error) is not None and not _is_of_data(error):
-            error.add_note(f"(while the task was traced on a batch of {dataset})")
+        if user_frames(error) and not _is_of_data(error):
+            error.add_note(f"({place.told(_replica(error))}, while the task was traced on a batch of {place.dataset})")
         raise
     except Exception as error:
-        frame = _user_frame(error)
-        if frame is None:
+        frames = user_frames(error)
+        about_files = isinstance(error, DataError | OSError | tf.errors.OpError)
+        if not frames or (about_files and not _is_of_step(error)):
             raise
-        raise UsageError(_told(error, frame, f"A batch of {dataset}", batch())) from error
+        raise UsageError(_told(error, frames, place, batch())) from error
+
+
+@contextlib.contextmanager
+def on_replica(context: tf.distribute.ReplicaContext) -> Iterator[None]:
+    """Note on an error of the user's code which replica it was raised on."""
+    try:
+        yield
+    except Exception as error:
+        index = tf.get_static_value(tf.convert_to_tensor(context.replica_id_in_sync_group))
+        if index is not None and not hasattr(error, _REPLICA):
+            setattr(error, _REPLICA, f"replica {index} of {context.num_replicas_in_sync}")
+        raise
 
 
 @contextlib.contextmanager
@@ -97,37 +131,56 @@ def called_as(method: Any, arguments: str) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        if _user_frame(error) is not None:  # so it took them
+        if user_frames(error):  # so it took them
             raise
         raise UsageError(f"{place_of(method)}: {error}: expected the parameters {arguments}.") from error
 
 
 def raised(error: BaseException) -> str | None:
     """Return an error of the user's code by the line that raised it; None if no line of the user's was running."""
-    frame = _user_frame(error)
-    return None if frame is None else "\n".join(_line_and_message(frame, _message(error)))
+    frames = user_frames(error)
+    return "\n".join(_lines(frames, _message(error))) if frames else None
 
 
-def raised_in_a_step(error: tf.errors.OpError) -> str | None:
+def raised_in_a_step(error: tf.errors.OpError, place: Place | None = None, batch: Any = None) -> str | None:
     """Return an error of an operation by the user's line that made the operation, as TensorFlow's message tells it.
 
     None if the operation is not of the user's code.
+
+    Args:
+      error: what running the step raised.
+      place: the split, and the steps that were running.
+      batch: a nest of `tf.TensorSpec`, the batch.
     """
-    frames = [
-        traceback.FrameSummary(file, int(line), name)
-        for file, line, name in re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
-    ]
-    of_user = [frame for frame in frames if not _is_ours(frame.filename) and not frame.filename.startswith(_NOT_USERS)]
-    if not of_user:
+    node = re.search(r"Detected at node (\S+)", str(error))
+    frames = [frame for frame in of_user(_frames_of(str(error))) if not is_ours(frame.filename)]
+    if not frames:
         return None
-    told = [line for line in str(error).splitlines() if line.strip() and not _OF_THE_STACK.match(line)]
-    return "\n".join(_line_and_message(of_user[-1], f"{type(error).__name__}: {(told or [''])[0].strip()}"))
+    lines = _lines(frames, f"{type(error).__name__}: {_reason(str(error))}")
+    if place is not None:
+        index = re.search(r"\breplica_(\d+)/", node[1]) if node else None
+        lines += place.lines(batch, f"replica {index[1] if index else 0}")
+    return "\n".join(lines)
+
+
+def _frames_of(text: str) -> list[FrameSummary]:
+    """Return the frames that made the operation, of the first of several errors, and those of the Python code that it called."""
+    made, *called = re.split(r"^Traceback \(most recent call last\):$", text, flags=re.M)
+    made = "".join(re.split(r"^Detected at node .*$", made, flags=re.M)[:2])
+    return frames_in("\n".join([made, *called[:1]]))
+
+
+def _reason(text: str) -> str:
+    """Return why an operation failed; of several errors, the first one's."""
+    first = re.search(r"^\s*\(0\) [A-Z_]+:\s*(.+)$", text, re.M)
+    told = [line for line in text.splitlines() if line.strip() and not _OF_THE_STACK.match(line)]
+    return textwrap.shorten(first[1] if first else (told or [""])[0], _LONGEST_LINE)
 
 
 def place_of(method: Any) -> str:
     """Return `file:line, in name` of a task's method; of `loss` or `losses`, where the task's own steps only call it."""
     task, code = getattr(method, "__self__", None), _code_of(method)
-    if code is not None and _is_ours(code.co_filename):
+    if code is not None and is_ours(code.co_filename):
         several = isinstance(task, Task) and has_several_losses(task)
         code = _code_of(getattr(task, "losses" if several else "loss", method))
     return repr(method) if code is None else f"{code.co_filename}:{code.co_firstlineno}, in {code.co_name}"
@@ -137,10 +190,10 @@ def _code_of(method: Any) -> CodeType | None:
     return getattr(inspect.unwrap(method), "__code__", None)
 
 
-def _told(error: Exception, frame: traceback.FrameSummary, name: str, batch: Any) -> str:
-    lines = _line_and_message(frame, _message(error))
+def _told(error: Exception, frames: Sequence[FrameSummary], place: Place, batch: Any) -> str:
+    lines = _lines(frames, _message(error))
     lines += [f"  {hint}" for pattern, hint in _HINTS if re.search(pattern, str(error))]
-    lines.append(f"  {name}: {_described(batch)}.")
+    lines += place.lines(batch, _replica(error))
     if _looks_batched(batch):
         lines.append(
             "  Each example has a leading axis, in every component: if the source is batched already, unbatch() it."
@@ -148,9 +201,20 @@ def _told(error: Exception, frame: traceback.FrameSummary, name: str, batch: Any
     return "\n".join(lines)
 
 
-def _line_and_message(frame: traceback.FrameSummary, message: str) -> list[str]:
+def _lines(frames: Sequence[FrameSummary], message: str) -> list[str]:
+    """Return the user's line that failed, why, and the lines of the user's that led there."""
+    innermost, *callers = frames
+    shown = [f"  called by {_line(frame)}" for frame in callers[:_MOST_CALLERS]]
+    return [_line(innermost), f"  {message}", *shown]
+
+
+def _line(frame: FrameSummary) -> str:
     source = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    return [f"{frame.filename}:{frame.lineno}, in {frame.name}: {source}", f"  {message}"]
+    return f"{place_of_frame(frame)}: {source}"
+
+
+def _replica(error: BaseException) -> str:
+    return getattr(error, _REPLICA, "")
 
 
 def _message(error: BaseException) -> str:
@@ -158,7 +222,8 @@ def _message(error: BaseException) -> str:
     for pattern, new in _NOISE:
         text = pattern.sub(new, text)
     lines = [textwrap.shorten(line, _LONGEST_LINE) for line in text.splitlines() if line.strip()]
-    return f"{type(error).__name__}: " + "\n  ".join(lines[:_MOST_LINES])
+    name = "" if OF_AUTOGRAPH in str(error) else f"{type(error).__name__}: "  # which names it itself
+    return name + "\n  ".join(lines[:_MOST_LINES])
 
 
 def _described(batch: Any) -> str:
@@ -180,12 +245,6 @@ def _is_of_data(error: BaseException) -> bool:
     return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_DATA)
 
 
-def _user_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """Return the innermost frame of the user's code, or else of a bundled task; None if there is neither."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_USERS)]
-    of_user = [frame for frame in frames if not _is_ours(frame.filename)]
-    return (of_user or frames or [None])[-1]
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(tuple(str(_PACKAGE / room) for room in ("trainer", "metrics", "data", "models")))
+def _is_of_step(error: BaseException) -> bool:
+    """Return whether the task's step raised it, not what reads the data."""
+    return any(frame.filename == _STEP for frame in traceback.extract_tb(error.__traceback__))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
+from ...metrics.recording.user_frames import at_line_of
 from ..checks import check_map_fn, with_fix
 from ..elements import Nest, batch_spec, check_batchable, zeros_like_spec
 from ..failures import FAILURES, reason
@@ -122,5 +124,7 @@ class Mapped:
             try:
                 self._mapped(tf.nest.map_structure(lambda array, alone=alone: array[alone], examples), keys[alone])
             except FAILURES as one:
-                return f"Input.map_fn, {self._name(row)}: {reason(one)}"
+                example = tf.nest.map_structure(lambda array, place=place: tf.constant(array[place]), examples)
+                line = at_line_of(partial(self._one, example, tf.constant(keys[place])), one)
+                return f"Input.map_fn, {self._name(row)}: {reason(one)}{line}"
         return f"Input.map_fn, rows {rows.tolist()[:8]} of the source, which did not raise again: {reason(error)}"

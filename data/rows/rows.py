@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...metrics.errors import DataError, UsageError
+from ...metrics.recording.user_frames import at_line
 from ..checks import equal_length_arrays, map_arrays, with_fix
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Rows:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}{at_line(error)}"
 
 
 def rows_of(source: Any, origin: str) -> Rows:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...metrics.errors import DataError
+from ...metrics.recording.user_frames import at_line
 from ..checks import check_parameters, with_fix
 from .rows import Rows, map_nest, stacked
 
@@ -43,7 +44,9 @@ def transformed(
         except Exception as error:
             if isinstance(error, TypeError):
                 check_parameters(error, "Input.transform", transform, 2, "(example, rng)")
-            raise DataError(with_fix(f"Input.transform, {name(row)}: {type(error).__name__}: {error}")) from error
+            raise DataError(
+                with_fix(f"Input.transform, {name(row)}: {type(error).__name__}: {error}{at_line(error)}")
+            ) from error
     try:
         return stacked(done)
     except ValueError as error:

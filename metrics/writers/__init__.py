@@ -1,4 +1,4 @@
-"""Where the numbers go: TensorBoard, and a JSON Lines file. Nothing here imports TensorFlow."""
+"""Where the numbers go: TensorBoard, a JSON Lines file and other programs. Nothing here imports TensorFlow."""
 
 from typing import TYPE_CHECKING
 
@@ -7,15 +7,25 @@ from ..lazy import lazy_exports
 if TYPE_CHECKING:
     from .composed import AsyncWriter, MultiWriter
     from .jsonl import JsonlWriter
-    from .summary import Summary, Writer
+    from .outside.csv_file import CsvWriter
+    from .outside.isolated import OutsideWriter
+    from .outside.mlflow_run import MlflowWriter
+    from .outside.wandb_run import WandbWriter
+    from .summary import Ending, RunDescription, Summary, Writer
     from .tensorboard import TensorBoardWriter
 
 __all__ = [
     "AsyncWriter",
+    "CsvWriter",
+    "Ending",
     "JsonlWriter",
+    "MlflowWriter",
     "MultiWriter",
+    "OutsideWriter",
+    "RunDescription",
     "Summary",
     "TensorBoardWriter",
+    "WandbWriter",
     "Writer",
 ]
 
@@ -24,10 +34,16 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         __name__,
         {
             "AsyncWriter": ".composed",
+            "CsvWriter": ".outside.csv_file",
+            "Ending": ".summary",
             "JsonlWriter": ".jsonl",
+            "MlflowWriter": ".outside.mlflow_run",
             "MultiWriter": ".composed",
+            "OutsideWriter": ".outside.isolated",
+            "RunDescription": ".summary",
             "Summary": ".summary",
             "TensorBoardWriter": ".tensorboard",
+            "WandbWriter": ".outside.wandb_run",
             "Writer": ".summary",
         },
     )

@@ -1,5 +1,6 @@
 """The first bad example is named: its index, and what it raised."""
 
+import inspect
 import re
 
 import numpy as np
@@ -60,6 +61,8 @@ def test_what_an_operation_raises_is_named(numbered, stream_of, data_error):
     for data in (numbered(9), stream_of(numbered(9))):
         error = data_error(Input(data, 4, shuffle=False, map_fn=decode).open_train())
         assert re.search(r"(example 2 \(counted from 0\)|row 2): .*no number", str(error))
+        line = inspect.getsourcelines(decode)[1] + 2
+        assert f" (at {__file__}:{line}, in decode). Fix or remove it" in str(error)
 
 
 def test_shuffled_arrays_name_the_row_that_was_met(numbered, data_error, bad, raising):

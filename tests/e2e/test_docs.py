@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FAST = {"README.md", "metrics.md", "data.md"}  # the others run whole commands for most of a minute
+FAST = {"README.md", "metrics.md", "data.md", "errors.md"}  # the others run whole commands for most of a minute
 _PROGRAMS = {"tallyloop": "tallyloop.trainer", "tallyloop-report": "tallyloop.trainer.report.command"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _NAMED = re.compile(r"# (\S+\.(?:py|gin))\n")

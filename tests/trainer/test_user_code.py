@@ -6,11 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data import Input
 from tallyloop.data.checks import one_of
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
-from tallyloop.trainer import user_code
-from tallyloop.trainer.user_code import place_of, traced_on
+from tallyloop.metrics.recording import user_frames
+from tallyloop.trainer.user_code import Place, place_of, raised, raised_in_a_step, traced_on
+
+PLACE = Place("train", "Trainer.train_dataset")
 
 
 @pytest.fixture
@@ -81,6 +84,8 @@ class TestRaised:
         assert message.startswith(f"{line_of(loss, comment)}, in {loss.__name__}: {line}\n")
         for fragment in [*fragments, "A batch of Trainer.train_dataset: 'x' float32(batch, 3), 'y' float32(batch)."]:
             assert fragment in message
+        on = "" if replicas == 1 else ", replica 0 of 2"
+        assert f"\n  Split train, before the first step{on}.\n" in message.replace(", replica 0 of 1", "")
         assert len(message.splitlines()) <= 12
         assert "{{" not in message
         assert "\x1b" not in message
@@ -93,29 +98,76 @@ class TestRaised:
         with pytest.raises(UsageError, match=r"A batch of Trainer.eval_datasets\['test'\]: 'x' float32"):
             make_trainer(Mistaken(), evaluate=True).train_and_eval()
 
+    def test_shows_the_users_frames_from_the_innermost_out(self, refused):
+        def outer(model, batch):
+            return wrong_key(model, batch)  # the caller
+
+        first, _, caller, *others = refused(outer).splitlines()
+        assert first.startswith(f"{line_of(wrong_key, '# the wrong key')}, in wrong_key: ")
+        assert (
+            caller
+            == f"  called by {line_of(outer, '# the caller')}, in outer: return wrong_key(model, batch)  # the caller"
+        )
+        # Then `method`, which called it; but neither what calls the Trainer nor the Trainer's own.
+        assert [each.partition(", in ")[2].partition(":")[0] for each in others if "called by" in each] == ["method"]
+
+    def test_in_a_layer(self, make_trainer, layered):
+        class Broken(keras.layers.Layer):
+            def call(self, x):
+                return tf.matmul(x, tf.ones([5, 2]))  # in the layer
+
+        with pytest.raises(UsageError) as caught:
+            make_trainer(layered(Broken), train_steps=1).train()
+        assert str(caught.value).startswith(f"{line_of(Broken.call, '# in the layer')}, in call: ")
+        assert "Split train, before the first step" in str(caught.value)
+
     def test_looks_batched_already(self, refused):
         source = tf.data.Dataset.from_tensor_slices({"x": np.zeros([4, 16, 3], "f"), "y": np.zeros([4, 16], "f")})
         message = refused(lambda model, batch: model(batch["x"]), data=lambda: source)
         assert "if the source is batched already, unbatch() it" in message
 
     def test_what_no_user_called_passes(self, monkeypatch):
-        monkeypatch.setattr(user_code, "_NOT_USERS", (*user_code._NOT_USERS, __file__))
-        with pytest.raises(ZeroDivisionError), traced_on("Trainer.train_dataset", lambda: None):
+        monkeypatch.setattr(user_frames, "_NOT_USERS", (*user_frames._NOT_USERS, __file__))
+        with pytest.raises(ZeroDivisionError), traced_on(PLACE, lambda: None):
             _ = 1 / 0
 
     def test_one_of_the_data_has_no_suffix_though_a_function_of_the_user_was_mapped(self):
         def mapped(call):
             call()
 
-        with pytest.raises(UsageError) as caught, traced_on("Trainer.train_dataset", lambda: None):
+        with pytest.raises(UsageError) as caught, traced_on(PLACE, lambda: None):
             mapped(lambda: one_of("csv.column", "", ("a", "b")))
         assert not getattr(caught.value, "__notes__", [])
 
+    def test_of_an_operation_or_a_file_in_the_step(self, refused):
+        def missing(model, batch):
+            return open("/no/such/vocabulary")  # a file
+
+        message = refused(missing)
+        assert message.startswith(f"{line_of(missing, '# a file')}, in missing: ")
+        assert "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/vocabulary'" in message
+
     @pytest.mark.parametrize("error", [FileNotFoundError("a.npz"), DataError("example 3")])
     def test_one_of_a_file_has_no_suffix(self, error):
-        with pytest.raises(type(error)) as caught, traced_on("Trainer.train_dataset", lambda: None):
+        with pytest.raises(type(error)) as caught, traced_on(PLACE, lambda: None):
             raise error
         assert not getattr(caught.value, "__notes__", [])
+
+
+class TestMapFunction:
+    def test_is_told_by_the_line_though_autograph_has_rewritten_it(self, rows):
+        def broken(example):
+            return {**example, "z": missing(example)}  # calls it
+
+        def missing(example):
+            return example["nothing"]  # no such key
+
+        with pytest.raises(KeyError) as caught:
+            Input(rows(8), 4, map_fn=broken).open_train()
+        first, reason, caller = raised(caught.value).splitlines()
+        assert first == f'{line_of(missing, "# no such")}, in missing: return example["nothing"]  # no such key'
+        assert reason == "  KeyError: 'nothing'"
+        assert caller.startswith(f"  called by {line_of(broken, '# calls it')}, in broken: ")
 
 
 class TestCalled:
@@ -159,6 +211,54 @@ class TestRaisedInAStep:
         assert message.startswith(line_of(loss, comment))
         assert fragment in message
         assert len(message.splitlines()) <= 12
+        assert "\n  Split train, step 1, replica 0.\n" in message
+        assert message.endswith("  A batch of Trainer.train_dataset: 'x' float32(batch, 3), 'y' float32(batch).")
+
+    def test_names_the_steps_the_replica_and_the_reason(self, make_trainer, regression_task, rows):
+        class Checking(regression_task):
+            def loss(self, model, batch, training):
+                with tf.control_dependencies([below(batch["y"])]):
+                    return super().loss(model, batch, training)
+
+        def below(y):
+            return tf.debugging.assert_less(y, 1e6, message="too large")  # what fails
+
+        data = rows(64)
+        data["y"][2 * 16 + 12] = 2e6  # in the third step, in the second half of its batch
+        trainer = make_trainer(Checking(), data, replicas=2, train_steps=4, steps_per_loop=2, seed=0)
+        with pytest.raises(UsageError) as caught:
+            trainer.train()
+        first, reason, caller, *others = str(caught.value).splitlines()
+        assert first.startswith(f"{line_of(below, '# what fails')}, in below: return tf.debugging")
+        assert reason.startswith("  InvalidArgumentError: assertion failed: [too large]")
+        assert caller.startswith(f"  called by {line_of(Checking.loss, 'below(')}, in loss: with tf.control_dep")
+        assert others == [
+            "  Split train, one of the steps 2 to 3 (Trainer.steps_per_loop = 1 tells which), replica 1.",
+            "  A batch of Trainer.train_dataset: 'x' float32(batch, 3), 'y' float32(batch).",
+        ]
+
+    def test_in_an_evaluation(self, make_trainer, regression_task):
+        class Mistaken(regression_task):
+            def eval_step(self, model, batch):
+                return meets_at_run_time(model, batch)
+
+        with pytest.raises(UsageError) as caught:
+            make_trainer(Mistaken(), evaluate=True, train_steps=2).train_and_eval()
+        assert "\n  Split eval, after step 2, replica 0.\n" in str(caught.value)
+        assert "A batch of Trainer.eval_datasets['test']: 'x'" in str(caught.value)
+
+    def test_of_nobodys_line(self):
+        assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, "no line at all")) is None
+
+
+class TestAction:
+    def test_is_named_with_its_summary(self, make_trainer):
+        def broken(trainer, summary):
+            raise ZeroDivisionError("in an action")
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            make_trainer(train_steps=2, actions=[broken]).train()
+        assert "(Trainer.actions: broken, after the train summary of step 2)" in caught.value.__notes__
 
 
 class TestReturned:

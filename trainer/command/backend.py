@@ -31,6 +31,9 @@ _BUNDLED = (
     "tallyloop.trainer.actions.stopping",
     "tallyloop.trainer.actions.writing",
     "tallyloop.trainer.distribution.strategies",
+    "tallyloop.metrics.writers.outside.csv_file",
+    "tallyloop.metrics.writers.outside.mlflow_run",
+    "tallyloop.metrics.writers.outside.wandb_run",
     "tallyloop.data",
     "tallyloop.models",
 )

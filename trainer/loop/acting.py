@@ -103,7 +103,8 @@ class Actions:
         """Call the actions that have named this step."""
         for each in self._actions:
             if step in _steps(each):
-                each.reached(self._trainer)
+                with _named(each, f"at step {step}"):
+                    each.reached(self._trainer)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -138,11 +139,12 @@ class Actions:
             logging.warning("Trainer.actions: what %s remembered is dropped: there is no such action now.", forgotten)
 
     def _call(self, action: Callable[[Any, Summary], Any], summary: Summary) -> None:
-        try:
-            action(self._trainer, summary)
-        except TypeError as error:
-            check_parameters(error, "Trainer.actions", action, 2, "(trainer, summary)")
-            raise
+        with _named(action, f"after the {summary.split} summary of step {summary.step}"):
+            try:
+                action(self._trainer, summary)
+            except TypeError as error:
+                check_parameters(error, "Trainer.actions", action, 2, "(trainer, summary)")
+                raise
 
     def _dumped(self) -> str:
         return json.dumps({name: _plain(name, each.state()) for name, each in self._remembering.items()})
@@ -150,12 +152,26 @@ class Actions:
     def _each(self, method: str) -> None:
         for each in self._actions:
             if has(each, method):
-                getattr(each, method)(self._trainer)
+                with _named(each, f"in {method}"):
+                    getattr(each, method)(self._trainer)
 
 
 def has(action: Any, method: str) -> bool:
     """Return whether an action has a method of this name; an attribute of its own with that name is none."""
     return callable(getattr(action, method, None))
+
+
+@contextlib.contextmanager
+def _named(action: Any, when: str) -> Iterator[None]:
+    """Note on an error which action raised it, and when; a bundled one names itself if it refuses something."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        name = getattr(action, "name", None) or getattr(action, "__name__", type(action).__name__)
+        error.add_note(f"(Trainer.actions: {name}, {when})")
+        raise
 
 
 def _steps(action: Any) -> Collection[int]:

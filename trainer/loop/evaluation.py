@@ -20,7 +20,7 @@ from ..model.averaged_weights import AveragedWeights
 from ..step.eval_loop import EvalLoop
 from ..step.replica_step import ReplicaStep
 from ..task import Task, TaskLosses
-from ..user_code import traced_on
+from ..user_code import Place, traced_on
 from .summaries import summarize
 from .timing import TIMES
 
@@ -73,7 +73,7 @@ class Evaluation:
     def trace(self) -> None:
         """Trace every loop without running it."""
         for name, loop in self._loops.items():
-            located = traced_on(f"Trainer.eval_datasets[{name!r}]", lambda name=name: self._feeds[name].element_spec)
+            located = traced_on(self._place(name), lambda name=name: self._feeds[name].element_spec)
             with located, doing(f"tracing the evaluation of {name}"):
                 loop.trace()
 
@@ -99,11 +99,14 @@ class Evaluation:
 
     def _run(self, name: str, step: int, **arguments: Any) -> Summary:
         started = time.monotonic()
-        drained = self._loops[name].run(**arguments)
+        drained = self._loops[name].run(place=self._place(name, f"after step {step}"), **arguments)
         seconds = time.monotonic() - started
         known = self._loops[name].skipped_examples.take()
         times = {"time/eval_s": seconds}
         return summarize(self._registries[name], drained, step, self._split(name), seconds, known, times)
+
+    def _place(self, name: str, *when: str) -> Place:
+        return Place(self._split(name), f"Trainer.eval_datasets[{name!r}]", *when)
 
     def _split(self, name: str) -> str:
         return "eval" if len(self._loops) == 1 else f"eval/{name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.dashboard.dashboard import Dashboard
-from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, Summary, TensorBoardWriter
+from ...metrics.errors import UsageError
+from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, OutsideWriter, Summary, TensorBoardWriter
+from ...metrics.writers.outside.isolated import OutsideWriters
 from ...metrics.writers.summary import RunDescription, dump, load
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.retention import Retention
@@ -39,6 +41,7 @@ class RunWriter:
       retention: which checkpoints are kept.
       describe: returns what the run is, once it is restored.
       outcome: returns why the run ended before its last step, without an error; None if it did not.
+      outside: are given the summaries, too; nothing depends on them.
     """
 
     saves = True
@@ -50,6 +53,7 @@ class RunWriter:
         retention: Retention,
         describe: Callable[[], RunDescription],
         outcome: Callable[[], str | None],
+        outside: Sequence[OutsideWriter] = (),
     ):
         self._folder = model_dir
         self._checkpoints = CheckpointFolder(model_dir / CHECKPOINTS)
@@ -58,6 +62,7 @@ class RunWriter:
         self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
         self._dashboard = Dashboard(model_dir)
         self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard, self._dashboard]))
+        self._outside = OutsideWriters(outside)
         self._describe, self._outcome = describe, outcome
         self._error: OSError | None = None
         self._unwritten: collections.deque[Summary] = collections.deque(maxlen=_MOST_UNWRITTEN)  # since the last flush
@@ -70,8 +75,11 @@ class RunWriter:
         try:
             self._saver.close()
         finally:
-            self._end(error)
-            self._writers.close()
+            try:
+                self._end(error)
+                self._writers.close()
+            finally:
+                self._outside.end(ending(error, self._outcome()))
 
     def resume(self, step: int, needed: int) -> None:
         """After a restore: drop the points past `step`, which will be computed again, and finish what was interrupted.
@@ -86,10 +94,12 @@ class RunWriter:
         self._saver.tidy(step, needed)
         run = self._describe()
         self._keep_error(lambda: self._writers.begin(run))
+        self._outside.begin(run)
 
     def write(self, summary: Summary) -> None:
         """Write a summary in the background."""
         self._unwritten.append(summary)
+        self._outside.write(summary)
         if summary.step > self._resumed_at:
             self._keep_error(lambda: self._writers.write(summary))
         else:  # of an evaluation that was still due: `--mode=eval` may have written it already
@@ -180,16 +190,27 @@ class RunWriter:
 
 
 def run_writer(
-    model_dir: Path | None,
-    state: RunState,
+    trainer: Any,
     retention: Retention,
     describe: Callable[[], RunDescription] | None,
-    outcome: Callable[[], str | None],
+    outside: Sequence[OutsideWriter] = (),
 ) -> RunWriter | NullWriter:
-    """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief."""
-    if model_dir is None or describe is None:
-        return NullWriter(saves=model_dir is not None)
-    return RunWriter(model_dir, state, retention, describe, outcome)
+    """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief.
+
+    Args:
+      trainer: whose run it is.
+      retention: as in `RunWriter`.
+      describe: as in `RunWriter`.
+      outside: as in `RunWriter`.
+
+    Raises:
+      UsageError: there are writers, and no `model_dir`.
+    """
+    if outside and trainer.model_dir is None:
+        raise UsageError("Trainer.writers: expected a model_dir with them, from which a rerun continues.")
+    if trainer.model_dir is None or describe is None:
+        return NullWriter(saves=trainer.model_dir is not None)
+    return RunWriter(trainer.model_dir, trainer.session.state, retention, describe, lambda: trainer.stopped, outside)
 
 
 class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
-from ...metrics.errors import UsageError
+from ...metrics.errors import DataError, UsageError
 from ..distribution import workers
-from ..user_code import raised_in_a_step
+from ..user_code import Place, raised_in_a_step
 
 _USAGE_ERROR = re.compile(r"\bUsageError: (.*)")
 SKIPPED_EXAMPLES = "data/skipped"  # the metric
@@ -43,12 +43,13 @@ def first_batch(feed: Feed) -> Any:
 
 
 @contextlib.contextmanager
-def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
+def data_errors_located(feed: Feed, step: int, place: Callable[[], Place | None] = lambda: None) -> Iterator[None]:
     """Replace TensorFlow's error about a bad example by one that names the example, and one from Python by that itself.
 
     Args:
       feed: the feed whose batches are fetched inside the context.
       step: the number of steps done before.
+      place: returns the split and the steps that run inside the context.
 
     Raises:
       DataError: an example cannot be read.
@@ -61,17 +62,20 @@ def data_errors_located(feed: Feed, step: int) -> Iterator[None]:
         usage = _USAGE_ERROR.search(str(error))
         if usage is not None:
             raise UsageError(usage[1]) from error
-        found = feed.data_error(error, step) or _of_the_task(error)
+        where = place()
+        found = feed.data_error(error, step) or _of_the_task(error, where, feed.element_spec)
         if found is None:
             raise
+        if isinstance(found, DataError) and where is not None:
+            found.add_note(f"({where.told()})")
         raise found from error
 
 
-def _of_the_task(error: Exception) -> UsageError | None:
+def _of_the_task(error: Exception, place: Place | None, batch: Any) -> UsageError | None:
     """Return the error for an operation of the task that failed, such as one on shapes that do not fit."""
     if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.UnknownError):
         return None
-    told = raised_in_a_step(error)
+    told = raised_in_a_step(error, place, batch)
     return None if told is None else UsageError(told)
 
 

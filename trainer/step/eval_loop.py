@@ -12,6 +12,7 @@ from absl import logging
 from ...data.feeds.feed import Feed
 from ...metrics.device.accumulator import Drained
 from ..distribution import workers
+from ..user_code import Place
 from .batches import SkippedExamples, data_errors_located
 from .replica import run_on_shards
 from .replica_step import ReplicaStep
@@ -75,6 +76,7 @@ class EvalLoop:
         max_batches: int | None = None,
         stop: Callable[[], bool] = lambda: False,
         steps_per_call: int = _MOST,
+        place: Place | None = None,
     ) -> Drained:
         """Run one pass, or its first `max_batches`; returns the sums, still on the device.
 
@@ -82,6 +84,7 @@ class EvalLoop:
           max_batches: None for all.
           stop: returns whether to stop.
           steps_per_call: the number of batches between two calls of `stop`, within limits.
+          place: what an error of the task's is told with.
 
         Raises:
           EvaluationStopped: `stop` returned True.
@@ -96,7 +99,7 @@ class EvalLoop:
                 self._accumulator.drain()
                 raise EvaluationStopped
             steps = most if limit is None else min(most, limit - first)
-            with data_errors_located(self._feed, 0):
+            with data_errors_located(self._feed, 0, lambda: place):
                 more, steps = self._call(first, steps)
             if self._feed.local:  # each worker comes to its own end, and asks `stop` as often as the others
                 (more,) = workers.any_of(self._strategy, more)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ...data.feeds.feed import Feed
 from ...data.feeds.replica_share import ReplicaShare
+from ..user_code import on_replica
 
 
 class OnlyShard:
@@ -47,13 +48,14 @@ def run_on_shards(
       The per-replica results, as `strategy.run` returns them.
     """
 
-    def on_replica(part: Any, examples: tf.Tensor) -> Any:
+    def on_shard(part: Any, examples: tf.Tensor) -> Any:
         context = tf.distribute.get_replica_context()
         index, count = tf.cast(context.replica_id_in_sync_group, tf.int64), context.num_replicas_in_sync
         batch, rows = feed.shard(part, examples, index, count)
-        return work(batch, ReplicaShare(index, feed.first(examples, index, count), rows, examples, together))
+        with on_replica(context):
+            return work(batch, ReplicaShare(index, feed.first(examples, index, count), rows, examples, together))
 
-    return strategy.run(_in_current_gin_scope(on_replica), args=(part, examples))
+    return strategy.run(_in_current_gin_scope(on_shard), args=(part, examples))
 
 
 def _in_current_gin_scope(function: Callable[..., Any]) -> Callable[..., Any]:

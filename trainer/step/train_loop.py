@@ -16,6 +16,7 @@ from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
+from ..user_code import Place
 from .batches import Fetching, SkippedExamples, StepPlanner, Totals, data_errors_located, whole_batch
 from .forward_state import ForwardState
 from .gradient_sums import GradientSums
@@ -118,7 +119,7 @@ class TrainLoop:
         first, *others = zip(accumulate(spans, initial=step), spans, strict=False)
         goes_on = self._start(*first)
         meanwhile()
-        return self._finish(step, goes_on) and all(self._finish(step, self._start(*span)) for span in others)
+        return self._finish(*first, goes_on) and all(self._finish(*span, self._start(*span)) for span in others)
 
     def update_by(self, feed: Feed, part: Any, examples: tf.Tensor) -> dict[int, tf.Tensor]:
         """In a graph, update the weights by one batch that isn't one of the run's, and change nothing else.
@@ -145,7 +146,7 @@ class TrainLoop:
 
     def _start(self, step: int, num_steps: int) -> tf.Tensor:
         self._compiled.add(self._feed.kind(step))
-        with data_errors_located(self._feed, step):
+        with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
             try:
                 # The traced function itself: finding it by its arguments takes longer than a small step.
                 return self._traced(*self._planner.at(step, num_steps))
@@ -155,9 +156,9 @@ class TrainLoop:
                     raise
                 raise refused from error
 
-    def _finish(self, step: int, goes_on: tf.Tensor) -> bool:
-        with data_errors_located(self._feed, step):  # an accelerator's errors show only here
-            return bool(goes_on)
+    def _finish(self, step: int, num_steps: int, goes_on: tf.Tensor) -> bool:
+        with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
+            return bool(goes_on)  # an accelerator's errors show only here
 
     def _loop(self, plan: Any, bounds: tf.Tensor) -> tf.Tensor:
         begin, num_steps = tf.unstack(bounds)
@@ -208,6 +209,12 @@ class TrainLoop:
 
     def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:
         return self._replica_step.differentiate(batch, share, self._updates.scale_of, self._forward_state)
+
+
+def _place(step: int, num_steps: int) -> Place:
+    """Return where the steps are that follow `step`."""
+    several = f"one of the steps {step + 1} to {step + num_steps} (Trainer.steps_per_loop = 1 tells which)"
+    return Place("train", "Trainer.train_dataset", several if num_steps > 1 else f"step {step + 1}")
 
 
 _MISSING = re.compile(r"No registered '(\w+)' OpKernel for XLA")

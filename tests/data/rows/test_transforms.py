@@ -45,6 +45,6 @@ class TestTransformed:
 
         with (
             np.errstate(divide="raise"),
-            pytest.raises(DataError, match=r"Input.transform, row 30: .*divide"),
+            pytest.raises(DataError, match=r"Input.transform, row 30: .*divide.* \(at .*.py:\d+, in broken\)\. Fix"),
         ):
             transformed(EXAMPLES, broken, 0, 0, np.array([10, 20, 30]))

@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 from tallyloop.metrics import UsageError
+from tallyloop.metrics.writers import Summary
 from tallyloop.trainer.loop.acting import Actions, StopRequest
+
+SUMMARY = Summary(1, "train", {}, {})
 
 
 class Remembers:
@@ -160,8 +163,8 @@ class TestHooks:
     def test_only_what_is_callable_gets_summaries(self):
         seen = []
         for call in actions(Hooks(), lambda *given: seen.append(given)).on_summary:
-            call("a summary")
-        assert seen == [("the trainer", "a summary")]
+            call(SUMMARY)
+        assert seen == [("the trainer", SUMMARY)]
 
     def test_attributes_of_these_names_are_not_methods(self):
         class Plain:
@@ -182,12 +185,12 @@ class TestHooks:
         with pytest.raises(
             UsageError, match=r"Trainer.actions = <function .*expected a function of \(trainer, summary\), got"
         ):
-            call("a summary")
+            call(SUMMARY)
 
     def test_an_error_inside_stays_itself(self):
         (call,) = actions(lambda trainer, summary: (lambda x: x)()).on_summary
         with pytest.raises(TypeError, match="missing 1 required positional argument"):
-            call("a summary")
+            call(SUMMARY)
 
     def test_steps_to_the_next_mark(self):
         found = actions(Hooks(), print)
