@@ -8,7 +8,9 @@ from tallyloop.trainer.report import command
 
 
 @pytest.fixture
-def report(capsys):
+def report(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+
     def call(*arguments):
         code = command.main(["tallyloop-report", *map(str, arguments)])
         output = capsys.readouterr()

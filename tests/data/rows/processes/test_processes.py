@@ -1,5 +1,6 @@
 """Reading in processes: the same rows, and nothing left, however a process ends."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -32,8 +33,10 @@ def examples(transform=None, source=None):
 
 def children():
     """The processes of ours that read rows."""
-    threads = [Path(f"/proc/self/task/{each.name}/children") for each in Path("/proc/self/task").iterdir()]
-    found = [pid for each in threads for pid in each.read_text().split()]
+    found = []
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            found += (thread / "children").read_text().split()
     return {int(pid) for pid in found if worker.__file__ in Path(f"/proc/{pid}/cmdline").read_text().split("\0")}
 
 
