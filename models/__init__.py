@@ -3,7 +3,7 @@
 from .autoencoder import AutoencoderTask, two_stage_autoencoder
 from .classifier import ClassifierTask, class_confusion, top_k_accuracy
 from .distillation import DistillationTask
-from .images.adversarial import GanTask, dense_generator, generated_images, with_noise
+from .images.adversarial import GanTask, dense_generator, example_with_noise, generated_images
 from .images.backbones import image_classifier, small_backbone
 from .images.hardest import hardest_images
 from .language import LanguageModelTask, generate, written_text
@@ -32,6 +32,7 @@ __all__ = [
     "dense_generator",
     "dense_tower",
     "embedding_tower",
+    "example_with_noise",
     "generate",
     "generated_images",
     "hardest_images",
@@ -42,6 +43,5 @@ __all__ = [
     "top_k_accuracy",
     "transformer",
     "two_stage_autoencoder",
-    "with_noise",
     "written_text",
 ]

@@ -17,7 +17,7 @@ from ...trainer.task import Task
 from ..batch import FEATURES, TARGETS, outputs_of, part_of
 from ..networks.mlp import mlp
 
-_FIX = "set GanTask.features and GanTask.noise, and bind Input.map_fn = @with_noise"
+_FIX = "set GanTask.features and GanTask.noise, and bind Input.map_fn = @example_with_noise"
 
 
 class Adversaries(keras.Model):
@@ -29,7 +29,7 @@ class Adversaries(keras.Model):
 
 
 @gin.register(module="tallyloop")
-def with_noise(example: Mapping[str, Any], seed: tf.Tensor, size: int = 32, key: str = "z") -> dict[str, Any]:
+def example_with_noise(example: Mapping[str, Any], seed: tf.Tensor, size: int = 32, key: str = "z") -> dict[str, Any]:
     """Return an example with normal noise, drawn with the data and so the same on any number of replicas: an `Input.map_fn`.
 
     Args:
@@ -65,7 +65,7 @@ class GanTask(Task):
       generator: a function that returns a model from noise (batch, size) to images, without parentheses.
       discriminator: a function that returns a model from images to a logit (batch, 1): of being real.
       features: the key of the images in the batch.
-      noise: the key of the noise; see `with_noise`.
+      noise: the key of the noise; see `example_with_noise`.
       penalty: the weight of R1, half the squared norm of the discriminator's gradient at a real image.
 
     Raises:

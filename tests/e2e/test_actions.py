@@ -34,7 +34,7 @@ def test_a_run_that_was_stopped_stays_stopped(command):
     flags = [*EARLY, PARAM + "Trainer.actions=[@EarlyStopping()]"]
     for extra in ([], [PARAM + "Trainer.train_steps=2000"]):
         done = command.ok(*flags, *extra)
-        assert done.stdout.splitlines()[-1].startswith(f"S{STOPPED[1:]}")
+        assert f"\nS{STOPPED[1:]}" in done.stdout
     assert [each.startswith(STOPPED) for each in attempts(command)] == [True, True]
     assert [line["step"] for line in command.lines() if line["split"] == "eval"] == [10, 20, 30, 40, 50]
     assert [path.name for path in (command.model_dir / "checkpoints").glob("*50.index")] == ["ckpt-50.index"]
@@ -64,7 +64,7 @@ def test_a_run_that_is_killed_again_and_again_stops_where_it_would_have(command,
         run.communicate()
         assert run.returncode == -signal.SIGKILL
     done = command.ok(*flags)
-    assert done.stdout.splitlines()[-1].startswith(f"S{STOPPED[1:]}")
+    assert f"\nS{STOPPED[1:]}" in done.stdout
     killed = command.lines()
     command.ok(*flags, model_dir=tmp_path / "whole")
     assert killed == command.lines(tmp_path / "whole")

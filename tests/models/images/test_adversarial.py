@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
-from tallyloop.models import GanTask, dense_generator, generated_images, mlp, with_noise
+from tallyloop.models import GanTask, dense_generator, example_with_noise, generated_images, mlp
 from tallyloop.trainer import Trainer
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (10, 2, 2, 1)).astype(np.float32)
@@ -20,7 +20,7 @@ def discriminator(hidden=()):
 
 
 def noisy(example, seed):
-    return with_noise(example, seed, size=3)
+    return example_with_noise(example, seed, size=3)
 
 
 def trainer(strategy=None, steps=0, batch=7, data=None, map_fn=noisy, **task):
@@ -82,7 +82,7 @@ def test_generated_images_are_the_same_each_time():
 
 def test_noise_is_normal():
     rows = tf.vectorized_map(
-        lambda seed: with_noise({}, seed, size=50)["z"], tf.range(200, dtype=tf.int32)[:, None] + [[0, 1]]
+        lambda seed: example_with_noise({}, seed, size=50)["z"], tf.range(200, dtype=tf.int32)[:, None] + [[0, 1]]
     )
     assert (float(tf.reduce_mean(rows)), float(tf.math.reduce_std(rows))) == pytest.approx((0, 1), abs=0.05)
 
