@@ -46,7 +46,7 @@ class Best:
 
     def __init__(self, metric: str | None, mode: Literal["max", "min"] | None):
         self.metric: EvalMetric | None = None if metric is None else EvalMetric("Trainer.best_metric", metric, mode)
-        self._mode = mode
+        self._mode: Literal["max", "min"] | None = mode
         self._value = tf.Variable(tf.constant(math.nan, tf.float64), trainable=False, name="best_value")
         self._step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="best_step")
         self._kind = tf.Variable(tf.constant(self._fingerprint(), tf.int64), trainable=False, name="best_kind")
