@@ -381,6 +381,7 @@ class TestStopRequest:
 
 
 SAVED = "The run is saved as it was after step {}: the same command continues from there."
+PLACE = "(Trainer.actions: <lambda>, after the train summary of step 2)"  # the actions here come from `fails`
 
 
 def fails(error, at, split="train"):
@@ -412,7 +413,8 @@ class TestErrors:
         with pytest.raises(kind, match="a bug") as raised:
             host.run()
         assert raised.value is error
-        assert error.__notes__ == [SAVED.format(2)]
+        assert error.__notes__[-1] == SAVED.format(2)
+        assert error.__notes__[:-1] == ([PLACE] if isinstance(error, Exception) else [])
         assert host.log[-5:] == [
             ("write", 2, "train"),
             ("action", 2),  # the other action has its summary
@@ -433,7 +435,7 @@ class TestErrors:
         host = Host(actions=[fails(ValueError("first"), at=2), fails(KeyError("second"), at=2)])
         with pytest.raises(ValueError, match="first") as raised:
             host.run()
-        assert raised.value.__notes__ == ["Later: KeyError('second')", SAVED.format(2)]
+        assert raised.value.__notes__ == [PLACE, "Later: KeyError('second')", SAVED.format(2)]
 
     def test_failing_action_on_an_evaluation(self):
         """The rerun evaluates again, so that every action sees the evaluation."""
@@ -501,7 +503,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="a bug"):
             host.run()
         assert host.events("save") == []
-        assert not hasattr(error, "__notes__")
+        assert error.__notes__ == [PLACE]
 
     def test_of_another_worker(self, monkeypatch):
         """Which sets the flag that all agree on: this one takes part in the save, and ends too."""
