@@ -39,14 +39,9 @@ SMALL = {
     "text_classifier": ("text_classifier.width=8", "text_classifier.length=8"),
     "two_tower": ("dense_tower.hidden=(16,)",),
 }
-# Where 12 steps on two replicas end further from those on one than 1e-6, and why.
-FURTHER = {
-    # Adam divides by the size of the gradient: what is rounding in a gradient near 0 is as large as a step in the weight.
-    **dict.fromkeys(
-        ["char_lm", "digits", "digits_cnn", "distil", TEACHER, "mnist_cnn", "tabular", "text_classifier"], 1e-4
-    ),
-    **dict.fromkeys(["autoencoder", "gan", "image_folder", "image_folder_all", "image_folder_head", "two_tower"], 1e-4),
-}
+# How far 12 steps on two replicas may end from those on one. All configs use Adam, which divides by the size of the gradient: what
+# is rounding in a gradient near 0 is as large as a step in the weight. Unit tests hold towers, GAN and student to 1e-6, with SGD.
+TOLERANCE = 1e-4
 
 # Kills its process, as soon as the summary of step 8 is written and a checkpoint is there.
 KILLER = """
@@ -127,12 +122,12 @@ def weights(folder):
     return {key: reader.get_tensor(key) for key in types if key.startswith("model/") and types[key].is_floating}
 
 
-def assert_close(config, one, other):
+def assert_close(one, other):
     one, other = weights(one), weights(other)
     assert one.keys() == other.keys()
     assert one
     for key, value in one.items():
-        np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=FURTHER.get(config, 1e-6), err_msg=key)
+        np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=TOLERANCE, err_msg=key)
 
 
 EACH = pytest.mark.parametrize(
@@ -155,7 +150,7 @@ def test_trains_and_evaluates(trained, config):
 def test_two_replicas_give_the_same_weights(run, trained, config):
     alone = trained(config)
     run(config, "--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()", to=f"{config}_2")
-    assert_close(config, alone, run.folder / f"{config}_2")
+    assert_close(alone, run.folder / f"{config}_2")
 
 
 @EACH_SLOWLY
@@ -202,7 +197,7 @@ def test_two_workers_find_the_same_towers(run, trained):
     """The items of all workers are each other's negatives."""
     alone = trained("two_tower")
     run("two_tower", "--workers=2", PARAM + "Trainer.strategy=@multi_worker_mirrored()", to="two_workers")
-    assert_close("two_tower", alone, run.folder / "two_workers")
+    assert_close(alone, run.folder / "two_workers")
 
 
 class TestStages:
@@ -224,9 +219,9 @@ class TestStages:
         # A second run of the first stage, of other data: the backbone is as it was made.
         run("image_folder_head", PARAM + "Input.seed=9", to="untrained")
         again = weights(run.folder / "untrained")
-        assert {key for key in first if not np.array_equal(first[key], again[key])} == set(list(first)[-2:]) or (
-            sum(not np.array_equal(first[key], again[key]) for key in first) == 2
-        )
+        moved = sorted(key for key in first if not np.array_equal(first[key], again[key]))
+        assert len(moved) == 2, moved
+        assert all("/head/" in key for key in moved), moved
 
 
 # The ten likeliest mistakes: config, bindings, what the message has.
