@@ -39,7 +39,7 @@ SMALL = {
     "text_classifier": ("text_classifier.width=8", "text_classifier.length=8"),
     "two_tower": ("dense_tower.hidden=(16,)",),
 }
-# How far 12 steps on two replicas may end from those on one. All configs use Adam, which divides by the size of the gradient: what
+# How far 12 steps on two replicas may end from those on one. All use Adam, which divides by the size of the gradient: what
 # is rounding in a gradient near 0 is as large as a step in the weight. Unit tests hold towers, GAN and student to 1e-6, with SGD.
 TOLERANCE = 1e-4
 
