@@ -16,12 +16,15 @@ from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from .distribution import workers
+from .distribution.startup import keep_freed_memory
 from .distribution.strategies import one_device
 from .loop.acting import has
 from .loop.schedule import TrainLength
 from .step.batches import first_batch
 from .step.update import OnNonFinite
 from .task import Task, has_several_losses
+
+keep_freed_memory()  # with the import of the Trainer: later, TensorFlow's threads have taken memory already
 
 # What cannot keep the promise that the result does not depend on the devices.
 _REFUSED_STRATEGIES = {
@@ -293,12 +296,11 @@ def _pattern(name: str, given: Any) -> str:
     return given
 
 
-def make_deterministic(on: Any, seed: int | None) -> None:
-    """Turn TensorFlow's deterministic kernels on, if asked for."""
-    on = true_or_false("Trainer.deterministic", on)
-    if on and seed is None:
-        raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
-    if on:
+def make_deterministic(deterministic: Any, seed: int | None) -> None:
+    """Set what holds for the whole process: deterministic kernels, if asked for."""
+    if true_or_false("Trainer.deterministic", deterministic):
+        if seed is None:
+            raise UsageError("Trainer.deterministic = True needs a seed: bind Trainer.seed to a number.")
         tf.config.experimental.enable_op_determinism()
 
 

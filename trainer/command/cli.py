@@ -47,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
         if _output_is_open():
             traceback.print_exc()  # the broken pipe is another one
         elif FLAGS.is_parsed():  # so it was not --help, whose reader has seen enough
-            print("Error: standard output was closed before the end. The same command continues.", file=sys.stderr)
+            continues = "" if FLAGS.mode == "tune" else " The same command continues."
+            print(f"Error: standard output was closed before the end.{continues}", file=sys.stderr)
         return FAILED
     return code
 
@@ -123,6 +124,10 @@ def _run(argv: Sequence[str], request: Request) -> int:
         from . import studying
 
         return studying.run(request, _same_command(argv[:1]))
+    if request.mode == "tune" and not request.only_prints_config:
+        from . import tuning
+
+        return tuning.run(request)
     if request.workers is not None and not member.is_member():
         from . import group
 

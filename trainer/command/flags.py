@@ -11,6 +11,12 @@ from absl import flags
 from ...metrics.errors import UsageError
 from .request import FORMATS, MAX_RESTARTS, MODES, NPZ, Request
 
+_EXPECTED = {
+    "invalid literal for int()": "a whole number",
+    "could not convert string to float": "a number",
+    "('Non-boolean argument": "true or false",
+}
+
 _DESCRIPTION = """Trains and evaluates what a gin config describes.
 
   tallyloop --gin_file=digits.gin --model_dir=/tmp/digits
@@ -65,7 +71,8 @@ _define(
     "train_and_eval",
     f"One of {', '.join(MODES)}. eval evaluates --checkpoint, or each new checkpoint up to the last one; predict and export "
     "use the newest checkpoint unless --checkpoint is given. check runs the task on one replica and cut over three, and "
-    "exits with code 1 if a number differs. replay writes what happened in the step --step to replay/step-N/.",
+    "exits with code 1 if a number differs. replay writes what happened in the step --step to replay/step-N/. tune "
+    "tries which settings train fastest on this machine, prints the lines to take, and writes nothing.",
 )
 _define(
     flags.DEFINE_string,
@@ -150,6 +157,7 @@ _define(
     True,
     "With --study and ranges: end a training early that is worse than half of those before; --noprune does not.",
 )
+_define(flags.DEFINE_string, "tune_batch_sizes", None, "With --mode=tune: batch sizes to try, too, such as 32,64.")
 
 
 def help_text() -> str:
@@ -180,10 +188,19 @@ def parse(argv: Sequence[str]) -> Request:
     try:
         extra = FLAGS(list(argv))[1:]
     except flags.Error as error:
-        raise UsageError(f"{error} (tallyloop --help lists the flags)") from error
+        raise UsageError(f"{_told(error)} (tallyloop --help lists the flags)") from error
     if extra:
         raise UsageError(f"{extra[0]!r}: expected a flag, which starts with --, such as --gin_file={extra[0]}.")
     return _request()
+
+
+def _told(error: flags.Error) -> str:
+    """Return what absl says, or, where that is Python's own words about a value, what was expected."""
+    for words, expected in _EXPECTED.items():
+        given, is_found, _ = str(error).partition(f": {words}")
+        if is_found:
+            return f"{given.removeprefix('flag ')}: expected {expected}"
+    return str(error)
 
 
 def _request() -> Request:

@@ -18,8 +18,10 @@ from ..distribution import preemption
 from ..errors import DONE, PREEMPTED, WRONG_USAGE, ClusterError, PreemptedError
 from ..loop.steering import Steering
 from ..trainer import Trainer
-from . import group, session
+from . import group, session, studying
 from .request import Mode, Request
+
+_COMMAND = (sys.executable, "-m", "tallyloop.trainer")
 
 
 def configure(
@@ -69,12 +71,18 @@ def launch(
     import_module: Sequence[str] = (),
     max_restarts: int | None = None,
     start_timeout: float | None = None,
+    study: str | None = None,
+    trials: int | None = None,
+    grid: Sequence[str] = (),
+    jobs: int | None = None,
+    prune: bool = True,
 ) -> Trainer | None:
-    """Do what the command line does with the flags of the same names, and return the Trainer; with `workers`, None.
+    """Do what the command line does with the flags of the same names, and return the Trainer; with `workers` or `study`, None.
 
     It writes what the command writes, and is asked to stop like it: an interrupt (Ctrl-C, the stop button of a notebook) saves
-    and raises `PreemptedError`, and the same call continues. `workers` are processes of their own, as of the command: they know
-    what `import_module` registers, and nothing that a notebook defines. `virtual_cpus` must come before TensorFlow has started.
+    and raises `PreemptedError`, and the same call continues. `workers` and the trials of a `study` are processes of their own, as
+    of the command: they know what `import_module` registers, and nothing that a notebook defines. `virtual_cpus` must come before
+    TensorFlow has started.
 
     Args:
       gin_files: as `--gin_file`.
@@ -91,11 +99,17 @@ def launch(
       import_module: as `--import_module`.
       max_restarts: as `--max_restarts`.
       start_timeout: as `--start_timeout`.
+      study: as `--study`.
+      trials: as `--trials`.
+      grid: as `--grid`, one text per binding.
+      jobs: as `--jobs`.
+      prune: False is `--noprune`.
 
     Raises:
       UsageError: the arguments, the config or the data are wrong.
       ClusterError: a worker has failed.
-      RuntimeError: another one of `tallyloop.trainer.errors`; or `mode="check"`, and a number differs.
+      RuntimeError: another one of `tallyloop.trainer.errors`; or `mode="check"`, and a number differs; or a study, and all its
+        trials have failed.
     """
     request = Request(
         gin_file=_texts("gin_files", gin_files),
@@ -112,8 +126,20 @@ def launch(
         workers=workers,
         max_restarts=max_restarts,
         start_timeout=start_timeout,
+        study=study,
+        trials=trials,
+        grid=_texts("grid", grid),
+        jobs=jobs,
+        prune=prune,
     )
+    if request.mode == "tune":
+        raise UsageError(
+            "launch(mode='tune'): expected a mode that works in this process, and tune starts others, which do not know what a "
+            "notebook defines: run tallyloop --mode=tune with the same flags."
+        )
     session.check_files(request)
+    if request.study is not None:
+        return _run_study(request)
     if request.workers is not None:
         return _run_workers(request)
     interruptible = request.trains and threading.current_thread() is threading.main_thread()
@@ -178,17 +204,30 @@ def _configured(request: Request) -> _ConfiguredTrainer:
 
 
 def _run_workers(request: Request) -> None:
-    command = [sys.executable, "-m", "tallyloop.trainer", *request.arguments()]
-    code = group.run(command, request.workers or 1, request.restarts)
+    call = f"launch(workers={request.workers})"
+    code = group.run([*_COMMAND, *request.arguments()], request.workers or 1, request.restarts)
+    _check_end(code, call, "workers", "on stderr")
+    if code != DONE:
+        raise ClusterError(f"{call}: a worker has failed; its message is on stderr.")
+
+
+def _run_study(request: Request) -> None:
+    call = f"launch(study={request.study!r})"
+    code = studying.run(request, _COMMAND)
+    _check_end(code, call, "trials", "in output.txt of their folders")
+    if code != DONE:
+        raise RuntimeError(f"{call}: all trials have failed; their messages are in output.txt of their folders.")
+
+
+def _check_end(code: int, call: str, processes: str, where: str) -> None:
+    """Raise what the exit code of other processes means, unless they are done or failed by an error of their own."""
     if code == WRONG_USAGE:
         raise UsageError(
-            f"launch(workers={request.workers}): the workers have refused it; their message is on stderr. They are processes of "
-            "their own: what a notebook defines must be in a module, which import_module names."
+            f"{call}: the {processes} have refused it; their message is {where}. They are processes of their own: what a "
+            "notebook defines must be in a module, which import_module names."
         )
     if code == PREEMPTED:
-        raise PreemptedError("Stopped; the run is saved.")
-    if code != DONE:
-        raise ClusterError(f"launch(workers={request.workers}): a worker has failed; its message is on stderr.")
+        raise PreemptedError(f"{call}: stopped; what it has done is saved, and the same call continues.")
 
 
 def _texts(name: str, given: Any) -> list[str]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ...metrics.errors import UsageError, did_you_mean
+from ..tuning.settings import batch_sizes
 
-Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check", "replay"]
+Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check", "replay", "tune"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
 _WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
@@ -49,12 +50,14 @@ class Request:
     jobs: int | None = None
     grid: Sequence[str] = ()
     prune: bool = True
+    tune_batch_sizes: str | None = None
 
     def __post_init__(self) -> None:
         self._check_mode()
         self._check_numbers()
         self._check_workers()
         self._check_study()
+        self._check_tune()
 
     @property
     def only_prints_config(self) -> bool:
@@ -100,6 +103,20 @@ class Request:
             raise UsageError(f"--format={self.format}: expected one of {', '.join(FORMATS)}{hint}")
         if self.format is not None and self.mode != "predict":
             raise UsageError(f"--format={self.format} is for --mode=predict, not {self.mode}: remove it.")
+
+    def _check_tune(self) -> None:
+        if self.mode != "tune":
+            if self.tune_batch_sizes is not None:
+                raise UsageError(
+                    f"--tune_batch_sizes={self.tune_batch_sizes}: expected --mode=tune with it, got --mode={self.mode}."
+                )
+            return
+        batch_sizes(self.tune_batch_sizes)
+        given = [f"--{name}" for name in ("dry_run", "checkpoint") if getattr(self, name)]
+        if given:
+            raise UsageError(
+                f"{given[0]}: expected another mode, got --mode=tune, which trains from the start: remove it."
+            )
 
     def _check_step(self) -> None:
         if self.mode == "replay" and self.step is None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gin
 
@@ -43,8 +44,8 @@ def check_files(request: Request) -> None:
     if request.only_prints_config:
         return
     if not (request.gin_file or request.gin_param):
-        raise UsageError(NO_CONFIG)
-    writes = not request.dry_run and request.mode != "check"
+        raise UsageError(NO_CONFIG + _its_own(request.model_dir))
+    writes = not request.dry_run and request.mode not in ("check", "tune")
     if writes and not request.model_dir:
         raise UsageError("--model_dir is required: the folder for everything the run writes, --model_dir=/tmp/run.")
     if request.checkpoint != "best":
@@ -122,13 +123,19 @@ def _import(name: str) -> None:
         ) from error
 
 
-def make_trainer(config: configs.Config, model_dir: str | Path | None) -> Trainer:
-    """Build the Trainer from the config: the only place where gin injects."""
+def _its_own(model_dir: str | None) -> str:
+    """Return which config the run in a folder was started with; nothing if there is none."""
+    given = Path(model_dir) / "config.gin" if model_dir else None
+    return f" That of the run: --gin_file={shlex.quote(str(given))}" if given and given.is_file() else ""
+
+
+def make_trainer(config: configs.Config, model_dir: str | Path | None, **instead: Any) -> Trainer:
+    """Build the Trainer from the config, but for the arguments `instead`: the only place where gin injects."""
     if not config.bindings:
         raise UsageError(NO_CONFIG)
     configs.check_required(config, "Trainer")
     with explained(config):
-        trainer = gin.get_configurable("Trainer")(model_dir=Path(model_dir) if model_dir else None)
+        trainer = gin.get_configurable("Trainer")(model_dir=Path(model_dir) if model_dir else None, **instead)
     trainer.run_files = run_folder.ConfigFiles(config)
     return trainer
 

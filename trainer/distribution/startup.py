@@ -1,16 +1,33 @@
-"""Starts TensorFlow quietly, and with a time limit. Does not import TensorFlow itself."""
+"""Starts TensorFlow quietly, with a time limit, and with memory that it may keep. Does not import TensorFlow itself."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 
 from absl import logging
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_HEAP = 64 * 2**20  # the size of a heap of glibc on a thread that is not the main one, in bytes
+# The variable of the environment that sets a parameter of glibc's malloc -> its number in <malloc.h>, and our value in bytes.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": (-3, 2**30),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # the most that fits
+    "MALLOC_TOP_PAD_": (-2, 2 * _HEAP),  # a heap that is never more than this from empty is not unmapped either
+    "MALLOC_ARENA_MAX": (-8, available_cores()),  # each holds the most that it ever had; glibc makes 8 for each core
+}
 
 
 @contextlib.contextmanager
@@ -53,6 +70,22 @@ def no_garbage_collections() -> Iterator[None]:
         gc.freeze()
         if enabled:
             gc.enable()
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, where malloc is glibc's. What the user's environment sets stays.
+
+    Each step makes and frees the same tensors. glibc gives large ones back to the system at once, which clears their pages
+    anew in the next step: 11,000 page faults and a quarter of the CPU time in a step of char_lm.gin under XLA. The process
+    holds its peak instead, which it reaches in each step anyway.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    for variable, (parameter, value) in _MALLOC.items():
+        if variable not in os.environ and not mallopt(parameter, value):
+            mallopt(parameter, min(value, _HEAP // 2))  # the most for blocks of their own before glibc 2.35
 
 
 @contextlib.contextmanager

@@ -44,6 +44,18 @@ class TestExitCode:
         assert ends_with(error) == code
         assert capsys.readouterr().err == printed
 
+    @pytest.mark.parametrize(
+        ("flags", "more"), [([], " The same command continues."), (["--mode=tune"], "")], ids=["training", "tuning"]
+    )
+    def test_of_a_closed_output_says_what_continues(self, monkeypatch, capsys, flags, more):
+        def fail(argv, request):
+            raise BrokenPipeError
+
+        monkeypatch.setattr(cli, "_run", fail)
+        monkeypatch.setattr(cli, "_output_is_open", lambda: False)
+        assert cli.main(["tallyloop", *flags]) == 1
+        assert capsys.readouterr().err == f"Error: standard output was closed before the end.{more}\n"
+
     def test_of_another_error_comes_with_the_traceback(self, ends_with, capsys, monkeypatch):
         monkeypatch.setattr(user_code, "raised", lambda error: None)  # as if no code of the user's had been running
         assert ends_with(ZeroDivisionError("a bug")) == 1
@@ -81,6 +93,11 @@ class TestSameCommand:
 
 
 class TestRequest:
+    def test_without_a_config_for_a_folder_that_has_one(self, capsys, tmp_path):
+        (tmp_path / "config.gin").write_text("")
+        assert cli.main(["tallyloop", "--mode=replay", "--step=5", f"--model_dir={tmp_path}"]) == 2
+        assert capsys.readouterr().err.endswith(f"own. That of the run: --gin_file={tmp_path}/config.gin\n")
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

@@ -35,11 +35,12 @@ class TestParse:
         [
             (
                 ["--mode=evl"],
-                '--mode=evl: expected one of train_and_eval, train, eval, predict, export, check, replay: did you mean "eval"?',
+                "--mode=evl: expected one of train_and_eval, train, eval, predict, export, check, replay, tune: did you mean "
+                '"eval"?',
             ),
             (
-                ["--mode=tune"],
-                "--mode=tune: expected one of train_and_eval, train, eval, predict, export, check, replay.",
+                ["--mode=fast"],
+                "--mode=fast: expected one of train_and_eval, train, eval, predict, export, check, replay, tune.",
             ),
             (
                 ["digits.gin"],
@@ -60,6 +61,18 @@ class TestParse:
     )
     def test_refuses_a_wrong_value(self, arguments, message):
         assert refused(*arguments) == message
+
+    @pytest.mark.parametrize(
+        ("argument", "expected"),
+        [
+            ("--trials=two", "a whole number"),
+            ("--step=1.5", "a whole number"),
+            ("--start_timeout=soon", "a number"),
+            ("--dry_run=maybe", "true or false"),
+        ],
+    )
+    def test_refuses_a_value_of_another_type(self, argument, expected):
+        assert refused(argument) == f"{argument}: expected {expected} (tallyloop --help lists the flags)"
 
     def test_refuses_an_unknown_flag(self):
         message = refused("--gin_fil=a.gin")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import Task, configure, launch
-from tallyloop.trainer.command import group
+from tallyloop.trainer.command import group, studying
 from tallyloop.trainer.errors import ClusterError, PreemptedError
 
 CELL = '''
@@ -165,8 +165,15 @@ class TestLaunch:
             ({"virtual_cpus": 64, "model_dir": "x"}, "TensorFlow has started with 4 in this process"),
             ({"workers": 2, "mode": "check", "model_dir": "x"}, "--workers=2 is for --mode=train_and_eval"),
             ({"checkpoint": "ckpt-1", "model_dir": "x"}, "--checkpoint is for --mode=eval"),
+            ({"trials": 2, "model_dir": "x"}, "--trials is for a study"),
+            (
+                {"study": "s", "trials": 2, "model_dir": "x", "mode": "eval"},
+                "expected --mode=train_and_eval, got --mode=eval",
+            ),
+            ({"study": "s", "grid": "a.b=1,2", "model_dir": "x"}, r"grid = 'a.b=1,2': expected a list"),
+            ({"mode": "tune"}, r"launch\(mode='tune'\): expected a mode that works in this process"),
         ],
-        ids=["folder", "mode", "cpus", "workers", "checkpoint"],
+        ids=["folder", "mode", "cpus", "workers", "checkpoint", "trials", "study", "grid", "tune"],
     )
     def test_refused(self, given, told, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -174,29 +181,58 @@ class TestLaunch:
             launch(gin_params=CONFIG, **given)
 
 
+@pytest.fixture
+def ends_with(monkeypatch):
+    """ends_with(module, code) -> the calls of module.run from then on, which return the code."""
+
+    def set_code(module, code):
+        calls = []
+        monkeypatch.setattr(module, "run", lambda *given: calls.append(given) or code)
+        return calls
+
+    return set_code
+
+
 class TestWorkers:
-    @pytest.fixture
-    def ends_with(self, monkeypatch):
-        """ends_with(code) -> the commands that are started from then on."""
-
-        def set_code(code):
-            started = []
-            monkeypatch.setattr(group, "run", lambda *given: started.append(given) or code)
-            return started
-
-        return set_code
-
     def test_are_the_command(self, ends_with, tmp_path):
-        started = ends_with(0)
+        started = ends_with(group, 0)
         assert launch(gin_params=["Trainer.seed=1"], model_dir=tmp_path, workers=2, import_module=["mine"]) is None
         flags = ["--gin_param=Trainer.seed=1", "--import_module=mine", f"--model_dir={tmp_path}", "--workers=2"]
         assert started == [([sys.executable, "-m", "tallyloop.trainer", *flags], 2, 3)]
 
     @pytest.mark.parametrize(("code", "error"), [(1, ClusterError), (2, UsageError), (42, PreemptedError)])
     def test_that_fail(self, ends_with, tmp_path, code, error):
-        ends_with(code)
+        ends_with(group, code)
         with pytest.raises(error):
             launch(gin_params=["Trainer.seed=1"], model_dir=tmp_path, workers=2)
+
+
+class TestStudy:
+    def test_is_that_of_the_command(self, ends_with, tmp_path):
+        found = ends_with(studying, 0)
+        given = {"gin_params": ["Trainer.seed=1"], "model_dir": tmp_path, "study": "s", "jobs": 2, "prune": False}
+        assert launch(**given, trials=3) is None
+        assert launch(**given, grid=["Adam.learning_rate=1e-3,1e-2"]) is None
+        (searched, command), (gridded, _) = found
+        assert tuple(command) == (sys.executable, "-m", "tallyloop.trainer")
+        assert (searched.study, searched.trials, searched.jobs, searched.prune) == ("s", 3, 2, False)
+        assert (gridded.grid, gridded.trials) == (["Adam.learning_rate=1e-3,1e-2"], None)
+
+    @pytest.mark.parametrize(("code", "error"), [(1, RuntimeError), (2, UsageError), (42, PreemptedError)])
+    def test_that_fails(self, ends_with, tmp_path, code, error):
+        ends_with(studying, code)
+        with pytest.raises(error):
+            launch(gin_params=["Trainer.seed=1"], model_dir=tmp_path, study="s", trials=1)
+
+    @pytest.mark.slow
+    def test_finds_the_best(self, tmp_path, capfd):
+        """Real trainings of digits: a step of 1e-6 learns nothing."""
+        short = [f"Trainer.{name}=20" for name in ("train_steps", "eval_interval", "checkpoint_interval")]
+        judged = ['Trainer.best_metric="accuracy"', 'Trainer.best_mode="max"']
+        rates = ["Adam.learning_rate=1e-6,1e-2"]
+        launch(["digits.gin"], [*short, *judged], tmp_path, study="rates", grid=rates)
+        assert "Best: trial 1" in capfd.readouterr().out
+        assert "learning_rate = 0.01" in (tmp_path / "rates" / "best.gin").read_text()
 
 
 QUIET = f"""

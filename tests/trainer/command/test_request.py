@@ -42,6 +42,31 @@ class TestReplay:
             Request(**given)
 
 
+class TestTune:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (
+                {"tune_batch_sizes": "32"},
+                "--tune_batch_sizes=32: expected --mode=tune with it, got --mode=train_and_eval.",
+            ),
+            ({"mode": "tune", "tune_batch_sizes": "a"}, "--tune_batch_sizes=a: expected whole numbers of at least 1"),
+            ({"mode": "tune", "dry_run": True}, "--dry_run: expected another mode, got --mode=tune"),
+            ({"mode": "tune", "checkpoint": "best"}, "--checkpoint: expected another mode, got --mode=tune"),
+            ({"mode": "tune", "workers": 2}, "--mode=tune needs one process"),
+            ({"mode": "tune", "study": "s", "trials": 1}, "--study=s: expected --mode=train_and_eval, got --mode=tune"),
+            ({"mode": "tune", "format": "npz"}, "--format=npz is for --mode=predict, not tune"),
+        ],
+        ids=str,
+    )
+    def test_mistakes(self, given, message):
+        with pytest.raises(UsageError, match=re.escape(message)):
+            Request(**given)
+
+    def test_does_not_need_a_folder(self):
+        assert not Request(mode="tune", tune_batch_sizes="32").trains
+
+
 class TestArguments:
     def test_are_the_flags_that_ask_for_the_same(self):
         asked = Request(gin_file=["a.gin", "b.gin"], gin_param=["Trainer.seed=1"], model_dir="/tmp/run", workers=2)

@@ -1,0 +1,48 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from tallyloop.trainer import config as configs
+from tallyloop.trainer.command.backend import load
+from tallyloop.trainer.tuning import facts
+from tallyloop.trainer.tuning.facts import uses_onednn
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    load(None)
+
+
+class TestInput:
+    @pytest.mark.parametrize(
+        ("params", "expected"),
+        [
+            (
+                ["Trainer.train_dataset=@train/Input()", "train/Input.cache=True", "Input.read_threads=5"],
+                {"dataset": "train/Input", "cache": True, "read_threads": 5, "read_processes": 0},
+            ),
+            (
+                ["data=@Input()", "Trainer.train_dataset=%data", "n=3", "Input.read_processes=%n"],
+                {"dataset": "Input", "cache": False, "read_threads": 2, "read_processes": 3},
+            ),
+            (
+                ["Trainer.train_dataset=@digits()"],
+                {"dataset": "", "cache": False, "read_threads": 2, "read_processes": 0},
+            ),
+        ],
+        ids=["scope", "macro", "a function"],
+    )
+    def test_is_that_of_the_training(self, params, expected):
+        assert facts._input_values(configs.load([], params)) == expected
+
+
+class TestOneDnn:
+    def test_is_on_or_off(self):
+        assert uses_onednn() in (False, True)
+
+    def test_is_on_if_the_environment_asks_for_it(self):
+        code = "from tallyloop.trainer.tuning.facts import uses_onednn; print(uses_onednn())"
+        variables = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
+        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1] == "True"
