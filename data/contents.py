@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from ..metrics.errors import UsageError
 from ..metrics.recording.user_frames import at_line_of
 from .bad_examples import check_some_good, first_bad, skip_bad
 from .checks import equal_length_arrays, map_arrays, takes_shards, with_fix
-from .elements import Nest, check_batchable, refuse_endless, refuse_fewer
+from .elements import Nest, batch_spec, check_batchable, refuse_endless, refuse_fewer, spec_bytes
 from .failures import FAILURES, reason
 from .feeds.iterators import refuse_batched
 from .feeds.pipelines import mapped_examples
@@ -22,6 +23,8 @@ from .rows.rows import Rows, as_rows, is_by_number
 from .sources.records import Records
 
 _ORIGIN = "the source of Input"
+
+_TEXT_BYTES = 24  # of a text in a tensor, besides a long one's letters
 
 
 def read(source: Any) -> Nest | tf.data.Dataset[Nest] | Rows:
@@ -68,6 +71,38 @@ def read_whole(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[..., Any
         if (place := name_first_bad(examples, map_fn)) is None:
             raise
         raise UsageError(with_fix(place)) from error
+
+
+def ends_within(examples: tf.data.Dataset[Nest], seconds: float, most_bytes: int) -> bool:
+    """Return whether all examples, without bad ones, take at most so much memory.
+
+    If their number or size is unknown, they are read, and dropped; those that have not all come within the time count as too
+    many.
+    """
+    length, bytes_each = int(examples.cardinality()), spec_bytes(batch_spec(examples.element_spec, None))
+    if length >= 0 and bytes_each is not None:
+        return length * bytes_each <= most_bytes
+    if length == tf.data.INFINITE_CARDINALITY:
+        return False
+    deadline = time.time() + seconds
+    totals = (
+        examples.map(_bytes)
+        .ignore_errors()
+        .scan(tf.zeros([], tf.int64), lambda total, size: (total + size, total + size))
+    )
+    beyond = totals.filter(lambda total: (total > most_bytes) | (tf.timestamp() > deadline))
+    return not any(True for _ in beyond.take(1))
+
+
+def _bytes(*example: Nest) -> tf.Tensor:
+    """Return the number of bytes of an example, int64 scalar."""
+    return tf.add_n([_tensor_bytes(each) for each in tf.nest.flatten(example)])
+
+
+def _tensor_bytes(tensor: tf.Tensor) -> tf.Tensor:
+    if tensor.dtype == tf.string:
+        return tf.reduce_sum(tf.cast(tf.strings.length(tensor), tf.int64) + _TEXT_BYTES)
+    return tf.size(tensor, tf.int64) * tensor.dtype.size
 
 
 def _called(source: Any) -> Any:

@@ -73,3 +73,11 @@ def has_examples(examples: tf.data.Dataset[Nest]) -> tf.Tensor:
 def zeros_like_spec(spec: tf.TensorSpec, unknown: int) -> tf.Tensor:
     """Return zeros of the type of `spec`, with the size `unknown` where the spec leaves it open."""
     return tf.zeros([unknown if size is None else size for size in spec.shape], spec.dtype)
+
+
+def spec_bytes(spec: Nest) -> int | None:
+    """Return the bytes of an example of a batch of this spec; None if its shape, or the length of a text, is open."""
+    flat = tf.nest.flatten(spec)
+    sizes = [None if each.dtype == tf.string else each.shape[1:].num_elements() for each in flat]
+    known = [size * each.dtype.size for size, each in zip(sizes, flat, strict=True) if size is not None]
+    return sum(known) if len(known) == len(flat) else None

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from ..metrics.errors import UsageError
 from .checks import one_of, seed_number, true_or_false, whole_number
-from .contents import read, read_whole
-from .elements import Nest, batch_spec
+from .contents import ends_within, read, read_whole
+from .elements import Nest, batch_spec, spec_bytes
 from .feeds.feed import Feed
 from .feeds.pipelines import mapped_examples
 from .opening import BatchOptions, open_arrays, open_rows, open_sharded, open_stream, rows_spec
@@ -230,11 +230,27 @@ class Input:
             return None
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
 
+    def can_cache(self, seconds: float, most_bytes: int) -> bool:
+        """Return whether `cache = True` would change something, and the mapped examples would fit into so many bytes.
+
+        A stream of unknown length is read for that, for so many seconds at most: one that has not ended by then is refused.
+
+        Raises:
+          UsageError: the source gives something that cannot be batched.
+        """
+        found, map_fn = self._contents
+        if isinstance(found, tf.data.Dataset):
+            return ends_within(mapped_examples(found, map_fn), seconds, most_bytes)
+        if not isinstance(found, Rows) or not found.in_memory or self._by_number:
+            return False
+        bytes_each = spec_bytes(self.element_spec)
+        return bytes_each is not None and found.length * bytes_each <= most_bytes
+
     @functools.cached_property
     def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows | Shards, Callable[..., Any] | None]:
         """What was read from the source, and the function that is still to be applied to each example."""
         found = read(self._source) if self._shards == 1 else self._cut()
-        by_number = self._transform is not None or takes_seed(self._map_fn) or self._processes > 0
+        by_number = self._by_number
         if isinstance(found, tf.data.Dataset | Shards) and by_number:
             raise UsageError(
                 "Input.transform, Input.read_processes and an Input.map_fn of (example, seed) go by the number of the row: "
@@ -253,6 +269,11 @@ class Input:
         if not isinstance(found, tf.data.Dataset | Rows) and (by_number or mapped):
             found = of_arrays(tf.nest.map_structure(lambda tensor: tensor.numpy(), found), in_memory=True)
         return found, self._map_fn
+
+    @property
+    def _by_number(self) -> bool:
+        """Whether something goes by the number of the row."""
+        return self._transform is not None or takes_seed(self._map_fn) or self._processes > 0
 
     def _cut(self) -> Shards:
         if self._cache:

@@ -85,8 +85,7 @@ class Reader:
         """Return (a step, its arrays), of the step after the one before; eagerly or in a graph."""
         # To wait in a thread of the step is much faster than in one of its own. But then there must be another one, for the
         # operations of TensorFlow by which rows are drawn, and which a user's transform may call.
-        several = (tf.config.threading.get_inter_op_parallelism_threads() or _CORES) > 1
-        operation = tf.raw_ops.IteratorGetNextSync if several else tf.raw_ops.IteratorGetNext
+        operation = tf.raw_ops.IteratorGetNextSync if _inter_op_threads() > 1 else tf.raw_ops.IteratorGetNext
         step, *flat = operation(iterator=self._iterator, **self._kind)
         return step, flat
 
@@ -148,6 +147,13 @@ class Reader:
         # Threads that wait for rows would keep the steps from running.
         options.threading.private_threadpool_size = self._threads + (0 if self._finish is None else _CORES + _AT_ONCE)
         return options
+
+
+def _inter_op_threads() -> int:
+    """Return how many operations TensorFlow runs side by side; its environment counts where the program sets nothing."""
+    given = os.environ.get("TF_NUM_INTEROP_THREADS", "").strip()
+    by_environment = int(given) if given.isdecimal() else 0
+    return tf.config.threading.get_inter_op_parallelism_threads() or by_environment or _CORES
 
 
 def _weak(method: Callable[..., T]) -> Callable[..., T]:

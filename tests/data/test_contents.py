@@ -1,5 +1,7 @@
 """Reading a source, and keeping it in memory."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -95,3 +97,73 @@ class TestCache:
     def test_refuses_an_empty_source(self, refused):
         with refused("the source of Input has no examples"):
             Input(NUMBERS.filter(lambda i: i > 9), 2, cache=True).open_train()
+
+
+class Slow:
+    def __iter__(self):
+        for _ in range(10):
+            time.sleep(0.1)
+            yield np.zeros(10, np.float32)
+
+
+def generated(rows):
+    return tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([None], tf.float32))
+
+
+def seeded(example, seed):
+    return example
+
+
+class Numbered:
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return {"x": np.float32(i)}
+
+
+ARRAYS = {"x": np.zeros((10, 10), np.float32)}  # 400 bytes
+
+
+def same(example):
+    return example
+
+
+def twice(example):
+    return {"x": tf.concat([example["x"]] * 2, 0)}
+
+
+class TestCanCache:
+    """Of 400 bytes at most."""
+
+    @pytest.mark.parametrize(
+        ("source", "arguments", "expected"),
+        [
+            (tf.data.Dataset.from_tensor_slices(ARRAYS), {}, True),
+            (tf.data.Dataset.from_tensor_slices(ARRAYS), {"map_fn": twice}, False),
+            (tf.data.Dataset.from_tensor_slices(ARRAYS).repeat(), {}, False),
+            (lambda: generated(lambda: iter(np.zeros((10, 10), np.float32))), {}, True),
+            (lambda: generated(lambda: iter(np.zeros((11, 10), np.float32))), {}, False),
+            (tf.data.Dataset.from_tensor_slices(["x" * 16] * 10), {}, True),  # and 24 bytes each
+            (tf.data.Dataset.from_tensor_slices(["x" * 17] * 10), {}, False),
+            (ARRAYS, {"map_fn": same}, True),
+            (ARRAYS, {"map_fn": twice}, False),
+            (ARRAYS, {"map_fn": seeded}, False),
+            (ARRAYS, {"transform": lambda example, rng: example}, False),
+            (ARRAYS, {}, False),  # they are in memory
+            (Numbered(), {"map_fn": same}, False),
+            (lambda shard, shards: tf.data.Dataset.from_tensor_slices({"x": np.zeros(4)}), {"shards": 2}, False),
+        ],
+        ids=[
+            *("stream", "stream twice the size", "endless stream", "generator", "larger generator"),
+            *("texts", "longer texts", "mapped arrays", "mapped to twice the size", "by seed", "transform", "arrays"),
+            *("rows by number", "shards"),
+        ],
+    )
+    def test_is_whether_it_is_admitted_ends_and_fits(self, source, arguments, expected):
+        assert Input(source, 2, **arguments).can_cache(10.0, 400) is expected
+
+    def test_is_false_of_what_takes_too_long(self):
+        data = Input(lambda: generated(Slow), 2)
+        assert data.can_cache(10.0, 400)
+        assert not data.can_cache(0.3, 400)

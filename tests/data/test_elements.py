@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data.elements import check_batchable, check_filled, has_examples, refuse_endless, zeros_like_spec
+from tallyloop.data.elements import (
+    check_batchable,
+    check_filled,
+    has_examples,
+    refuse_endless,
+    spec_bytes,
+    zeros_like_spec,
+)
 
 NUMBERS = tf.data.Dataset.range(5)
 
@@ -60,3 +67,18 @@ def test_zeros_like_a_spec():
     zeros = zeros_like_spec(tf.TensorSpec([None, 3], tf.int32), unknown=2)
     np.testing.assert_array_equal(zeros, np.zeros([2, 3]))
     assert zeros.dtype == tf.int32
+
+
+class TestSpecBytes:
+    @pytest.mark.parametrize(
+        ("spec", "expected"),
+        [
+            ({"x": tf.TensorSpec([None, 2, 3]), "y": tf.TensorSpec([None], tf.int64)}, 2 * 3 * 4 + 8),
+            (tf.TensorSpec([8, 5], tf.bool), 5),
+            (tf.TensorSpec([None, None]), None),
+            ((tf.TensorSpec([None]), tf.TensorSpec([None], tf.string)), None),
+        ],
+        ids=["nest", "full batch", "open shape", "text"],
+    )
+    def test_are_those_of_one_example(self, spec, expected):
+        assert spec_bytes(spec) == expected

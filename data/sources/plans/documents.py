@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,20 +50,25 @@ class Documents:
 
     def lengths(self) -> np.ndarray:
         """Return the tokens in each document; all of them are read."""
-        return np.fromiter(map(len, self._all()), np.int64, len(self))
+        blocks = (np.arange(start, min(start + _BLOCK, len(self))) for start in range(0, len(self), _BLOCK))
+        return np.fromiter((len(each) for block in blocks for each in self.read(block)), np.int64, len(self))
 
-    def _all(self) -> Iterator[np.ndarray]:
-        for start in range(0, len(self), _BLOCK):
-            yield from self.read(list(range(start, min(start + _BLOCK, len(self)))))
-
-    def read(self, numbers: list[int]) -> list[np.ndarray]:
+    def read(self, numbers: np.ndarray) -> list[np.ndarray]:
         """Return the tokens of some documents, each int32 (n,)."""
+        if not len(numbers):
+            return []
+        values = self._values(numbers)
+        is_table = isinstance(values, np.ndarray) and values.ndim == 2 and len(values) == len(numbers)
+        if self._tokenizer is None and is_table and _fits(values):
+            return list(values.astype(np.int32, copy=False))
+        return [self._tokens(number, value) for number, value in zip(numbers.tolist(), values, strict=True)]
+
+    def _values(self, numbers: np.ndarray) -> Any:
+        """Return what the source holds at some numbers: a list, or an array with a row for each."""
         if hasattr(self._source, "__getitem__"):  # in which lengths may differ
-            values = [self._value(self._source[number]) for number in numbers]
-        else:
-            found = self._source.__getitems__(np.asarray(numbers, np.int64))
-            values = list(self._value(found)) if isinstance(found, Mapping) else [self._value(each) for each in found]
-        return [self._tokens(number, value) for number, value in zip(numbers, values, strict=True)]
+            return [self._value(self._source[number]) for number in numbers.tolist()]
+        found = self._source.__getitems__(numbers)
+        return self._value(found) if isinstance(found, Mapping) else [self._value(each) for each in found]
 
     def _value(self, example: Any) -> Any:
         if not isinstance(example, Mapping):
@@ -82,12 +87,19 @@ class Documents:
         tokens = _array(number, value if self._tokenizer is None else self._tokenizer(value))
         if tokens.shape == (0,):
             return np.zeros(0, np.int32)
-        if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or tokens.max() >= 2**31 or tokens.min() < -(2**31):
+        if tokens.ndim != 1 or not _fits(tokens):
             raise UsageError(
                 f"packed: document {number} (counted from 0) is {tokens.dtype} of shape {tokens.shape}: expected a sequence of "
                 "token numbers of 32 bits"
             )
-        return tokens.astype(np.int32)
+        return tokens.astype(np.int32, copy=False)
+
+
+def _fits(tokens: np.ndarray) -> bool:
+    """Return whether all are whole numbers of 32 bits."""
+    if np.can_cast(tokens.dtype, np.int32) and tokens.dtype.kind in "iu":
+        return True
+    return tokens.dtype.kind in "iu" and (tokens.size == 0 or (tokens.max() < 2**31 and tokens.min() >= -(2**31)))
 
 
 def _array(number: int, value: Any) -> np.ndarray:

@@ -78,29 +78,44 @@ class Packs:
     def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the packs `tokens`, `segment_ids` and `positions`."""
         rows = checked(rows, len(self))
-        found = {name: np.zeros((len(rows), self._length), np.int32) for name in ("tokens", "segment_ids", "positions")}
-        for number, row in enumerate(rows.tolist()):
-            self._fill({name: array[number] for name, array in found.items()}, row)
-        return found
+        counts = self._plan.packs[rows + 1] - self._plan.packs[rows]  # pieces
+        pieces = _ranges(self._plan.packs[rows], counts)
+        lengths, within = self._plan.lengths[pieces], _ranges(np.zeros_like(counts), counts)
+        owners = np.repeat(np.arange(len(rows)), counts)
+        ends = np.cumsum(lengths)
+        before = np.concatenate([[0], ends])[np.cumsum(counts) - counts]  # tokens in the packs before each
+        places = _ranges(owners * self._length + ends - lengths - before[owners], lengths)
+        found = {
+            "tokens": self._tokens(pieces),
+            "segment_ids": np.repeat(within + 1, lengths),
+            "positions": _ranges(np.zeros_like(lengths), lengths),
+        }
+        return {name: self._spread(values, places, len(rows)) for name, values in found.items()}
 
-    def _fill(self, pack: dict[str, np.ndarray], row: int) -> None:
-        plan, pieces = self._plan, slice(*self._plan.packs[row : row + 2].tolist())
-        documents = plan.documents[pieces].tolist()
-        end = 0
-        for segment, (start, length, total, tokens) in enumerate(
-            zip(
-                plan.starts[pieces].tolist(),
-                plan.lengths[pieces].tolist(),
-                plan.totals[pieces].tolist(),
-                self._documents.read(documents),
-                strict=True,
+    def _tokens(self, pieces: np.ndarray) -> np.ndarray:
+        """Return the tokens of some pieces of the plan, one after the other."""
+        plan = self._plan
+        numbers, places = np.unique(plan.documents[pieces], return_inverse=True)  # a long document has several pieces
+        documents = self._documents.read(numbers)
+        found, totals = np.fromiter(map(len, documents), np.int64, len(documents))[places], plan.totals[pieces]
+        for wrong in np.flatnonzero(found != totals)[:1]:
+            raise UsageError(
+                f"packed: document {plan.documents[pieces[wrong]]} (counted from 0) has {found[wrong]} tokens: expected "
+                f"{totals[wrong]}, as when the plan was made; the source has changed without its fingerprint, or is not the same "
+                "each time"
             )
-        ):
-            if len(tokens) != total:
-                raise UsageError(
-                    f"packed: document {documents[segment]} (counted from 0) has {len(tokens)} tokens: expected {total}, as when "
-                    "the plan was made; the source has changed without its fingerprint, or is not the same each time"
-                )
-            here = slice(end, end := end + length)
-            pack["tokens"][here] = tokens[start : start + length]
-            pack["segment_ids"][here], pack["positions"][here] = segment + 1, np.arange(length)
+        cuts = zip(places.tolist(), plan.starts[pieces].tolist(), plan.lengths[pieces].tolist(), strict=True)
+        return np.concatenate([np.zeros(0, np.int32), *(documents[k][start : start + size] for k, start, size in cuts)])
+
+    def _spread(self, values: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+        """Return packs with values at some places, in rising order, and 0 elsewhere."""
+        if len(values) == count * self._length:  # all are full
+            return values.astype(np.int32, copy=False).reshape(count, self._length)
+        found = np.zeros(count * self._length, np.int32)
+        found[places] = values
+        return found.reshape(count, self._length)
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return start, start + 1, ... of each length, one range after the other."""
+    return np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())

@@ -1,6 +1,7 @@
 """Reading ahead of the steps."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -153,3 +154,35 @@ def test_the_end_of_the_interpreter_waits_for_the_calls_that_are_made_only():
     assert "Error" not in found.stderr
     assert sorted(found.stdout.split()[:4]) == ["0", "0", "0", "1"]  # the last two at the same time
     assert len(found.stdout.split()) == 6
+
+
+# Rows that an operation of TensorFlow draws, as it does the order of a shuffled epoch.
+ONE_THREAD = """
+import tensorflow as tf
+from tallyloop.data.rows.reader import Reader
+
+drawn = tf.function(lambda step, count: tf.cumsum(tf.ones([count], tf.int64)) + step - 1, autograph=False)
+number = tf.TensorSpec([], tf.int64)
+reader = Reader(lambda step, count: [drawn(tf.constant(step, tf.int64), count).numpy()], lambda step: 1, [number], 1)
+
+@tf.function(autograph=False)
+def total():
+    def body(step, total):
+        _, (row,) = reader.next()
+        return step + 1, total + row
+
+    return tf.while_loop(lambda step, _: step < 100, body, (0, tf.constant(0, tf.int64)))[1]
+
+print(int(total()))
+"""
+
+
+def test_one_thread_for_operations_is_not_held_by_a_step_that_waits():
+    found = subprocess.run(
+        [sys.executable, "-c", ONE_THREAD],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"TF_NUM_INTEROP_THREADS": "1"},
+    )
+    assert found.stdout == "4950\n", found.stderr  # 0 + 1 + ... + 99

@@ -37,6 +37,7 @@ def children():
     for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(FileNotFoundError):  # it has just ended
             found += (thread / "children").read_text().split()
+    # The children of a thread that ends meanwhile move to another one, which may have been read before.
     return {int(pid) for pid in found if worker.__file__ in Path(f"/proc/{pid}/cmdline").read_text().split("\0")}
 
 
@@ -69,7 +70,7 @@ class TestRead:
             each.join()
         pids = {pid for each in found for pid in each["pid"].tolist()}
         assert len(pids) == 2
-        assert pids <= children()
+        assert any(pids <= children() for _ in range(100))
         assert not any(each["tensorflow"].any() for each in found)
         assert found[0]["empty"].shape == (3, 0)
 
