@@ -90,7 +90,7 @@ class Trainer(Steering):
       seed: the seed of the weights and of dropout; None draws one.
       deterministic: use only TensorFlow's deterministic kernels, so that a run on a GPU repeats bit for bit; slower. It
         is a setting of the whole process, and needs a `seed`.
-      jit_compile: compile with XLA: on one CPU the whole inner loop (data in memory), or step; otherwise forward and backward.
+      jit_compile: compile with XLA: on one CPU the inner loop (data in memory, no convolution) or step; else forward, backward.
       gradient_accumulation: steps per update: the sums over their examples, divided by their count. A learning rate schedule
         counts updates, unlike with `gradient_accumulation_steps` of a Keras optimizer, where it counts steps.
       clip_global_norm: the largest norm of the whole (reduced) gradient, of each loss if there are several; None does not clip.

@@ -59,13 +59,13 @@ class TestPage:
 
     @pytest.mark.slow
     def test_is_up_to_date(self):
+        """And all further arguments are exact."""
         assert sweep.page() == sweep.PAGE.read_text(), f"run python docs/{SCRIPT.name}"
+        assert [name for name in FURTHER if sweep.treatment(name)[0] != "exact"] == []
 
 
 class TestExact:
-    @pytest.mark.parametrize(
-        "name", [*EXACT, *SEVERAL_THRESHOLDS, *(pytest.param(name, marks=pytest.mark.slow) for name in FURTHER)]
-    )
+    @pytest.mark.parametrize("name", [*EXACT, *SEVERAL_THRESHOLDS])
     def test_equals_one_pass_on_one_device(self, name):
         assert sweep.treatment(name)[0] == "exact"
 

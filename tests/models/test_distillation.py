@@ -64,7 +64,8 @@ def test_numbers(teacher):
 
 class TestTraining:
     @pytest.fixture(scope="class")
-    def alone(self, teacher):
+    @classmethod
+    def alone(cls, teacher):
         run = trainer(teacher)
         run.train()
         return run

@@ -47,6 +47,7 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
     "metrics/recording/call_stack.py": [
         "tests/metrics/recording/test_call_stack.py",
         "tests/metrics/recording/test_add.py",
+        "tests/metrics/recording/test_recorder.py",
     ],
     "metrics/recording/composite.py": ["tests/metrics/recording/test_composite.py"],
     "metrics/recording/nested_functions.py": ["tests/metrics/recording/test_nested_functions.py"],
@@ -55,6 +56,8 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/metrics/recording/test_recorder.py",
         "tests/metrics/recording/test_add.py",
         "tests/metrics/device/test_inner_graph_sums.py",
+        "tests/metrics/recording/test_nested_functions.py",
+        "tests/metrics/recording/test_call_stack.py",
     ],
     "metrics/recording/watching.py": ["tests/metrics/recording/test_watching.py"],
     "trainer/step/replica_step.py": ["tests/trainer/step/test_replica_step.py"],

@@ -17,6 +17,7 @@ from ...metrics.terminal.spinner import doing
 from ...metrics.writers import Summary
 from ..distribution.strategies import is_one_cpu
 from ..model.averaged_weights import AveragedWeights
+from ..model.layers import convolves
 from ..step.eval_loop import EvalLoop
 from ..step.replica_step import ReplicaStep
 from ..task import Task, TaskLosses
@@ -62,7 +63,7 @@ class Evaluation:
                 strategy=strategy,
                 feed=feed,
                 in_flight=_MANY if _is_small(model, feed) else 1,
-                compiles=jit_compile and is_one_cpu(strategy),
+                compiles=jit_compile and is_one_cpu(strategy) and not convolves(task, model),
             )
 
     @property

@@ -27,7 +27,7 @@ from ..distribution import workers
 from ..distribution.strategies import is_one_cpu
 from ..model.batch_norm import make_exact
 from ..model.embeddings import is_large
-from ..model.layers import refuse_stateful, replica_dependent_layers
+from ..model.layers import convolves, refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
 from ..model.row_updates import updated_by_rows
 from ..step.first_non_finite import first_non_finite
@@ -81,7 +81,7 @@ class TrainSession:
         self.longest_loop: int = longest_loop
         feed = self.open_feed()
         whole_steps = settings.jit_compile and is_one_cpu(strategy)
-        whole = feed.even() if whole_steps else None
+        whole = feed.even() if whole_steps and not convolves(task, model) else None
         self.feed: Feed = whole or feed
         self.model: keras.Model = model
         self.train_step: Callable[[keras.Model, Any], Any] = task.train_step

@@ -47,27 +47,34 @@ class _Moments:
 
     def __call__(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         weights = self._weights(inputs, mask)
-        count = added_up(tf.reduce_sum(tf.broadcast_to(weights, tf.shape(inputs)), self._axes))
-        count = tf.maximum(count, 1.0)
+        count = tf.maximum(added_up(self._count(weights, inputs)), 1.0)
         mean = self._sum(weights, inputs) / count
-        centred = inputs - tf.reshape(mean, self._shape(inputs))
-        return mean, self._sum(weights, tf.square(centred)) / count
+        squares = tf.math.squared_difference(inputs, tf.reshape(mean, self._shape(inputs)))
+        return mean, self._sum(weights, squares) / count
 
     def _weights(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """Return 1 for what counts, else 0; in a shape that broadcasts to the inputs'."""
+        """Return 1 for what counts, else 0; in a shape that broadcasts to the inputs': without a mask, a scalar."""
         working = ReplicaShare.current()
         active = tf.ones([], inputs.dtype) if working is None else tf.cast(working.rows > 0, inputs.dtype)
         if mask is None:
             return active
         return active * tf.expand_dims(tf.cast(mask, inputs.dtype), -1)
 
+    def _count(self, weights: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+        if weights.shape.rank == 0:
+            sizes = tf.gather(tf.shape(inputs), self._axes)
+            return weights * tf.cast(tf.reduce_prod(sizes), inputs.dtype)
+        return tf.reduce_sum(tf.broadcast_to(weights, tf.shape(inputs)), self._axes)
+
     def _sum(self, weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        sums = tf.where(weights > 0, values, 0.0)
+        masked = weights.shape.rank != 0
+        sums = tf.where(weights > 0, values, 0.0) if masked else values
         for axis in sorted(self._axes, reverse=True):
             # One axis at a time, the rows last: one long float32 sum over the pixels of all images would lose four digits,
             # and others on each number of replicas.
             sums = tf.reduce_sum(sums, axis)
-        return added_up(sums)
+        # Without a mask a replica's examples count or do not: choosing its sum is cheaper than choosing all of its values.
+        return added_up(sums if masked else tf.where(weights > 0, sums, 0.0))
 
     def _shape(self, inputs: tf.Tensor) -> list[int | None]:
         return [1 if axis in self._axes else size for axis, size in enumerate(inputs.shape)]

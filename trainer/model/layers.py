@@ -13,6 +13,14 @@ from ...data import Input
 from ...metrics.errors import UsageError
 from ..task import Task, call_loss
 
+_CONVOLUTIONS = (
+    *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
+    *(keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose),
+    *(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D),
+    *(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D),
+    *(keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D),
+)
+
 
 def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | None) -> keras.Model:
     """Return the task's model with all its variables created, under the strategy's scope.
@@ -106,6 +114,15 @@ def refuse_stateful(model: keras.Model, replicas: int) -> None:
             f"{stateful[0]} has stateful=True: its state belongs to the examples of a batch, by position, which {replicas} "
             "replicas do not keep. Train with @one_device(), or pass the state as an input."
         )
+
+
+def convolves(task: Task, model: keras.Model) -> bool:
+    """Return whether the model, or another one that is an attribute of its task, has a convolution.
+
+    In a loop that XLA compiles for a CPU, these take several times as long as outside of one.
+    """
+    models = [model, *(each for each in vars(task).values() if isinstance(each, keras.Model))]
+    return any(isinstance(layer, _CONVOLUTIONS) for each in models for layer in layers_of(each))
 
 
 def replica_dependent_layers(model: keras.Model) -> list[str]:

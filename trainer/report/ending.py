@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ TRIAL = "trial.json"  # what a study says about a trial, in its folder
 
 _LOCK = "run.lock"
 _REQUESTED = ("PreemptedError", "KeyboardInterrupt")
+_MANY_NUMBERS = re.compile(r"\[((?:-?\d+, ){3})(?:-?\d+, ){5,}-?\d+\]")
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,33 @@ def ending(folder: Path) -> Ending:
         return Ending("unknown", f"{RECORD} is damaged", 0, None)
 
 
+def brief(reason: str) -> str:
+    """Return the first line of why a run failed, with but a few of the numbers that it lists, such as the rows of a batch."""
+    return _MANY_NUMBERS.sub(r"[\1...]", reason.strip().split("\n")[0])
+
+
 def _state(exit_reason: str | None, folder: Path) -> tuple[State, str]:
     if exit_reason is None:
         return ("running", "") if _is_locked(folder / _LOCK) else ("killed", "it ended without a word")
-    reason = exit_reason.strip().split("\n")[0]
+    reason = brief(exit_reason)
     if reason == "done":
         return "done", ""
     if reason.startswith("stopped "):
         return "stopped", reason.removeprefix("stopped ")
     if reason.startswith(_REQUESTED):
-        return ("pruned", "by its study") if _is_pruned(folder / TRIAL) else ("stopped", "on request")
+        pruned = _pruned(folder / TRIAL)
+        return ("stopped", "on request") if pruned is None else ("pruned", pruned)
     return "failed", reason
 
 
-def _is_pruned(path: Path) -> bool:
+def _pruned(path: Path) -> str | None:
+    """Return why its study has pruned a run; None if it has not."""
     try:
-        return json.loads(path.read_bytes())["state"] == "pruned"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        trial = json.loads(path.read_bytes())
+        reason = trial.get("reason", "")  # which those of earlier versions do not have
+        return f"by its study: {reason}".removesuffix(": ") if trial["state"] == "pruned" else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
 
 
 def _is_locked(path: Path) -> bool:

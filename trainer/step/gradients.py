@@ -24,6 +24,11 @@ def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool) -> 
     return found if found.shape == variable.shape else tf.ensure_shape(found, variable.shape)
 
 
+def is_by_rows(gradient: Gradient) -> bool:
+    """Return whether it is given by some of its rows."""
+    return isinstance(gradient, tf.IndexedSlices)
+
+
 def dense(gradient: Gradient) -> tf.Tensor:
     """Return all of it."""
     return tf.convert_to_tensor(gradient)

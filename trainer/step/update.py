@@ -13,7 +13,7 @@ from absl import logging
 from ...metrics.errors import UsageError
 from ..model.optimizers import all_of_keras
 from ..task import ONE_LOSS
-from .gradients import Gradient, changed, dense, numbers
+from .gradients import Gradient, changed, dense, is_by_rows, numbers
 from .objective import Term, mean_gradients
 
 OnNonFinite = Literal["halt", "skip", "rollback"]
@@ -135,8 +135,7 @@ class Update:
 
     def _step(self, by_position: dict[int, Gradient]) -> None:
         positions = list(by_position)
-        clipped = self._clipped(list(by_position.values()))
-        gradients = [each if i in self._by_rows else dense(each) for i, each in zip(positions, clipped, strict=True)]
+        gradients = self._of_rules(positions, self._clipped(list(by_position.values())))
         if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
             found = dict(zip(positions, gradients, strict=True))
             positions = list(range(len(self._variables)))
@@ -150,6 +149,18 @@ class Update:
                 "Trainer.optimizer: the task's loss depends on no variable of one of MultiOptimizer's groups: remove that "
                 "group, or freeze its layers."
             ) from error
+
+    def _of_rules(self, positions: list[int], gradients: list[Gradient]) -> list[Gradient]:
+        """Return the gradients as the optimizer's rules take them: by rows, or dense."""
+        as_rows = [is_by_rows(each) for each in gradients]
+        wanted = [position in self._by_rows for position in positions]
+        if not any(given and not taken for given, taken in zip(as_rows, wanted, strict=True)):
+            return gradients
+        # Those that were dense, too: within a condition, TensorFlow wants all that it reduces to be made there.
+        return [
+            each if given and taken else tf.identity(dense(each))
+            for each, given, taken in zip(gradients, as_rows, wanted, strict=True)
+        ]
 
     def _clipped(self, gradients: list[Gradient]) -> list[Gradient]:
         if self._clip_global_norm is None:

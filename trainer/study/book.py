@@ -24,7 +24,7 @@ class Trial:
       values: parameter -> text of its value, as gin reads it.
       outcome: how it ended; None while it is under way.
       value: the best value of the study's metric, where it is done.
-      reason: why it failed.
+      reason: why it failed, or was pruned.
     """
 
     number: int

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..distribution.forwarding import die_with
 from ..report import run
+from ..report.ending import brief
 from ..report.folders import METRICS
 
 if TYPE_CHECKING:  # every command imports this module, also --help
@@ -45,12 +46,15 @@ class Process:
       trial: the trial.
       folder: its folder, which exists.
       command: what trains in it.
+
+    Attributes:
+      hopeless: why it has been asked to end early; empty if it has not.
     """
 
     def __init__(self, trial: Trial, folder: Path, command: Sequence[str]):
         self.trial: Trial = trial
         self.folder: Path = folder
-        self.is_pruned: bool = False
+        self.hopeless: str = ""
         self._seen: tuple[int, int] | None = None
         with (folder / OUTPUT).open("ab") as output:
             self._process = subprocess.Popen(
@@ -71,9 +75,9 @@ class Process:
         """Send a signal, unless the process has ended."""
         self._process.send_signal(number)
 
-    def prune(self) -> None:
-        """Ask it to save and end."""
-        self.is_pruned = True
+    def prune(self, reason: str) -> None:
+        """Ask it to save and end, and keep why."""
+        self.hopeless = reason
         self.send(signal.SIGTERM)
 
     def has_news(self) -> bool:
@@ -91,8 +95,9 @@ class Process:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         lines = [line.strip() for line in _tail(self.folder / OUTPUT).splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("Error: ")] if code > 0 else []
-        told = (errors or lines or [""])[-1].removeprefix("Error: ")[:_LONGEST_REASON]
-        return f"{how}: {told}" if told else how
+        told = brief((errors or lines or [""])[-1].removeprefix("Error: "))
+        short = told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]}..."
+        return f"{how}: {short}" if short else how
 
 
 def _tail(path: Path) -> str:

@@ -87,9 +87,7 @@ class _Study:
             print(f"  compare:          tallyloop-report {shlex.quote(str(self._folder))}")
             print(f"  look at it:       tensorboard --logdir {shlex.quote(str(self._folder))}", flush=True)
         if not self._is_new and not is_stopping:
-            print(
-                "Nothing was left to do: a larger --trials, or more values in --grid, adds trials; another --study begins anew."
-            )
+            print(_nothing_left(counts["failed"]))
         if is_stopping:
             print("Stopped. The same command continues what was under way.", flush=True)
             return PREEMPTED
@@ -110,8 +108,8 @@ class _Study:
         with folder_lock.first_write(folder):
             label(folder, self._name, trial)
         # What a study that was killed had seen, but not acted on.
-        if self._book.report(trial.number, points(folder, self._space)):
-            self._finish(trial, "pruned")
+        if hopeless := self._judged(trial, folder):
+            self._finish(trial, "pruned", reason=hopeless)
             return
         print(f"Trial {trial.number}: {trial.choice}", flush=True)
         self._is_new = True
@@ -122,18 +120,26 @@ class _Study:
         """Pass on what a trial has evaluated, and note its end."""
         code = process.code  # before the metrics: those of a process that has ended are all there
         if process.has_news() or code is not None:
-            is_hopeless = self._book.report(process.trial.number, points(process.folder, self._space))
-            if is_hopeless and code is None and not process.is_pruned and not is_stopping:
-                process.prune()
+            hopeless = self._judged(process.trial, process.folder)
+            if hopeless and code is None and not process.hopeless and not is_stopping:
+                process.prune(hopeless)
         if code is not None:
             self._running.remove(process)
             self._end(process, code, is_stopping)
 
+    def _judged(self, trial: Trial, folder: Path) -> str:
+        """Pass on what a trial has evaluated; return why it had better be ended, empty if it had not."""
+        found = points(folder, self._space)
+        if not self._book.report(trial.number, found):
+            return ""
+        _, value = best_point(found, self._space.mode) or found[-1]
+        return f"{self._space.metric} {value:.6g} by step {found[-1][0]}, worse than the median of the other trials"
+
     def _end(self, process: Process, code: int, is_stopping: bool) -> None:
         if code == DONE:
             self._done(process)
-        elif process.is_pruned:
-            self._finish(process.trial, "pruned")
+        elif process.hopeless:
+            self._finish(process.trial, "pruned", reason=process.hopeless)
         elif code == PREEMPTED and not is_stopping:
             self._under_way.append(process.trial)  # somebody has stopped it, and not the study
         elif not is_stopping:
@@ -170,6 +176,12 @@ class _Study:
             text = f"# Trial {found.number} of the study {self._name}: {self._space.metric} {found.value!r}\n{given}"
             replace_file(self._folder / BEST, [text.encode()])
         return found.number
+
+
+def _nothing_left(failed: int) -> str:
+    again = f" and tries the {failed} that failed again" if failed else ""
+    more = "a larger --trials, or more values in --grid, adds trials"
+    return f"Nothing was left to do: {more}; another --study begins anew{again}."
 
 
 def _side(space: Space) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..summary import Ending, RunDescription, Summary
 from .past import files, needs, numbers, past, remember, remembered
 
 _MEMORY = "mlflow_run.json"  # in the run's folder
+_TOKEN = "tallyloop.token"  # the tag by which a run is found that was made, and not noted
 # What MLflow's server takes in one request, and of one value.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
 # Without these, MLflow tries for four minutes to reach a server that is gone. What it misses is sent with the next summary.
@@ -58,10 +60,7 @@ class MlflowWriter:
         uri = self._uri or self._mlflow.get_tracking_uri()
         self._client = self._mlflow.MlflowClient(uri)
         self._run = run
-        memory = remembered(run.folder / _MEMORY)
-        known = memory.get("run_id") if memory.get("tracking_uri") == uri else None
-        self._id: str = self._continued(known) if known and self._is_there(known) else self._made(uri)
-        remember(run.folder / _MEMORY, {"run_id": self._id, "tracking_uri": uri})
+        self._id: str = self._found_or_made(uri)
         self._describe(run)
         for summary in past(run):
             self.write(summary)
@@ -87,6 +86,27 @@ class MlflowWriter:
             self._client.log_batch(self._id, metrics=self._unsent[:_MOST_METRICS])
             del self._unsent[:_MOST_METRICS]
 
+    def _found_or_made(self, uri: str) -> str:
+        """Return the run of this folder. Its name for it is noted before it is made: a kill in between leaves no second run."""
+        path = self._run.folder / _MEMORY
+        memory = remembered(path)
+        if memory.get("tracking_uri") != uri:
+            memory = {"tracking_uri": uri}
+        memory.setdefault("token", secrets.token_hex(8))
+        remember(path, memory)
+        noted = memory.get("run_id")
+        known = noted if noted and self._is_there(noted) else self._tagged(memory["token"])
+        found = self._continued(known) if known else self._made(uri, memory["token"])
+        remember(path, {**memory, "run_id": found})
+        return found
+
+    def _tagged(self, token: str) -> str | None:
+        experiment = self._client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            return None
+        runs = self._client.search_runs([experiment.experiment_id], f"tags.`{_TOKEN}` = '{token}'", max_results=1)
+        return runs[0].info.run_id if runs else None
+
     def _is_there(self, run_id: str) -> bool:
         try:
             return self._client.get_run(run_id).info.lifecycle_stage == "active"
@@ -95,12 +115,12 @@ class MlflowWriter:
                 return False
             raise
 
-    def _made(self, uri: str) -> str:
+    def _made(self, uri: str, token: str) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
         experiment = (
             found.experiment_id if found else self._client.create_experiment(self._experiment, self._location(uri))
         )
-        tags = {"tallyloop.folder": str(self._run.folder.absolute())}
+        tags = {"tallyloop.folder": str(self._run.folder.absolute()), _TOKEN: token}
         return self._client.create_run(experiment, run_name=self._run.folder.name, tags=tags).info.run_id
 
     def _continued(self, run_id: str) -> str:

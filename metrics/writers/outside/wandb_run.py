@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import secrets
 import shutil
 from typing import Any, Literal
 
@@ -46,11 +47,13 @@ class WandbWriter:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # which looks a host up
         wandb: Any = importlib.import_module("wandb")
         memory = run.folder / _MEMORY
-        known = remembered(memory).get("id")
-        before = list((run.folder / "wandb").glob(f"offline-run-*-{known}")) if known else []
+        number = remembered(memory).get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+        # At once: W&B takes seconds to begin, and a kill in these must not leave a second run.
+        remember(memory, {"id": number})
+        before = list((run.folder / "wandb").glob(f"offline-run-*-{number}"))
         self._run: Any = wandb.init(
             **self._arguments,
-            id=known,
+            id=number,
             name=run.folder.name,
             dir=str(run.folder),
             config=dict(run.hparams),
@@ -58,7 +61,8 @@ class WandbWriter:
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", init_timeout=_START_SECONDS),
         )
-        remember(memory, {"id": self._run.id})
+        if self._run.id != number:  # a sweep's own
+            remember(memory, {"id": self._run.id})
         self._description = run
         if self._run.offline:
             for folder in before:

@@ -99,3 +99,33 @@ class TestReused:
         tf.saved_model.save(module, tmp_path)
         loaded = tf.saved_model.load(tmp_path)
         assert record_traced(lambda: metrics.add("m", loaded.double(tf.constant(3.0)))) == {"m": (6.0, 1.0)}
+
+
+class TestArguments:
+    """Of functions that are called, or traced, inside and outside of steps."""
+
+    @staticmethod
+    @tf.function
+    def power(x, *, exponent):
+        return x**exponent
+
+    @pytest.fixture
+    def loaded(self, tmp_path):
+        """A function of a SavedModel."""
+        module = tf.Module()
+        module.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([])])
+        tf.saved_model.save(module, tmp_path)
+        return tf.saved_model.load(tmp_path).double
+
+    def test_by_position_and_by_name(self, record_traced):
+        found = []
+        record_traced(lambda: found.append(tf.get_static_value(tf.shape(self.power(tf.ones([2]), exponent=2)))))
+        assert found[0].tolist() == [2]
+        assert float(self.power(tf.constant(3.0), exponent=2)) == 9
+        concrete = self.power.get_concrete_function(tf.TensorSpec([]), exponent=3)
+        assert float(concrete(tf.constant(2.0))) == 8
+
+    def test_of_a_saved_model(self, loaded):
+        assert float(loaded(tf.constant(2.0))) == 4
+        assert float(loaded.get_concrete_function(x=tf.TensorSpec([]))(tf.constant(3.0))) == 6
+        assert float(loaded.get_concrete_function(tf.TensorSpec([]))(tf.constant(4.0))) == 8

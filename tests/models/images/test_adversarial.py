@@ -57,10 +57,12 @@ class TestReplicas:
     """Batches of 7 and 3: on 4 replicas, one of the latter is empty."""
 
     @pytest.fixture(scope="class")
-    def alone(self):
-        return self.trained(None)
+    @classmethod
+    def alone(cls):
+        return cls.trained(None)
 
-    def trained(self, strategy):
+    @staticmethod
+    def trained(strategy):
         run = trainer(strategy, steps=6)
         run.train()
         return [weight.numpy() for weight in run.model.weights]

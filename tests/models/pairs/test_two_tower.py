@@ -82,10 +82,12 @@ class TestNumbers:
 
 class TestReplicas:
     @pytest.fixture(scope="class")
-    def alone(self):
-        return self.trained(None)
+    @classmethod
+    def alone(cls):
+        return cls.trained(None)
 
-    def trained(self, strategy):
+    @staticmethod
+    def trained(strategy):
         """Batches of 7 and 3: on 4 replicas, one of the latter is empty."""
         run = trainer({"query": QUERY, "item": ITEM}, 7, strategy, steps=6, temperature=0.5)
         found = run.train_and_eval()["test"]

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import UsageError
-from tallyloop.trainer import Trainer
+from tallyloop.trainer import Task, Trainer
+from tallyloop.trainer.model.layers import convolves
 
 
 class Subclassed(keras.Model):
@@ -85,3 +86,30 @@ class TestStatefulLayers:
 
         with pytest.raises(UsageError, match=r"memory has stateful=True"):
             make_trainer(Stateful(), data=32, replicas=2).train()
+
+
+class TestConvolves:
+    @pytest.mark.parametrize(
+        ("layer", "found"),
+        [
+            (keras.layers.Conv2D(1, 2), True),
+            (keras.layers.DepthwiseConv1D(2), True),
+            (keras.layers.Conv3DTranspose(1, 2), True),
+            (keras.Sequential([keras.layers.SeparableConv2D(1, 2)]), True),
+            (keras.layers.TimeDistributed(keras.layers.Conv1D(1, 2)), True),
+            (keras.layers.ConvLSTM1D(1, 2), True),
+            (keras.layers.Dense(1), False),
+        ],
+        ids=["plain", "depthwise", "transposed", "nested", "wrapped", "recurrent", "none"],
+    )
+    def test_layers(self, layer, found):
+        assert convolves(Task(), keras.Sequential([layer])) is found
+
+    def test_models_of_the_task(self):
+        class Distils(Task):
+            teacher = None
+
+        task, student = Distils(), keras.Sequential([keras.layers.Dense(1)])
+        assert not convolves(task, student)
+        task.teacher = keras.Sequential([keras.layers.Conv2D(1, 2)])
+        assert convolves(task, student)

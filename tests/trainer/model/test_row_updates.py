@@ -154,6 +154,22 @@ class TestDense:
         assert "ResourceScatterSub" not in operations(by_rows)
         assert "Unique" in operations(by_rows)
 
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_beside_a_layer_without_rows(self, trained, monkeypatch, replicas):
+        class Scaled(Rows):
+            def build_model(self):
+                summed = super().build_model()
+                scaled = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(summed.outputs[0][:, None])
+                return keras.Model(summed.inputs, scaled[:, 0])
+
+        def train():
+            return trained(lambda: keras.optimizers.Adam(0.1), Scaled(), clip_global_norm=None, replicas=replicas)
+
+        by_rows = train()
+        monkeypatch.setattr(embeddings, "LARGE", 10**9)
+        same(train().model.get_weights()[0], by_rows)
+        assert "Unique" in operations(by_rows)
+
     def test_accumulated(self, trained):
         trainer = trained(OPTIMIZERS["SGD"], data=examples(16), gradient_accumulation=2, train_steps=8)
         assert "ResourceScatterSub" not in operations(trainer)

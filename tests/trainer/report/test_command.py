@@ -1,10 +1,16 @@
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 from tallyloop.trainer.loop import folder_lock
 from tallyloop.trainer.report import command
+
+from .conftest import line
+
+# Twenty more evaluations.
+LONG = "".join(line(step, "eval", accuracy=0.5, loss=1.0, f1=0.5) for step in range(300, 2300, 100))
 
 
 @pytest.fixture
@@ -101,3 +107,19 @@ def test_loads_nothing_heavy(runs):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_fifty_runs_take_less_than_half_a_second(make_run):
+    """Of the processor, as other programs may be waited for; the interpreter's start included. The best of three."""
+    for number in range(50):
+        runs = make_run(f"run-{number}", rate=number / 100, extra=LONG).parent
+    seconds = []
+    for _ in range(3):
+        code = f"from tallyloop.trainer.report import command\ncommand.main(['tallyloop-report', {str(runs)!r}])\n"
+        unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+        report = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=unmeasured)
+        _, status, used = os.wait4(report.pid, 0)
+        report.returncode = os.waitstatus_to_exitcode(status)
+        assert report.returncode == 0
+        seconds.append(used.ru_utime + used.ru_stime)
+    assert min(seconds) < 0.5

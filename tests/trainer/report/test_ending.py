@@ -14,6 +14,12 @@ class TestState:
             ("PreemptedError: Saved at step 40.", "stopped", "on request"),
             ("KeyboardInterrupt", "stopped", "on request"),
             ("NonFiniteError: loss is NaN\nand more", "failed", "NonFiniteError: loss is NaN"),
+            (
+                "NonFiniteError: rows [530, 306, 207, 944, 165, 853, 556, 1211, 285] of",
+                "failed",
+                "NonFiniteError: rows [530, 306, 207, ...] of",
+            ),
+            ("ValueError: expected shape [1, 2, 3, 4]", "failed", "ValueError: expected shape [1, 2, 3, 4]"),
             (None, "killed", "it ended without a word"),
         ],
     )
@@ -27,10 +33,14 @@ class TestState:
             assert ending(folder).state == "running"
         assert ending(folder).state == "killed"
 
-    def test_of_a_trial_that_its_study_ended(self, make_run):
+    @pytest.mark.parametrize(
+        ("reason", "told"),
+        [({}, "by its study"), ({"reason": ""}, "by its study"), ({"reason": "a 0.5"}, "by its study: a 0.5")],
+    )
+    def test_of_a_trial_that_its_study_ended(self, make_run, reason, told):
         folder = make_run(exit_reason="PreemptedError: Saved.")
-        (folder / "trial.json").write_text(json.dumps({"state": "pruned"}))
-        assert ending(folder).state == "pruned"
+        (folder / "trial.json").write_text(json.dumps({"state": "pruned"} | reason))
+        assert (ending(folder).state, ending(folder).reason) == ("pruned", told)
 
     @pytest.mark.parametrize("text", ["{", "[]", '"done"', '{"attempts": 3}'])
     def test_of_a_damaged_record(self, make_run, text):

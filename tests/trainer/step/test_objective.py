@@ -14,7 +14,8 @@ class TestPenalties:
     """A penalty on activations is a mean over rows, and a mask says nothing about rows."""
 
     @pytest.fixture(scope="class")
-    def task(self, regression_task):
+    @classmethod
+    def task(cls, regression_task):
         class Masked(regression_task):
             """Of the first 12 rows 3 count, of the others 9."""
 
@@ -34,7 +35,8 @@ class TestPenalties:
         return Masked()
 
     @pytest.fixture(scope="class")
-    def data(self, rows):
+    @classmethod
+    def data(cls, rows):
         return {**rows(24), "mask": (np.arange(24) % 12 < np.array([3, 9]).repeat(12)).astype(np.float32)}
 
     @staticmethod
@@ -185,7 +187,8 @@ class TestVariables:
             make_trainer(Constant(), train_steps=1).train()
 
     @pytest.fixture(scope="class")
-    def adversarial(self, regression_task):
+    @classmethod
+    def adversarial(cls, regression_task):
         """adversarial(frozen, stopped) -> a task that has a second model."""
 
         class Adversarial(regression_task):

@@ -293,6 +293,22 @@ class TestXla:
         trained(steps=4, model_dir=tmp_path)
         np.testing.assert_array_equal(weights_of(trained(model_dir=tmp_path)[0]), weights_of(whole))
 
+    @pytest.mark.parametrize("convolution", [False, True])
+    def test_compiles_no_loop_with_a_convolution(self, make_trainer, regression_task, rows, convolution):
+        """What is called within the loop is compiled then, and not the loop with its steps."""
+
+        class Task(regression_task):
+            def build_model(self):
+                layers = [keras.layers.Reshape((3, 1)), keras.layers.Conv1D(2, 2), keras.layers.Flatten()]
+                return keras.Sequential([keras.Input((3,)), *(layers if convolution else ()), keras.layers.Dense(1)])
+
+        trainer = make_trainer(Task(), train_dataset=Input(rows(16), 16), train_steps=2, jit_compile=True)
+        trainer.train()
+        functions = {f.signature.name: f for f in trainer.session.loop.graph.as_graph_def().library.function}
+        compiled = [f for f in functions.values() if f.attr["_XlaMustCompile"].b]
+        assert compiled
+        assert any(node.op in ("While", "StatelessWhile") for f in compiled for node in f.node_def) is not convolution
+
     def test_stops_at_a_nan(self, make_trainer, weights_of, rows):
         data = rows(40)
         data["y"][35] = np.nan  # in the short batch

@@ -20,6 +20,8 @@ class TestFailure:
             ("echo 'Error: bad'; echo more; exit 2", "exit code 2: bad"),
             ("echo; echo 'Segmentation of words' >&2; exit 1", "exit code 1: Segmentation of words"),
             ("exit 3", "exit code 3"),
+            (f"echo 'Error: {'a' * 301}'; exit 1", f"exit code 1: {'a' * 300}..."),
+            (f"echo 'Error: rows {list(range(400))}'; exit 1", "exit code 1: rows [0, 1, 2, ...]"),
             ("echo 'step 7'; kill -9 $$", "killed by SIGKILL: step 7"),
         ],
     )

@@ -52,6 +52,7 @@ class TestFailures:
         assert f"Trial 0 failed: {failed['reason']}" in capsys.readouterr().out
         assert studies.grid("x=-1,0.5") == 0
         assert studies.starts() == [["-1.0"], ["0.5"]]
+        assert "another --study begins anew and tries the 1 that failed again." in capsys.readouterr().out
 
     def test_three_at_the_start_end_it(self, studies):
         assert studies.grid("x=-1,-2,-3,-4,0.5") == 2
@@ -95,6 +96,8 @@ class TestSearch:
         labels = studies.labels()
         early = [label for label in labels if label["state"] == "pruned"]
         assert early
+        assert all(label["reason"].startswith("accuracy 0.") for label in early)
+        assert all("worse than the median of the other trials" in label["reason"] for label in early)
         first = sorted(label["value"] for label in labels[:5])
         assert all(float(label["values"]["x"]) + 0.05 < first[-1] for label in early)
         folders = [studies.folder / f"trial-{label['number']:04d}" for label in early]

@@ -1,5 +1,6 @@
 """A run in MLflow's local store, and on its server on loopback."""
 
+import json
 import os
 import signal
 import socket
@@ -114,6 +115,16 @@ class TestRerun:
         begun(20)
         client, (run,) = runs(store, tmp_path)
         assert points(client, run, "train/loss") == [(10, 10.0), (20, 20.0)]
+
+    def test_of_one_that_was_killed_before_it_noted_its_run(self, begun, tmp_path, store):
+        begun()
+        memory = tmp_path / "run" / "mlflow_run.json"
+        noted = json.loads(memory.read_text())
+        assert noted.pop("run_id")
+        memory.write_text(json.dumps(noted))
+        begun().write(train(10, loss=1.0))
+        client, (run,) = runs(store, tmp_path)
+        assert points(client, run, "train/loss") == [(10, 1.0)]
 
     def test_of_a_run_that_was_deleted_makes_a_new_one(self, begun, tmp_path, store):
         begun()

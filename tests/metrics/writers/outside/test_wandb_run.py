@@ -9,7 +9,7 @@ import pytest
 from tallyloop.metrics.writers import Ending, JsonlWriter, RunDescription, Summary, WandbWriter
 from tallyloop.metrics.writers.outside import past
 
-pytest.importorskip("wandb", reason='Weights & Biases is not installed: pip install "tallyloop[wandb]"')
+wandb = pytest.importorskip("wandb", reason='Weights & Biases is not installed: pip install "tallyloop[wandb]"')
 pytestmark = pytest.mark.slow  # each run starts a process
 
 
@@ -109,6 +109,23 @@ class TestRerun:
         assert rows(folder) == [{"_step": step, "train/loss": step} for step in (10, 20, 30, 40)]
         (exit,) = [record.exit for record in records(folder) if record.HasField("exit")]
         assert exit.exit_code == 1
+
+    def test_after_a_kill_while_the_run_was_begun(self, begun, tmp_path, monkeypatch):
+        """The folder of W&B is there, and nobody was left to note whose it is."""
+        real = wandb.init
+
+        def killed(**arguments):
+            real(**arguments).finish()
+            raise SystemExit
+
+        with monkeypatch.context() as patch:
+            patch.setattr(wandb, "init", killed)
+            with pytest.raises(SystemExit):
+                begun()
+        after = begun()
+        after.write(train(10, loss=1.0))
+        after.end(Ending("done", "finished"))
+        assert rows(tmp_path / "run") == [{"_step": 10, "train/loss": 1.0}]
 
 
 def test_is_known_by_its_extra(monkeypatch):
