@@ -9,33 +9,35 @@ The exit code is 1 if a goal is missed.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import tensorflow as tf
-
-from ..harness.command import Command, Goal, Measured, Row, figure, timed
-from ..harness.paired import Calls, Contestant, Gated
+from ..harness.command import Command, Goal, Measured, Row, figure
 from ..harness.processes import ask
-from . import large
+from ..harness.report import progress
+from .large import LAP
 
-LAP = 4 * large.LOOP  # steps
-TIME, MEMORY = "time", "memory"
-LOST = Row(TIME, "training time lost to a save / a synchronous save", goal=Goal("<=", 0.15))
+BUSY, IDLE, MEMORY = "all cores busy", "one core idle", "memory"
+LOST_TITLE = "training time lost to a save / a synchronous save"
+LOST = {BUSY: Row(BUSY, LOST_TITLE, goal=Goal("<=", 0.45)), IDLE: Row(IDLE, LOST_TITLE, goal=Goal("<=", 0.15))}
+THREADS = {BUSY: {}, IDLE: {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}}
 EXTRA = Row(MEMORY, "the peak with a save - the peak without, in states", goal=Goal("<=", 1.0))
 WITH = Row(MEMORY, "the peak with a save, in states above the memory before")
 WITHOUT = Row(MEMORY, "the peak without a save, in states above the memory before")
 ROWS = (
-    LOST,
-    Row(TIME, f"training time lost to a save in {LAP} steps", "with", "without", unit="ms", digits=0),
-    Row(TIME, "a synchronous save", "synchronous", unit="ms", digits=0),
-    Row(TIME, f"{LAP} steps without a save", "without", unit="ms", digits=0),
+    *(
+        row
+        for group, lost in LOST.items()
+        for row in (
+            lost,
+            Row(group, f"training time lost to a save in {LAP} steps", "with", "without", unit="ms", digits=0),
+            Row(group, "a synchronous save", "synchronous", unit="ms", digits=0),
+            Row(group, f"{LAP} steps without a save", "without", unit="ms", digits=0),
+        )
+    ),
     EXTRA,
     WITH,
     WITHOUT,
@@ -43,35 +45,14 @@ ROWS = (
 ABOUT = f"""
 The model has 50 million float32 parameters (200 MB) and trains with plain SGD, so that its parameters are its state.
 
-- **time**: three things run in turn: {LAP} steps of a training that saves once during them, {LAP} steps of one that does not,
-  and `tf.train.Checkpoint.write` of the same state. The cost of a save is the difference of the first two, whatever causes it:
-  the snapshot, copies that later steps make, and the cores and the disk that the writing uses. A figure is the median over the
-  rounds.
+- **time**: in a process that trains on all cores, and in one that trains on one of them, three things run in turn: {LAP} steps
+  of a training that saves once during them, {LAP} steps of one that does not, and `tf.train.Checkpoint.write` of the same state.
+  The cost of a save is the difference of the first two, whatever causes it: the snapshot, copies that later steps make, and the
+  cores and the disk that the writing uses. A figure is the median over the rounds.
 - **memory**: the peak resident memory of a separate process that trains and saves once. A state is the size of the parameters.
   The memory before is that of the process with TensorFlow loaded and nothing built; training itself needs the parameters,
   their gradients and the activations.
 """
-
-
-def contestants(folder: Path) -> dict[str, Contestant]:
-    """Return the contestants; their times are per lap, not per step."""
-    checkpoint = tf.train.Checkpoint(model=large.build_model())
-    return {
-        "with": Gated(_training(folder / "with", LAP), 1),
-        "without": Gated(_training(folder / "without", large.ENDLESS), 1),
-        "synchronous": Calls(lambda: checkpoint.write(str(folder / "synchronous")), 1),
-    }
-
-
-def _training(folder: Path, save_every: int) -> Callable[[Callable[[], None]], None]:
-    def run(halt: Callable[[], None]) -> None:
-        def halt_at_lap(trainer, summary) -> None:
-            if summary.step % LAP == 0:
-                halt()
-
-        large.trainer(folder, save_every, halt_at_lap, train_steps=large.ENDLESS).train()
-
-    return run
 
 
 def lost(times: Mapping[str, Sequence[float]]) -> float:
@@ -91,13 +72,17 @@ def in_states(found: Mapping[str, float]) -> dict[Row, float]:
 
 
 def measure(rows: Sequence[Row], rounds: int) -> Measured:
-    """Measure the times in `rounds` rounds, and the memory in one process."""
+    """Measure the times in `rounds` rounds, and the memory, each in a process of its own."""
     figures: dict[Row, float | None] = {}
+    groups = dict.fromkeys(row.group for row in rows)
     with tempfile.TemporaryDirectory() as name:
-        if any(row.group == TIME for row in rows):
-            times = timed(TIME, contestants(Path(name)), rounds)
-            figures |= {row: figure(row, times) for row in ROWS if row.one} | {LOST: lost(times)}
-        if any(row.group == MEMORY for row in rows):
+        for group in [group for group in THREADS if group in groups]:
+            times = ask("checkpoint_stall.timing", Path(name) / group, rounds, environments=[THREADS[group]])
+            progress(f"{group}: medians { ({name: round(median(each), 3) for name, each in times.items()}) } s")
+            figures |= {row: figure(row, times) for row in ROWS if row.group == group and row.one} | {
+                LOST[group]: lost(times)
+            }
+        if MEMORY in groups:
             figures |= in_states(ask("checkpoint_stall.saving", Path(name) / "memory"))
     return Measured({row: figures[row] for row in rows})
 

@@ -15,6 +15,7 @@ from tallyloop.trainer import Task, Trainer
 FEATURES, WIDTH, CLASSES, BATCH = 1024, 4750, 10, 2
 EXAMPLES = 640
 LOOP = 5  # steps
+LAP = 2 * LOOP
 ENDLESS = 10**9  # steps
 
 

@@ -17,7 +17,7 @@ from typing import Any
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _DEADLINE = 60.0  # seconds for an answer
 
-# All text of a page as it is shown, shadow roots included, one piece a line.
+# All text of a page as it is shown, shadow roots and frames of the same server included, one piece a line.
 _TEXT = """
 (() => {
   const pieces = [];
@@ -28,6 +28,7 @@ _TEXT = """
       if (text) pieces.push(text);
     } else if (!skipped.has(node.nodeName)) {
       if (node.shadowRoot) walk(node.shadowRoot);
+      if (node.contentDocument && node.contentDocument.body) walk(node.contentDocument.body);
       node.childNodes.forEach(walk);
     }
   };
@@ -49,6 +50,14 @@ _CLICK = """
   const found = find(document.body);
   if (found) found.click();
   return Boolean(found);
+})
+"""
+
+# How many elements below a node match a selector, shadow roots included.
+_COUNT = """
+(function count(node, selector) {
+  const below = [...node.children, ...(node.shadowRoot ? node.shadowRoot.children : [])];
+  return below.reduce((sum, each) => sum + each.matches(selector) + count(each, selector), 0);
 })
 """
 
@@ -122,6 +131,10 @@ class Browser:
     def text(self) -> str:
         """Return all text of the page, one piece a line."""
         return self.evaluate(_TEXT)
+
+    def count(self, selector: str) -> int:
+        """Return how many elements of the page match a CSS selector."""
+        return self.evaluate(f"{_COUNT}(document.body, {json.dumps(selector)})")
 
     def click(self, text: str) -> None:
         """Click what has this text.

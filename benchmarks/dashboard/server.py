@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _DEADLINE = 60.0  # seconds to start
+_STATUSES = ("STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING")
 
 
 class TensorBoard:
@@ -48,7 +50,9 @@ class TensorBoard:
     def get(self, route: str, **query: str) -> Any:
         """Return the JSON of a data route, such as `runs`."""
         with urllib.request.urlopen(f"{self.url}data/{route}?{urllib.parse.urlencode(query)}") as answer:
-            return json.load(answer)
+            # The profiler compresses its answers, whether it was asked to or not.
+            is_compressed = answer.headers.get("Content-Encoding") == "gzip"
+            return json.loads(gzip.decompress(answer.read()) if is_compressed else answer.read())
 
     def post(self, route: str, body: Any) -> Any:
         """Return the JSON of a data route that is given some."""
@@ -56,6 +60,17 @@ class TensorBoard:
         request = urllib.request.Request(f"{self.url}data/{route}", json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
+
+    def hparams(self, *statuses: str) -> Any:
+        """Return the rows of HParams that have one of these statuses; without any, all rows."""
+        body = {
+            "experimentName": "",
+            "allowedStatuses": statuses or _STATUSES,
+            "colParams": [],
+            "startIndex": 0,
+            "sliceSize": 100,
+        }
+        return self.post("plugin/hparams/session_groups", body)["sessionGroups"]
 
     def wait_for_runs(self, *names: str) -> None:
         """Return once it has read these runs.

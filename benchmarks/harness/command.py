@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 from .paired import Contestant, laps, ratio
 from .report import DOCS, LINE, SCALES, aligned, duration, machine, progress
 
+FASTEST = " | "  # between contestants of which the fastest counts
+
 
 class Goal(NamedTuple):
     """A limit on a figure.
@@ -32,8 +34,9 @@ class Goal(NamedTuple):
 class Row(NamedTuple):
     """A row of the table: by default, the ratio `one` / `other` of two contestants of a group.
 
-    With a unit of time it is the difference `one` - `other`, or the time of `one` if there is no `other`. Both are empty where
-    the command works the figure out by itself.
+    With a unit of time it is the difference `one` - `other`, or the time of `one` if there is no `other`. Each may be several
+    contestants, separated by `FASTEST`, of which the fastest counts. Both are empty where the command works the figure out by
+    itself.
     """
 
     group: str
@@ -146,17 +149,27 @@ def missed(row: Row, figure: float | None) -> bool:
 
 def figure(row: Row, times: Mapping[str, Sequence[float]]) -> float | None:
     """Return the figure of a row from the seconds of each lap; None if one of its contestants did not run."""
-    if any(name and name not in times for name in (row.one, row.other)):
+    one, other = fastest(row.one, times), fastest(row.other, times)
+    if (row.one and not one) or (row.other and not other):
         return None
-    if row.unit and not row.other:
-        return SCALES[row.unit] * median(times[row.one])
+    if row.unit and not other:
+        return SCALES[row.unit] * median(times[one])
     if row.unit:
-        return SCALES[row.unit] * median(a - b for a, b in zip(times[row.one], times[row.other], strict=True))
-    return ratio(times, row.one, row.other)
+        return SCALES[row.unit] * median(a - b for a, b in zip(times[one], times[other], strict=True))
+    return ratio(times, one, other)
+
+
+def fastest(names: str, times: Mapping[str, Sequence[float]]) -> str:
+    """Return the one of some contestants with the least median; none if none of them ran."""
+    ran = [name for name in names.split(FASTEST) if name in times]
+    return min(ran, key=lambda name: median(times[name]), default="")
 
 
 def figures(
-    rows: Sequence[Row], contestants: Callable[[str], Mapping[str, Contestant]], rounds: int
+    rows: Sequence[Row],
+    contestants: Callable[[str], Mapping[str, Contestant]],
+    rounds: int,
+    note: Callable[[str, Mapping[str, Sequence[float]]], object] = lambda group, times: None,
 ) -> dict[Row, float | None]:
     """Measure the rows, group by group.
 
@@ -164,6 +177,7 @@ def figures(
       rows: to measure.
       contestants: makes the contestants of a group; only those that a row names run.
       rounds: per group.
+      note: called with each group and the seconds of its contestants' laps.
 
     Returns:
       The figure of each row.
@@ -172,12 +186,13 @@ def figures(
     for group in dict.fromkeys(row.group for row in rows):
         of_group = [row for row in rows if row.group == group]
         times = timed(group, _needed(of_group, contestants(group)), rounds)
+        note(group, times)
         found |= {row: figure(row, times) for row in of_group}
     return {row: found[row] for row in rows}
 
 
 def _needed(rows: Sequence[Row], contestants: Mapping[str, Contestant]) -> dict[str, Contestant]:
-    names = {name for row in rows for name in (row.one, row.other)}
+    names = {name for row in rows for names in (row.one, row.other) for name in names.split(FASTEST)}
     for name in contestants.keys() - names:
         contestants[name].close()
     return {name: contestant for name, contestant in contestants.items() if name in names}
@@ -201,7 +216,7 @@ def table(figures: Mapping[Row, float | None]) -> str:
     """Return the table in Markdown, one line per row; a ✗ marks a missed goal."""
     lines = [["where", "what", "measured", "goal", ""]]
     for row, found in figures.items():
-        shown = "not installed" if found is None else f"{found:.{row.digits}f} {row.unit}".strip()
+        shown = "not available" if found is None else f"{found:.{row.digits}f} {row.unit}".strip()
         goal = "reported" if row.goal is None else f"{row.goal.sign} {row.goal.limit:g} {row.unit}".strip()
         lines.append([row.group, row.title, shown, goal, "✗" if missed(row, found) else ""])
     return "\n".join(aligned(lines))

@@ -146,7 +146,7 @@ class WholeProcess:
 
 
 class LapProcesses:
-    """A contestant made of one process per environment; the first one halts, and the others wait for it.
+    """A contestant made of one process per environment, started by the first lap; the first halts, and the others wait for it.
 
     Args:
       line: the command line; the child calls `child.run_in_laps`.
@@ -155,12 +155,14 @@ class LapProcesses:
     """
 
     def __init__(self, line: Sequence[str], environments: Sequence[Mapping[str, str]], steps: int):
-        self._steps = steps
-        self._children = [Child(line, environment) for environment in environments]
-        self._read_halt()
+        self._line, self._environments, self._steps = line, environments, steps
+        self._children: list[Child] = []
 
     def lap(self) -> float:
         """Let them run one lap, and return the seconds per step, as the first process measured them."""
+        if not self._children:
+            self._children = [Child(self._line, environment) for environment in self._environments]
+            self._read_halt()
         self._children[0].resume()
         return self._read_halt() / self._steps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,9 @@ def written(folder: Path) -> Path:
     return folder
 
 
-def by_number(folder: Path) -> Input:
-    """Return an Input that reads the files by number, and decodes them."""
-    return Input(images(folder), BATCH, drop_remainder=True, map_fn=decode_image(SIZE))
+def by_number(folder: Path, transform: Callable | None = None) -> Input:
+    """Return an Input that reads the files by number, transforms them if asked to, and decodes them."""
+    return Input(images(folder), BATCH, drop_remainder=True, transform=transform, map_fn=decode_image(SIZE))
 
 
 def pipeline(folder: Path) -> tf.data.Dataset:
@@ -62,4 +63,9 @@ def contestants(folder: Path) -> dict[str, Contestant]:
         "input": by_input(by_number(folder), 1, STEPS),
         "tf.data": by_dataset(pipeline(folder), 1, STEPS),
     }
-    return {name: Settled(Calls(run, STEPS), _PAUSE) for name, run in runs.items()}
+    return {name: lap(run) for name, run in runs.items()}
+
+
+def lap(run: Callable[[], None]) -> Contestant:
+    """Return a contestant whose lap reads `STEPS` batches by `run`."""
+    return Settled(Calls(run, STEPS), _PAUSE)

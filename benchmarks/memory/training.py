@@ -12,12 +12,13 @@ from typing import Any
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tallyloop.data import Input, digits
 from tallyloop.trainer import Trainer, mirrored, one_device
 
 from ..harness.child import answer, resident_memory
-from ..harness.problem import BATCH, Digits, train_input
+from ..harness.problem import BATCH, Digits, arrays, streamed_input, train_input
 
 EVENTS = 4  # evaluations, and as many saves, before the early step
 
@@ -39,7 +40,7 @@ def _trainer(folder: Path, setting: str, steps: int, interval: int, action: Call
         task=Digits(),
         optimizer=keras.optimizers.SGD(0.01),
         strategy=mirrored() if setting == "2 replicas" else one_device(),
-        train_dataset=train_input(),
+        train_dataset=_data(setting),
         eval_datasets={"test": Input(lambda: digits("test"), BATCH)},
         train_steps=steps,
         eval_interval=interval,
@@ -48,6 +49,23 @@ def _trainer(folder: Path, setting: str, steps: int, interval: int, action: Call
         actions=[action],
         model_dir=folder,
     )
+
+
+class _Rows:
+    def __init__(self):
+        self._arrays = arrays()
+
+    def __len__(self) -> int:
+        return len(self._arrays["y"])
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {name: array[row] for name, array in self._arrays.items()}
+
+
+def _data(setting: str) -> Input:
+    if setting == "stream":
+        return streamed_input()
+    return Input(_Rows(), BATCH, shuffle=True, drop_remainder=True) if setting == "rows by number" else train_input()
 
 
 if __name__ == "__main__":

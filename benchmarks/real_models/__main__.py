@@ -11,18 +11,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from ..harness.command import Command, Measured, Row, figures
+from ..harness.report import aligned, duration
 from ..step_overhead.training import make_two_devices
-from . import embedding
+from . import embedding, networks
 
-MODELS = {"embedding": embedding.MODEL}
+MODELS = {**networks.MODELS, "embedding": embedding.MODEL}
 ABOUT = """
-All contestants train the same model on the same data by the same optimizer, with metrics. They take turns in one process, and a
-figure is the median of the rounds' ratios. Replicas are logical devices of the CPU.
+All contestants train the same model on the same data by the same optimizer, with metrics: loss and accuracy. They take turns,
+and a figure is the median of the rounds' ratios. PyTorch, JAX, and TensorFlow with oneDNN where it is not its default have
+processes of their own. **At its best** is the fastest of with and without `jit_compile` and oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`)
+on this machine, the same for the Trainer and for Keras's `fit`, which runs a call as one execution (`steps_per_execution`).
+Replicas are logical devices of the CPU.
 """
 
 
@@ -30,7 +35,13 @@ def measure(rows: Sequence[Row], rounds: int) -> Measured:
     """Return the figures of some rows."""
     make_two_devices()
     owner = {row.group: model for model in MODELS.values() for row in model.rows}
-    return Measured(figures(rows, lambda group: owner[group].contestants(group), rounds))
+    lines = [["where", "who", "a step"]]
+
+    def note(group: str, times: Mapping[str, Sequence[float]]) -> None:
+        lines.extend([group, name, duration(median(each))] for name, each in times.items())
+
+    found = figures(rows, lambda group: owner[group].contestants(group), rounds, note)
+    return Measured(found, "\n".join(["## Who took how long", "", *aligned(lines)]))
 
 
 COMMAND = Command(

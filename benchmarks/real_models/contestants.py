@@ -1,8 +1,10 @@
-"""What a model's module gives the command, and what all of them are trained by: the `Trainer`, and Keras's `fit`."""
+"""What a model's module gives the command, and what all of them are trained by: the `Trainer`, Keras's `fit`, and others."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import keras
@@ -10,8 +12,10 @@ import numpy as np
 import tensorflow as tf
 from tallyloop.trainer import Trainer
 
+from ..harness.child import run_in_laps
 from ..harness.command import Row
 from ..harness.paired import Contestant, Gated
+from ..harness.processes import LapProcesses, command
 
 ENDLESS = 10**9  # steps
 
@@ -30,30 +34,31 @@ class Model(NamedTuple):
     contestants: Callable[[str], Mapping[str, Contestant]]
 
 
-def by_trainer(steps: int, **arguments: Any) -> Contestant:
-    """Return a `Trainer.train` with laps of so many steps, each in one loop and with a summary at its end.
+def by_trainer(steps: int, together: int = 1, **arguments: Any) -> Contestant:
+    """Return a `Trainer.train` with laps of so many steps, each with a summary at its end and, if nothing else is asked for, one
+    loop.
 
     Args:
       steps: per lap.
+      together: steps that count as one, as they share an update.
       **arguments: of the Trainer.
     """
 
     def run(halt: Callable[[], None]) -> None:
         Trainer(
             train_steps=ENDLESS,
-            steps_per_loop=steps,
             summary_interval=steps,
             actions=[lambda trainer, summary: halt()],
-            **arguments,
+            **{"steps_per_loop": steps, **arguments},
         ).train()
 
-    return Gated(run, steps)
+    return Gated(run, steps // together)
 
 
 def by_fit(
     steps: int, model: Callable[[], keras.Model], arrays: Sequence[np.ndarray], batch: int, **compiled: Any
 ) -> Contestant:
-    """Return a `Model.fit` with laps of so many steps, each an epoch and one execution.
+    """Return a `Model.fit` with laps of so many steps, each an epoch and, if nothing else is asked for, one execution.
 
     Args:
       steps: per lap.
@@ -65,10 +70,56 @@ def by_fit(
 
     def run(halt: Callable[[], None]) -> None:
         fitted = model()
-        fitted.compile(steps_per_execution=steps, **compiled)
+        fitted.compile(**{"steps_per_execution": steps, **compiled})
         data = tf.data.Dataset.from_tensor_slices(tuple(arrays)).cache().shuffle(len(arrays[0])).repeat()
         callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: halt())
         batches = data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
         fitted.fit(batches, epochs=ENDLESS, steps_per_epoch=steps, verbose=0, callbacks=[callback])
 
     return Gated(run, steps)
+
+
+def by_torch(model: str, steps: int, compiled: bool = False) -> dict[str, Contestant]:
+    """Return PyTorch's training in a process of its own, by name; nothing where PyTorch is not installed.
+
+    Args:
+      model: of `in_torch.MODELS`.
+      steps: per lap.
+      compiled: by `torch.compile`.
+    """
+    if find_spec("torch") is None:
+        return {}
+    line = command("real_models.in_torch", model, steps, *(["--compile"] if compiled else []))
+    return {"torch compile" if compiled else "torch": LapProcesses(line, [{}], steps)}
+
+
+def by_jax(steps: int) -> dict[str, Contestant]:
+    """Return JAX's training of the transformer in a process of its own; nothing where JAX or optax is not installed."""
+    if find_spec("jax") is None or find_spec("optax") is None:
+        return {}
+    return {"jax": LapProcesses(command("real_models.in_jax", steps), [{}], steps)}
+
+
+def apart(module: str, group: str, name: str, steps: int, **environment: str) -> Contestant:
+    """Return a contestant of a group in a process of its own, for settings of the whole process.
+
+    Args:
+      module: of this package; its `contestants` has it, and it calls `run_apart` as a command.
+      group: as `contestants` takes it.
+      name: of the contestant.
+      steps: per lap.
+      **environment: variables of the process.
+    """
+    return LapProcesses(command(f"real_models.{module}", group, name), [environment], steps)
+
+
+def run_apart(contestant: Contestant) -> None:
+    """Run a contestant lap by lap, as the process of `apart`."""
+
+    def run(halt: Callable[[], None]) -> None:
+        while True:
+            contestant.lap()
+            halt()
+
+    gc.disable()  # a collection would hit one process and not the other
+    run_in_laps(run)

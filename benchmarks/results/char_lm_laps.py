@@ -1,4 +1,7 @@
-"""char_lm lap by lap: `python -m benchmarks.results.char_lm_laps WHO FOLDER BINDING...`, with WHO one of `CONTESTANTS`."""
+"""char_lm lap by lap: `python -m benchmarks.results.char_lm_laps WHO FOLDER FILE BINDING...`, with WHO one of `CONTESTANTS`.
+
+FILE is the text. The child of PyTorch must not import TensorFlow: the two in one process end in a segmentation fault.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import gin
 
 from ..harness.child import run_in_laps
 
@@ -24,6 +24,7 @@ Run = Callable[[Callable[[], None]], None]
 
 def by_trainer(folder: Path, bindings: Sequence[str], jit_compile: bool) -> Run:
     """Return a training of char_lm.gin that halts every `LAP` steps, each time after a summary."""
+    import gin
     from tallyloop.trainer import configure
 
     lengths = [f"Trainer.{name}={_ENDLESS}" for name in ("train_steps", "eval_interval", "checkpoint_interval")]
@@ -36,12 +37,13 @@ def by_trainer(folder: Path, bindings: Sequence[str], jit_compile: bool) -> Run:
     return run
 
 
-def by_torch(files: Sequence[Path]) -> Run:
-    """Return nanoGPT's training, which halts every `LAP` steps."""
-    from .nanogpt import Training
+def by_torch(file: Path) -> Run:
+    """Return nanoGPT's training on a text, which halts every `LAP` steps."""
 
     def run(halt: Callable[[], None]) -> None:
-        training = Training(files)
+        from .nanogpt import Training
+
+        training = Training(file)
         while True:
             training.run(LAP)
             halt()
@@ -49,21 +51,13 @@ def by_torch(files: Sequence[Path]) -> Run:
     return run
 
 
-def files_of(bindings: Sequence[str]) -> list[Path]:
-    """Return the files that char_lm reads with these bindings of the command line."""
-    from tallyloop.data import python_sources
-
-    given = [value for name, _, value in (each.partition("=") for each in bindings) if name == "text.path"]
-    return [Path(each.strip("\"'")) for each in given[-1:] or python_sources()]
-
-
-def main(who: str, folder: str, *bindings: Any) -> None:
+def main(who: str, folder: str, file: str, *bindings: str) -> None:
     """Run a contestant lap by lap."""
     gc.disable()  # a collection would hit one child and not the other
     if who == "torch":
-        run_in_laps(by_torch(files_of(bindings)))
+        run_in_laps(by_torch(Path(file)))
     else:
-        run_in_laps(by_trainer(Path(folder), bindings, jit_compile=who == "trainer jit"))
+        run_in_laps(by_trainer(Path(folder), [*bindings, f"text.path={file!r}"], jit_compile=who == "trainer jit"))
 
 
 if __name__ == "__main__":

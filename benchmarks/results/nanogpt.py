@@ -2,18 +2,21 @@
 
 The model, the optimizer and the order of a step are those of github.com/karpathy/nanoGPT (train.py and model.py), written anew
 and without what the setting does not use. The vocabulary is that of char_lm.gin: all 256 bytes.
+`python -m benchmarks.results.nanogpt FILE` trains on a text and answers with the validation loss.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from ..harness.child import answer
 
 VOCABULARY, LENGTH, LAYERS, HEADS, WIDTH = 256, 64, 4, 4, 128
 BATCH, STEPS, WARMUP, RATE, LEAST = 12, 2000, 100, 1e-3, 1e-4
@@ -55,19 +58,22 @@ class NanoGPT(nn.Module):
 
     def forward(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy."""
+        return functional.cross_entropy(self.logits(tokens).view(-1, VOCABULARY), targets.view(-1))
+
+    def logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits (batch, tokens, VOCABULARY)."""
         x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
         for block in self.blocks:
             x = block(x)
-        logits = functional.linear(self.ln_f(x), self.wte.weight)
-        return functional.cross_entropy(logits.view(-1, VOCABULARY), targets.view(-1))
+        return functional.linear(self.ln_f(x), self.wte.weight)
 
 
 class Training:
-    """A training on bytes, step by step."""
+    """A training on the bytes of a file, step by step."""
 
-    def __init__(self, files: Sequence[Path], seed: int = 1337):
+    def __init__(self, file: Path, seed: int = 1337):
         torch.manual_seed(seed)
-        text = np.frombuffer(b"".join(file.read_bytes() for file in files), np.uint8)
+        text = np.frombuffer(file.read_bytes(), np.uint8)
         cut = round(0.9 * len(text))
         self._train, self._validation = text[:cut], text[cut:]
         self._model, self._step = NanoGPT(), 0
@@ -110,3 +116,14 @@ def rate(step: int) -> float:
 def _windows(text: np.ndarray, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     found = torch.from_numpy(text[starts[:, np.newaxis] + np.arange(LENGTH + 1)].astype(np.int64))
     return found[:, :-1].contiguous(), found[:, 1:].contiguous()
+
+
+def main(file: str) -> None:
+    """Train, and answer with the validation loss."""
+    training = Training(Path(file))
+    training.run(STEPS)
+    answer({"loss": training.validation_loss()})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

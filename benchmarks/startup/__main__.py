@@ -1,4 +1,4 @@
-"""The time to answer `--help`, the time to the first step, and how often a run traces its loops.
+"""The time to answer `--help`, to the first step, and to the result, and how often a run traces its loops.
 
 python -m benchmarks.startup             # prints the table
 python -m benchmarks.startup --rounds 3
@@ -19,16 +19,19 @@ from ..harness.paired import Contestant
 from ..harness.processes import WholeProcess, ask, command
 from . import FIRST_STEP
 
-HELP, FIRST, TRACES = "--help", "first step", "traces"
+HELP, FIRST, RESULT, TRACES = "--help", "first step", "result", "traces"
 TRAIN, EVAL = "traces of the train loop", "traces of the eval loop"
 LOOPS = {TRAIN: "train", EVAL: "eval/test"}  # title -> key of Trainer.traces
 ROWS = (
     Row(HELP, "tallyloop --help / import absl.app, gin", "help", "imports", Goal("<=", 1.3)),
     Row(HELP, "tallyloop --help", "help", unit="ms", digits=0),
-    Row(FIRST, "tallyloop --mode=train - the bare script", "train", "bare", Goal("<=", 1.0), "s"),
+    Row(FIRST, "tallyloop --mode=train / the bare script", "train", "bare", Goal("<=", 1.0)),
     Row(FIRST, "the default mode, which traces evaluation too - the bare script", "train_and_eval", "bare", unit="s"),
     Row(FIRST, "tallyloop --mode=train", "train", unit="s"),
     Row(FIRST, "the bare script", "bare", unit="s"),
+    Row(RESULT, "tallyloop --gin_file=digits.gin / the bare script", "digits", "bare digits", Goal("<=", 1.25)),
+    Row(RESULT, "tallyloop --gin_file=digits.gin", "digits", unit="s"),
+    Row(RESULT, "the bare script", "bare digits", unit="s"),
     Row(TRACES, TRAIN, goal=Goal("==", 1), digits=0),
     Row(TRACES, EVAL, goal=Goal("==", 1), digits=0),
 )
@@ -39,6 +42,8 @@ The processes run in turn. A figure is the median over the rounds of a ratio or 
 - **first step**: the command with `digits.gin` and random rows instead of the digits, from its start until the first step is
   done. The bare script imports only TensorFlow and Keras, builds the same model and optimizer, traces the loop of TensorFlow's
   guides and runs one step. The command also reads and checks the config, looks for a checkpoint, and records and writes metrics.
+- **result**: the command of the README, from its start to its exit: 2,000 steps, four evaluations, four checkpoints, and all that
+  it writes. The bare script imports, trains as many steps of the same model on the same digits, and evaluates once.
 - **traces**: counted in a run with a short last batch in training and in evaluation, loops of different lengths and four
   evaluations.
 """
@@ -57,21 +62,28 @@ def contestants(group: str, folder: Path) -> dict[str, Contestant]:
             "help": WholeProcess(lambda: [sys.executable, "-m", "tallyloop.trainer", "--help"]),
             "imports": WholeProcess(lambda: [sys.executable, "-c", "import absl.app, gin"]),
         }
+    if group == RESULT:
+        return {
+            "digits": WholeProcess(lambda: _run(folder, "train_and_eval")),
+            "bare digits": WholeProcess(lambda: command("startup.bare", "digits")),
+        }
     return {
-        "train": WholeProcess(lambda: _run(folder, "train"), _is_first_step),
-        "train_and_eval": WholeProcess(lambda: _run(folder, "train_and_eval"), _is_first_step),
+        "train": WholeProcess(lambda: _first(folder, "train"), _is_first_step),
+        "train_and_eval": WholeProcess(lambda: _first(folder, "train_and_eval"), _is_first_step),
         "bare": WholeProcess(lambda: command("startup.bare"), _is_first_step),
     }
 
 
 def _run(folder: Path, mode: str) -> list[str]:
     """Return the command line of a run in a new folder."""
-    return [
-        *(sys.executable, "-m", "tallyloop.trainer", "--gin_file=digits.gin", f"--mode={mode}"),
-        f"--model_dir={tempfile.mkdtemp(dir=folder)}/run",
-        "--import_module=benchmarks.startup.first_step",
-        *(f"--gin_param={each}" for each in _PARAMETERS),
-    ]
+    line = [sys.executable, "-m", "tallyloop.trainer", "--gin_file=digits.gin", f"--mode={mode}"]
+    return [*line, f"--model_dir={tempfile.mkdtemp(dir=folder)}/run"]
+
+
+def _first(folder: Path, mode: str) -> list[str]:
+    """Return the command line of a run that tells when its first step is done."""
+    told = "--import_module=benchmarks.startup.first_step"
+    return [*_run(folder, mode), told, *(f"--gin_param={each}" for each in _PARAMETERS)]
 
 
 def _is_first_step(line: str) -> bool:
@@ -96,7 +108,7 @@ COMMAND = Command(
     name="startup",
     title="Starting",
     reader="users who start short runs often",
-    shows="how long it takes to answer `--help` and to reach the first step, and how often a run traces its loops",
+    shows="how long it takes to answer `--help`, to reach the first step and to end, and how often a run traces its loops",
     about=ABOUT,
     rows=ROWS,
     measure=measure,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from ...harness.paired import laps, ratio
-from ...harness.processes import LapProcesses, command
+from ...harness.processes import LapProcesses, ask, command
 from ...harness.report import duration, progress
-from ..char_lm_laps import CONTESTANTS, LAP, files_of
+from ..char_lm_laps import CONTESTANTS, LAP
 from ..config import ABOVE, Config, Figure, Goal, Reference, last
 from ..run import Run
 
@@ -37,17 +38,28 @@ def nanogpt_loss(run: Run) -> Reference | None:
     """Return the validation loss of nanoGPT, trained now on the same text; None where PyTorch cannot tell."""
     if not torch_can_tell():
         return None
-    from ..nanogpt import STEPS, Training
+    return Reference("nanoGPT in PyTorch", ask("results.nanogpt", _text(run))["loss"])
 
-    training = Training(files_of(run.parameters))
-    training.run(STEPS)
-    return Reference("nanoGPT in PyTorch", training.validation_loss())
+
+def _files(run: Run) -> list[Path]:
+    """Return the files that char_lm reads."""
+    from tallyloop.data import python_sources
+
+    given = [value for name, _, value in (each.partition("=") for each in run.parameters) if name == "text.path"]
+    return [Path(each.strip("\"'")) for each in given[-1:] or python_sources()]
+
+
+@cache
+def _text(run: Run) -> Path:
+    """Return a file with all that char_lm reads, for processes that have no Tallyloop."""
+    together = run.folder.parent / "text"
+    together.write_bytes(b"".join(file.read_bytes() for file in _files(run)))
+    return together
 
 
 def loss_on_shakespeare(run: Run) -> float | None:
     """Return the validation loss, if the text is tiny Shakespeare."""
-    files = files_of(run.parameters)
-    return last("loss")(run) if [file.name for file in files] == [_SHAKESPEARE] else None
+    return last("loss")(run) if [file.name for file in _files(run)] == [_SHAKESPEARE] else None
 
 
 @cache
@@ -58,13 +70,12 @@ def _times(run: Run) -> dict[str, list[float]] | None:
     """
     if not torch_can_tell():
         return None
-    folder = run.folder.parent
-    contestants = {
-        who: LapProcesses(
-            command("results.char_lm_laps", who, folder / f"laps_{who.replace(' ', '_')}", *run.parameters), [{}], LAP
-        )
+    folder, file = run.folder.parent, _text(run)
+    lines = {
+        who: command("results.char_lm_laps", who, folder / f"laps_{who.replace(' ', '_')}", file, *run.parameters)
         for who in CONTESTANTS
     }
+    contestants = {who: LapProcesses(line, [{}], LAP) for who, line in lines.items()}
     times = laps(contestants, _ROUNDS)
     progress(", ".join(f"{who} {duration(median(each))}" for who, each in times.items()))
     return times

@@ -1,0 +1,132 @@
+"""How the costs of a training grow with its size, as fitted exponents.
+
+python -m benchmarks.growth                     # prints the tables
+python -m benchmarks.growth --only parameters   # one size
+python -m benchmarks.growth --write             # also writes docs/growth.md
+
+The exit code is 1 if a cost grows faster than it must.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from ..harness.command import Command, Goal, Measured, Row
+from ..harness.processes import ask, cluster_environments
+from ..harness.report import aligned, progress
+
+LAST = 3  # points of the fit
+SLACK = 0.1  # of an exponent
+UNITS = {
+    "step": (1e3, "ms"),
+    "start": (1.0, "s"),
+    "memory": (1e-6, "MB"),
+    "checkpoint": (1e-6, "MB"),
+    "reduced": (1.0, "bytes"),
+}
+
+
+class Axis(NamedTuple):
+    """A size that grows.
+
+    Attributes:
+      sizes: ascending.
+      powers: cost -> the exponent that it must have at most.
+    """
+
+    sizes: Sequence[int]
+    powers: Mapping[str, float]
+
+
+ALL = ("step", "start", "memory", "checkpoint")
+AXES = {
+    "parameters": Axis([10**k for k in range(4, 9)], dict.fromkeys(ALL, 1)),
+    "parameters, 2 replicas": Axis([10**k for k in range(4, 8)], dict.fromkeys((*ALL, "reduced"), 1)),
+    "metrics": Axis([1, 16, 256, 4096], dict.fromkeys(ALL, 1)),
+    "metrics, 2 replicas": Axis([1, 16, 256], {**dict.fromkeys(ALL, 1), "reduced": 0}),
+    "replicas": Axis([1, 2, 4, 8], {"step": 1, "start": 1, "memory": 1, "checkpoint": 0}),
+    "workers": Axis([1, 2, 4], {"step": 1, "start": 1, "memory": 0, "checkpoint": 0}),
+    "rows": Axis([10**k for k in (3, 5, 7, 9)], dict.fromkeys(ALL, 0)),
+    "steps": Axis([10**k for k in (2, 3, 4)], {"step": 0, "memory": 0, "checkpoint": 0}),
+}
+ROWS = [
+    Row(axis, f"exponent of {cost}", goal=Goal("<=", power + SLACK))
+    for axis, (_, powers) in AXES.items()
+    for cost, power in powers.items()
+]
+ABOUT = f"""
+A cost grows as size^exponent: 0 is flat, 1 is proportional, 2 quadruples when the size doubles. An exponent is that of the line
+through the logarithms of the {LAST} largest sizes, as constant costs hide the growth of small ones. Each training runs in its own
+process, on a multilayer perceptron with two hidden layers, SGD, batches of 16, about 10,000 parameters, 16 metrics, 1 replica and
+arrays in memory, unless that is what grows; **rows** are read by number, shuffled, from a source that makes them. Replicas and
+workers share the 2 cores, and the global batch stays the same. **step** is a train step; **start** is building, tracing and the
+first 100 steps (5 where parameters grow); **memory** is the largest resident memory over that before the training;
+**checkpoint** is the size of its files; **reduced** is what a replica's step sends. **steps** are those of a sixth of the run.
+
+Where a step grows faster than it must here, the machine is the reason: weights of 400 MB do not fit into its caches, and 8
+replicas or 4 workers share 2 cores, so that each waits for others that do not run.
+"""
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Return the slope of the line through the logarithms of the last points, by least squares."""
+    return float(np.polyfit(np.log(sizes[-LAST:]), np.log(values[-LAST:]), 1)[0])
+
+
+def measure(rows: Sequence[Row], rounds: int) -> Measured:
+    """Train each size of the rows' axes in each round, and fit the medians."""
+    figures: dict[Row, float | None] = {}
+    tables = []
+    for axis in dict.fromkeys(row.group for row in rows):
+        costs = {size: _costs(axis, size, rounds) for size in AXES[axis].sizes}
+        for row in (row for row in rows if row.group == axis):
+            cost = row.title.split()[-1]
+            figures[row] = exponent(list(costs), [each[cost] for each in costs.values()])
+        tables.append(_table(axis, costs))
+    return Measured(figures, "\n\n".join(tables))
+
+
+def _costs(axis: str, size: int, rounds: int) -> dict[str, float]:
+    found = [ask("growth.training", axis, size, environments=_environments(axis, size)) for _ in range(rounds)]
+    progress(f"{axis} = {size}: {found}")
+    return {cost: median(each[cost] for each in found) for cost in UNITS}
+
+
+def _environments(axis: str, size: int) -> list[dict[str, str]]:
+    return cluster_environments(size) if axis == "workers" else [{}]
+
+
+def _table(axis: str, costs: Mapping[int, Mapping[str, float]]) -> str:
+    name = axis.partition(",")[0]
+    lines = [[axis, *(f"{cost}, {unit}" for cost, (_, unit) in UNITS.items())]]
+    for size, each in costs.items():
+        lines.append([f"{size:,}", *(f"{each[cost] * scale:,.4g}" for cost, (scale, _) in UNITS.items())])
+    return "\n".join([f"## {name.capitalize()}{axis.removeprefix(name)}", "", *aligned(lines)])
+
+
+COMMAND = Command(
+    name="growth",
+    title="Growth",
+    reader="people whose trainings grow",
+    shows="how step time, memory, checkpoints, start-up and communication grow with parameters, metrics, replicas, workers, "
+    "rows and steps",
+    about=ABOUT,
+    rows=ROWS,
+    measure=measure,
+    rounds=3,
+    a_round="processes per size",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit code."""
+    return COMMAND.run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

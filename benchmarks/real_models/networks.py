@@ -1,0 +1,238 @@
+"""Networks of the bundled kinds: a character transformer, a convolutional network, a multilayer perceptron for tables.
+
+`python -m benchmarks.real_models.networks NETWORK NAME` runs a contestant lap by lap, in an environment that may be another.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tallyloop import metrics, models
+from tallyloop.data import Input
+from tallyloop.trainer import Task, one_device
+
+from ..harness.command import FASTEST, Goal, Row
+from ..harness.paired import Contestant
+from . import arrays
+from .contestants import Model, apart, by_fit, by_jax, by_torch, by_trainer, run_apart
+
+ACCUMULATED = 8  # steps per update
+SETTINGS = ("", " jit", " onednn", " jit onednn")  # of the Trainer and of `fit`
+
+
+class Network(NamedTuple):
+    """A network and how it is trained.
+
+    Attributes:
+      about: it, in Markdown.
+      build: makes the model, from `x` to logits.
+      optimizer: makes the optimizer, without clipping.
+      data: makes `x` and `y`.
+      batch: the number of examples.
+      lap: steps.
+      clip: the largest global norm of the gradients; None does not clip.
+    """
+
+    about: str
+    build: Callable[[], keras.Model]
+    optimizer: Callable[..., keras.optimizers.Optimizer]
+    data: Callable[[], dict[str, np.ndarray]]
+    batch: int
+    lap: int
+    clip: float | None = None
+
+
+NETWORKS: Mapping[str, Network] = {
+    "transformer": Network(
+        "`char_lm.gin`'s model, 4 blocks 128 wide; batches of 12 windows of 64 bytes; AdamW, clipped",
+        models.transformer,
+        partial(keras.optimizers.AdamW, 1e-3, weight_decay=0.1, beta_2=0.99),
+        arrays.tokens,
+        batch=12,
+        lap=20,
+        clip=1.0,
+    ),
+    "cnn": Network(
+        "`mnist_cnn.gin`'s model, 3 convolutions with BatchNormalization; batches of 64 images of 28 x 28; AdamW",
+        lambda: models.cnn((16, 32, 64), arrays.DIGITS),
+        partial(keras.optimizers.AdamW, 1e-3, weight_decay=0.01),
+        arrays.images,
+        batch=64,
+        lap=10,
+    ),
+    "tabular": Network(
+        f"two layers of 256 units on {arrays.COLUMNS} columns; batches of 4,096 rows; Adam",
+        lambda: models.mlp((256, 256), arrays.CLASSES),
+        partial(keras.optimizers.Adam, 1e-3),
+        arrays.table,
+        batch=4096,
+        lap=20,
+    ),
+}
+
+
+class Classifies(Task):
+    """Predicts a class of each example, or of each of its tokens.
+
+    Args:
+      build: makes the model.
+    """
+
+    def __init__(self, build: Callable[[], keras.Model]):
+        self._build = build
+
+    def build_model(self) -> keras.Model:
+        """Return the model."""
+        return self._build()
+
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Return the cross-entropies, one per example; record the accuracy."""
+        logits = model(batch["x"], training=training)
+        metrics.add("accuracy", tf.equal(tf.argmax(logits, -1, tf.int32), batch["y"]))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["y"], logits)
+        return tf.reduce_mean(tf.reshape(losses, [tf.shape(losses)[0], -1]), -1)
+
+
+def contestants(name: str) -> dict[str, Contestant]:
+    """Return the contestants of a network by name."""
+    network = NETWORKS[name]
+    found = {
+        "trainer": _trainer(network),
+        "trainer as it is": _trainer(network, steps_per_loop="auto"),
+        "trainer jit": _trainer(network, jit_compile=True),
+        "stream jit": _trainer(network, _streamed(network), jit_compile=True),
+        "map_fn jit": _trainer(network, _input(network, map_fn=_same), jit_compile=True),
+        "fit": _fit(network, jit_compile=False),
+        "fit jit": _fit(network, jit_compile=True),
+        "fit as it is": _fit(network, steps_per_execution=1),
+        **{
+            f"{each} onednn": apart("networks", name, each, network.lap, TF_ENABLE_ONEDNN_OPTS="1")
+            for each in ("trainer", "trainer jit", "fit", "fit jit")
+        },
+        **by_torch(name, network.lap),
+        **by_torch(name, network.lap, compiled=True),
+    }
+    return found | (_of_the_transformer(network) if name == "transformer" else {})
+
+
+def _of_the_transformer(network: Network) -> dict[str, Contestant]:
+    large = network._replace(batch=ACCUMULATED * network.batch, lap=network.lap // 4)
+    steps = ACCUMULATED * large.lap
+    small = network._replace(lap=steps)
+    options = {"together": ACCUMULATED, "gradient_accumulation": ACCUMULATED}
+    found = {
+        "accumulated": _trainer(small, **options),
+        "accumulated jit": _trainer(small, jit_compile=True, **options),
+        "large batch": _trainer(large),
+        "large batch jit": _trainer(large, jit_compile=True),
+        **by_jax(network.lap),
+    }
+    if has_bfloat16():
+        found["bfloat16"] = _trainer(network._replace(build=partial(_with_policy, "mixed_bfloat16", network.build)))
+    return found
+
+
+def has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 matrices."""
+    information = Path("/proc/cpuinfo")
+    return information.exists() and "avx512_bf16" in information.read_text()
+
+
+def _with_policy(name: str, build: Callable[[], keras.Model]) -> keras.Model:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        return build()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _input(network: Network, **options: Any) -> Input:
+    return Input(network.data(), network.batch, shuffle=True, drop_remainder=True, **options)
+
+
+def _same(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return batch
+
+
+def _streamed(network: Network) -> Input:
+    stream = tf.data.Dataset.from_tensor_slices(network.data()).cache()
+    return Input(stream, network.batch, shuffle=True, drop_remainder=True)
+
+
+def _trainer(network: Network, dataset: Input | None = None, together: int = 1, **arguments: Any) -> Contestant:
+    return by_trainer(
+        network.lap,
+        together,
+        task=Classifies(network.build),
+        optimizer=network.optimizer,
+        strategy=one_device(),
+        train_dataset=dataset or _input(network),
+        clip_global_norm=network.clip,
+        **arguments,
+    )
+
+
+def _fit(network: Network, **compiled: Any) -> Contestant:
+    return by_fit(
+        network.lap,
+        network.build,
+        list(network.data().values()),
+        network.batch,
+        optimizer=network.optimizer(**({} if network.clip is None else {"global_clipnorm": network.clip})),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        **compiled,
+    )
+
+
+def _rows(name: str) -> list[Row]:
+    trainer, fit = (FASTEST.join(f"{who}{how}" for how in SETTINGS) for who in ("trainer", "fit"))
+    found = [
+        Row(name, "Trainer at its best / PyTorch", trainer, "torch", Goal("<=", 0.65)),
+        Row(name, "Trainer at its best / PyTorch, torch.compile", trainer, "torch compile", Goal("<=", 1.0)),
+        Row(name, "Trainer at its best / Keras fit at its best", trainer, fit, Goal("<=", 0.95)),
+        Row(name, "Trainer / Keras fit, both at their defaults", "trainer as it is", "fit as it is", Goal("<=", 0.9)),
+        Row(name, "a stream, jit_compile / Keras fit, jit_compile", "stream jit", "fit jit", Goal("<=", 1.0)),
+        Row(name, "with a map_fn, jit_compile / Keras fit, jit_compile", "map_fn jit", "fit jit", Goal("<=", 1.0)),
+        Row(name, "Trainer: jit_compile / without", "trainer jit", "trainer"),
+        Row(name, "Keras fit: jit_compile / without", "fit jit", "fit"),
+        Row(name, "Trainer: oneDNN / without", "trainer onednn", "trainer"),
+    ]
+    if name == "transformer":
+        found += [
+            Row(name, "jit_compile / JAX, lax.scan", "trainer jit", "jax", Goal("<=", 1.1)),
+            *(
+                Row(
+                    name,
+                    f"accumulation of {ACCUMULATED} / a batch as large{said}",
+                    f"accumulated{how}",
+                    f"large batch{how}",
+                    Goal("<=", 1.1),
+                )
+                for said, how in (("", ""), (", jit_compile", " jit"))
+            ),
+            Row(name, "mixed_bfloat16 / float32", "bfloat16", "trainer"),
+        ]
+    return [*found, Row(name, "a step of the Trainer at its best", trainer, unit="ms")]
+
+
+MODELS = {
+    name: Model(f"\n**{name}**: {network.about}; {network.lap} steps per call.\n", _rows(name), contestants)
+    for name, network in NETWORKS.items()
+}
+
+
+if __name__ == "__main__":
+    network, name = sys.argv[1:]
+    run_apart(contestants(network)[name])
