@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import itertools
 import os
 import sys
 import threading
@@ -45,13 +46,33 @@ def mirrored_on():
     return _mirrored
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark the cases that `slow.txt` lists."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config, items):
+    """Mark the cases that `slow.txt` lists, and deal what was chosen to the workers of xdist."""
     listed = set(Path(__file__).with_name("slow.txt").read_text().splitlines())
     for item in items:
         if item.nodeid in listed:
             item.add_marker(pytest.mark.slow)
+    yield
+    items[:] = _dealt(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _dealt(items, workers):
+    """The items in an order in which each worker's share begins with whole files of `e2e`.
+
+    They share runs of most of a minute. At the end, the workers take over each other's last tests one by one, and each would
+    make the runs that these need again; so the last are others, which share less.
+    """
+    others = [item for item in items if item.path.parent.name != "e2e"]
+    files = [list(each) for _, each in itertools.groupby(items, lambda item: item.path)]
+    files = [each for each in files if each[0].path.parent.name == "e2e"]
+    order = []
+    for worker in range(workers):
+        order += itertools.chain(*files[worker::workers])
+        share = (worker + 1) * len(items) // workers - len(order)
+        order += others[: max(share, 0)]
+        del others[: max(share, 0)]
+    return order
 
 
 def pytest_sessionfinish():

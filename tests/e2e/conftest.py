@@ -1,56 +1,101 @@
 import gzip
+import importlib
 import json
 import os
+import signal
+import socket
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tallyloop.trainer.loop.timing import TIMES
 
+sys.path.insert(0, str(Path(__file__).parent))
+import fork_server
+
 
 class Programs:
     """Runs Python programs with the imports of the fork server."""
 
-    def __init__(self, folder: Path):
-        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-        self._server = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("fork_server.py")],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self._server.stdout.readline() == "ready\n"
+    def __init__(self):
+        self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._statuses = {}
+        with its:
+            self._server = subprocess.Popen(
+                [sys.executable, fork_server.__file__, str(its.fileno())],
+                env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+                pass_fds=[its.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        assert self._socket.recv(100) == b"ready"
 
     def run(self, arguments, cwd: Path, **variables):
         """Run `python *arguments` in that folder, like subprocess.run."""
         environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | variables
-        for path in (self._stdout, self._stderr):
-            path.write_text("")
-        request = {
-            "argv": [str(argument) for argument in arguments],
-            "cwd": str(cwd),
-            "environ": environment,
-            "stdout": str(self._stdout),
-            "stderr": str(self._stderr),
-        }
-        print(json.dumps(request), file=self._server.stdin, flush=True)
-        code = int(self._server.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, self._stdout.read_text(), self._stderr.read_text())
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with self.start(arguments, cwd=cwd, env=environment, **streams) as program:
+            try:
+                output = program.communicate(timeout=300)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                raise
+            return subprocess.CompletedProcess(arguments, program.returncode, *output)
+
+    def start(self, arguments, in_terminal=False, **options):
+        """Start `python *arguments`, like subprocess.Popen; with `in_terminal`, no signal of one is ignored."""
+        return Program([sys.executable, *arguments], self, in_terminal, **options)
+
+    def fork(self, request, streams):
+        """Ask for a program; return its process ID."""
+        socket.send_fds(self._socket, [json.dumps(request).encode()], streams)
+        while len(answer := json.loads(self._socket.recv(100))) > 1:
+            self._statuses.update([answer])
+        return answer[0]
+
+    def status(self, pid, flags):
+        """Return what os.waitpid(pid, flags) would, if it were a child of this process."""
+        while pid not in self._statuses:
+            try:
+                answer = self._socket.recv(100, socket.MSG_DONTWAIT if flags == os.WNOHANG else 0)
+            except BlockingIOError:
+                return 0, 0
+            self._statuses.update([json.loads(answer)])
+        return pid, self._statuses[pid]
 
     def close(self):
         """End the server; what it runs has ended."""
-        self._server.communicate()
+        self._socket.close()
+        self._server.wait()
+
+
+class Program(fork_server.Loaded):
+    """A program that the fork server runs."""
+
+    def __init__(self, args, programs: Programs, in_terminal: bool, **options):
+        self._programs, self._in_terminal = programs, in_terminal
+        super().__init__(args, **options)
+
+    def _fork(self, request, streams):
+        return self._programs.fork(request | {"in_terminal": self._in_terminal}, streams)
+
+    def _try_wait(self, wait_flags):
+        return self._programs.status(self.pid, wait_flags)
+
+    def _internal_poll(self, _deadstate=None):
+        if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
+            self.returncode = os.waitstatus_to_exitcode(ended[1])
+        return self.returncode
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory):
-    programs = Programs(tmp_path_factory.mktemp("programs"))
+def programs():
+    programs = Programs()
     yield programs
     programs.close()
 
@@ -73,7 +118,7 @@ class Command:
         return self._programs.run(["-m", "tallyloop.trainer", *arguments], self.folder, **variables)
 
     def started(self, *arguments, **variables):
-        """Run it from the start of the interpreter on."""
+        """Run it from the start of the interpreter on, as from a terminal: SIGINT may be ignored where the tests are started."""
         environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | variables
         return subprocess.run(
             [sys.executable, "-m", "tallyloop.trainer", *arguments],
@@ -82,13 +127,16 @@ class Command:
             capture_output=True,
             text=True,
             timeout=300,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def background(self, *arguments, first="", **streams):
-        """Start it as from a terminal, and return the running process: the tests may have been started with SIGINT ignored.
+    def forked(self, *arguments, **streams):
+        """Start it, TensorFlow loaded already, as from a terminal, and return the running process."""
+        given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": self.folder, **streams}
+        return self._programs.start(["-m", "tallyloop.trainer", *arguments], in_terminal=True, **given)
 
-        `first` is Python code to run before it.
-        """
+    def background(self, *arguments, first="", **streams):
+        """Start it as from a terminal, from the start of the interpreter on; `first` is Python code to run before it."""
         code = f"{first}\nimport runpy, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         code += "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         code += "runpy.run_module('tallyloop.trainer', run_name='__main__', alter_sys=True)\n"
@@ -125,6 +173,17 @@ def trained(tmp_path_factory, programs):
         *("--gin_param=" + binding for binding in SHORT),
     )
     return command
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """The server of TensorBoard and the browser that the benchmarks take their pictures with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2])
+        yield SimpleNamespace(
+            server=importlib.import_module("benchmarks.dashboard.server"),
+            browser=importlib.import_module("benchmarks.dashboard.browser"),
+        )
 
 
 SHORT = (

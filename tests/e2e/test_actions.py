@@ -58,7 +58,7 @@ def test_a_run_that_is_killed_again_and_again_stops_where_it_would_have(command,
     (command.folder / "slow.py").write_text(SLOW)
     flags = [*EARLY, "--import_module=slow", PARAM + "Trainer.actions=[@slow, @EarlyStopping()]"]
     for step in (15, 25, 35, 45):
-        run = command.background("--gin_file=digits.gin", f"--model_dir={command.model_dir}", *flags)
+        run = command.forked("--gin_file=digits.gin", f"--model_dir={command.model_dir}", *flags)
         wait_for_step(command, step, run)
         os.kill(run.pid, signal.SIGKILL)
         run.communicate()

@@ -185,9 +185,8 @@ def test_a_dry_run_of_a_config_for_evaluation(command):
 @pytest.mark.slow
 def test_a_reader_that_leaves_early_ends_the_run(command, short):
     """As `| head -1` does."""
-    arguments = [sys.executable, "-m", "tallyloop.trainer", "--gin_file=digits.gin", "--model_dir=run", *short]
     read, write = os.pipe()
-    with subprocess.Popen(arguments, cwd=command.folder, stdout=write, stderr=subprocess.PIPE, text=True) as running:
+    with command.forked("--gin_file=digits.gin", "--model_dir=run", *short, stdout=write) as running:
         os.close(write)
         with open(read) as output:
             assert output.readline().startswith("step 20/60")
@@ -287,9 +286,9 @@ for _ in range(6):
 
 
 @pytest.mark.slow
-def test_tensorflow_warns_of_nothing_in_a_program_with_many_trainers(tmp_path):
+def test_tensorflow_warns_of_nothing_in_a_program_with_many_trainers(tmp_path, programs):
     """TensorFlow counts the traces of different objects as one function that is traced again and again."""
     (tmp_path / "many.py").write_text(MANY)
-    done = subprocess.run([sys.executable, "many.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = programs.run(["many.py"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "WARNING:tensorflow" not in done.stderr

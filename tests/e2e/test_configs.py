@@ -1,5 +1,7 @@
 """Every bundled config, by the command alone: on replicas, killed, checked, predicted from, exported and loaded again."""
 
+import asyncio.events
+import email.message
 import importlib
 import json
 import shutil
@@ -36,7 +38,7 @@ SMALL = {
     "image_folder_all": ("small_backbone.filters=(4,)", "size=8"),
     "image_folder_head": ("small_backbone.filters=(4,)", "size=8"),
     "mnist_cnn": ("cnn.filters=(4,)",),
-    "text_classifier": ("text_classifier.width=8", "text_classifier.length=8"),
+    "text_classifier": ("text_classifier.width=8", "text_classifier.length=8", "labelled_text.path='lines'"),
     "two_tower": ("dense_tower.hidden=(16,)",),
 }
 # How far 12 steps on two replicas may end from those on one. All use Adam, which divides by the size of the gradient: what
@@ -86,6 +88,9 @@ def run(tmp_path_factory, programs):
     (folder / "killer.py").write_text(KILLER)
     (folder / "loader.py").write_text(LOADER)
     (folder / "text.txt").write_text("How much wood would a woodchuck chuck? " * 300)
+    for module in (asyncio.events, email.message):
+        (folder / "lines" / module.__name__).mkdir(parents=True)
+        (folder / "lines" / module.__name__ / "some.txt").write_text(Path(module.__file__).read_text()[:6000])
 
     def command(config, *flags, to, code=0):
         given = [
@@ -130,10 +135,15 @@ def assert_close(one, other):
         np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=TOLERANCE, err_msg=key)
 
 
+# Of the scope of the runs, so that all tests of a config follow each other, and one process trains it once.
 EACH = pytest.mark.parametrize(
-    "config", [pytest.param(name, marks=[] if name == "two_tower" else pytest.mark.slow) for name in CONFIGS]
+    "config",
+    [pytest.param(name, marks=[] if name == "two_tower" else pytest.mark.slow) for name in CONFIGS],
+    scope="module",
 )
-EACH_SLOWLY = pytest.mark.parametrize("config", [pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS])
+EACH_SLOWLY = pytest.mark.parametrize(
+    "config", [pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS], scope="module"
+)
 
 
 @EACH
@@ -204,7 +214,8 @@ class TestStages:
     """Fine-tuning by two commands: the head alone, then everything."""
 
     @pytest.fixture(scope="class")
-    def stages(self, run, trained):
+    @classmethod
+    def stages(cls, run, trained):
         head = trained("image_folder_head")
         first = PARAM + f"Trainer.initial_weights={head}/checkpoints/ckpt-{STEPS}"
         run("image_folder_all", first, to="second_stage")

@@ -1,10 +1,15 @@
-"""Killed by SIGKILL again and again, the same run comes out: the short form of `python -m benchmarks.survival`."""
+"""Killed by SIGKILL again and again, the same run comes out: the short form of `python -m benchmarks.survival`.
+
+The runs are forks of a process with TensorFlow loaded; the benchmark kills them while they start, too.
+"""
 
 import collections
 import importlib
 import random
 import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,10 +18,16 @@ KILLS = 3  # in each of two settings
 
 
 @pytest.fixture(scope="module")
-def survival():
-    """survival(name) -> the module of that name in benchmarks/survival; without a name, the command."""
+def survival(programs):
+    """survival(name) -> the module of that name in benchmarks/survival, whose runs fork; without a name, the command."""
+
+    def start(line, **options):
+        return programs.start(line[1:], **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
+        process = importlib.import_module("benchmarks.survival.process")
+        patch.setattr(process, "subprocess", SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT))
         yield lambda name="__main__": importlib.import_module(f"benchmarks.survival.{name}")
 
 

@@ -94,15 +94,28 @@ Trainer.eval_datasets = {"all": @all/Input()}
 """
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, programs):
+    """The weights of a short run."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_files(folder)
+    arguments = ["-m", "tallyloop.trainer", "--mode=train", "--gin_file=slow.gin", "--model_dir=run"]
+    assert programs.run(arguments, folder).returncode == 0
+    return folder / "run" / "checkpoints" / "ckpt-2"
+
+
+def write_files(folder):
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.gin").write_text(CONFIG + "all/Input.source = @arrays\n")
+
+
 @pytest.fixture
-def predict(command):
-    """predict(source, *arguments, ...) -> the command line of a prediction with the weights of a short run, and the file."""
-    (command.folder / "slow.py").write_text(SLOW)
-    (command.folder / "slow.gin").write_text(CONFIG + "all/Input.source = @arrays\n")
-    command.ok("--mode=train", gin_file="slow.gin")
+def predict(command, checkpoint):
+    """predict(source, *arguments, ...) -> the command line of a prediction with these weights, and the file."""
+    write_files(command.folder)
 
     def flags(source, name, *arguments, seconds=0.0):
-        given = ["--mode=predict", f"--checkpoint={command.model_dir}/checkpoints/ckpt-2", f"--model_dir={name}"]
+        given = ["--mode=predict", f"--checkpoint={checkpoint}", f"--model_dir={name}"]
         given += [f"--gin_file={command.folder}/slow.gin", PARAM + f"all/Input.source=@{source}"]
         given += [PARAM + "all/Input.shards=4"] if source == "sharded" else []
         given += [] if source == "arrays" else [PARAM + f"{source}.seconds={seconds}"]
@@ -127,11 +140,8 @@ def wait_for_shards(path, count, process):
 
 
 def worker_of(launcher, index):
-    """The pid of a worker that the launcher started."""
-    for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        if f"TALLYLOOP_WORKER={index}" in Path(f"/proc/{pid}/environ").read_text().split("\0"):
-            return int(pid)
-    raise AssertionError(f"worker {index} of {launcher} is not there")
+    """The pid of a worker that the launcher started, in the order of their numbers."""
+    return int(Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()[index])
 
 
 @pytest.mark.slow
@@ -142,7 +152,7 @@ def test_killed_twice_a_prediction_is_that_of_one_that_was_not(command, predict,
     done(command, whole)
     arguments, path = predict(source, "killed", *devices, seconds=0.03)
     for count in (3, 8):
-        process = command.background(*arguments)
+        process = command.forked(*arguments)
         wait_for_shards(path, count, process)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -172,13 +182,7 @@ def test_a_worker_is_killed(command, predict):
     alone, expected = predict("arrays", "alone")
     done(command, alone)
     arguments, path = predict("rows", "two", *MANY, "--max_restarts=1", seconds=0.05)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tallyloop.trainer", *arguments],
-        cwd=command.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = command.forked(*arguments, stdout=subprocess.PIPE)
     wait_for_shards(path, 6, process)
     os.kill(worker_of(process.pid, 1), signal.SIGKILL)
     out, error = process.communicate(timeout=180)
@@ -209,14 +213,14 @@ print(f"all {len(found)}")
 
 
 @pytest.mark.slow
-def test_in_memory_every_worker_gets_all(command, predict):
+def test_in_memory_every_worker_gets_all(command, predict, programs):
     from tallyloop.trainer.command.group import free_ports
 
     (command.folder / "memory.py").write_text(IN_MEMORY)
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     workers = [
-        subprocess.Popen(
-            [sys.executable, "memory.py"],
+        programs.start(
+            ["memory.py"],
             cwd=command.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -59,22 +57,8 @@ def threads(reading):
 
 def start(command, *flags):
     """Start the run, slowly, in a group of its own."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tallyloop.trainer",
-            "--gin_file=digits.gin",
-            f"--model_dir={command.model_dir}",
-            *flags,
-        ],
-        cwd=command.folder,
-        env=os.environ | {"SLOW": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    given = ["--gin_file=digits.gin", f"--model_dir={command.model_dir}", *flags]
+    return command.forked(*given, env=os.environ | {"SLOW": "1"}, start_new_session=True)
 
 
 def readers(command):

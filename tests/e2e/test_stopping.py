@@ -79,7 +79,7 @@ def in_one_loop(command):
     bindings = ("train_steps=100000000", "steps_per_loop=100000000", "summary_interval=100000000")
     intervals = ("eval_interval=100000000", "checkpoint_interval=100000000")
     given = [f"--gin_param=Trainer.{binding}" for binding in bindings + intervals]
-    with command.background("--gin_file=digits.gin", f"--model_dir={command.model_dir}", *given) as running:
+    with command.forked("--gin_file=digits.gin", f"--model_dir={command.model_dir}", *given) as running:
         end = time.monotonic() + 120
         while not (command.model_dir / "run.json").exists() and running.poll() is None and time.monotonic() < end:
             time.sleep(0.1)

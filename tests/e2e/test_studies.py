@@ -1,10 +1,13 @@
 """A study of real trainings, killed and stopped on the way."""
 
 import json
+import re
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
+from tallyloop.trainer.report import command as report
 
 CONFIG = """
 include "digits.gin"
@@ -31,13 +34,13 @@ def test_is_killed_and_stopped_and_ends_with_the_best_config(command):
     arguments = ["--gin_file=search.gin", f"--model_dir={folder.parent}", "--study=s", "--trials=1"]
     trial = folder / "trial-0000"
 
-    process = command.background(*arguments)
+    process = command.forked(*arguments)
     wait_for((trial / "checkpoints" / "ckpt-200.index").exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()  # the kernel ends its training with it, or else the folder would be in use
 
     lines = (trial / "metrics.jsonl").read_text().count("\n")
-    process = command.background(*arguments)
+    process = command.forked(*arguments)
     wait_for(lambda: (trial / "metrics.jsonl").read_text().count("\n") > lines + 2, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 42
@@ -63,3 +66,107 @@ def test_is_killed_and_stopped_and_ends_with_the_best_config(command):
     assert [each["metrics"]["accuracy"] for each in same if each["split"] == "eval"] == [
         each["metrics"]["accuracy"] for each in evals
     ]
+
+
+PRUNED = """
+include "digits.gin"
+import slowly
+Trainer.best_metric = "accuracy"
+Trainer.best_mode = "max"
+Trainer.train_steps = 60
+Trainer.summary_interval = 10
+Trainer.eval_interval = 10
+Trainer.checkpoint_interval = 60
+Trainer.actions = [@slowly]
+mlp.hidden = (16,)
+Adam.learning_rate = %search.choice(1e-8, 0.01, 0.02, 1e-9)
+"""
+SLOWLY = """
+import time, gin
+
+@gin.register
+def slowly(trainer, summary):
+    if trainer.optimizer.learning_rate < 1e-3:
+        time.sleep(0.5)  # the study looks five times a second
+"""
+
+
+@pytest.fixture(scope="class")
+def pruned(tmp_path_factory, programs):
+    """A study whose first five trials learn; the two that follow in a rerun are hopeless. The seeds of the sampler say so."""
+    folder = tmp_path_factory.mktemp("pruned")
+    (folder / "search.gin").write_text(PRUNED)
+    (folder / "slowly.py").write_text(SLOWLY)
+    flags = ["-m", "tallyloop.trainer", "--gin_file=search.gin", "--model_dir=runs", "--study=s", "--jobs=2"]
+    outputs = []
+    for trials in (5, 7, 7):
+        done = programs.run([*flags, f"--trials={trials}"], folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        outputs.append(done.stdout)
+    return SimpleNamespace(folder=folder / "runs" / "s", outputs=outputs)
+
+
+@pytest.fixture(scope="class")
+def board(pruned, tools):
+    """The server of TensorBoard, which has read all trials."""
+    with tools.server.TensorBoard(pruned.folder) as board:
+        board.wait_for_runs(*(f"trial-{number:04d}/eval" for number in range(7)))
+        yield board
+
+
+@pytest.mark.slow
+class TestPruning:
+    HOPELESS = ("trial-0005", "trial-0006")
+
+    def test_ends_hopeless_trainings_early(self, pruned):
+        first, second, third = pruned.outputs
+        assert "Study s: 5 done" in first
+        assert "Study s: 5 done, 2 pruned" in second
+        assert "Nothing was left to do" in third
+        assert re.search(
+            r"Trial 5 pruned: accuracy 0\.\d+ by step \d0, worse than the median of the other trials", second
+        )
+        for name in self.HOPELESS:
+            lines = (pruned.folder / name / "metrics.jsonl").read_text().splitlines()
+            steps = [each["step"] for each in map(json.loads, lines) if each["split"] == "eval"]
+            assert steps[0] == 10
+            assert steps[-1] < 60
+
+    def test_is_told_by_the_folder_and_the_book(self, pruned):
+        optuna = pytest.importorskip("optuna")
+        study = optuna.load_study(study_name="s", storage=f"sqlite:///{pruned.folder}/study.db")
+        assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5 + ["PRUNED"] * 2
+        for name in self.HOPELESS:
+            trial = json.loads((pruned.folder / name / "trial.json").read_text())
+            assert (trial["state"], trial["value"]) == ("pruned", None)
+            assert "worse than the median" in trial["reason"]
+            assert "checkpoints" in {each.name for each in (pruned.folder / name).iterdir()}  # it was saved
+
+    def test_is_told_by_the_report(self, pruned, capsys):
+        assert report.main(["tallyloop-report", str(pruned.folder)]) == 0
+        out = capsys.readouterr().out
+        for name in self.HOPELESS:
+            assert re.search(rf"^{name}  pruned ", out, re.MULTILINE)
+            assert f"{name}: pruned: by its study: accuracy 0." in out
+
+    def test_is_told_by_hparams(self, board):
+        """TensorBoard has no word for it: the rows without success or failure are those pruned."""
+        rows = {row["name"]: row for row in board.hparams()}
+        assert len(rows) == 7
+        assert {row["name"] for row in board.hparams("STATUS_SUCCESS")} == {*rows} - {*self.HOPELESS}
+        assert {row["name"] for row in board.hparams("STATUS_UNKNOWN")} == {*self.HOPELESS}
+        assert [rows[name]["hparams"]["Adam.learning_rate"] for name in self.HOPELESS] == [1e-9, 1e-8]
+        assert all(rows[name]["metricValues"] for name in self.HOPELESS)
+
+    def test_parallel_coordinates_have_a_line_for_each_trial(self, board, tools):
+        if (path := tools.browser.find()) is None:
+            pytest.skip("no chromium or chrome on this machine: the page of HParams is not tested")
+        with tools.browser.Browser(path, 1400, 900) as page:
+            page.open(board.url + "#hparams")
+            page.wait_for("Trial ID", "eval.accuracy")
+            page.click("PARALLEL COORDINATES VIEW")
+            deadline = time.monotonic() + 20
+            while (lines := page.count("g.foreground > path")) < 7 and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert lines == 7
+            page.wait_for("Adam.learning_rate", "eval.best/accuracy")

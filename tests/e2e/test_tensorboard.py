@@ -7,7 +7,6 @@ import re
 import time
 import urllib.request
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,18 +17,6 @@ pytestmark = pytest.mark.slow
 SHORT = ("Trainer.train_steps=40", "Trainer.summary_interval=10", "Trainer.eval_interval=20")
 ACTIONS = "Trainer.actions=[@WriteExamples(), @WriteGraph(), @WriteHistograms(), @Charts(), @Profile()]"
 OWN = 'Charts.layout={"own": {"both": ["loss", "accuracy"]}}'
-ALL = {"STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"}
-
-
-@pytest.fixture(scope="module")
-def tools():
-    """The server and the browser that the benchmarks take their pictures with."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[2])
-        yield SimpleNamespace(
-            server=importlib.import_module("benchmarks.dashboard.server"),
-            browser=importlib.import_module("benchmarks.dashboard.browser"),
-        )
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +76,7 @@ def last(folder, split):
 class TestHparams:
     @pytest.fixture
     def rows(self, board):
-        body = {
-            "experimentName": "",
-            "allowedStatuses": sorted(ALL),
-            "colParams": [],
-            "startIndex": 0,
-            "sliceSize": 100,
-        }
-        found = board.post("plugin/hparams/session_groups", body)["sessionGroups"]
+        found = board.hparams()
         assert all(len(each["sessions"]) == 1 for each in found), "none averaged"
         return {each["name"]: each for each in found}
 
@@ -276,11 +256,45 @@ class TestActions:
         page.open(board.url + "#histograms")
         page.wait_for("weights", "gradients")
 
-    def test_profile(self, board, runs):
-        assert list((runs / "fast/train/plugins/profile").glob("*/*.xplane.pb"))
+
+class TestProfile:
+    """Two steps of the run `fast`."""
+
+    @pytest.fixture
+    def session(self, board, runs):
+        """The name under which the profiler lists the run."""
+        (written,) = (runs / "fast/train/plugins/profile").glob("*/*.xplane.pb")
         if importlib.util.find_spec("tensorboard_plugin_profile") is None:
-            pytest.skip("no tensorboard-plugin-profile: its tab is not tested")
+            pytest.skip("no tensorboard-plugin-profile: the tab Profile is not tested")
         assert board.get("plugins_listing")["profile"]["enabled"]
+        assert board.get("plugin/profile/runs") == [f"fast/train/{written.parent.name}"]
+        return f"fast/train/{written.parent.name}"
+
+    @pytest.fixture
+    def data(self, board, session):
+        """data(tool) -> what the profiler shows in it."""
+
+        def read(tool):
+            assert tool in board.get("plugin/profile/run_tools", run=session)
+            ((host, *_),) = [each.values() for each in board.get("plugin/profile/hosts", run=session, tag=tool)]
+            return board.get("plugin/profile/data", run=session, tag=tool, host=host)
+
+        return read
+
+    def test_trace_has_each_step(self, data):
+        found = [each for each in data("trace_viewer@")["traceEvents"] if each.get("name") == "train"]
+        assert len(found) == 2
+        assert found[0]["ts"] + found[0]["dur"] <= found[1]["ts"]
+
+    def test_operations_are_those_of_each_step(self, data):
+        rows = [[cell and cell["v"] for cell in row["c"]] for row in data("framework_op_stats")[0]["rows"]]
+        products = {name: occurrences for _, _, _, name, occurrences, *_ in rows if "mlp" in name and "MatMul" in name}
+        assert products
+        assert {*products.values()} == {2}
+
+    def test_page(self, page, board, session):
+        page.open(board.url + "#profile")
+        page.wait_for("XProf", session, "Overview Page", "Performance Summary")
 
 
 class TestRunningBoard:
@@ -288,17 +302,9 @@ class TestRunningBoard:
         flags = ["--gin_file=digits.gin", f"--model_dir={runs / 'later'}", *(f"--gin_param={each}" for each in SHORT)]
         assert programs.run(["-m", "tallyloop.trainer", *flags], runs).returncode == 0
         board.wait_for_runs("later", "later/eval")
-        body = {
-            "experimentName": "",
-            "allowedStatuses": ["STATUS_SUCCESS"],
-            "colParams": [],
-            "startIndex": 0,
-            "sliceSize": 100,
-        }
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            found = board.post("plugin/hparams/session_groups", body)["sessionGroups"]
-            if "later" in {each["name"] for each in found}:
+            if "later" in {each["name"] for each in board.hparams("STATUS_SUCCESS")}:
                 return
             time.sleep(0.3)
         raise AssertionError("the run has no row")
