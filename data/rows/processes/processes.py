@@ -9,8 +9,9 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ class Processes:
       examples: what reads them; each process has a copy.
       count: `Input.read_processes`.
 
+    Attributes:
+      end: ends them, for good; called at the latest when this program ends, while threads of TensorFlow may still read.
+
     Raises:
       UsageError: the source or the transform cannot be pickled.
     """
@@ -56,7 +60,7 @@ class Processes:
         processes = [_Process(given, count) for _ in range(count)]
         for each in processes:
             self._idle.put(each)
-        weakref.finalize(self, _end, processes)
+        self.end: Callable[[], None] = weakref.finalize(self, _end, processes)
 
     def read(self, epoch: int, rows: np.ndarray) -> Nest:
         """Return the examples of some rows in an epoch, stacked; see `Examples.read`.
@@ -72,6 +76,8 @@ class Processes:
             try:
                 return process.read(epoch, rows)
             except _EndedError as ended:
+                if process.over:
+                    raise
                 logging.warning("Input.read_processes = %d: %s. Another one reads them again.", self._count, ended)
             return process.read(epoch, rows)
         except _EndedError as ended:
@@ -88,12 +94,18 @@ class _EndedError(Exception):
 
 
 class _Process:
-    """A process, which is started when it is asked for rows."""
+    """A process, which is started when it is asked for rows.
+
+    Attributes:
+      over: whether it must not be started again.
+    """
 
     def __init__(self, given: Pickled, count: int):
         self._given = given
         self._count = count
         self._process: subprocess.Popen[bytes] | None = None
+        self._changes = threading.Lock()  # it may be ended by one thread while another one reads or starts it
+        self.over: bool = False
 
     def read(self, epoch: int, rows: np.ndarray) -> Nest:
         """Return examples.
@@ -103,6 +115,7 @@ class _Process:
         """
         if self._process is None:
             self._start()
+            self._load()
         kind, *answer = self._asked((epoch, rows), f"rows {rows.tolist()[:8]}")
         if kind == "failed":
             raise _error(rows, *answer)
@@ -112,32 +125,38 @@ class _Process:
 
     def end(self) -> None:
         """End the process; kill it if it takes long."""
-        if self._process is None:
-            return
-        self._control.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
-        self._process.kill()
-        self._process.wait()
-        os.close(self._life)
-        self._process = None
+        with self._changes:
+            if self._process is None:
+                return
+            self._control.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_PATIENCE)
+            self._process.kill()
+            self._process.wait()
+            os.close(self._life)
+            self._process = None
 
     def _start(self) -> None:
-        self._taken = worker.Memory()
-        self._control, control = Pipe()
-        life, self._life = os.pipe()
-        passed = [control.fileno(), life, self._given.memory.descriptor, self._taken.descriptor]
-        try:
-            with _stops_blocked():
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", worker.__file__, *map(str, passed)],
-                    stdin=subprocess.DEVNULL,
-                    env={**os.environ, _MARK: "1", "CUDA_VISIBLE_DEVICES": "-1"},
-                    pass_fds=passed,
-                )
-        finally:
-            control.close()
-            os.close(life)
+        with self._changes:
+            if self.over:
+                raise _EndedError("the processes were ended")
+            self._taken = worker.Memory()
+            self._control, control = Pipe()
+            life, self._life = os.pipe()
+            passed = [control.fileno(), life, self._given.memory.descriptor, self._taken.descriptor]
+            try:
+                with _stops_blocked():
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-P", worker.__file__, *map(str, passed)],
+                        stdin=subprocess.DEVNULL,
+                        env={**os.environ, _MARK: "1", "CUDA_VISIBLE_DEVICES": "-1"},
+                        pass_fds=passed,
+                    )
+            finally:
+                control.close()
+                os.close(life)
+
+    def _load(self) -> None:
         kind, *told = self._asked((sys.path, self._given.bindings, self._given.spans), "nothing yet")
         if kind == "failed":
             self.end()
@@ -152,7 +171,8 @@ class _Process:
     def _asked(self, request: Any, purpose: str) -> tuple[Any, ...]:
         """Send a request; return the answer."""
         process = self._process
-        assert process is not None
+        if process is None:
+            raise _EndedError("the processes were ended")
         try:
             self._control.send(request)
             while not self._control.poll(_POLL_SECONDS):
@@ -181,6 +201,8 @@ def _how(code: int) -> str:
 
 
 def _end(processes: list[_Process]) -> None:
+    for each in processes:
+        each.over = True
     for each in processes:
         each.end()
 

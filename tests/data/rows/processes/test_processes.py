@@ -147,6 +147,31 @@ class TestEnd:
         assert all(map(gone, pids))
         assert len(os.listdir("/proc/self/fd")) == before
 
+    @pytest.mark.parametrize("seconds", [0.0, 0.05, 5.0])
+    def test_while_a_thread_reads(self, warnings, seconds):
+        """None is started in place of those that are ended, as it would outlive the program for a while."""
+        processes = Processes(examples(numbered_rows.Sleeping(seconds)), 2)
+        errors = []
+
+        def read():
+            try:
+                while True:
+                    processes.read(0, ROWS)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=read, daemon=True) for _ in range(3)]
+        for each in threads:
+            each.start()
+        before = wait_until(lambda: (found := children()) if len(children()) == 2 else None)
+        processes.end()
+        assert all(map(gone, before))
+        for each in threads:
+            each.join(20)
+        assert [type(each) for each in errors] == [DataError] * 3, errors
+        assert not children()
+        assert not warnings
+
 
 # Imports nothing of TensorFlow, to be quick.
 SCRIPT = f"""
