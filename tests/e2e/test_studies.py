@@ -158,15 +158,79 @@ class TestPruning:
         assert [rows[name]["hparams"]["Adam.learning_rate"] for name in self.HOPELESS] == [1e-9, 1e-8]
         assert all(rows[name]["metricValues"] for name in self.HOPELESS)
 
-    def test_parallel_coordinates_have_a_line_for_each_trial(self, board, tools):
+
+TWENTY = """
+include "digits.gin"
+Trainer.best_metric = "accuracy"
+Trainer.best_mode = "max"
+Trainer.train_steps = 20
+Trainer.eval_interval = 10
+"""
+RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+WIDTHS = ("(8,)", "(16,)", "(32,)", "(64,)")
+
+
+@pytest.mark.slow
+class TestTwentyRuns:
+    """A grid of real trainings, in HParams."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory, programs):
+        folder = tmp_path_factory.mktemp("twenty")
+        (folder / "twenty.gin").write_text(TWENTY)
+        grid = [
+            f"--grid=Adam.learning_rate={','.join(map(str, RATES))}",
+            f"--grid=mlp.hidden={','.join(WIDTHS)}",
+        ]
+        flags = ["--gin_file=twenty.gin", "--model_dir=runs", "--study=s", "--jobs=2", *grid]
+        done = programs.run(["-m", "tallyloop.trainer", *flags], folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return folder / "runs" / "s"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def board(cls, folder, tools):
+        with tools.server.TensorBoard(folder) as board:
+            board.wait_for_runs(*(f"trial-{number:04d}/eval" for number in range(20)))
+            yield board
+
+    def evaluations(self, folder, name):
+        lines = map(json.loads, (folder / name / "metrics.jsonl").read_text().splitlines())
+        return [each["metrics"]["accuracy"] for each in lines if each["split"] == "eval"]
+
+    def test_each_is_a_row_with_its_settings_and_results(self, folder, board):
+        rows = board.hparams("STATUS_SUCCESS")
+        assert sorted(row["name"] for row in rows) == [f"trial-{number:04d}" for number in range(20)]
+        found = {(row["hparams"]["Adam.learning_rate"], row["hparams"]["mlp.hidden"]) for row in rows}
+        assert found == {(rate, width) for rate in RATES for width in WIDTHS}
+        for row in rows:
+            metrics = {(m["name"]["group"], m["name"]["tag"]): m["value"] for m in row["metricValues"]}
+            written = self.evaluations(folder, row["name"])
+            assert len(written) == 2
+            assert metrics["eval", "accuracy"] == pytest.approx(written[-1], rel=1e-6)
+            assert metrics["eval", "best/accuracy"] == pytest.approx(max(written), rel=1e-6)
+
+    def test_the_best_row_is_the_best_config(self, folder, board):
+        def best(row):
+            return next(m["value"] for m in row["metricValues"] if m["name"]["tag"] == "best/accuracy")
+
+        won = max(board.hparams(), key=best)
+        text = (folder / "best.gin").read_text()
+        assert f"Adam.learning_rate = {won['hparams']['Adam.learning_rate']}\n" in text
+        assert f"mlp.hidden = {won['hparams']['mlp.hidden']}\n" in text
+
+    def test_the_page_has_twenty_rows_and_lines(self, folder, board, tools):
         if (path := tools.browser.find()) is None:
             pytest.skip("no chromium or chrome on this machine: the page of HParams is not tested")
-        with tools.browser.Browser(path, 1400, 900) as page:
+        with tools.browser.Browser(path, 1400, 1400) as page:
             page.open(board.url + "#hparams")
             page.wait_for("Trial ID", "eval.accuracy")
+            page.evaluate("window.dispatchEvent(new Event('resize'))")
+            page.wait_for(*(f"trial-{number:04d}" for number in range(20)))
             page.click("PARALLEL COORDINATES VIEW")
             deadline = time.monotonic() + 20
-            while (lines := page.count("g.foreground > path")) < 7 and time.monotonic() < deadline:
+            while (lines := page.count("g.foreground > path")) < 20 and time.monotonic() < deadline:
                 time.sleep(0.2)
-            assert lines == 7
-            page.wait_for("Adam.learning_rate", "eval.best/accuracy")
+            assert lines == 20
+            page.wait_for("Adam.learning_rate", "mlp.hidden", "eval.best/accuracy")
