@@ -8,6 +8,7 @@ import linecache
 import re
 import textwrap
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from .task import Task, has_several_losses
 _DATA = str(Path(__file__).parents[1] / "data")
 _STEP = str(Path(__file__).parent / "step" / "replica.py")  # calls the task
 _REPLICA = "tallyloop_replica"  # the attribute of an error
+_tracing: list[str] = []  # the splits that are being traced, innermost last
+_graphs: weakref.WeakKeyDictionary[tf.Graph, str | None] = weakref.WeakKeyDictionary()  # of the task -> its split
 _LONGEST_LINE = 300
 _MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
 _MOST_CALLERS = 5
@@ -34,7 +37,7 @@ _NOISE = [(re.compile(pattern, re.M), new) for pattern, new in (
     (r"^ *in user code:$|^ *File \".*\n.*$", ""),  # the frames that AutoGraph lists
 )]  # fmt: skip
 # What TensorFlow's message about a failed operation has besides the reason.
-_OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|Traceback|Original stack|Node: |\s")
+_OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|<stack traces|Traceback|Original stack|Node: |\s")
 _NO_VALUES = "While a step is traced, its tensors have no values: use "
 _HINTS = (
     (
@@ -82,6 +85,7 @@ def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
     Raises:
       UsageError: the task raised anything but an error about a file or an example. With its traceback as the cause.
     """
+    _tracing.append(place.split)
     try:
         yield
     except UsageError as error:
@@ -94,11 +98,15 @@ def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
         if not frames or (about_files and not _is_of_step(error)):
             raise
         raise UsageError(_told(error, frames, place, batch())) from error
+    finally:
+        _tracing.pop()
 
 
 @contextlib.contextmanager
 def on_replica(context: tf.distribute.ReplicaContext) -> Iterator[None]:
-    """Note on an error of the user's code which replica it was raised on."""
+    """Note on an error of the user's code which replica it was raised on; and the graph, for an error when it runs."""
+    if not tf.executing_eagerly():
+        _graphs.setdefault(tf.compat.v1.get_default_graph(), _tracing[-1] if _tracing else None)
     try:
         yield
     except Exception as error:
@@ -153,7 +161,8 @@ def raised_in_a_step(error: tf.errors.OpError, place: Place | None = None, batch
       batch: a nest of `tf.TensorSpec`, the batch.
     """
     node = re.search(r"Detected at node (\S+)", str(error))
-    frames = [frame for frame in of_user(_frames_of(str(error))) if not is_ours(frame.filename)]
+    told = _frames_of(str(error)) or (_frames_of_node(node[1], place) if node else [])
+    frames = [frame for frame in of_user(told) if not is_ours(frame.filename)]
     if not frames:
         return None
     lines = _lines(frames, f"{type(error).__name__}: {_reason(str(error))}")
@@ -168,6 +177,22 @@ def _frames_of(text: str) -> list[FrameSummary]:
     made, *called = re.split(r"^Traceback \(most recent call last\):$", text, flags=re.M)
     made = "".join(re.split(r"^Detected at node .*$", made, flags=re.M)[:2])
     return frames_in("\n".join([made, *called[:1]]))
+
+
+def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
+    """Return the frames that made an operation, by its name: those that oneDNN has replaced tell none."""
+    found = [
+        operation
+        for graph, split in _graphs.items()
+        if place is None or split in (None, place.split)
+        for operation in graph.get_operations()
+        if f"/{node}".endswith(f"/{operation.name}")
+    ]
+    if not found:
+        return []
+    # In front of the name are the names of what the graph was put into: the longest name is that of the innermost graph.
+    made = max(reversed(found), key=lambda operation: len(operation.name))
+    return [FrameSummary(frame.filename, frame.lineno, frame.name) for frame in made.traceback]
 
 
 def _reason(text: str) -> str:

@@ -11,7 +11,7 @@ from tallyloop.data.checks import one_of
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
 from tallyloop.metrics.recording import user_frames
-from tallyloop.trainer.user_code import Place, place_of, raised, raised_in_a_step, traced_on
+from tallyloop.trainer.user_code import Place, on_replica, place_of, raised, raised_in_a_step, traced_on
 
 PLACE = Place("train", "Trainer.train_dataset")
 
@@ -246,6 +246,26 @@ class TestRaisedInAStep:
             make_trainer(Mistaken(), evaluate=True, train_steps=2).train_and_eval()
         assert "\n  Split eval, after step 2, replica 0.\n" in str(caught.value)
         assert "A batch of Trainer.eval_datasets['test']: 'x'" in str(caught.value)
+
+    def test_of_an_operation_that_onednn_has_replaced(self):
+        """Whose message has no line: the graph that was traced knows it."""
+
+        @tf.function(autograph=False)
+        def step(x):
+            with on_replica(tf.distribute.get_replica_context()):
+                return meets_at_run_time(lambda x: x, {"x": x})
+
+        traced = step.get_concrete_function(tf.TensorSpec([None, 3]))
+        text = (
+            "Graph execution error:\n\nDetected at node while/body/_1/while/MatMul defined at (most recent call last):\n"
+            "<stack traces unavailable>\nThey do not fit.\n\t [[{{node while/body/_1/while/MatMul}}]] [Op:__inference_loop_3]"
+        )
+        told = raised_in_a_step(tf.errors.InvalidArgumentError(None, None, text))
+        assert told.startswith(line_of(meets_at_run_time, "# only the run"))
+        assert "They do not fit." in told
+        other = text.replace("MatMul", "Conv2D")
+        assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, other)) is None
+        del traced
 
     def test_of_nobodys_line(self):
         assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, "no line at all")) is None
