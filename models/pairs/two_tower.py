@@ -19,6 +19,7 @@ from ...trainer.task import Task
 from ..batch import TARGETS, outputs_of, part_of
 from .towers import dense_tower
 
+_ROUNDING = 1e-6  # of a product of two vectors of length 1
 _FIX = "set TwoTowerTask.query and TwoTowerTask.item"
 
 
@@ -94,8 +95,8 @@ class TwoTowerTask(Task):
             others = tf.range(tf.shape(items, tf.int64)[0]) != places[:, tf.newaxis]
             logits = tf.where((all_ids == ids[:, tf.newaxis]) & others, logits.dtype.min, logits)
         own = tf.gather(logits, places, axis=1, batch_dims=1)[:, tf.newaxis]
-        # At least as near, not nearer: where all vectors are one, nothing is found.
-        before = tf.math.count_nonzero(logits >= own, 1) - 1
+        # At least as near, not nearer: where all vectors are one, nothing is found. Equal products differ by rounding.
+        before = tf.math.count_nonzero(logits >= own - _ROUNDING / self._temperature, 1) - 1
         for k in self._recall_at:
             metrics.add(f"recall_at_{k}", before < k)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(places, logits), logits
