@@ -8,12 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from ..elements import Nest
-from .feed import Feed, cut
+from .feed import UNLIMITED, Feed, cut
 from .order import Order
 
 _ROWS_NAMED = 64  # the most rows in a description of a batch
 _STEPS_PLANNED, _ROWS_PLANNED = 1024, 2**15  # at once, at most
-_UNLIMITED = 2**62  # steps
 
 
 class ArrayFeed(Feed):
@@ -117,7 +116,7 @@ class EvenArrayFeed(ArrayFeed):
     def _steps_of_this_size(self, step: int) -> int:
         """Return how many steps from this one on have batches of the same size."""
         if self.full_batch:
-            return _UNLIMITED
+            return UNLIMITED
         return 1 if self._is_short(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
 
     def _is_short(self, step: int) -> bool:
@@ -140,7 +139,7 @@ class SlicedFeed(ArrayFeed):
 
     def steps_to_plan(self, longest: int) -> int:
         """Return a number without limit: a plan is the same for any number of steps."""
-        return _UNLIMITED
+        return UNLIMITED
 
     def full_batches(self) -> Feed | None:
         """Return the batches without a short one at the end, if there are any."""

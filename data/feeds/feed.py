@@ -12,6 +12,8 @@ import tensorflow as tf
 from ...metrics.errors import DataError
 from ..elements import Nest
 
+UNLIMITED = 2**62  # steps
+
 
 class Share(NamedTuple):
     """A part of a batch: examples [n * index // count, n * (index + 1) // count) of n."""

@@ -13,7 +13,7 @@ from ..bad_examples import ALL_BAD
 from ..checks import with_fix
 from ..elements import Nest, zeros_like_spec
 from ..failures import message, reason
-from .feed import Feed
+from .feed import UNLIMITED, Feed
 from .iterators import restart_iterator, stopped_at_exit
 
 _NOT_OF_DATA = (tf.errors.OutOfRangeError, tf.errors.CancelledError)
@@ -80,6 +80,10 @@ class StreamFeed(Feed):
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[()]:
         """Return nothing: the batches of a stream come in the order in which they are fetched."""
         return ()
+
+    def steps_to_plan(self, longest: int) -> int:
+        """Return a number without limit: there is nothing to plan."""
+        return UNLIMITED
 
     def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:
         """Return (the next global batch, its number of examples)."""

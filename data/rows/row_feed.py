@@ -13,7 +13,7 @@ from ...metrics.errors import DataError
 from ..checks import with_fix
 from ..elements import Nest, batch_spec
 from ..failures import message, reason
-from ..feeds.feed import Feed, Share
+from ..feeds.feed import UNLIMITED, Feed, Share
 from ..feeds.order import Order
 from ..same_data import SameData
 from .loader import Loader
@@ -68,6 +68,10 @@ class ReadingFeed(Feed, abc.ABC):
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """Return (the first step,)."""
         return (tf.identity(first_step),)
+
+    def steps_to_plan(self, longest: int) -> int:
+        """Return a number without limit: a plan is the same for any number of steps."""
+        return UNLIMITED
 
     def seek(self, step: int) -> None:
         """Read from `step` on; check that a restored run had the same rows.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +158,9 @@ class Fetching:
 class StepPlanner:
     """Plans the data of many steps at once, which takes about as long as planning one.
 
+    The plan and its bounds are in variables, which the traced loop reads: TensorFlow takes tens of microseconds per argument
+    of a traced function.
+
     Args:
       feed: the train batches.
       longest: the most steps of a loop.
@@ -168,34 +171,37 @@ class StepPlanner:
         self._feed = feed
         self._steps = feed.steps_to_plan(longest)
         self._make = tf.function(self._plan, autograph=False, jit_compile=jit_compile)
-        self._begin, self._planned = 0, None
-        self._bounds: dict[int, tf.Tensor] = {}  # making a constant takes longer than looking it up
-
-    @property
-    def specs(self) -> tuple[Any, tf.TensorSpec]:
-        """The specs of what `at` returns."""
         made = self._make.get_concrete_function(tf.TensorSpec([], tf.int64)).structured_outputs
-        return tf.nest.map_structure(self._spec, made), tf.TensorSpec([2], tf.int64)
+        self._variables = tf.nest.map_structure(self._variable, made)
+        self._bounds = _on_cpu(tf.zeros([2], tf.int64), [2], "bounds")
+        self._begin, self._planned = 0, None
+        self._last: tuple[int, int, Hashable] | None = None
 
-    def at(self, step: int, num_steps: int) -> tuple[Any, tf.Tensor]:
-        """Return a plan that contains these steps, and int64 [2]: the step at which it begins, and `num_steps`.
-
-        The two numbers are one tensor, as TensorFlow takes tens of microseconds per argument of a traced function.
-        """
+    def prepare(self, step: int, num_steps: int) -> None:
+        """Let `plan` contain these steps, in the shape of their kind."""
         if self._planned is None or not self._begin <= step <= step + num_steps <= self._begin + self._steps:
             self._begin, self._planned = step, self._make(tf.constant(step, tf.int64))
-            self._bounds.clear()
-        if num_steps not in self._bounds:
-            self._bounds[num_steps] = tf.constant([self._begin, num_steps], tf.int64)
-        return self._feed.narrowed(self._planned, step), self._bounds[num_steps]
+            self._last = None
+        now = self._begin, num_steps, self._feed.kind(step)
+        if now != self._last:
+            narrowed = self._feed.narrowed(self._planned, step)
+            tf.nest.map_structure(lambda variable, tensor: variable.assign(tensor), self._variables, narrowed)
+            self._bounds.assign([self._begin, num_steps])
+            self._last = now
+
+    def plan(self) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """In the graph, return (the plan that was prepared, the step at which it begins, how many steps to run)."""
+        begin, num_steps = tf.unstack(self._bounds.read_value())
+        return tf.nest.map_structure(lambda variable: variable.read_value(), self._variables), begin, num_steps
 
     def _plan(self, first: tf.Tensor) -> Any:
         return self._feed.plan(first, self._steps)
 
-    def _spec(self, tensor: tf.Tensor) -> tf.TensorSpec:
-        """The spec with any number of rows, as `narrowed` may leave fewer."""
+    def _variable(self, tensor: tf.Tensor) -> tf.Variable:
+        """Return a variable of any number of rows, as `narrowed` may leave fewer."""
         static = self._feed.full_batch is not None
-        return tf.TensorSpec([d if i == 0 or static else None for i, d in enumerate(tensor.shape)], tensor.dtype)
+        shape = [d if i == 0 or static else None for i, d in enumerate(tensor.shape)]
+        return _on_cpu(tf.zeros([d or 0 for d in shape], tensor.dtype), shape, "plan")
 
 
 class SkippedExamples:
@@ -249,6 +255,11 @@ class SkippedExamples:
 
     def _keep_on_chief(self, count: np.ndarray) -> None:
         self._count.assign(count if workers.is_chief(self._strategy) else 0)
+
+
+def _on_cpu(value: tf.Tensor, shape: list[int | None], name: str) -> tf.Variable:
+    with tf.device("CPU:0"):
+        return tf.Variable(value, trainable=False, name=name, shape=tf.TensorShape(shape))
 
 
 def _now(after: list[tf.Tensor]) -> tf.Tensor:

@@ -102,7 +102,7 @@ class TrainLoop:
 
     def trace(self) -> None:
         """Trace the loop without running a step, so that errors of the task show before anything is written."""
-        self._traced = self._run.get_concrete_function(*self._planner.specs)
+        self._traced = self._run.get_concrete_function()
 
     def run(self, step: int, num_steps: int, meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Run `num_steps` steps, from `step` on; returns whether all of them ran.
@@ -149,7 +149,8 @@ class TrainLoop:
         with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
             try:
                 # The traced function itself: finding it by its arguments takes longer than a small step.
-                return self._traced(*self._planner.at(step, num_steps))
+                self._planner.prepare(step, num_steps)
+                return self._traced()
             except tf.errors.InvalidArgumentError as error:
                 refused = _cannot_compile(error)
                 if refused is None:
@@ -160,8 +161,8 @@ class TrainLoop:
         with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
             return bool(goes_on)  # an accelerator's errors show only here
 
-    def _loop(self, plan: Any, bounds: tf.Tensor) -> tf.Tensor:
-        begin, num_steps = tf.unstack(bounds)
+    def _loop(self) -> tf.Tensor:
+        plan, begin, num_steps = self._planner.plan()
         done, goes_on, totals = self._steps(plan, begin, self._step.read_value(), num_steps)
         self._step.assign_add(done)
         self.fetching.count(done, done + tf.cast(tf.logical_not(goes_on), tf.int64), totals)
