@@ -114,6 +114,43 @@ class TestSynchronized:
             trainer.train()
 
 
+class TestGradient:
+    """Of the moments, beside TensorFlow's own of a mean and a mean of squares."""
+
+    @pytest.fixture
+    def layer(self):
+        layer = keras.layers.BatchNormalization(synchronized=True)
+        model = keras.Sequential([keras.Input((5, 3)), layer])
+        make_exact(model, communicates=False, compiled=False)
+        return layer
+
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_first_and_second_order(self, layer, masked):
+        x = tf.constant(np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 3)), tf.float32)
+        mask = tf.constant(np.random.default_rng(1).random((4, 5)) < 0.7) if masked else None
+        weights = tf.cast(tf.ones([4, 5]) if mask is None else mask, tf.float32)[..., tf.newaxis]
+
+        def plain(x, mask):
+            mean = tf.reduce_sum(weights * x, [0, 1]) / tf.reduce_sum(weights)
+            return mean, tf.reduce_sum(weights * (x - mean) ** 2, [0, 1]) / tf.reduce_sum(weights)
+
+        @tf.function(autograph=False)
+        def gradients(moments):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    mean, variance = moments(x, mask)
+                    value = tf.reduce_sum(tf.sin(mean) + tf.exp(0.1 * variance) + mean * variance)
+                first = inner.gradient(value, x)
+                penalty = tf.reduce_sum(first**2)
+            return first, outer.gradient(penalty, x)
+
+        for found, wanted in zip(gradients(layer._moments), gradients(plain), strict=True):
+            assert np.abs(wanted).max() > 1e-3
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 class TestPrecision:
     def test_moments_of_images(self):
         """One float32 sum over the 200,704 pixels of a channel would be off in the fifth digit."""
