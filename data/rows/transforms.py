@@ -14,6 +14,7 @@ import numpy as np
 from ...metrics.errors import DataError
 from ...metrics.recording.user_frames import at_line
 from ..checks import check_parameters, with_fix
+from .row_seed import EpochSeed
 from .rows import Rows, map_nest, stacked
 
 if TYPE_CHECKING:
@@ -35,12 +36,11 @@ def transformed(
     Raises:
       DataError: it raised for an example, or the examples that it returns cannot be stacked. The message names the row.
     """
-    done = []
+    done, seeds = [], EpochSeed(seed, epoch)
     for place, row in enumerate(rows.tolist()):
         example = map_nest(lambda array, place=place: array[place], examples)
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, epoch, row))))
         try:
-            done.append(transform(example, rng))
+            done.append(transform(example, seeds.generator(row)))
         except Exception as error:
             if isinstance(error, TypeError):
                 check_parameters(error, "Input.transform", transform, 2, "(example, rng)")
