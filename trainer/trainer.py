@@ -290,7 +290,7 @@ class Trainer(Steering):
         with self._weights.of(checkpoint, together=True), self._averaged.in_use():
             if workers.is_chief(self.strategy):
                 export(self._task, self.model, target, self._some_input)
-        workers.wait_for_all(self.strategy)
+        workers.finish_together(self.strategy)
         return target
 
     def prepare(self, train: bool = True, evaluate: bool = True) -> None:
@@ -425,7 +425,7 @@ class Trainer(Steering):
             if self._model_dir is not None and chief:  # creates a new folder, now that nothing can be wrong any more
                 record = stack.enter_context(recorded(self._model_dir, self.run_files, lambda: self.stopped))
             evaluated = stack.enter_context(self._loop(evaluation, chief, record)).run()
-        workers.wait_for_all(self.strategy)  # a worker that exits early would take the others down
+        workers.finish_together(self.strategy)
         return evaluated
 
     @contextlib.contextmanager

@@ -26,7 +26,9 @@ _DATA = str(Path(__file__).parents[1] / "data")
 _STEP = str(Path(__file__).parent / "step" / "replica.py")  # calls the task
 _REPLICA = "tallyloop_replica"  # the attribute of an error
 _tracing: list[str] = []  # the splits that are being traced, innermost last
-_graphs: weakref.WeakKeyDictionary[tf.Graph, str | None] = weakref.WeakKeyDictionary()  # of the task -> its split
+_graphs: weakref.WeakKeyDictionary[tf.Graph, str | None] = (
+    weakref.WeakKeyDictionary()
+)  # that the task was traced in -> their split
 _LONGEST_LINE = 300
 _MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
 _MOST_CALLERS = 5
@@ -104,7 +106,10 @@ def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_replica(context: tf.distribute.ReplicaContext) -> Iterator[None]:
-    """Note on an error of the user's code which replica it was raised on; and the graph, for an error when it runs."""
+    """Note on an error of the user's code which replica it was raised on.
+
+    Also registers the graph, so that an operation that fails at run time can be traced to its line.
+    """
     if not tf.executing_eagerly():
         _graphs.setdefault(tf.compat.v1.get_default_graph(), _tracing[-1] if _tracing else None)
     try:
@@ -180,7 +185,10 @@ def _frames_of(text: str) -> list[FrameSummary]:
 
 
 def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
-    """Return the frames that made an operation, by its name: those that oneDNN has replaced tell none."""
+    """Return the frames that made an operation, by its name: the error of one that oneDNN replaced has no stack trace.
+
+    Empty if graphs of several Trainers have other operations of that name: no line is better than a wrong one.
+    """
     found = [
         operation
         for graph, split in _graphs.items()
@@ -190,9 +198,15 @@ def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
     ]
     if not found:
         return []
-    # In front of the name are the names of what the graph was put into: the longest name is that of the innermost graph.
-    made = max(reversed(found), key=lambda operation: len(operation.name))
-    return [FrameSummary(frame.filename, frame.lineno, frame.name) for frame in made.traceback]
+    # In front of the name are the names of what the graph was put into: the longest name tells most.
+    longest = max(len(operation.name) for operation in found)
+    stacks = {
+        tuple((frame.filename, frame.lineno, frame.name) for frame in operation.traceback or ())
+        for operation in found
+        if len(operation.name) == longest
+    }
+    users = {tuple(map(place_of_frame, of_user([FrameSummary(*frame) for frame in stack]))) for stack in stacks}
+    return [FrameSummary(*frame) for frame in stacks.pop()] if len(users) == 1 else []
 
 
 def _reason(text: str) -> str:

@@ -106,8 +106,8 @@ floats, batch 64.
 - **Mixture**: 64 floats, three rows of one folder to one of another.
 - **packed**: documents of {composed.TOKENS} tokens, {composed.IN_A_PACK} in a pack; a batch has {composed.PACKS} packs, or as
   many documents. A pack is three arrays, where a document is one.
-- **transform**: the JPEG files, with a `transform` that returns the example as it is. It costs a row 20 microseconds, most of
-  them for its random generator.
+- **transform**: the JPEG files, with a `transform` that returns the example as it is. It has a random
+  generator for each row.
 - **other libraries**: 64 floats. Grain's `DataLoader` reads row by row, here without its threads, which make it several times
   slower, and its batches stay in NumPy; `PyDataset` gathers whole batches, has 2 workers, and is read as `fit` reads it;
   Hugging Face's dataset is read by `huggingface` on our side.

@@ -138,7 +138,7 @@ class SlicedFeed(ArrayFeed):
             return (start, tf.maximum(size, 1)), size
 
     def steps_to_plan(self, longest: int) -> int:
-        """Return a number without limit: a plan is the same for any number of steps."""
+        """Return UNLIMITED: a plan is the same for any number of steps."""
         return UNLIMITED
 
     def full_batches(self) -> Feed | None:

@@ -82,7 +82,7 @@ class StreamFeed(Feed):
         return ()
 
     def steps_to_plan(self, longest: int) -> int:
-        """Return a number without limit: there is nothing to plan."""
+        """Return UNLIMITED: there is nothing to plan."""
         return UNLIMITED
 
     def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:

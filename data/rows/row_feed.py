@@ -70,7 +70,7 @@ class ReadingFeed(Feed, abc.ABC):
         return (tf.identity(first_step),)
 
     def steps_to_plan(self, longest: int) -> int:
-        """Return a number without limit: a plan is the same for any number of steps."""
+        """Return UNLIMITED: a plan is the same for any number of steps."""
         return UNLIMITED
 
     def seek(self, step: int) -> None:

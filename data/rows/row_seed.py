@@ -11,8 +11,8 @@ from numpy.random.bit_generator import ISpawnableSeedSequence
 class EpochSeed:
     """Makes generators keyed by (seed, epoch, row).
 
-    A `SeedSequence` of its own for each row would take longer than many a transform: the rows of an epoch share one. It gives the
-    key of a Philox generator, whose numbers are independent for all keys, and each row has another key.
+    A `SeedSequence` of its own for each row would take longer than many transforms: the rows of an epoch share one. It gives the
+    key of a Philox generator, which gives independent numbers for different keys, and each row has another key.
 
     Args:
       seed: the seed of the run.
@@ -39,9 +39,9 @@ class _RowSeed(ISpawnableSeedSequence):
         self._sequence: np.random.SeedSequence | None = None
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
-        """Return the key; of another size or type, numbers of NumPy's."""
-        if n_words == len(self._key) and dtype is np.uint64:
-            return self._key
+        """Return the key; for another size or dtype, what NumPy's `SeedSequence` gives."""
+        if n_words == len(self._key) and np.dtype(dtype) == np.uint64:
+            return self._key.copy()
         return self._numpys().generate_state(n_words, dtype)
 
     def spawn(self, n_children: int) -> list[Any]:

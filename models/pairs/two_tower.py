@@ -19,7 +19,7 @@ from ...trainer.task import Task
 from ..batch import TARGETS, outputs_of, part_of
 from .towers import dense_tower
 
-_ROUNDING = 1e-6  # of a product of two vectors of length 1
+_ROUNDING = 1e-6  # of a product, relative to the lengths of the vectors
 _FIX = "set TwoTowerTask.query and TwoTowerTask.item"
 
 
@@ -36,7 +36,8 @@ class TwoTowerTask(Task):
     """Softmax over in-batch negatives: the items of all other queries of the global batch, on whichever replica they are.
 
     A batch is a dict; or a tuple `(query, item)`. The metrics `recall_at_K` are the share of the queries whose item is among the
-    K nearest of the global batch. For the recall among a whole eval set, make its batch as large as the set.
+    K nearest of the global batch; an item that is as near, within rounding, counts as nearer. For the recall among a whole
+    eval set, make its batch as large as the set.
 
     Args:
       query_tower: a function that returns a model from queries to vectors (batch, width), without parentheses.
@@ -96,7 +97,9 @@ class TwoTowerTask(Task):
             logits = tf.where((all_ids == ids[:, tf.newaxis]) & others, logits.dtype.min, logits)
         own = tf.gather(logits, places, axis=1, batch_dims=1)[:, tf.newaxis]
         # At least as near, not nearer: where all vectors are one, nothing is found. Equal products differ by rounding.
-        before = tf.math.count_nonzero(logits >= own - _ROUNDING / self._temperature, 1) - 1
+        products = tf.norm(queries, axis=1, keepdims=True) * tf.reduce_max(tf.norm(items, axis=1)) / self._temperature
+        rounding = _ROUNDING * tf.cast(products, tf.float32)
+        before = tf.math.count_nonzero(tf.cast(logits, tf.float32) >= tf.cast(own, tf.float32) - rounding, 1) - 1
         for k in self._recall_at:
             metrics.add(f"recall_at_{k}", before < k)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(places, logits), logits

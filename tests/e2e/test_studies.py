@@ -158,6 +158,19 @@ class TestPruning:
         assert [rows[name]["hparams"]["Adam.learning_rate"] for name in self.HOPELESS] == [1e-9, 1e-8]
         assert all(rows[name]["metricValues"] for name in self.HOPELESS)
 
+    def test_parallel_coordinates_have_a_line_for_each_trial(self, board, tools):
+        if (path := tools.browser.find()) is None:
+            pytest.skip("no chromium or chrome on this machine: the page of HParams is not tested")
+        with tools.browser.Browser(path, 1400, 900) as page:
+            page.open(board.url + "#hparams")
+            page.wait_for("Trial ID", "eval.accuracy")
+            page.click("PARALLEL COORDINATES VIEW")
+            deadline = time.monotonic() + 20
+            while (lines := page.count("g.foreground > path")) < 7 and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert lines == 7
+            page.wait_for("Adam.learning_rate", "eval.best/accuracy")
+
 
 TWENTY = """
 include "digits.gin"
@@ -223,9 +236,10 @@ class TestTwentyRuns:
     def test_the_page_has_twenty_rows_and_lines(self, folder, board, tools):
         if (path := tools.browser.find()) is None:
             pytest.skip("no chromium or chrome on this machine: the page of HParams is not tested")
-        with tools.browser.Browser(path, 1400, 1400) as page:
+        with tools.browser.Browser(path, 1400, 1400) as page:  # high enough for all rows: others are not in the page
             page.open(board.url + "#hparams")
             page.wait_for("Trial ID", "eval.accuracy")
+            # The table is as wide as the window was when it was made.
             page.evaluate("window.dispatchEvent(new Event('resize'))")
             page.wait_for(*(f"trial-{number:04d}" for number in range(20)))
             page.click("PARALLEL COORDINATES VIEW")

@@ -1,6 +1,7 @@
 """Mistakes in a task, told by the user's line."""
 
 import inspect
+import weakref
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from tallyloop.data.checks import one_of
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
 from tallyloop.metrics.recording import user_frames
+from tallyloop.trainer import user_code
 from tallyloop.trainer.user_code import Place, on_replica, place_of, raised, raised_in_a_step, traced_on
 
 PLACE = Place("train", "Trainer.train_dataset")
@@ -247,15 +249,22 @@ class TestRaisedInAStep:
         assert "\n  Split eval, after step 2, replica 0.\n" in str(caught.value)
         assert "A batch of Trainer.eval_datasets['test']: 'x'" in str(caught.value)
 
-    def test_of_an_operation_that_onednn_has_replaced(self):
-        """Whose message has no line: the graph that was traced knows it."""
+    def test_of_an_operation_that_onednn_has_replaced(self, monkeypatch):
+        """Whose message has no line: the graph that was traced knows it, unless another one has the same name."""
+        monkeypatch.setattr(user_code, "_graphs", weakref.WeakKeyDictionary())
 
-        @tf.function(autograph=False)
-        def step(x):
-            with on_replica(tf.distribute.get_replica_context()):
-                return meets_at_run_time(lambda x: x, {"x": x})
+        def traced(loss):
+            @tf.function(autograph=False)
+            def loop(x):
+                def step(i, total):
+                    with on_replica(tf.distribute.get_replica_context()):
+                        return i + 1, total + tf.reduce_sum(loss(lambda x: x, {"x": x}))
 
-        traced = step.get_concrete_function(tf.TensorSpec([None, 3]))
+                return tf.while_loop(lambda i, _: i < 2, step, (0, 0.0))
+
+            return loop.get_concrete_function(tf.TensorSpec([None, 3]))
+
+        kept = [traced(meets_at_run_time)]
         text = (
             "Graph execution error:\n\nDetected at node while/body/_1/while/MatMul defined at (most recent call last):\n"
             "<stack traces unavailable>\nThey do not fit.\n\t [[{{node while/body/_1/while/MatMul}}]] [Op:__inference_loop_3]"
@@ -265,7 +274,8 @@ class TestRaisedInAStep:
         assert "They do not fit." in told
         other = text.replace("MatMul", "Conv2D")
         assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, other)) is None
-        del traced
+        kept.append(traced(lambda model, batch: tf.matmul(batch["x"], batch["x"], transpose_b=True)))
+        assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, text)) is None
 
     def test_of_nobodys_line(self):
         assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, "no line at all")) is None

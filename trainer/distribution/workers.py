@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from ...metrics.errors import UsageError
 from ..errors import ClusterError
@@ -46,6 +47,20 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Return once all workers have called this."""
     if is_multi_worker(strategy):
         _sum(strategy, np.zeros(1, np.int64))
+
+
+def finish_together(strategy: tf.distribute.Strategy) -> None:
+    """Return once all workers have called this, as the last thing that they do together: an early exit takes the others down.
+
+    The first one to return may exit before the last answer has reached the others. They have what they need then, and whether
+    that worker failed is told by its own exit code.
+    """
+    try:
+        wait_for_all(strategy)
+    except tf.errors.OpError as error:
+        if lost_worker(error) is None:
+            raise
+        logging.info("Another worker has ended first: %s", error.message)
 
 
 def any_of(strategy: tf.distribute.Strategy, *mine: bool) -> list[bool]:

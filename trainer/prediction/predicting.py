@@ -92,7 +92,7 @@ def _to_file(loop: PredictLoop, output: Path, made_of: Callable[[], Mapping[str,
                 unfinished.remove()
                 raise
             unfinished.remove()
-    workers.wait_for_all(strategy)
+    workers.finish_together(strategy)
     return output
 
 

@@ -41,7 +41,7 @@ class Processes:
       count: `Input.read_processes`.
 
     Attributes:
-      end: ends them, for good; called at the latest when this program ends, while threads of TensorFlow may still read.
+      end: ends them permanently; runs at the latest at exit, when TensorFlow's threads may still be reading.
 
     Raises:
       UsageError: the source or the transform cannot be pickled.
@@ -81,6 +81,8 @@ class Processes:
                 logging.warning("Input.read_processes = %d: %s. Another one reads them again.", self._count, ended)
             return process.read(epoch, rows)
         except _EndedError as ended:
+            if process.over:
+                raise DataError(f"Input.read_processes = {self._count}: reading has ended with the program") from None
             raise DataError(
                 f"Input.read_processes = {self._count}: {ended}, as one before: expected processes that live. Look for the "
                 "kernel's message (dmesg) if memory ran out, and for these rows if the transform crashes."
@@ -179,7 +181,14 @@ class _Process:
                 if process.poll() is not None:  # a process that it has started may hold its end of the connection
                     raise EOFError
             return self._control.recv()
-        except (EOFError, OSError):
+        except (
+            EOFError,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:  # the last two of a connection that is closed meanwhile
+            if isinstance(error, TypeError | ValueError) and not self.over:
+                raise
             self.end()
             raise _EndedError(f"the process {process.pid}, which read {purpose}, {_how(process.returncode)}") from None
 

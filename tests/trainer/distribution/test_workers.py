@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer.distribution import workers
 
@@ -15,6 +16,25 @@ class TestWorkers:
         assert workers.exchange(strategy, "æ") == ["æ"]
         assert workers.from_chief(strategy, "x") == "x"
         workers.wait_for_all(strategy)
+
+
+class TestFinishTogether:
+    def test_is_no_failure_where_another_worker_has_left_first(self, mirrored_on, monkeypatch):
+        def gone(strategy):
+            raise tf.errors.UnavailableError(
+                None, None, "Collective ops is aborted by: Socket closed /job:worker/task:1"
+            )
+
+        monkeypatch.setattr(workers, "wait_for_all", gone)
+        workers.finish_together(mirrored_on(1))
+
+    def test_raises_what_is_another_error(self, mirrored_on, monkeypatch):
+        def broken(strategy):
+            raise tf.errors.InternalError(None, None, "no memory")
+
+        monkeypatch.setattr(workers, "wait_for_all", broken)
+        with pytest.raises(tf.errors.InternalError, match="no memory"):
+            workers.finish_together(mirrored_on(1))
 
 
 class TestShards:

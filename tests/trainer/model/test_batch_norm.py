@@ -103,10 +103,15 @@ class TestSynchronized:
         data = rows(16)
         data["x"] = np.where(np.arange(48).reshape(16, 3) % 5 < 2, np.float32(0), data["x"])  # masked: those of value 0
         task = Masked()
-        make_trainer(task, data=data, replicas=2, train_steps=1).train()
+        trainer = make_trainer(task, data=data, replicas=2, train_steps=1)
+        trainer.train()
         kept = data["x"][data["x"] != 0].astype(np.float64)
         np.testing.assert_allclose(task.norm.moving_mean.numpy(), [kept.mean()], rtol=1e-5)
         np.testing.assert_allclose(task.norm.moving_variance.numpy(), [kept.var()], rtol=1e-5)
+        alone = make_trainer(Masked(), data=data, train_steps=1)
+        alone.train()
+        for mine, its in zip(trainer.model.weights, alone.model.weights, strict=True):
+            np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=1e-5, atol=1e-6)
 
     def test_refused_with_xla(self, make_trainer, layered):
         trainer = make_trainer(layered(norm(synchronized=True)), replicas=2, jit_compile=True)

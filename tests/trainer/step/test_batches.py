@@ -1,12 +1,14 @@
-"""Bad examples in a run: named, or left out and counted."""
+"""The batches of a loop: planned ahead; bad examples are named, or left out and counted."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
+from tallyloop.data.feeds.array_feed import ArrayFeed, EvenArrayFeed, SlicedFeed
+from tallyloop.data.feeds.order import Order
 from tallyloop.metrics.errors import DataError
 from tallyloop.trainer.distribution import workers
-from tallyloop.trainer.step.batches import SkippedExamples
+from tallyloop.trainer.step.batches import SkippedExamples, StepPlanner
 
 
 def strict(example):
@@ -98,3 +100,38 @@ class TestSkippedExamples:
             skipped.state()["skipped_examples"].assign(9)
             skipped.after_restore()
             assert int(skipped.state()["skipped_examples"]) == (9 if index == 0 else 0)
+
+
+class TestStepPlanner:
+    """The steps that the loop finds in the variables are those that were asked for, whatever was asked before."""
+
+    def batches(self, planner, feed, step, num_steps):
+        """The rows of the batches that a loop would run."""
+        planner.prepare(step, num_steps)
+        plan, begin, count = planner.plan()
+        assert int(count) == num_steps
+        parts = [feed.fetch(plan, tf.constant(step + i, tf.int64) - begin) for i in range(num_steps)]
+        return [feed.whole(part)["x"][: int(n)].numpy().tolist() for part, n in parts]
+
+    def wanted(self, step, num_steps):
+        """Batches of 4 of 10 rows in order: the third of an epoch is short."""
+        starts = [4 * (each % 3) for each in range(step, step + num_steps)]
+        return [list(range(start, min(start + 4, 10))) for start in starts]
+
+    @pytest.fixture(params=["arrays", "even", "slices"])
+    def feed(self, request):
+        order = Order(10, 4, shuffle=False, seed=0, drop_remainder=False, endless=True)
+        kind = {"arrays": ArrayFeed, "even": EvenArrayFeed, "slices": SlicedFeed}[request.param]
+        return kind({"x": tf.range(10)}, order)
+
+    def test_after_any_other_steps(self, feed):
+        planner = StepPlanner(feed, 2, jit_compile=False)
+        asked = [(0, 2), (2, 1), (3, 2), (5, 1), (0, 1), (1, 1), (2, 1), (500_000, 1), (500_001, 1), (4, 1), (4, 1)]
+        for step, num_steps in asked:
+            for first, count in self.spans(feed, step, num_steps):
+                assert self.batches(planner, feed, first, count) == self.wanted(first, count), (step, num_steps)
+
+    def spans(self, feed, step, num_steps):
+        for count in feed.spans(step, num_steps):
+            yield step, count
+            step += count

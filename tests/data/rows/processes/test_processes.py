@@ -150,6 +150,8 @@ class TestEnd:
     @pytest.mark.parametrize("seconds", [0.0, 0.05, 5.0])
     def test_while_a_thread_reads(self, warnings, seconds):
         """None is started in place of those that are ended, as it would outlive the program for a while."""
+        gc.collect()
+        others = children()
         processes = Processes(examples(numbered_rows.Sleeping(seconds)), 2)
         errors = []
 
@@ -163,13 +165,13 @@ class TestEnd:
         threads = [threading.Thread(target=read, daemon=True) for _ in range(3)]
         for each in threads:
             each.start()
-        before = wait_until(lambda: (found := children()) if len(children()) == 2 else None)
+        before = wait_until(lambda: new if len(new := children() - others) == 2 else None)
         processes.end()
         assert all(map(gone, before))
         for each in threads:
             each.join(20)
         assert [type(each) for each in errors] == [DataError] * 3, errors
-        assert not children()
+        assert not children() - others
         assert not warnings
 
 
