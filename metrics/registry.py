@@ -181,7 +181,7 @@ class MetricRegistry:
         counts: dict[str, float] = {}
         for path, tally in reduced.items():
             value, count = map(_float64, tally)
-            if not np.count_nonzero(count):
+            if not (count if isinstance(count, float) else np.count_nonzero(count)):
                 self._log_empty_once(path)
                 continue
             finish = self._finisher(path)
@@ -267,6 +267,8 @@ def _numeric(part: Any) -> tf.Tensor:
 
 
 def _expand(path: str, finished: Any) -> dict[str, float | np.ndarray]:
+    if isinstance(finished, float):  # most are, and to ask for a Mapping takes a microsecond
+        return {path: float(finished)}
     if isinstance(finished, Mapping):
         return {join(path, normalize(name)): value for name, value in finished.items()}
     array = np.asarray(finished)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Final, Literal
@@ -29,6 +30,7 @@ _MORE: Final = frozenset(
 _NEITHER: Final = frozenset({"time", "learning_rate", "gradient_norm", "gradients", "weights", "updates", "data"})
 
 
+@functools.lru_cache(1 << 14)  # a summary asks for hundreds of names, the same each time
 def better_mode(path: str) -> Mode | None:
     """Return "max" or "min" as the better side of a metric, or None if its name does not tell.
 
