@@ -86,7 +86,7 @@ def test_the_console_is_quiet_and_plain(trained):
     ]
     assert [line.split(":")[0] for line in lines[5:7]] == ["loss", "accuracy"]  # the last and the best value
     assert lines[7].startswith("Time: 0:00:")
-    assert f"Look: tensorboard --logdir={trained.model_dir}" in lines
+    assert f"Look: tensorboard --logdir={trained.model_dir.parent}" in lines
     assert lines[-1].startswith("Train on: ")
     assert len(lines) < 15
     assert trained.done.stderr == ""

@@ -3,7 +3,10 @@
 import importlib.util
 import io
 import json
+import os
 import re
+import signal
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -308,3 +311,32 @@ class TestRunningBoard:
                 return
             time.sleep(0.3)
         raise AssertionError("the run has no row")
+
+    def test_shows_the_steps_of_a_run_while_it_trains(self, runs, board, programs):
+        params = ("Trainer.train_steps=100000000", "Trainer.summary_interval=100", "Trainer.eval_interval=1000")
+        flags = ["--gin_file=digits.gin", f"--model_dir={runs / 'living'}", *(f"--gin_param={each}" for each in params)]
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with programs.start(["-m", "tallyloop.trainer", *flags], cwd=runs, env=os.environ, **streams) as living:
+            try:
+                board.wait_for_runs("living/train", "living/eval")
+                seen = [self.last_step(board, living, 0)]
+                while len(seen) < 3:
+                    seen.append(self.last_step(board, living, seen[-1]))
+                assert seen == sorted({*seen})
+                assert "living" in {each["name"] for each in board.hparams("STATUS_UNKNOWN", "STATUS_RUNNING")}
+            finally:
+                living.send_signal(signal.SIGTERM)
+            assert living.wait(60) == 42
+
+    def last_step(self, board, living, before):
+        """The last step that the board shows of the run, once it is later than `before`."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert living.poll() is None
+            step = max(
+                (step for _, step, _ in board.get("plugin/scalars/scalars", run="living/train", tag="loss")), default=0
+            )
+            if step > before:
+                return step
+            time.sleep(0.3)
+        raise AssertionError(f"no step after {before}")

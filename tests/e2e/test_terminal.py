@@ -81,7 +81,7 @@ def test_a_run_and_its_rerun(shown, command):
     assert re.match(r"loss +[\d.]+ [▲▼] [\d.]+ +[\d.]+ +[\d.]+$", lines[4])
     assert lines[13] == "(+54 more metrics in TensorBoard)"
     assert lines[14].startswith("Time: 0:00:")
-    assert f"Look: tensorboard --logdir={command.model_dir}" in "".join(lines)
+    assert f"Look: tensorboard --logdir={command.model_dir.parent}" in "".join(lines)
     assert len(lines) < 30  # nothing was left behind by frames that had scrolled
 
     code, text = shown("Trainer.train_steps=120", NO_COLOR="1")

@@ -48,7 +48,8 @@ def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds:
         path = trainer.model_dir / CHECKPOINTS / best["checkpoint"]
         lines.append(f"Best: {path}, {best['metric']} {number(best['value'])}")
     lines.append(f"Metrics: {trainer.model_dir / 'metrics.jsonl'}")
-    lines.append(f"Look: {shlex.join(['tensorboard', f'--logdir={trainer.model_dir}'])}")
+    # The folder above: in a run alone, TensorBoard's HParams finds no metrics.
+    lines.append(f"Look: {shlex.join(['tensorboard', f'--logdir={trainer.model_dir.parent}'])}")
     return [*lines, f"Train on: {_train_on(trainer, length)}"]
 
 

@@ -32,7 +32,7 @@ class TestLastLines:
             "Checkpoint: my run/checkpoints/ckpt-60",
             "Best: my run/checkpoints/ckpt-40, accuracy 0.9877",
             "Metrics: my run/metrics.jsonl",
-            "Look: tensorboard '--logdir=my run'",
+            "Look: tensorboard --logdir=.",
         ]
 
     def test_without_a_folder(self, said):
