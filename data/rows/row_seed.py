@@ -27,7 +27,8 @@ class EpochSeed:
         """Return the generator of a row."""
         key = self._key.copy()
         key[1] ^= np.uint64(row)
-        return np.random.Generator(np.random.Philox(_RowSeed(key, (*self._entropy, row))))
+        seed: Any = _RowSeed(key, (*self._entropy, row))  # any ISeedSequence will do, which NumPy's stubs do not say
+        return np.random.Generator(np.random.Philox(seed))
 
 
 class _RowSeed(ISpawnableSeedSequence):
