@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -26,10 +27,13 @@ def test_the_step_that_ended_a_run_is_looked_at_as_its_message_tells(command):
     given = ["--gin_param=Adam.learning_rate=1e30", "--gin_param=Trainer.train_steps=20"]
     halted = command(*given)
     assert halted.returncode == 1
-    told = re.search(r"To look at the step: the same command with (--mode=replay) (--step=(\d+))", halted.stderr)
+    told = re.search(
+        r"To look at the step: python -m tallyloop\.trainer (.* --mode=replay --step=(\d+))$", halted.stderr, re.M
+    )
     assert told
-    done = command.ok(*given, told[1], told[2])
-    written = json.loads((command.model_dir / "replay" / f"step-{told[3]}" / "report.json").read_text())
+    done = command.raw(*shlex.split(told[1]))
+    assert done.returncode == 0, done.stderr
+    written = json.loads((command.model_dir / "replay" / f"step-{told[2]}" / "report.json").read_text())
     assert not written["finite"]
     assert "the output of layer 'mlp" in written["first_non_finite"]
     assert written["first_non_finite"] in done.stdout

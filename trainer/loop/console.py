@@ -55,13 +55,13 @@ def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds:
 
 def _train_on(trainer: Any, length: TrainLength) -> str:
     if trainer.step < trainer.train_steps:
-        return _command() or "the same program"
+        return command_line() or "the same program"
     name, value = length.doubled
-    given = _command(f"--gin_param=Trainer.{name}=")
+    given = command_line(f"--gin_param=Trainer.{name}=")
     return f"{given} --gin_param=Trainer.{name}={value}" if given else f"the same program with {name}={value}"
 
 
-def _command(without: str | None = None) -> str | None:
+def command_line(without: str | None = None) -> str | None:
     """Return the command line of this process, less the arguments that begin so; None if it isn't ours."""
     program = Path(sys.argv[0])
     if program.parts[-2:] == ("trainer", "__main__.py"):

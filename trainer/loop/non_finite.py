@@ -14,6 +14,7 @@ from ..checkpointing.restore import check_intact, newest_usable
 from ..distribution import workers
 from ..errors import NonFiniteError
 from ..step.update import UpdateSettings
+from .console import command_line
 from .summaries import replicas_named
 from .train_session import TrainSession
 
@@ -93,13 +94,7 @@ def describe(session: TrainSession, settings: UpdateSettings) -> str:
 
 def non_finite_error(session: TrainSession, what: str, settings: UpdateSettings) -> NonFiniteError:
     """Return the error to raise, given what `describe` said."""
-    step = session.progress.step
-    before = _update_start(step, settings)
-    return NonFiniteError(
-        f"{what} {session.first_non_finite(range(before, step + 1))} Training stopped before the update: the weights are those "
-        f"after step {before}. A lower learning rate or Trainer.clip_global_norm often helps. To look at the step: the same "
-        f"command with --mode=replay --step={step + 1}, in Python trainer.replay({step + 1})."
-    )
+    return _error(session, what, settings, f" To look at the step: {_replay(session.progress.step + 1)}")
 
 
 def try_step(session: TrainSession, settings: UpdateSettings) -> Summary:
@@ -111,9 +106,26 @@ def try_step(session: TrainSession, settings: UpdateSettings) -> Summary:
     """
     started = time.monotonic()
     if not session.loop.run(session.progress.step, 1):
-        raise non_finite_error(session, describe(session, settings), settings)
+        raise _error(session, describe(session, settings), settings)
     session.try_snapshot()
     return session.summarize(session.progress.step, time.monotonic() - started)
+
+
+def _error(session: TrainSession, what: str, settings: UpdateSettings, advice: str = "") -> NonFiniteError:
+    step = session.progress.step
+    before = _update_start(step, settings)
+    return NonFiniteError(
+        f"{what} {session.first_non_finite(range(before, step + 1))} Training stopped before the update: the weights are those "
+        f"after step {before}. A lower learning rate or Trainer.clip_global_norm often helps.{advice}"
+    )
+
+
+def _replay(step: int) -> str:
+    """Return the command that shows a step of this run, to be pasted into a shell, or the call in Python."""
+    same = command_line()
+    return (
+        f"trainer.replay({step})" if same is None else f"{same} --mode=replay --step={step}"
+    )  # the last --mode counts
 
 
 def _named(drained: Drained) -> str:

@@ -175,7 +175,8 @@ class TrainSession:
 
     def first_non_finite(self, steps: range) -> str:
         """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
-        return first_non_finite(self.strategy, self.feed, self.losses, self.train_step, steps)
+        stopped = self.loop.stopped_batch
+        return first_non_finite(self.strategy, self.feed, self.losses, self.train_step, steps, stopped)
 
     def known(self) -> dict[str, float]:
         """Return the metrics that aren't tallies: learning rates, and skipped updates and examples."""

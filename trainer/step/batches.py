@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,6 +203,42 @@ class StepPlanner:
         static = self._feed.full_batch is not None
         shape = [d if i == 0 or static else None for i, d in enumerate(tensor.shape)]
         return _on_cpu(tf.zeros([d or 0 for d in shape], tensor.dtype), shape, "plan")
+
+
+class StoppedBatch:
+    """Keeps the batch at which the loop stopped, for a stream, which cannot read it again.
+
+    Args:
+      feed: the train batches.
+    """
+
+    def __init__(self, feed: Feed):
+        self._variables: list[tf.Variable] = []
+        if feed.num_examples is None:
+            fetch = tf.function(partial(fetch_one, feed), autograph=False)
+            self._structure = fetch.get_concrete_function(tf.TensorSpec([], tf.int64)).structured_outputs
+            self._variables = [
+                _on_cpu(tf.zeros([d or 0 for d in each.shape], each.dtype), each.shape.as_list(), "stopped_batch")
+                for each in tf.nest.flatten(self._structure)
+            ]
+
+    def keep(self, goes_on: tf.Tensor, part: Any, examples: tf.Tensor) -> None:
+        """In the graph, after a step, keep what `Feed.fetch` returned for it if the loop stops there."""
+        if not self._variables:
+            return
+
+        def assign() -> tf.Tensor:
+            fetched = tf.nest.flatten((part, examples))
+            for variable, tensor in zip(self._variables, fetched, strict=True):
+                variable.assign(tensor)
+            return goes_on
+
+        tf.cond(goes_on, lambda: goes_on, assign)
+
+    def take(self) -> tuple[Any, tf.Tensor]:
+        """Return what was kept, as `Feed.fetch` would."""
+        values = [variable.read_value() for variable in self._variables]
+        return tf.nest.pack_sequence_as(self._structure, values)
 
 
 class SkippedExamples:

@@ -15,7 +15,7 @@ from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.recording.recorder import Recorder, recording_into
 from ...metrics.tally import Tally
 from ..task import SumOfMeans, TaskLosses
-from .batches import fetch_one
+from .batches import StoppedBatch, fetch_one
 from .forward_state import ForwardState
 from .objective import objective_terms
 from .watching import Output, Shard, own_shards, watched
@@ -32,8 +32,11 @@ def first_non_finite(
     losses: TaskLosses,
     forward: Callable[[keras.Model, Any], Any],
     steps: range,
+    stopped: StoppedBatch,
 ) -> str:
     """Say where the first number that is NaN or infinite comes from, in some steps of this process's replicas.
+
+    A stream cannot read a batch again: of its steps, the last one is looked at.
 
     Args:
       strategy: the replicas.
@@ -41,29 +44,30 @@ def first_non_finite(
       losses: those of the task; its model has the weights before the steps.
       forward: `Task.train_step`.
       steps: those of one update.
+      stopped: keeps the batch of the last of them.
     """
-    if feed.num_examples is None:
-        return "Where that began is not known, as the batch of a stream cannot be read again."
+    is_stream = feed.num_examples is None
+    fetched = iter([stopped.take()]) if is_stream else (_fetch_again(feed, step) for step in steps)
     try:
-        found = next(filter(None, (_of_step(strategy, feed, losses, forward, step) for step in steps)), None)
+        shards = (own_shards(strategy, feed, *each) for each in fetched)
+        found = next(filter(None, (first_in_batch(each, losses, forward) for each in shards)), None)
     except Exception as error:  # such as a layer that only runs in a graph; the run has failed already, and says why
         return (
             f"Where that began is not known: run once more, eagerly, the step raised {type(error).__name__}: {error}."
+        )
+    if found is None and is_stream and len(steps) > 1:
+        return (
+            f"Step {steps[-1] + 1} was finite when it was run once more, eagerly: an earlier step of the update was not, whose "
+            "batch the stream cannot read again."
         )
     if found is None:
         return "Run once more, eagerly, all numbers of this process's replicas were finite: the cause is in the compiled step."
     return f"Run once more, eagerly, the first such number was in {found}."
 
 
-def _of_step(
-    strategy: tf.distribute.Strategy,
-    feed: Feed,
-    losses: TaskLosses,
-    forward: Callable[[keras.Model, Any], Any],
-    step: int,
-) -> str | None:
+def _fetch_again(feed: Feed, step: int) -> tuple[Any, tf.Tensor]:
     feed.seek(step)
-    return first_in_batch(own_shards(strategy, feed, *fetch_one(feed, step)), losses, forward)
+    return fetch_one(feed, step)
 
 
 def first_in_batch(

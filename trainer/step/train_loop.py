@@ -17,7 +17,7 @@ from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
 from ..user_code import Place
-from .batches import Fetching, SkippedExamples, StepPlanner, Totals, data_errors_located, whole_batch
+from .batches import Fetching, SkippedExamples, StepPlanner, StoppedBatch, Totals, data_errors_located, whole_batch
 from .forward_state import ForwardState
 from .gradient_sums import GradientSums
 from .replica import OnlyShard, run_on_shards
@@ -71,6 +71,7 @@ class TrainLoop:
         self.skips: Skips = Skips(settings.allowed_skips, updates.names)
         self.skipped_examples: SkippedExamples = SkippedExamples(feed, strategy)
         self.fetching: Fetching = Fetching(feed)
+        self.stopped_batch: StoppedBatch = StoppedBatch(feed)
         self._forward_state = ForwardState()
         self._planner = StepPlanner(feed, longest, jit_compile=compiles == "loop")
         self._compiled: set[Hashable] = set()  # the kinds of steps that have run
@@ -180,6 +181,7 @@ class TrainLoop:
         def body(step, _, totals):
             part, examples, totals = self.fetching.fetch(plan, step - begin, totals)
             goes_on = self._one_step(part, examples, step)
+            self.stopped_batch.keep(goes_on, part, examples)
             return step + tf.cast(goes_on, tf.int64), goes_on, totals
 
         step, goes_on, totals = tf.while_loop(more, body, (first, tf.constant(True), self.fetching.zero_totals()))

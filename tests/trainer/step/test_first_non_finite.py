@@ -40,12 +40,18 @@ class Deep(Task):
 def halted(make_trainer):
     """halted(task, replicas, **bad) -> the message of the error; `bad` is written to row 20 of 24, the ninth of its batch."""
 
-    def train(task, replicas=1, stream=False, **bad):
+    def train(task, replicas=1, stream=False, row=20, gradient_accumulation=1, jit_compile=None, **bad):
         data = {"x": np.full((24, 3), 2, np.float32), "y": np.zeros(24, np.float32)}
         for name, value in bad.items():
-            data[name][20] = value
+            data[name][row] = value
         source = (lambda: tf.data.Dataset.from_tensor_slices(data)) if stream else data
-        trainer = make_trainer(task, replicas=replicas, train_dataset=Input(source, 12, shuffle=False))
+        trainer = make_trainer(
+            task,
+            replicas=replicas,
+            train_dataset=Input(source, 12, shuffle=False),
+            gradient_accumulation=gradient_accumulation,
+            jit_compile=jit_compile,
+        )
         with pytest.raises(NonFiniteError) as raised:
             trainer.train()
         return re.sub(r"sequential\w*/", "", str(raised.value))
@@ -96,6 +102,34 @@ class TestForward:
             trainer.train()
 
 
+class TestAStream:
+    """Its batch cannot be read again."""
+
+    @pytest.mark.parametrize("arguments", [{}, {"gradient_accumulation": 2}, {"jit_compile": True}])
+    def test_names_the_layer(self, halted, arguments):
+        found = halted(Deep(), stream=True, x=np.nan, **arguments)
+        assert "layer 'first' (4 NaN of 48 numbers in rows [8]" in found
+        assert "; the batch had 'x' not finite (3 NaN of 36 numbers in rows [8]" in found
+
+    def test_names_the_replica(self, halted):
+        found = halted(Deep(tf.math.log), replicas=3, stream=True, x=-2)
+        assert "in replica 2, in the output of layer 'first' (4 NaN of 16 numbers in rows [0]" in found
+        assert "; its inputs and weights were finite." in found
+
+    def test_of_a_short_batch_beside_bad_examples(self, make_trainer):
+        """Batches of 2, 2 and 1 rows, after a row that is skipped: the NaN is in the last."""
+
+        def row(number):
+            x = tf.where(number == 5, np.nan, tf.ones([3]))
+            with tf.control_dependencies([tf.debugging.Assert(number > 0, ["bad"])]):
+                return {"x": tf.ensure_shape(tf.identity(x), [3]), "y": 0.0}
+
+        source = tf.data.Dataset.range(6).map(row)
+        data = Input(lambda: source, 2, shuffle=False, on_error="skip")
+        with pytest.raises(NonFiniteError, match=r"Step 3: .* layer '\S*first' \(4 NaN of 4 numbers in rows \[0\]"):
+            make_trainer(Deep(), train_dataset=data).train()
+
+
 class TestBackward:
     def test_names_the_last_layer_behind_it(self, halted):
         """The gradient of sqrt(max(0, out - 100)) is 0 times infinity."""
@@ -105,8 +139,9 @@ class TestBackward:
 
 
 class TestUnknown:
-    def test_of_a_stream(self, halted):
-        assert "the batch of a stream cannot be read again" in halted(Deep(), stream=True, x=np.nan)
+    def test_of_an_earlier_batch_of_a_stream(self, halted):
+        found = halted(Deep(), stream=True, row=3, gradient_accumulation=2, x=np.nan)
+        assert "Step 2 was finite when it was run once more, eagerly: an earlier step of the update was not" in found
 
     def test_of_a_layer_that_runs_in_a_graph_only(self, halted):
         class Graph(Deep):
