@@ -1,8 +1,10 @@
 """A study of real trainings, killed and stopped on the way."""
 
 import json
+import random
 import re
 import signal
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -65,6 +67,96 @@ def test_is_killed_and_stopped_and_ends_with_the_best_config(command):
     same = [json.loads(line) for line in (command.folder / "again" / "metrics.jsonl").read_text().splitlines()]
     assert [each["metrics"]["accuracy"] for each in same if each["split"] == "eval"] == [
         each["metrics"]["accuracy"] for each in evals
+    ]
+
+
+KILLED = """
+include "digits.gin"
+import slowly
+Trainer.best_metric = "accuracy"
+Trainer.best_mode = "max"
+Trainer.train_steps = 300
+Trainer.summary_interval = 10
+Trainer.eval_interval = 20
+Trainer.checkpoint_interval = 10
+Trainer.steps_per_loop = 10
+Trainer.actions = [@slowly]
+mlp.hidden = (16,)
+"""
+BRIEFLY = """
+import time, gin
+
+@gin.register
+def slowly(trainer, summary):
+    time.sleep(0.1)
+"""
+
+
+GRID = "Adam.learning_rate=0.001,0.002,0.004,0.008"
+
+
+@pytest.fixture(scope="class")
+def killed(tmp_path_factory, programs):
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "killed.gin").write_text(KILLED)
+    (folder / "slowly.py").write_text(BRIEFLY)
+    flags = ["-m", "tallyloop.trainer", "--gin_file=killed.gin"]
+    study = folder / "runs" / "s"
+    arguments = [*flags, "--model_dir=runs", "--study=s", f"--grid={GRID}", "--jobs=2"]
+    chance = random.Random(0)
+    for _ in range(20):
+        before = saved(study)
+        with programs.start(arguments, cwd=folder, stdout=subprocess.DEVNULL) as process:
+            wait_for(lambda before=before: saved(study) > before, process)
+            time.sleep(chance.uniform(0, 0.2))
+            assert process.poll() is None, "it was done before the twentieth kill"
+            process.send_signal(signal.SIGKILL)
+    done = programs.run(arguments, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    alone = programs.run([*flags, "--model_dir=alone", "--gin_param=Adam.learning_rate=0.002"], folder)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    return SimpleNamespace(study=study, alone=folder / "alone")
+
+
+@pytest.mark.slow
+class TestTwentyKills:
+    """Four real trainings, two at once, whose study is killed twenty times while they train."""
+
+    def test_neither_lose_nor_repeat_a_trial(self, killed):
+        rates = []
+        for number in range(4):
+            trial = killed.study / f"trial-{number:04d}"
+            record = json.loads((trial / "run.json").read_text())
+            assert record["exit_reason"] == "done"
+            rates.append(json.loads((trial / "trial.json").read_text())["values"]["Adam.learning_rate"])
+            assert [step for step, _ in evaluations(trial)] == list(range(20, 301, 20))
+        assert [float(rate) for rate in rates] == [0.001, 0.002, 0.004, 0.008]
+        assert len(list(killed.study.glob("trial-*"))) == 4
+
+    def test_change_no_number(self, killed):
+        assert evaluations(killed.study / "trial-0001") == evaluations(killed.alone)
+
+    def test_hit_trainings(self, killed):
+        attempts = [json.loads(path.read_text())["attempts"] for path in killed.study.glob("trial-*/run.json")]
+        assert sum(map(len, attempts)) >= 4 + 20  # each kill has interrupted at least one
+
+
+def saved(study):
+    """Return the sum of the steps of the newest checkpoints of all trials."""
+    steps = [
+        max((int(path.stem.removeprefix("ckpt-")) for path in trial.glob("checkpoints/ckpt-*.index")), default=0)
+        for trial in study.glob("trial-*")
+    ]
+    return sum(steps)
+
+
+def evaluations(folder):
+    """Return the steps and the metrics of a run's evaluations."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        (line["step"], {name: value for name, value in line["metrics"].items() if not name.startswith("time/")})
+        for line in found
+        if line["split"] == "eval"
     ]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import re
+import threading
 
 import pytest
 from tallyloop.metrics.writers import JsonlWriter, TensorBoardWriter
@@ -89,3 +90,32 @@ class TestRunWriter:
         assert CheckpointFolder(tmp_path / "checkpoints").steps()[-1] == saved >= 4
         (tmp_path / "metrics.jsonl").rmdir()
         assert_same_weights(run(tmp_path), whole[0])
+
+
+class Hanging:
+    """A user's writer whose first `write` returns once the run has done its last step, or after ten seconds."""
+
+    def __init__(self):
+        self.last_step = threading.Event()
+        self.waited_for = []
+
+    def write(self, summary):
+        self.waited_for.append(self.last_step.wait(10))
+
+
+def test_nothing_waits_for_a_writer_that_hangs(run, whole, tmp_path, assert_same_weights):
+    """Steps, evaluations, summaries and checkpoints are all done while the writer is still at its first summary."""
+    writer = Hanging()
+    seen = []
+
+    def at_the_end(trainer, summary):
+        seen.append((summary.step, summary.split))
+        if seen[-1] == (12, "eval"):
+            assert writer.waited_for == []
+            assert CheckpointFolder(tmp_path / "checkpoints").steps()  # not all of them: saving goes on meanwhile
+            writer.last_step.set()
+
+    trainer = run(tmp_path, writers=[writer], actions=[at_the_end], summary_interval=1)
+    assert len(seen) == 12 + 3
+    assert writer.waited_for == [True] * 15
+    assert_same_weights(trainer, whole[0])
