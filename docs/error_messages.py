@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "errors.md"
 PACKAGES = ("trainer", "metrics", "data", "models")
 HOLE = "…"
 _ERRORS = re.compile(
-    r"(\w+\.)?(Usage|BadRange|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|NotImplemented)Error"
+    r"(\w+\.)?(Usage|BadRange|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|Runtime|NotImplemented)Error"
 )
 # What these return or yield, in trainer/config, are the mistakes of a config, which are told together.
 CONFIG_PROBLEMS = (

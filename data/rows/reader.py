@@ -223,7 +223,7 @@ class _Blocks:
     def _block(self, run: int, number: int) -> tuple[range, dict[int, Exception]]:
         with self._lock:
             if run != self._run:
-                raise RuntimeError("the steps are read elsewhere by now")
+                raise tf.errors.CancelledError(None, None, "the steps are read elsewhere by now")
             while self._next[0] <= number:
                 following, step = self._next
                 ended = self._end is not None and step >= self._end
