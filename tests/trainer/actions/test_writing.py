@@ -47,6 +47,34 @@ class TestRun:
                     assert rows[:, 2].sum() == elements
                 assert found[step, f"update_ratio/{path}"].tensor.float_val[0] > 0
 
+    def test_histograms_have_the_numbers_of_the_step(self, twins, written, rows, gradient_of, weights_of):
+        """After step 12: the weights, their gradient on the first batch, and the update that Adam would make of it."""
+        (trainer, folder), _ = twins
+        found = {tag: value for step, tag, value in written(folder, "train") if step == 12}
+        weights = weights_of(trainer)
+        gradient = gradient_of(weights, {name: column[:16] for name, column in rows(40).items()})
+        update = adam_update(trainer.optimizer, gradient)
+        for variable, part in zip(trainer.model.trainable_variables, (slice(0, 3), slice(3, 4)), strict=True):
+            for kind, expected in (("weights", weights[part]), ("gradients", gradient[part])):
+                edges = np.reshape(found[f"{kind}/{variable.path}"].tensor.double_val, [-1, 3])
+                if len(expected) > 1:  # one number has a bin around it
+                    assert edges[0, 0] == pytest.approx(expected.min(), rel=1e-4)
+                    assert edges[-1, 1] == pytest.approx(expected.max(), rel=1e-4)
+                else:
+                    assert edges[0, 0] <= expected[0] <= edges[-1, 1]
+            ratio = found[f"update_ratio/{variable.path}"].tensor.float_val[0]
+            assert ratio == pytest.approx(np.linalg.norm(update[part]) / np.linalg.norm(weights[part]), rel=1e-4)
+
+
+def adam_update(optimizer, gradient):
+    """Return the next update of Adam (Kingma and Ba, 2015) with a rate of 0.05; beta 0.9 and 0.999, epsilon 1e-7."""
+    flat = lambda name: np.concatenate(  # noqa: E731
+        [v.numpy().ravel() for v in optimizer.variables if v.path.endswith(name)]
+    )
+    m = 0.9 * flat("_momentum") + 0.1 * gradient
+    v = 0.999 * flat("_velocity") + 0.001 * gradient**2
+    return -0.05 * np.sqrt(1 - 0.999**13) / (1 - 0.9**13) * m / (np.sqrt(v) + 1e-7)
+
 
 class TestArguments:
     @pytest.mark.parametrize(

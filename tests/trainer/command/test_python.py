@@ -118,6 +118,26 @@ class TestConfigure:
         assert json.loads((tmp_path / "run.json").read_text())["exit_reason"] == "done"
         assert "cell_rows.y = 2.0" in (tmp_path / "operative_config.gin").read_text()
 
+    def test_parameter_groups(self):
+        """Two steps of SGD by hand: the kernel has half the rate and a decay, the bias is frozen.
+
+        w = 0 + 0.05 * 2 = 0.1; then the prediction is 0.3, the gradient -1.4: w = 0.1 - 0.05 * 0.5 * 0.1 + 0.05 * 1.4.
+        """
+        groups = [
+            "Trainer.parameter_groups=[@slow/ParameterGroup(), @frozen/ParameterGroup()]",
+            'slow/ParameterGroup.variables=["kernel"]',
+            "slow/ParameterGroup.learning_rate=0.5",
+            "slow/ParameterGroup.weight_decay=0.5",
+            'frozen/ParameterGroup.variables=["bias"]',
+            "frozen/ParameterGroup.freeze=True",
+            "keras.optimizers.SGD.learning_rate=0.1",
+        ]
+        trainer = configure(gin_params=[*CONFIG, *groups])
+        trainer.train()
+        kernel, bias = trainer.model.get_weights()
+        np.testing.assert_allclose(kernel, np.full([3, 1], 0.1675), rtol=1e-6)
+        assert bias == 0
+
     def test_what_nothing_uses_is_an_error_once_everything_has_been_traced(self):
         trainer = configure(gin_params=[*CONFIG, "CellTask.scale=2.0", "npz.path='x.npz'"])
         with pytest.raises(UsageError, match=r"npz\.path"):

@@ -107,17 +107,20 @@ class TestExport:
             trainer.export(tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
-    def test_of_the_best_checkpoint(self, run, rows, tmp_path):
-        trainer = run(tmp_path, best_metric="loss", best_mode="max")  # that of the first evaluation
-        best = json.loads((tmp_path / "checkpoints" / "best.json").read_text())
-        assert best["step"] == 4
-        folder = trainer.export(checkpoint="best")
-        found = served(folder, inputs=rows(3)["x"])["output_0"]
+    @pytest.mark.parametrize(("checkpoint", "step"), [("best", 4), ("ckpt-8", 8)])
+    def test_of_a_checkpoint(self, run, rows, tmp_path, checkpoint, step):
+        """The best is that of the first evaluation: the greatest loss."""
+        trainer = run(tmp_path, best_metric="loss", best_mode="max")
+        folder = tmp_path / "checkpoints"
+        assert json.loads((folder / "best.json").read_text())["step"] == 4
+        exported = trainer.export(checkpoint=checkpoint if checkpoint == "best" else folder / checkpoint)
+        found = served(exported, inputs=rows(3)["x"])["output_0"]
         at_the_end = trainer.model(rows(3)["x"])
         assert np.abs(found - at_the_end).max() > 1e-3
-        np.testing.assert_allclose(
-            found, trainer.predict(Input(rows(3), 3), str(tmp_path / "checkpoints" / "ckpt-4")), atol=1e-6
-        )
+        expected = trainer.predict(Input(rows(3), 3), str(folder / f"ckpt-{step}"))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        loaded = keras.models.load_model(exported / "model.keras")
+        np.testing.assert_allclose(loaded(rows(3)["x"]), expected, atol=1e-6)
 
     def test_no_best_checkpoint(self, make_trainer, tmp_path):
         make_trainer(model_dir=tmp_path).train()

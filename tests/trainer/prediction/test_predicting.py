@@ -207,20 +207,31 @@ class TestOutput:
         assert stored.files == ["nested/0", "nested/1", "same"]
         check(trainer, {"same": stored["same"], "nested": (stored["nested/0"], stored["nested/1"])}, rows(21))
 
-    @pytest.mark.parametrize("make", [arrays, streamed, in_shards, by_number])
-    def test_continues(self, trainer, rows, tmp_path, killed_at, steps, make, caplog):
-        trainer.predict(make(rows(37)), output=tmp_path / "whole.npz")
+    @pytest.mark.parametrize(
+        ("make", "ending"),
+        [
+            (arrays, "npz"),
+            (streamed, "npz"),
+            (in_shards, "npz"),
+            (by_number, "npz"),
+            (arrays, "jsonl"),
+            (arrays, "parquet"),
+        ],
+    )
+    def test_continues(self, trainer, rows, tmp_path, killed_at, steps, make, ending, caplog):
+        whole, killed = tmp_path / f"whole.{ending}", tmp_path / f"p.{ending}"
+        trainer.predict(make(rows(37)), output=whole)
         steps.clear()
         killed_at(2)
         with pytest.raises(Killed):
-            trainer.predict(make(rows(37)), output=tmp_path / "p.npz")
-        assert not (tmp_path / "p.npz").exists()
+            trainer.predict(make(rows(37)), output=killed)
+        assert not killed.exists()
         assert steps == [0, 1, 2]
         steps.clear()
-        trainer.predict(make(rows(37)), output=tmp_path / "p.npz")
+        trainer.predict(make(rows(37)), output=killed)
         assert steps[0] == 2
         assert "continues after 2 batches" in caplog.text
-        assert (tmp_path / "p.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+        assert killed.read_bytes() == whole.read_bytes()
 
     def test_a_finished_output_is_predicted_again(self, trainer, rows, tmp_path, steps):
         for _ in range(2):
