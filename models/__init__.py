@@ -1,6 +1,6 @@
 """The bundled tasks and models, to be used or copied."""
 
-from .autoencoder import AutoencoderTask, two_stage_autoencoder
+from .autoencoder import AutoencoderTask, silent_units, two_stage_autoencoder
 from .classifier import ClassifierTask, class_confusion, top_k_accuracy
 from .distillation import DistillationTask
 from .images.adversarial import GanTask, dense_generator, example_with_noise, generated_images
@@ -14,7 +14,7 @@ from .networks.transformer import transformer
 from .pairs.towers import dense_tower, embedding_tower
 from .pairs.two_tower import TwoTowerTask
 from .regression import RegressionTask
-from .tabular import TabularTask
+from .tabular import TabularTask, balanced_rows
 from .text import text_classifier
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "RegressionTask",
     "TabularTask",
     "TwoTowerTask",
+    "balanced_rows",
     "class_confusion",
     "cnn",
     "dense_generator",
@@ -38,6 +39,7 @@ __all__ = [
     "hardest_images",
     "image_classifier",
     "mlp",
+    "silent_units",
     "small_backbone",
     "text_classifier",
     "top_k_accuracy",

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import gin
 import keras
+import numpy as np
 import tensorflow as tf
 
 from .. import metrics
@@ -121,3 +122,21 @@ class AutoencoderTask(Task):
         """Return each example's `code` (batch, code) and `reconstruction` (batch, features)."""
         reconstruction, code = model(batch[self._features], training=False)
         return {"code": code, "reconstruction": reconstruction}
+
+
+@gin.register(module="tallyloop")
+def silent_units(trainer: Any, summary: Any) -> None:
+    """Write to TensorBoard how many units of the code are 0 for every example of an eval set: an action, `@silent_units`.
+
+    Such units are wasted. The metric `stage_2/active`, a mean, doesn't tell them from units that are active now and then.
+
+    Args:
+      trainer: whose model encodes.
+      summary: that of an evaluation; one of training is passed over.
+    """
+    if summary.split == "train":
+        return
+    names = trainer.eval_datasets
+    name = summary.split.removeprefix("eval/") if len(names) > 1 else next(iter(names))
+    code = trainer.predict(names[name])["code"]
+    trainer.board.scalar("code/silent_units", int(np.sum(~np.any(code > 0, axis=0))), summary.split)

@@ -43,6 +43,26 @@ def part_of(batch: Any, key: str, place: int, where: str, fix: str) -> Any:
     raise UsageError(f"{where}: expected the key {key!r}, got {found}; {fix}")
 
 
+def numbers_of(column: tf.Tensor, key: str, binding: str, dtype: Any = tf.float32) -> tf.Tensor:
+    """Return a column of a batch as floating-point numbers.
+
+    Args:
+      column: the column.
+      key: its name in the batch.
+      binding: what says that it holds numbers, for the message.
+      dtype: of the result.
+
+    Raises:
+      UsageError: it holds strings, which TensorFlow would refuse only once the step runs, without a name.
+    """
+    if column.dtype == tf.string:
+        raise UsageError(
+            f"The batch: column {key!r} holds strings: expected numbers, as {binding} names it; correct the file. A dtype in the "
+            f"source, as in csv.columns = {{{key!r}: 'float32'}}, has the line told"
+        )
+    return tf.cast(column, dtype)
+
+
 def outputs_of(model: keras.Model, inputs: Any, training: bool, where: str, fix: str) -> Any:
     """Return what a model makes of its inputs.
 
@@ -91,7 +111,7 @@ def weighted(losses: tf.Tensor, batch: Any, key: str | None, training: bool, tas
         raise UsageError(
             f"{task}.sample_weight = {key!r}: expected one weight per example, of shape (n,), got shape {tuple(weights.shape)}"
         )
-    return losses * tf.cast(weights, losses.dtype)
+    return losses * numbers_of(weights, key, f"{task}.sample_weight", losses.dtype)
 
 
 def training_rows(source: Any, binding: str) -> Mapping[str, Any]:

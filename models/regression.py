@@ -13,7 +13,7 @@ from .. import metrics as tally_metrics
 from ..data.checks import one_of
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, part_of, weighted
+from .batch import FEATURES, TARGETS, numbers_of, part_of, weighted
 
 Loss = Literal["mse", "mae", "huber"]
 _LOSSES = {
@@ -22,7 +22,7 @@ _LOSSES = {
     "huber": keras.losses.huber,
 }
 
-_FIX = "set RegressionTask.features and RegressionTask.targets"
+_FIX = "set RegressionTask.features"
 
 
 @gin.register(module="tallyloop")
@@ -44,6 +44,8 @@ class RegressionTask(Task):
     Raises:
       UsageError: `model` is a model, or cannot be called; or `loss` is another word.
     """
+
+    _TARGETS = "RegressionTask.targets"  # the binding that names them
 
     def __init__(
         self,
@@ -74,20 +76,20 @@ class RegressionTask(Task):
         Raises:
           UsageError: the batch lacks a key, or predictions and targets differ in shape.
         """
-        targets = part_of(batch, self._targets, TARGETS, "The batch", _FIX)
-        predicted = model(self._features_of(batch), training=training)
+        targets = part_of(batch, self._targets, TARGETS, "The batch", f"set {self._TARGETS}")
+        predicted = model(self._features_of(model, batch), training=training)
         predicted = self._like(predicted, targets)
-        targets = tf.cast(targets, predicted.dtype)
+        targets = numbers_of(targets, self._targets, self._TARGETS, predicted.dtype)
         error = predicted - targets
         tally_metrics.add("mae", tf.abs(error))
         tally_metrics.add("rmse", error**2, finish="sqrt")
         rows = [tf.reshape(each, [tf.shape(each)[0], -1]) for each in (targets, predicted)]
         losses = cast("tf.Tensor", self._loss(*rows))
-        return weighted(losses, batch, self._sample_weight, training, "RegressionTask"), predicted
+        return weighted(losses, batch, self._sample_weight, training, type(self).__name__), predicted
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the model's predictions, (batch,) of a model with one output."""
-        predicted = model(self._features_of(batch), training=False)
+        predicted = model(self._features_of(model, batch), training=False)
         return tf.squeeze(predicted, -1) if predicted.shape[1:] == (1,) else predicted
 
     def _like(self, predicted: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -106,5 +108,5 @@ class RegressionTask(Task):
             )
         return predicted
 
-    def _features_of(self, batch: Any) -> Any:
+    def _features_of(self, model: keras.Model, batch: Any) -> Any:
         return part_of(batch, self._features, FEATURES, "The batch", _FIX)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..metrics.errors import UsageError
-from .batch import FEATURES, part_of, training_rows
+from .batch import FEATURES, numbers_of, part_of, training_rows
 from .networks.dropout import InvariantDropout
 from .regression import Loss, RegressionTask
 
@@ -41,6 +41,8 @@ class TabularTask(RegressionTask):
     Raises:
       UsageError: an argument is not as described.
     """
+
+    _TARGETS = "TabularTask.target"
 
     def __init__(
         self,
@@ -95,11 +97,38 @@ class TabularTask(RegressionTask):
             features = InvariantDropout(self._dropout)(features)
         return keras.layers.Dense(1, name="network")(features)
 
-    def _features_of(self, batch: Any) -> dict[str, tf.Tensor]:
-        names = [*self._numeric, *self._categorical]
+    def _features_of(self, model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         fix = "correct TabularTask.numeric and TabularTask.categorical"
-        columns = {name: part_of(batch, name, FEATURES, "The batch", fix) for name in names}
-        return {name: tf.cast(each, tf.float32) if name in self._numeric else each for name, each in columns.items()}
+        column = {
+            name: part_of(batch, name, FEATURES, "The batch", fix) for name in (*self._numeric, *self._categorical)
+        }
+        numbers = {name: numbers_of(column[name], name, "TabularTask.numeric") for name in self._numeric}
+        known = {each.name: each.dtype for each in model.inputs}
+        return numbers | {name: _of_kind(column[name], name, known[name]) for name in self._categorical}
+
+
+@gin.register(module="tallyloop")
+def balanced_rows(rows: Callable[[], Any], column: str, weight: str = "weight") -> dict[str, Any]:
+    """Return the rows of a source with weights by which each value of a column counts the same in all: a source of training rows.
+
+    Args:
+      rows: a source, without parentheses: `@train/csv`.
+      column: the column of categories.
+      weight: the name of the new column. Of n rows with k values in `column`, one whose value m rows have weighs n / (k * m), so
+        that the mean is 1.
+
+    Raises:
+      UsageError: `rows` is no such source, lacks the column, or has the new one.
+    """
+    table = training_rows(rows, "balanced_rows.rows")
+    if weight in table:
+        raise UsageError(
+            f"balanced_rows.weight = {weight!r}: expected a new name, and the rows have such a column already"
+        )
+    _, place, counts = np.unique(
+        _column(table, column, "balanced_rows.column"), return_inverse=True, return_counts=True
+    )
+    return {**table, weight: (len(place) / (len(counts) * counts[place])).astype(np.float32)}
 
 
 def _normalized(inputs: Sequence[Any], columns: np.ndarray) -> Any:
@@ -115,16 +144,27 @@ def _one_hot(inputs: Any, values: np.ndarray, name: str, most: int) -> Any:
     return layer(keras.ops.expand_dims(inputs, -1))
 
 
+def _of_kind(column: tf.Tensor, name: str, known: str) -> tf.Tensor:
+    """Return a column of categories, which must be strings if those of the training rows are."""
+    if (column.dtype == tf.string) != (known == "string"):
+        expected, dtype = ("strings", "string") if known == "string" else ("whole numbers", "int64")
+        raise UsageError(
+            f"The batch: column {name!r} holds {column.dtype.name}: expected {expected}, as in the training rows; give all files "
+            f"one dtype, as in csv.columns = {{{name!r}: {dtype!r}}}"
+        )
+    return column
+
+
 def _names(binding: str, columns: Any) -> list[str]:
     if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
         raise UsageError(f"{binding} = {columns!r}: expected a list of columns, such as ['age', 'height']")
     return list(columns)
 
 
-def _column(table: Mapping[str, Any], name: str, argument: str) -> np.ndarray:
+def _column(table: Mapping[str, Any], name: str, binding: str) -> np.ndarray:
     if name not in table:
         raise UsageError(
-            f"TabularTask.{argument}: {name!r} is no column of the training rows: expected one of {sorted(table)}; correct it"
+            f"{binding}: {name!r} is no column of the training rows: expected one of {sorted(table)}; correct it"
         )
     column = np.asarray(table[name])
     if column.ndim != 1:
@@ -138,9 +178,10 @@ def _numbers(table: Mapping[str, Any], name: str, argument: str) -> np.ndarray:
     Raises:
       UsageError: it isn't there, or a row has none.
     """
-    column = _column(table, name, argument)
+    column = _column(table, name, f"TabularTask.{argument}")
     if column.dtype.kind in "OSU":
-        row, value = next((row, value) for row, value in enumerate(column) if not _is_number(value))
+        cells = column.tolist()
+        row, value = next((each for each in enumerate(cells) if not _is_number(each[1])), (0, cells[0]))
         raise UsageError(
             f"{_WHERE}: column {name!r}, row {row} (counted from 0): expected a number, as TabularTask.{argument} has the "
             f"column, got {value!r}; correct the file, or name the column in TabularTask.categorical. A dtype in the source, "
@@ -158,7 +199,7 @@ def _numbers(table: Mapping[str, Any], name: str, argument: str) -> np.ndarray:
 
 def _categories(table: Mapping[str, Any], name: str) -> np.ndarray:
     """Return a column as strings, in objects, or as int64."""
-    column = _column(table, name, "categorical")
+    column = _column(table, name, "TabularTask.categorical")
     if column.dtype.kind in "OSU":
         return column.astype(object)
     if column.dtype.kind in "iub":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..harness.report import aligned, machine
+from . import guide
 from .config import Config, Figure, Reference
 from .run import Run
 
@@ -89,7 +90,11 @@ def table(parts: Iterable[Part]) -> str:
 def page(parts: Mapping[str, Part]) -> str:
     """Return the page."""
     sections = "\n".join(part.section for part in parts.values())
-    return f"{_TOP}\n```bash\npython -m benchmarks.results --write\n```\n\n{table(parts.values())}\n\n{sections}"
+    seen = "\n".join(aligned([["to see", "look at", "where"], *guide.rows()]))
+    return (
+        f"{_TOP}\n```bash\npython -m benchmarks.results --write\n```\n\n{table(parts.values())}\n\n"
+        f"## Which to look at for what\n\n{seen}\n\n{sections}"
+    )
 
 
 def kept(file: Path) -> dict[str, Part]:

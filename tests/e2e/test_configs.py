@@ -3,13 +3,19 @@
 import asyncio.events
 import email.message
 import importlib
+import itertools
 import json
 import shutil
+import sysconfig
 from pathlib import Path
 
+import keras
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "gin").glob("*.gin"))
@@ -92,12 +98,9 @@ def run(tmp_path_factory, programs):
         (folder / "lines" / module.__name__).mkdir(parents=True)
         (folder / "lines" / module.__name__ / "some.txt").write_text(Path(module.__file__).read_text()[:6000])
 
-    def command(config, *flags, to, code=0):
-        given = [
-            f"--gin_file={config}.gin",
-            f"--model_dir={to}",
-            *(PARAM + each for each in (*SHORT, *SMALL.get(config, ()))),
-        ]
+    def command(config, *flags, to, code=0, small=None):
+        small = SMALL.get(config, ()) if small is None else small
+        given = [f"--gin_file={config}.gin", f"--model_dir={to}", *(PARAM + each for each in (*SHORT, *small))]
         done = programs.run(["-m", "tallyloop.trainer", *given, *flags], folder, XDG_CACHE_HOME=str(folder / "cache"))
         assert done.returncode == code, done.stdout + done.stderr
         return done
@@ -120,9 +123,9 @@ def trained(run):
     return train
 
 
-def weights(folder):
+def weights(folder, step=STEPS):
     """The variables of the model in the last checkpoint."""
-    reader = tf.train.load_checkpoint(str(folder / "checkpoints" / f"ckpt-{STEPS}"))
+    reader = tf.train.load_checkpoint(str(folder / "checkpoints" / f"ckpt-{step}"))
     types = reader.get_variable_to_dtype_map()
     return {key: reader.get_tensor(key) for key in types if key.startswith("model/") and types[key].is_floating}
 
@@ -233,6 +236,147 @@ class TestStages:
         moved = sorted(key for key in first if not np.array_equal(first[key], again[key]))
         assert len(moved) == 2, moved
         assert all("/head/" in key for key in moved), moved
+
+
+def flags_of(*bindings):
+    """As flags, which win over those of SHORT and SMALL."""
+    return [PARAM + each for each in bindings]
+
+
+def evaluated(folder):
+    """The last line of metrics.jsonl that is of an evaluation."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["split"] != "train"][-1]
+
+
+class TestKerasApplications:
+    """A backbone of `keras.applications` by its name, on a folder of images, in two stages."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def stages(cls, run):
+        for label, level in (("dark", 40), ("light", 200)):
+            (run.folder / "shades" / label).mkdir(parents=True)
+            for number in range(4):
+                pixels = tf.fill([32, 32, 3], tf.cast(level + number, tf.uint8))
+                (run.folder / "shades" / label / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+        given = flags_of(
+            *("images.path='shades'", "images.test_fraction=0.25", "num_classes=2", "size=32", "train_steps=2"),
+            *("image_classifier.backbone=@keras.applications.MobileNet", "keras.applications.MobileNet.alpha=0.25"),
+            *("image_classifier.scale='-1 to 1'", "Trainer.train_steps=2", "Trainer.checkpoint_interval=2"),
+            *("Trainer.steps_per_loop=1", "Trainer.eval_datasets={'test': @test/Input()}", "Trainer.actions=[]"),
+        )
+        run("image_folder_head", *given, to="shades_head")
+        first = PARAM + "Trainer.initial_weights=shades_head/checkpoints/ckpt-2"
+        run("image_folder_all", *given, first, to="shades_all")
+        return [run.folder / "shades_head", run.folder / "shades_all"]
+
+    @pytest.mark.slow
+    def test_is_that_of_keras(self, stages):
+        backbone = keras.applications.MobileNet((32, 32, 3), alpha=0.25, include_top=False, weights=None)
+        shapes = sorted(
+            [*(tuple(weight.shape) for weight in backbone.weights), (256, 2), (2,)]
+        )  # and a head of 2 classes
+        for folder in stages:
+            assert sorted(value.shape for value in weights(folder, step=2).values()) == shapes
+            assert evaluated(folder)["counts"]["accuracy"] == 2
+
+    @pytest.mark.slow
+    def test_is_frozen_in_the_first_stage_alone(self, stages):
+        """Keras makes BatchNormalization with means and offsets of 0, and variances of 1."""
+        head, everything = (weights(folder, step=2) for folder in stages)
+        for name, fresh in {"moving_mean": 0, "moving_variance": 1, "beta": 0}.items():
+            found = [key for key in head if f"/{name}/" in key]
+            assert len(found) == 27
+            for key in found:
+                np.testing.assert_array_equal(head[key], fresh, err_msg=key)
+                assert not np.array_equal(everything[key], head[key]), key
+
+
+class TestTextReaders:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("reader", ["gru", "transformer"])
+    def test_learn_the_order_of_words(self, run, reader):
+        """Both classes have the same words, equally often: the mean of the embeddings tells nothing."""
+        for label, (one, other) in {"up": ("red", "blue"), "down": ("blue", "red")}.items():
+            (run.folder / "order" / label).mkdir(parents=True, exist_ok=True)
+            lines = [
+                f"{a}{one} then {b} {other}"
+                for a, b in itertools.product(["a ", "one ", "that ", "it ", "so "], "uvwxyz")
+            ]
+            (run.folder / "order" / label / "lines.txt").write_text("\n".join(lines))
+        given = flags_of(
+            *("labelled_text.path='order'", f"text_classifier.reader='{reader}'", "text_classifier.width=16"),
+            *("text_classifier.dropout=0.0", "Trainer.train_steps=150", "Trainer.eval_interval=150"),
+            *("Trainer.steps_per_loop=50", "Trainer.summary_interval=50", "Trainer.checkpoint_interval=150"),
+            *("keras.optimizers.Adam.learning_rate=0.01", "keras.optimizers.Adam.use_ema=False"),
+        )
+        run("text_classifier", *given, to=f"order_{reader}")
+        found = evaluated(run.folder / f"order_{reader}")
+        assert found["counts"]["accuracy"] == 12
+        assert found["metrics"]["accuracy"] == 1.0
+
+
+class TestTables:
+    @pytest.mark.slow
+    def test_parquet_and_csv_give_the_line_that_was_written(self, run):
+        """A target of 3 a - 2 b + 5, and 4 more for a kind: without noise, a linear model misses by what training left."""
+        rng = np.random.default_rng(0)
+        for name, rows in (("train", 400), ("test", 50)):
+            a, b, kind = rng.normal(size=rows), rng.normal(size=rows), rng.choice(["plain", "dear"], rows)
+            table = pyarrow.table({"a": a, "b": b, "kind": kind, "y": 3 * a - 2 * b + 5 + 4 * (kind == "dear")})
+            pyarrow.parquet.write_table(table, run.folder / f"{name}.parquet")
+            pyarrow.csv.write_csv(table, run.folder / f"{name}.csv")
+        given = flags_of(
+            *("TabularTask.target='y'", "TabularTask.numeric=['a', 'b']", "TabularTask.categorical=['kind']"),
+            *(
+                "TabularTask.hidden=()",
+                "keras.optimizers.Adam.weight_decay=None",
+                "keras.optimizers.Adam.use_ema=False",
+            ),
+            *("keras.optimizers.Adam.learning_rate=0.02", "Trainer.train_steps=300", "Trainer.eval_interval=300"),
+            *("Trainer.steps_per_loop=100", "Trainer.summary_interval=100", "Trainer.checkpoint_interval=300"),
+        )
+        found = {}
+        for kind in ("parquet", "csv"):
+            source = [f"{name}_rows=@{name}/{kind}" for name in ("train", "test")]
+            files = [f"{name}/{kind}.path='{name}.{kind}'" for name in ("train", "test")]
+            run("tabular", *given, *flags_of(*source, *files), to=f"line_{kind}")
+            found[kind] = evaluated(run.folder / f"line_{kind}")
+        assert found["parquet"]["counts"]["rmse"] == 50
+        assert found["parquet"]["metrics"]["rmse"] < 0.05  # the deviation of the target is 4.1
+        assert found["parquet"]["metrics"]["rmse"] == found["csv"]["metrics"]["rmse"]
+
+    @pytest.mark.slow
+    def test_weights_of_rows_change_what_is_learned(self, trained):
+        plain, weighted = (weights(trained(config)) for config in ("tabular", "tabular_weighted"))
+        assert plain.keys() == weighted.keys()
+        kernels = [key for key in plain if "/kernel/" in key]
+        assert len(kernels) == 3  # linear, hidden, network
+        assert [key for key in kernels if np.array_equal(plain[key], weighted[key])] == []
+
+
+@pytest.mark.slow
+def test_a_language_model_reads_the_standard_library(run):
+    """Without a file: nine tenths of the bytes of Python's modules to train on, the rest to evaluate, by windows of 64."""
+    small = ("transformer.depth=1", "transformer.width=16", "transformer.heads=2", "Trainer.actions=[]")
+    short = flags_of("Trainer.train_steps=2", "Trainer.eval_interval=2")
+    run("char_lm", *short, to="standard_library", small=small)
+    files = Path(sysconfig.get_path("stdlib")).glob("*.py")
+    total = sum(file.stat().st_size for file in files)
+    assert total > 1e6
+    windows = (total - round(0.9 * total) - 1) // 64
+    found = evaluated(run.folder / "standard_library")
+    assert found["counts"]["loss"] == windows * 64
+    assert found["metrics"]["loss"] == pytest.approx(np.log(256), abs=0.2)  # of guessing among all bytes
+
+
+@pytest.mark.slow
+def test_an_action_of_ones_own_counts_silent_units(trained):
+    events = EventAccumulator(str(trained("autoencoder") / "eval")).Reload()
+    found = {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors("code/silent_units")}
+    assert found.keys() == {6, STEPS}
+    assert all(0 <= count < 32 for count in found.values())
 
 
 # The ten likeliest mistakes: config, bindings, what the message has.

@@ -107,6 +107,42 @@ class TestPage:
         assert "'digit': expected the name of a config, one of digits, " in capsys.readouterr().err
 
 
+# What another config's part of the page tells.
+PARTS = {"distil_teacher": "distil", "image_folder_all": "image_folder", "image_folder_head": "image_folder"}
+
+
+class TestConfigs:
+    def test_each_is_measured_or_a_part_of_another(self, results):
+        measured = [config.name for config in results("configs").CONFIGS]
+        assert len(set(measured)) == len(measured)
+        assert sorted([*measured, *PARTS]) == sorted(path.stem for path in (ROOT / "gin").glob("*.gin"))
+
+    def test_each_has_its_row_and_section(self, results):
+        page = results("page").kept(ROOT / "docs" / "results.md")
+        for config in results("configs").CONFIGS:
+            assert config.look_at.strip() in page[config.name].section, config.name
+            assert [line[2] for line in page[config.name].lines] == [figure.what for figure in config.figures]
+        for part, whole in PARTS.items():
+            assert f"{part}.gin" in page[whole].section
+
+    def test_digits_cnn_has_a_goal(self, results):
+        (config,) = (each for each in results("configs").CONFIGS if each.name == "digits_cnn")
+        assert [figure.goal for figure in config.figures] == [(">=", 0.985, False)]
+
+
+class TestGuide:
+    def test_says_what_stands_there(self, results):
+        for sight in results("guide").SIGHTS:
+            file = ROOT / "models" / sight.model if sight.model else ROOT / "gin" / f"{sight.config}.gin"
+            assert sight.text in file.read_text(), sight
+            assert (ROOT / "gin" / f"{sight.config}.gin").is_file()
+
+    def test_is_on_the_page(self, results):
+        text = (ROOT / "docs" / "results.md").read_text()
+        listed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "](../gin/" in line]
+        assert [row for row in listed if len(row) == 3] == results("guide").rows()
+
+
 class TestCurves:
     def test_picture(self, results):
         """The first point of the line is at the left; the largest value is above the smallest; 200 points are enough."""

@@ -1,10 +1,12 @@
 """The two-stage autoencoder: its parts, and what its layers record."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 from tallyloop.data import Input
-from tallyloop.models import AutoencoderTask, two_stage_autoencoder
+from tallyloop.models import AutoencoderTask, silent_units, two_stage_autoencoder
 from tallyloop.trainer import Trainer
 
 
@@ -47,3 +49,31 @@ def test_loads_from_its_file(tmp_path, rng):
     model.save(tmp_path / "model.keras")
     for after, expected in zip(keras.models.load_model(tmp_path / "model.keras")(x), before, strict=True):
         np.testing.assert_array_equal(after, expected)
+
+
+class TestSilentUnits:
+    @pytest.fixture
+    @staticmethod
+    def trainer():
+        """A model whose code has 5 units, of which 1 and 3 are 0 for every example, and 0 for those of the second eval set."""
+        x = np.eye(6, dtype=np.float32)
+        datasets = {"first": Input({"x": x}, 4), "second": Input({"x": x[1:]}, 4)}
+        trainer = Trainer(
+            AutoencoderTask(lambda: two_stage_autoencoder(width=6, code=5, features=6)), eval_datasets=datasets
+        )
+        encode = trainer.model.stage_1.dense, trainer.model.stage_2.dense
+        kernel = np.zeros((6, 5), np.float32)
+        kernel[0, 0], kernel[1, 1], kernel[2, 2], kernel[3, 4] = 1, -1, 1, 1
+        for layer, weights in zip(encode, (np.eye(6), kernel), strict=True):
+            layer.set_weights([weights, np.zeros(weights.shape[1])])
+        return trainer
+
+    @pytest.mark.parametrize(
+        ("split", "written"), [("eval/first", [2]), ("eval/second", [3]), ("train", [])], ids=lambda each: str(each)
+    )
+    def test_are_counted(self, trainer, split, written):
+        points = []
+        board = SimpleNamespace(scalar=lambda *point: points.append(point))
+        run = SimpleNamespace(eval_datasets=trainer.eval_datasets, predict=trainer.predict, board=board)
+        silent_units(run, SimpleNamespace(split=split))
+        assert points == [("code/silent_units", count, split) for count in written]

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_sample_weight
 from tallyloop.data import Input, csv
-from tallyloop.models import TabularTask
+from tallyloop.models import TabularTask, balanced_rows
 from tallyloop.trainer import Trainer
 
 TABLE = {
@@ -79,6 +80,37 @@ class TestModel:
         np.testing.assert_allclose(loaded(columns), trainer.model(columns), rtol=1e-5, atol=1e-6)
 
 
+class TestBalancedRows:
+    @pytest.mark.parametrize("column", ["code", "kind"])
+    def test_weigh_as_in_scikit_learn(self, column):
+        table = {**TABLE, "code": np.array([7, 7, 7, 9]), "kind": np.array(["b", "a", "c", "b"], object)}
+        found = balanced_rows(lambda: table, column, weight="balance")
+        assert set(found) == {*table, "balance"}
+        np.testing.assert_allclose(found["balance"], compute_sample_weight("balanced", table[column]), rtol=1e-6)
+
+    def test_of_a_file(self, tmp_path):
+        """Three rows of two kinds: 3 / (2 * 2) and 3 / (2 * 1)."""
+        (tmp_path / "t.csv").write_text("kind,price\na,2\nb,3\na,4\n")
+        found = balanced_rows(lambda: csv(tmp_path / "t.csv"), "kind")
+        assert found["weight"].tolist() == [0.75, 1.5, 0.75]
+        assert found["price"].tolist() == [2, 3, 4]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"rows": TABLE}, "balanced_rows.rows = {"),
+            (
+                {"column": "kinds"},
+                "balanced_rows.column: 'kinds' is no column of the training rows: expected one of ['age',",
+            ),
+            ({"weight": "price"}, "balanced_rows.weight = 'price': expected a new name"),
+        ],
+    )
+    def test_refused(self, refused, arguments, message):
+        with refused(message):
+            balanced_rows(**{"rows": lambda: TABLE, "column": "kind", "weight": "balance", **arguments})
+
+
 def with_column(name, values):
     return {**TABLE, name: np.array(values)}
 
@@ -107,6 +139,11 @@ class TestRefused:
                 "column 'age', row 2 (counted from 0): expected a number, as",
             ),
             (
+                with_column("age", ["1", "2", "3", "6"]),
+                {},
+                "column 'age', row 0 (counted from 0): expected a number, as TabularTask.numeric has the column, got '1'",
+            ),
+            (
                 with_column("size", [0, np.nan, 0, 1]),
                 {},
                 "column 'size', row 1 (counted from 0): expected a finite number",
@@ -118,6 +155,32 @@ class TestRefused:
     def test_refused(self, refused, table, arguments, message):
         with refused(message):
             task(table, **arguments).build_model()
+
+    @pytest.mark.parametrize(
+        ("column", "values", "message"),
+        [
+            ("age", ["1", "2"], "column 'age' holds strings: expected numbers, as TabularTask.numeric names it"),
+            ("price", ["1", "2"], "column 'price' holds strings: expected numbers, as TabularTask.target names it"),
+            (
+                "weight",
+                ["1", "2"],
+                "column 'weight' holds strings: expected numbers, as TabularTask.sample_weight names",
+            ),
+            ("kind", [1, 2], "column 'kind' holds int64: expected strings, as in the training rows; give"),
+            ("code", ["7", "9"], "column 'code' holds string: expected whole numbers, as in the training rows; give"),
+        ],
+    )
+    def test_batch_of_other_types_than_the_training_rows(self, refused, column, values, message):
+        found = task(sample_weight="weight")
+        batch = {name: each[:2] for name, each in TABLE.items()} | {column: np.array(values)}
+        with refused(f"The batch: {message}"):
+            found.loss(found.build_model(), tensors(batch), training=True)
+
+    def test_batch_without_its_target(self, refused):
+        found = task()
+        batch = {name: each for name, each in TABLE.items() if name != "price"}
+        with refused("expected the key 'price', got ['age', 'code', 'kind', 'size', 'weight']; set TabularTask.target"):
+            found.loss(found.build_model(), tensors(batch), training=True)
 
     def test_source_with_parentheses(self, refused):
         with refused("expected a source without parentheses, such as @train/csv"):

@@ -78,9 +78,11 @@ and BatchNormalization and dropout that do not depend on the number of replicas.
         "a sparse code of the same images",
         """
 A loss with two parts, each of which is a metric, and metrics that layers record. Look at it for `metrics.composite_loss` and
-`metrics.scope`. The penalty leaves some of the 32 units at 0 in each image; the reference is PCA with as many components as units
-are active on average. PCA with 32 components is more exact than 32 sparse units. With 8 units and a small penalty, all are in
-use: `--gin_param=two_stage_autoencoder.code=8 --gin_param=AutoencoderTask.sparsity=1e-4 --gin_param=Trainer.train_steps=4000`.
+`metrics.scope`, and for an action of your own: `silent_units`, a short function, writes to TensorBoard how many units are 0 for
+every test image, which the mean `stage_2/active` does not tell. The penalty leaves some of the 32 units at 0 in each image; the
+reference is PCA with as many components as units are active on average. PCA with 32 components is more exact than 32 sparse
+units. With 8 units and a small penalty, all are in use: `--gin_param=two_stage_autoencoder.code=8
+--gin_param=AutoencoderTask.sparsity=1e-4 --gin_param=Trainer.train_steps=4000`.
 """,
         (
             Figure(_ERROR, last("loss/reconstruction"), BELOW, _pca_of_active_units, 5),
