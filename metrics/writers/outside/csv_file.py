@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import gin
 
 from ...atomic_file import replace_file
+from ...errors import UsageError
 from ..summary import RunDescription, Summary
-from .past import numbers, past
+from .past import numbers, past, remember, remembered
 
 _STEP = "step"
+_TABLES = ("train.csv", "eval.csv", "eval/*.csv")
 _Row = dict[str, str]
 
 
@@ -25,7 +28,7 @@ class CsvWriter:
     are empty there.
 
     Args:
-      folder: where the tables are written; None is `csv` in the run's folder.
+      folder: where the tables are written, which no other run may use; None is `csv` in the run's folder.
     """
 
     def __init__(self, folder: str | Path | None = None):
@@ -33,10 +36,17 @@ class CsvWriter:
         self._tables: dict[str, _Table] = {}
 
     def begin(self, run: RunDescription) -> None:
-        """Drop the rows past the step that the run goes on from, and add those that a killed process has left out."""
-        self._folder = Path(self._given) if self._given is not None else run.folder / "csv"
+        """Drop the rows past the step that the run goes on from, and add those that a killed process has left out.
+
+        Raises:
+          UsageError: the folder has tables that are not of this run, which would lose rows.
+        """
+        self._folder = run.folder / "csv" if self._given is None else Path(self._given)
+        tables = [path for name in _TABLES for path in sorted(self._folder.glob(name))]
+        if self._given is not None:
+            _claim(self._folder, run.folder, tables)
         self._tables = {}
-        for path in sorted(self._folder.rglob("*.csv")):
+        for path in tables:
             split = path.relative_to(self._folder).with_suffix("").as_posix()
             self._table(split).truncate_after(run.step)
         for summary in past(run):
@@ -51,6 +61,22 @@ class CsvWriter:
         if split not in self._tables:
             self._tables[split] = _Table(self._folder / f"{split}.csv")
         return self._tables[split]
+
+
+def _claim(folder: Path, run: Path, tables: list[Path]) -> None:
+    """Note in a folder that it is of this run, or find that noted. A name of the run's own, so that both may be moved."""
+    names, mark = run / "csv_run.json", folder / ".csv_run.json"
+    name, noted = remembered(names).get("id"), remembered(mark)
+    if noted.get("id", name) != name or (tables and not noted):
+        whose = f"those of {noted['run']}" if noted else f"{tables[0].name}, which no run has claimed"
+        raise UsageError(
+            f"CsvWriter.folder = {str(folder)!r}: expected a folder for this run alone, and it has {whose}; bind another folder"
+        )
+    if not noted:
+        facts = {"id": name or secrets.token_hex(8), "run": str(run)}
+        folder.mkdir(parents=True, exist_ok=True)
+        remember(names, facts)
+        remember(mark, facts)
 
 
 class _Table:

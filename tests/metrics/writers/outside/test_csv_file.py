@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from tallyloop.metrics import UsageError
 from tallyloop.metrics.writers import CsvWriter, JsonlWriter, RunDescription, Summary
 
 
@@ -66,10 +67,55 @@ class TestTable:
         assert table()[1:] == [["10", "2.0"]]
 
     def test_may_be_elsewhere(self, tmp_path):
+        (tmp_path / "run").mkdir()
         writer = CsvWriter(tmp_path / "else")
         writer.begin(RunDescription(tmp_path / "run", 0, {}))
         writer.write(train(10, loss=1.0))
         assert (tmp_path / "else" / "train.csv").read_text() == "step,loss\n10,1.0\n"
+
+
+class TestAFolderElsewhere:
+    @pytest.fixture
+    def begun_there(self, tmp_path):
+        """begun_there(run, step) -> a writer of this run, whose tables are in `shared`."""
+
+        def make(run, step=0):
+            (tmp_path / run).mkdir(exist_ok=True)
+            writer = CsvWriter(tmp_path / "shared")
+            writer.begin(RunDescription(tmp_path / run, step, {}))
+            return writer
+
+        return make
+
+    def test_goes_on_with_its_own_tables(self, begun_there, tmp_path):
+        writer = begun_there("a")
+        for step in (10, 20):
+            writer.write(train(step, loss=float(step)))
+        begun_there("a", 10).write(train(20, loss=21.0))
+        assert (tmp_path / "shared" / "train.csv").read_text() == "step,loss\n10,10.0\n20,21.0\n"
+
+    def test_of_another_run_is_refused(self, begun_there, tmp_path):
+        begun_there("a").write(train(10, loss=1.0))
+        with pytest.raises(
+            UsageError, match=r"expected a folder for this run alone, and it has those of .*a; bind another"
+        ):
+            begun_there("b")
+        assert (tmp_path / "shared" / "train.csv").read_text() == "step,loss\n10,1.0\n"
+
+    @pytest.mark.parametrize("name", ["train.csv", "eval/labels.csv"])
+    def test_other_peoples_tables_are_left_alone(self, begun_there, tmp_path, name):
+        path = tmp_path / "shared" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("step,label\n1,cat\n")
+        with pytest.raises(UsageError, match=rf"it has {path.name}, which no run has claimed"):
+            begun_there("a")
+        assert path.read_text() == "step,label\n1,cat\n"
+
+    def test_other_files_may_be_beside(self, begun_there, tmp_path):
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared" / "labels.csv").write_text("step,label\n1,cat\n")
+        begun_there("a")
+        assert (tmp_path / "shared" / "labels.csv").read_text() == "step,label\n1,cat\n"
 
 
 class TestRerun:
