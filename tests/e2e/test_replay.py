@@ -37,3 +37,13 @@ def test_the_step_that_ended_a_run_is_looked_at_as_its_message_tells(command):
     assert not written["finite"]
     assert "the output of layer 'mlp" in written["first_non_finite"]
     assert written["first_non_finite"] in done.stdout
+
+
+def test_the_line_that_trains_on_is_pasted(command):
+    done = command.ok("--gin_param=Trainer.train_steps=20")
+    told = re.search(r"^Train on: python -m tallyloop\.trainer (.*)$", done.stdout, re.M)
+    assert told
+    further = command.raw(*shlex.split(told[1]))
+    assert further.returncode == 0, further.stderr
+    assert "Continues from step 20 of 40." in further.stdout
+    assert command.lines()[-1]["step"] == 40

@@ -224,7 +224,9 @@ class StopAfter:
     def start(self, trainer: Trainer) -> None:
         """Start the clock."""
         left = max(0.0, self._end - time.monotonic())
-        self._timer = threading.Timer(left, trainer.stop, [f"StopAfter: {self._limit:g} s are over."])
+        self._timer = threading.Timer(
+            left, trainer.stop, [f"StopAfter: {self._limit:g} s are over. The same command trains on."]
+        )
         self._timer.daemon = True
         self._timer.start()
 

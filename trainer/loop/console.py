@@ -49,20 +49,17 @@ def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds:
         lines.append(f"Best: {path}, {best['metric']} {number(best['value'])}")
     lines.append(f"Metrics: {trainer.model_dir / 'metrics.jsonl'}")
     # The folder above: in a run alone, TensorBoard's HParams finds no metrics.
-    lines.append(f"Look: {shlex.join(['tensorboard', f'--logdir={trainer.model_dir.parent}'])}")
-    return [*lines, f"Train on: {_train_on(trainer, length)}"]
+    above = trainer.model_dir.parent if trainer.model_dir.name else trainer.model_dir.absolute().parent
+    lines.append(f"Look: {shlex.join(['tensorboard', f'--logdir={above}'])}")
+    return [*lines, *_train_on(trainer, length)]
 
 
-def _train_on(trainer: Any, length: TrainLength) -> str:
-    if trainer.step < trainer.train_steps:
-        return command_line() or "the same program"
-    name, value = length.doubled
-    given = command_line(f"--gin_param=Trainer.{name}=")
-    return f"{given} --gin_param=Trainer.{name}={value}" if given else f"the same program with {name}={value}"
+def command_line(*without: str) -> str | None:
+    """Return the command line of this process, less some flags or bindings; None if it isn't ours.
 
-
-def command_line(without: str | None = None) -> str | None:
-    """Return the command line of this process, less the arguments that begin so; None if it isn't ours."""
+    Args:
+      without: those that are left out, such as `--workers` or `--gin_param=Trainer.train_steps`.
+    """
     program = Path(sys.argv[0])
     if program.parts[-2:] == ("trainer", "__main__.py"):
         start = ["python", "-m", "tallyloop.trainer"]
@@ -70,4 +67,22 @@ def command_line(without: str | None = None) -> str | None:
         start = ["tallyloop"]
     else:
         return None
-    return shlex.join([*start, *(each for each in sys.argv[1:] if without is None or not each.startswith(without))])
+    given = iter(sys.argv[1:])
+    for each in given:
+        if each in without:
+            next(given, None)  # its value
+        elif not each.startswith(tuple(f"{name}=" for name in without)):
+            start.append(each)
+    return shlex.join(start)
+
+
+def _train_on(trainer: Any, length: TrainLength) -> list[str]:
+    """Return a line; none where an action has ended the run, and may do so again: its reason says what to do."""
+    if trainer.stopped is not None:
+        return []
+    if trainer.step < trainer.train_steps:
+        return [f"Train on: {command_line() or 'the same program'}"]
+    name, value = length.doubled
+    given = command_line(f"--gin_param=Trainer.{name}")
+    more = f"{given} --gin_param=Trainer.{name}={value}" if given else f"the same program with {name}={value}"
+    return [f"Train on: {more}"]

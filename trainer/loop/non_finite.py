@@ -94,7 +94,9 @@ def describe(session: TrainSession, settings: UpdateSettings) -> str:
 
 def non_finite_error(session: TrainSession, what: str, settings: UpdateSettings) -> NonFiniteError:
     """Return the error to raise, given what `describe` said."""
-    return _error(session, what, settings, f" To look at the step: {_replay(session.progress.step + 1)}")
+    return _error(
+        session, what, settings, f" To look at the step: {_replay(session.strategy, session.progress.step + 1)}"
+    )
 
 
 def try_step(session: TrainSession, settings: UpdateSettings) -> Summary:
@@ -120,12 +122,13 @@ def _error(session: TrainSession, what: str, settings: UpdateSettings, advice: s
     )
 
 
-def _replay(step: int) -> str:
+def _replay(strategy: tf.distribute.Strategy, step: int) -> str:
     """Return the command that shows a step of this run, to be pasted into a shell, or the call in Python."""
-    same = command_line()
-    return (
-        f"trainer.replay({step})" if same is None else f"{same} --mode=replay --step={step}"
-    )  # the last --mode counts
+    same = command_line("--workers", "--max_restarts", "--start_timeout")
+    if same is None:
+        return f"trainer.replay({step}), trainer being a new Trainer"
+    alone = " --gin_param=Trainer.strategy=@mirrored()" if workers.is_multi_worker(strategy) else ""
+    return f"{same}{alone} --mode=replay --step={step}"  # the last --mode counts
 
 
 def _named(drained: Drained) -> str:

@@ -16,6 +16,7 @@ from ..summary import Ending, RunDescription, Summary
 _MOST_WAITING: Final = 1000  # summaries: an hour at one every few seconds, a few MB
 _LONGEST: Final = 300  # characters of an error
 _PATIENCE: Final = 60.0  # seconds: importing a large library alone may take ten
+_PATIENCE_WHEN_ASKED: Final = 5.0  # to stop: schedulers often kill 30 seconds later
 
 
 class OutsideWriter(Protocol):
@@ -36,7 +37,7 @@ class OutsideWriters:
 
     Args:
       writers: what the user has given.
-      patience: seconds that the end of the run waits for all of them together.
+      patience: seconds that the end of the run waits for all of them together; at most 5 if it was asked to stop.
     """
 
     def __init__(self, writers: Sequence[OutsideWriter], patience: float = _PATIENCE):
@@ -58,9 +59,11 @@ class OutsideWriters:
         """Tell the writers how the run ended, and wait until they are done, or for as long as there is patience."""
         for thread in self._threads:
             thread.put_last(("end", ending), ("close",))
-        deadline = time.monotonic() + self._patience
+        asked = ending.state == "interrupted"
+        patience = min(self._patience, _PATIENCE_WHEN_ASKED) if asked else self._patience
+        deadline = time.monotonic() + patience
         for thread in self._threads:
-            thread.join(deadline, self._patience)
+            thread.join(deadline, patience)
 
 
 class _Isolated:

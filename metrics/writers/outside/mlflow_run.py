@@ -121,7 +121,7 @@ class MlflowWriter:
             found.experiment_id if found else self._client.create_experiment(self._experiment, self._location(uri))
         )
         tags = {"tallyloop.folder": str(self._run.folder.absolute()), _TOKEN: token}
-        return self._client.create_run(experiment, run_name=self._run.folder.name, tags=tags).info.run_id
+        return self._client.create_run(experiment, run_name=self._run.folder.absolute().name, tags=tags).info.run_id
 
     def _continued(self, run_id: str) -> str:
         """Go on with a run, past the steps that it has; returns its number."""

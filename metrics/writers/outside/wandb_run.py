@@ -54,7 +54,7 @@ class WandbWriter:
         self._run: Any = wandb.init(
             **self._arguments,
             id=number,
-            name=run.folder.name,
+            name=run.folder.absolute().name,
             dir=str(run.folder),
             config=dict(run.hparams),
             resume="allow",

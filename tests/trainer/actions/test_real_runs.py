@@ -19,7 +19,10 @@ class TestStopAfter:
         assert 0 < first.step < 10**9
         assert CheckpointFolder(tmp_path / "checkpoints").steps()[-1] == first.step
         record = json.loads((tmp_path / "run.json").read_text())
-        assert record["exit_reason"] == f"stopped at step {first.step}: StopAfter: 2 s are over."
+        assert (
+            record["exit_reason"]
+            == f"stopped at step {first.step}: StopAfter: 2 s are over. The same command trains on."
+        )
         again = run(tmp_path, actions=[StopAfter(seconds=2)], **endless)
         assert again.step > first.step
 

@@ -135,7 +135,7 @@ class TestStopAfter:
         trainer.stop = lambda reason: (trainer.reasons.append(reason), asked.set())
         action.start(trainer)
         assert asked.wait(10)
-        assert trainer.reasons == ["StopAfter: 0.11 s are over."]
+        assert trainer.reasons == ["StopAfter: 0.11 s are over. The same command trains on."]
 
     def test_is_silent_after_the_end(self):
         trainer, action = Stub(), StopAfter(hours=1)

@@ -158,7 +158,9 @@ class TestNonFinite:
         make = lambda: make_trainer(  # noqa: E731
             Deep(), data, replicas=replicas, model_dir=tmp_path, checkpoint_interval=1, train_steps=4
         )
-        with pytest.raises(NonFiniteError, match=r"To look at the step: trainer\.replay\(2\)"):
+        with pytest.raises(
+            NonFiniteError, match=r"To look at the step: trainer\.replay\(2\), trainer being a new Trainer$"
+        ):
             make().train()
         found = make().replay(2)
         assert not found.finite

@@ -119,6 +119,18 @@ class TestAWriter:
         ]
         hanging.release.set()
 
+    def test_that_hangs_is_left_sooner_when_the_run_was_asked_to_stop(self, reported, monkeypatch):
+        monkeypatch.setattr(isolated, "_PATIENCE_WHEN_ASKED", 0.2)
+        hanging = Hanging()
+        outside = OutsideWriters([hanging])
+        outside.begin(RUN)
+        outside.write(summary(0))
+        started = time.monotonic()
+        outside.end(Ending("interrupted", "asked to stop"))
+        assert 0.2 <= time.monotonic() - started < 10
+        assert "after 0.2 s of waiting for it" in reported()[0]
+        hanging.release.set()
+
     def test_that_is_slow_loses_what_does_not_fit(self, reported, monkeypatch):
         monkeypatch.setattr(isolated, "_MOST_WAITING", 4)
         hanging = Hanging()
