@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import Tally, UsageError
+from tallyloop.trainer.step.objective import recorded_loss
 
 RATE = 0.02
 
@@ -72,6 +73,31 @@ class TestPenalties:
         np.testing.assert_allclose(weights_of(trainer), w, rtol=1e-5)
 
     @pytest.mark.parametrize("replicas", [1, 2])
+    def test_are_weighted_by_rows_where_the_number_of_tokens_varies(
+        self, make_trainer, regression_task, rows, replicas
+    ):
+        """Half of the rows have 2 tokens, half 6. d/dw of mean(0.5 (xw)^2) over rows, and of losses that do not depend on w."""
+
+        class Tokens(regression_task):
+            def build_model(self):
+                dense = keras.layers.Dense(
+                    1, use_bias=False, kernel_initializer="ones", activity_regularizer=keras.regularizers.L2(0.5)
+                )
+                return keras.Sequential([keras.Input((3,)), dense])
+
+            def loss(self, model, batch, training):
+                out = model(batch["x"], training=training)
+                tokens = tf.cast(tf.reduce_max(batch["tokens"]), tf.int32)
+                return tf.repeat(0.0 * out + batch["y"][:, None], tokens, 1)
+
+        data = {**rows(16), "tokens": np.repeat([2, 6], 8)}
+        trainer = make_trainer(Tokens(), data, replicas, train_steps=1)
+        trainer.train()
+        x = data["x"].astype(np.float64)
+        expected = 1 - RATE * (x.sum(1) @ x / 16)
+        np.testing.assert_allclose(trainer.model.get_weights()[0][:, 0], expected, rtol=1e-5)
+
+    @pytest.mark.parametrize("replicas", [1, 2])
     def test_count_in_a_batch_that_is_masked_whole(self, make_trainer, regression_task, rows, replicas):
         """As in Keras: d/dw of 0.5 w^2 is w, whatever the losses are."""
 
@@ -106,6 +132,29 @@ class TestWeightedLosses:
         gradient = 2 * (data["weight"] * (x @ before - data["y"])) @ x / data["weight"].sum()
         after = weights_of(trainer)
         np.testing.assert_allclose(after, before - RATE * gradient, rtol=1e-5)
+
+    def test_are_so_too_if_that_is_less_than_one(self, make_trainer, weights_of, regression_task, rows):
+        """14 weights of a 56th, a sum of 0.25: the step is that of the plain mean."""
+
+        class Weighted(regression_task):
+            def loss(self, model, batch, training):
+                losses = super().loss(model, batch, training)
+                return metrics.weighted(losses, tf.ones_like(losses) / 56)
+
+        trainer = make_trainer(Weighted(), rows(14), batch=14, train_steps=1)
+        before = weights_of(trainer)
+        trainer.train()
+        x = np.concatenate([rows(14)["x"], np.ones([14, 1])], 1).astype(np.float64)
+        gradient = 2 * (x @ before - rows(14)["y"]) @ x / 14
+        np.testing.assert_allclose(weights_of(trainer), before - RATE * gradient, rtol=1e-5)
+
+
+class TestRecordedLoss:
+    def test_is_the_sum_of_the_means_of_what_has_examples(self):
+        """6 / 4 + 0 / 0, which counts for nothing, + 5 / 10."""
+        terms = [Tally(tf.constant(a), tf.constant(b)) for a, b in ((6.0, 4.0), (0.0, 0.0), (5.0, 10.0))]
+        tally, finish = recorded_loss(terms)
+        assert finish.finish(tally.value.numpy(), tally.count.numpy()) == 2.0
 
 
 class TestRows:
