@@ -55,12 +55,23 @@ class Documents:
 
     def read(self, numbers: np.ndarray) -> list[np.ndarray]:
         """Return the tokens of some documents, each int32 (n,)."""
+        return list(self._read(numbers))
+
+    def joined(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (the tokens of some documents, one after the other, int32; the tokens in each, int64)."""
+        found = self._read(numbers)
+        if isinstance(found, np.ndarray):
+            return found.reshape(-1), np.full(len(found), found.shape[1])
+        return np.concatenate([np.zeros(0, np.int32), *found]), np.fromiter(map(len, found), np.int64, len(found))
+
+    def _read(self, numbers: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Return the tokens as an array with a row for each document, if the source has one, or as a list."""
         if not len(numbers):
             return []
         values = self._values(numbers)
         is_table = isinstance(values, np.ndarray) and values.ndim == 2 and len(values) == len(numbers)
         if self._tokenizer is None and is_table and _fits(values):
-            return list(values.astype(np.int32, copy=False))
+            return values.astype(np.int32, copy=False)
         return [self._tokens(number, value) for number, value in zip(numbers.tolist(), values, strict=True)]
 
     def _values(self, numbers: np.ndarray) -> Any:

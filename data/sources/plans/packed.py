@@ -77,40 +77,41 @@ class Packs:
 
     def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the packs `tokens`, `segment_ids` and `positions`."""
-        rows = checked(rows, len(self))
-        counts = self._plan.packs[rows + 1] - self._plan.packs[rows]  # pieces
-        pieces = _ranges(self._plan.packs[rows], counts)
-        lengths, within = self._plan.lengths[pieces], _ranges(np.zeros_like(counts), counts)
+        plan, rows = self._plan, checked(rows, len(self))
+        counts = plan.packs[rows + 1] - plan.packs[rows]  # pieces
+        pieces = _ranges(plan.packs[rows], counts)
+        lengths, within = plan.lengths[pieces], _ranges(np.zeros_like(counts), counts)
+        positions = _ranges(np.zeros_like(lengths), lengths)
+        found = {
+            "tokens": self._tokens(pieces, positions),
+            "segment_ids": np.repeat((within + 1).astype(np.int32), lengths),
+            "positions": positions.astype(np.int32),
+        }
+        if len(positions) == len(rows) * self._length:  # all are full
+            return {name: values.reshape(len(rows), self._length) for name, values in found.items()}
         owners = np.repeat(np.arange(len(rows)), counts)
         ends = np.cumsum(lengths)
         before = np.concatenate([[0], ends])[np.cumsum(counts) - counts]  # tokens in the packs before each
-        places = _ranges(owners * self._length + ends - lengths - before[owners], lengths)
-        found = {
-            "tokens": self._tokens(pieces),
-            "segment_ids": np.repeat(within + 1, lengths),
-            "positions": _ranges(np.zeros_like(lengths), lengths),
-        }
+        places = np.repeat(owners * self._length + ends - lengths - before[owners], lengths) + positions
         return {name: self._spread(values, places, len(rows)) for name, values in found.items()}
 
-    def _tokens(self, pieces: np.ndarray) -> np.ndarray:
-        """Return the tokens of some pieces of the plan, one after the other."""
+    def _tokens(self, pieces: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return the tokens of some pieces of the plan, one after the other; `positions` are those in their pieces."""
         plan = self._plan
         numbers, places = np.unique(plan.documents[pieces], return_inverse=True)  # a long document has several pieces
-        documents = self._documents.read(numbers)
-        found, totals = np.fromiter(map(len, documents), np.int64, len(documents))[places], plan.totals[pieces]
+        tokens, sizes = self._documents.joined(numbers)
+        found, totals = sizes[places], plan.totals[pieces]
         for wrong in np.flatnonzero(found != totals)[:1]:
             raise UsageError(
                 f"packed: document {plan.documents[pieces[wrong]]} (counted from 0) has {found[wrong]} tokens: expected "
                 f"{totals[wrong]}, as when the plan was made; the source has changed without its fingerprint, or is not the same "
                 "each time"
             )
-        cuts = zip(places.tolist(), plan.starts[pieces].tolist(), plan.lengths[pieces].tolist(), strict=True)
-        return np.concatenate([np.zeros(0, np.int32), *(documents[k][start : start + size] for k, start, size in cuts)])
+        begins = (np.cumsum(sizes) - sizes)[places] + plan.starts[pieces]
+        return tokens[np.repeat(begins, plan.lengths[pieces]) + positions]
 
     def _spread(self, values: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
         """Return packs with values at some places, in rising order, and 0 elsewhere."""
-        if len(values) == count * self._length:  # all are full
-            return values.astype(np.int32, copy=False).reshape(count, self._length)
         found = np.zeros(count * self._length, np.int32)
         found[places] = values
         return found.reshape(count, self._length)
