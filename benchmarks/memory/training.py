@@ -20,6 +20,7 @@ from tallyloop.trainer import Trainer, mirrored, one_device
 from ..harness.child import answer, resident_memory
 from ..harness.problem import BATCH, Digits, arrays, streamed_input, train_input
 
+_TOLD = 20  # how often the memory is told on the way: whether it grows, or has settled
 EVENTS = 4  # evaluations, and as many saves, before the early step
 
 
@@ -28,8 +29,12 @@ def measure(folder: Path, setting: str, steps: int, early: int) -> dict[str, int
     found: dict[str, int] = {}
 
     def note(trainer, summary) -> None:
-        if summary.split == "eval" and summary.step in (early, steps):
+        if summary.split != "eval":
+            return
+        if summary.step in (early, steps):
             found[f"{summary.step}"] = resident_memory()
+        if summary.step % (steps // _TOLD) == 0:
+            print(f"{setting}, step {summary.step}: {resident_memory() / 1e6:.1f} MB", file=sys.stderr, flush=True)
 
     _trainer(folder, setting, steps, early // EVENTS, note).train_and_eval()
     return found

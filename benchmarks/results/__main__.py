@@ -34,6 +34,7 @@ def measured(config: Config, folder: Path, seed: int, more: Sequence[str] = ()) 
     made = config.prepare(folder) if config.prepare else ()
     seeded = (f"Trainer.seed={seed}",) if seed else ()
     run = train(config.name, (*config.parameters, *made, *seeded, *more), folder / config.name)
+    run = run._replace(prepared=tuple(made))
     progress(f"{config.name}: trained in {run.seconds:.0f} s")
     found = []
     for figure in config.figures:

@@ -26,7 +26,7 @@ class Goal(NamedTuple):
         if self.of_reference and reference is None:
             return False
         limit = self.limit * reference if self.of_reference and reference is not None else self.limit
-        return figure > limit if self.sign == "<=" else figure < limit
+        return not (figure <= limit if self.sign == "<=" else figure >= limit)  # NaN misses any
 
     @property
     def text(self) -> str:

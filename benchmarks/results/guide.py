@@ -32,7 +32,7 @@ SIGHTS = (
     Sight("several eval sets", "image_folder", "Trainer.eval_datasets"),
     Sight("augmentation", "image_folder", "@augmented()"),
     Sight("fine-tuning in stages: a frozen backbone", "image_folder_head", "Trainer.freeze"),
-    Sight("fine-tuning in stages: a rate for each layer", "image_folder_all", "Trainer.parameter_groups"),
+    Sight("fine-tuning in stages: a lower rate for the backbone", "image_folder_all", "Trainer.parameter_groups"),
     Sight("averaged weights", "digits_cnn", "keras.optimizers.Adam.use_ema"),
     Sight("a schedule with warmup", "char_lm", "warmup_steps"),
     Sight("weight decay of some weights only", "char_lm", "Trainer.weight_decay_exclude"),

@@ -23,17 +23,19 @@ class Run(NamedTuple):
       parameters: the bindings of the command line.
       folder: its model_dir.
       seconds: from the start of the process to its end, the imports included.
+      prepared: those of `parameters` that `Config.prepare` has made; a user does without.
     """
 
     config: str
     parameters: tuple[str, ...]
     folder: Path
     seconds: float
+    prepared: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
-        """The command line, with paths shortened to their last part."""
-        short = [_short(each) for each in self.parameters]
+        """The command line, with paths shortened to their last part, and without what `Config.prepare` binds."""
+        short = [_short(each) for each in self.parameters if each not in self.prepared]
         flags = [f"--gin_file={self.config}.gin", f"--model_dir=runs/{self.config}"]
         return shlex.join(["tallyloop", *flags, *(f"--gin_param={each}" for each in short)])
 

@@ -133,7 +133,14 @@ class GanTask(Task):
 
     def _parts(self, batch: Any) -> list[tf.Tensor]:
         places = zip(self._keys, (FEATURES, TARGETS), strict=True)
-        return [part_of(batch, key, place, "The batch", _FIX) for key, place in places]
+        parts = [part_of(batch, key, place, "The batch", _FIX) for key, place in places]
+        for key, part in zip(self._keys, parts, strict=True):
+            if not part.dtype.is_floating:
+                raise UsageError(
+                    f"The batch: {key!r} is {part.dtype.name}: expected floating-point numbers, images from 0 to 1, as "
+                    "GanTask.generator makes them; convert it in Input.map_fn"
+                )
+        return parts
 
     def _logits(self, model: Adversaries, images: tf.Tensor, training: bool) -> tf.Tensor:
         fix = "set dense_generator.shape, or bind a discriminator of such images"

@@ -66,7 +66,8 @@ def image_classifier(
     """Return a model from images (batch, height, width, channels), numbers from 0 to 1, to logits (batch, num_classes).
 
     Its layers are `backbone` and `head`: `Trainer.freeze = ["backbone"]` trains the head alone. BatchNormalization takes its
-    statistics over the global batch, so that the weights do not depend on the number of replicas.
+    statistics over the global batch, so that the weights do not depend on the number of replicas, unless the backbone has
+    `keras.layers.Dropout` of its own, as EfficientNet's blocks do.
 
     Args:
       backbone: a function like those of `keras.applications`, from `include_top`, `input_shape`, `weights` and `pooling` to a

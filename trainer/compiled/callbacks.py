@@ -13,20 +13,8 @@ from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ...metrics.writers.summary import scalars
 from ..distribution import workers
+from ..loop.acting import instead_of_callback
 
-# The callbacks that steer `fit`, and what does that here.
-_INSTEAD = {
-    "EarlyStopping": "actions=[tallyloop.trainer.actions.EarlyStopping(metric, mode, patience)]",
-    "ModelCheckpoint": "model_dir with checkpoint_interval, keep_checkpoints and best_metric; trainer.export for a .keras file",
-    "BackupAndRestore": "model_dir: the same script continues from its newest checkpoint, to the bit",
-    "ReduceLROnPlateau": "an action that sets trainer.optimizer.learning_rate, or a schedule",
-    "LearningRateScheduler": "a keras.optimizers.schedules.LearningRateSchedule as the optimizer's learning_rate, in steps",
-    "TerminateOnNaN": "on_nonfinite, which halts before the weights are spoilt by default",
-    "TensorBoard": "model_dir, which has event files of all metrics: tensorboard --logdir",
-    "SwapEMAWeights": "use_ema=True of the optimizer: evaluate, predict and export use the averages",
-    "ProgbarLogger": "nothing: the console shows the progress and the metrics",
-    "CallbackList": "the callbacks themselves, in a list",
-}
 _OF_THE_RUN = re.compile(r"learning_rate(/|$)|skipped$|data/skipped$")
 _NEVER_CALLED = ("on_test_begin", "on_test_end", "on_test_batch_begin", "on_test_batch_end")
 _BATCHES = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -41,12 +29,11 @@ def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     if isinstance(callbacks, keras.callbacks.Callback) or not isinstance(callbacks, Sequence):
         raise UsageError(f"from_keras: callbacks = {callbacks!r}: expected a list of Keras callbacks.")
     for each in callbacks:
-        for name, instead in _INSTEAD.items():
-            if isinstance(each, getattr(keras.callbacks, name)):
-                raise UsageError(
-                    f"from_keras: the callback {type(each).__name__} steers fit, which does not run: expected callbacks that "
-                    f"only look. Instead: {instead}."
-                )
+        if instead := instead_of_callback(type(each)):
+            raise UsageError(
+                f"from_keras: the callback {type(each).__name__} steers fit, which does not run: expected callbacks that only "
+                f"look. Instead: {instead}."
+            )
         if not isinstance(each, keras.callbacks.Callback):
             raise UsageError(
                 f"from_keras: callbacks: expected Keras callbacks, got {each!r}; an action goes to actions=[...]."

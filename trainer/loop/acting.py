@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import inspect
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from ...data.checks import check_parameters
-from ...metrics.errors import UsageError
+from ...metrics.errors import UsageError, check_parameters, refuse_parameters
+from ...metrics.recording.user_frames import at_line
 from ...metrics.writers import Summary
 from ..checkpointing.state import Trackable
 from ..distribution import workers
 
+# The callbacks that steer `fit`, and what does that here.
+_INSTEAD = {
+    "EarlyStopping": "actions=[tallyloop.trainer.actions.EarlyStopping(metric, mode, patience)]",
+    "ModelCheckpoint": "model_dir with checkpoint_interval, keep_checkpoints and best_metric; trainer.export for a .keras file",
+    "OrbaxCheckpoint": "model_dir with checkpoint_interval, keep_checkpoints and best_metric",
+    "BackupAndRestore": "model_dir: the same script continues from its newest checkpoint, to the bit",
+    "ReduceLROnPlateau": "an action that sets trainer.optimizer.learning_rate, or a schedule",
+    "LearningRateScheduler": "a keras.optimizers.schedules.LearningRateSchedule as the optimizer's learning_rate, in steps",
+    "TerminateOnNaN": "on_nonfinite, which halts before the weights are spoilt by default",
+    "TensorBoard": "model_dir, which has event files of all metrics: tensorboard --logdir",
+    "SwapEMAWeights": "use_ema=True of the optimizer: evaluate, predict and export use the averages",
+    "ProgbarLogger": "nothing: the console shows the progress and the metrics",
+    "CallbackList": "the callbacks themselves, in a list",
+}
 _ARRAY = "__numpy__"  # the key that marks an array in JSON
 
 
@@ -92,6 +108,9 @@ class Actions:
         Raises:
           UsageError: it cannot, or what it remembers cannot be saved.
         """
+        for each in filter(callable, self._actions):
+            wrapped = not inspect.isfunction(each) or hasattr(each, "__wrapped__")  # maybe by gin
+            refuse_parameters("Trainer.actions", each, 2, "(trainer, summary)", or_more=wrapped)
         self._each("check")
         self._dumped()
 
@@ -142,7 +161,7 @@ class Actions:
         with _named(action, f"after the {summary.split} summary of step {summary.step}"):
             try:
                 action(self._trainer, summary)
-            except TypeError as error:
+            except TypeError as error:  # of one that gin wraps, which `check` lets pass
                 check_parameters(error, "Trainer.actions", action, 2, "(trainer, summary)")
                 raise
 
@@ -161,16 +180,21 @@ def has(action: Any, method: str) -> bool:
     return callable(getattr(action, method, None))
 
 
+def instead_of_callback(kind: type) -> str | None:
+    """Return what to use instead of a class of Keras callbacks that steer `fit`; None for any other class."""
+    return next((told for name, told in _INSTEAD.items() if issubclass(kind, getattr(keras.callbacks, name))), None)
+
+
 @contextlib.contextmanager
 def _named(action: Any, when: str) -> Iterator[None]:
     """Note on an error which action raised it, and when; a bundled one names itself if it refuses something."""
     try:
         yield
-    except UsageError:
-        raise
     except Exception as error:
-        name = getattr(action, "name", None) or getattr(action, "__name__", type(action).__name__)
-        error.add_note(f"(Trainer.actions: {name}, {when})")
+        line = at_line(error)
+        if line or not isinstance(error, UsageError):
+            name = getattr(action, "name", None) or getattr(action, "__name__", type(action).__name__)
+            error.add_note(f"(Trainer.actions: {name}, {when}{line})")
         raise
 
 

@@ -55,6 +55,7 @@ class Evaluation:
         self._feeds = feeds
         self._registries = {name: MetricRegistry(task.metrics, TIMES) for name in feeds}
         self._loops = {}
+        self._is_traced = False
         losses = TaskLosses(task, model)
         for name, feed in feeds.items():
             accumulator = Accumulator(strategy, self._registries[name].layout)
@@ -73,6 +74,7 @@ class Evaluation:
 
     def trace(self) -> None:
         """Trace every loop without running it."""
+        self._is_traced = True
         for name, loop in self._loops.items():
             located = traced_on(self._place(name), lambda name=name: self._feeds[name].element_spec)
             with located, doing(f"tracing the evaluation of {name}"):
@@ -95,6 +97,8 @@ class Evaluation:
         Raises:
           EvaluationStopped: it was asked to stop.
         """
+        if not self._is_traced:
+            self.trace()
         with self._averaged().in_use():
             return {name: self._run(name, step, **arguments) for name in self._loops}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class ModelWeights:
         self._model_dir = model_dir
         self._initial = initial
         self._loaded = Loaded.NOTHING
+        self._is_warned = False
         self._foreign: str | None = None  # a checkpoint that was loaded by its path, to evaluate
 
     def continue_run(self, session: TrainSession) -> None:
@@ -122,7 +124,7 @@ class ModelWeights:
         self._load_initial()
 
     @contextlib.contextmanager
-    def of(self, checkpoint: str | None, together: bool = False) -> Iterator[None]:
+    def of(self, checkpoint: str | None, together: bool = False, purpose: str = "") -> Iterator[None]:
         """Inside the context, the model and the step are those of a checkpoint.
 
         A trainer that has trained gets its own weights back afterwards.
@@ -131,11 +133,17 @@ class ModelWeights:
           checkpoint: its path; "best" for that of `Trainer.best_metric`. None keeps the weights of a trainer that has trained or
             loaded some, and takes the newest checkpoint for one that has not.
           together: all workers call this: where one of them cannot read the checkpoint, all raise.
+          purpose: the method of the Trainer that needs weights from training, and warns if there are none.
 
         Raises:
           UsageError: the checkpoint doesn't fit.
           UnreadableCheckpointError: it cannot be read.
         """
+        if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+            raise UsageError(
+                f"checkpoint = {type(checkpoint).__name__}: expected the path of a checkpoint, 'best' or None; the data to "
+                "evaluate on is Trainer.eval_datasets."
+            )
         if self._loaded is not Loaded.RUN:
             self._foreign = checkpoint or self._foreign
         if checkpoint is None and self._loaded is Loaded.NOTHING and self._model_dir is not None:
@@ -151,6 +159,7 @@ class ModelWeights:
         try:
             if checkpoint is None:
                 self._load_initial()
+                self._warn_untrained(purpose)
             elif together:
                 self._restore_together(str(checkpoint))
             else:
@@ -175,6 +184,11 @@ class ModelWeights:
             )
 
     def _restore(self, checkpoint: str) -> None:
+        if not tf.io.gfile.exists(f"{checkpoint}.index"):
+            raise restore.UnreadableCheckpointError(
+                f"checkpoint = {checkpoint!r}: expected the path of a checkpoint, without an ending, such as FOLDER/ckpt-500: "
+                f"there is no {checkpoint}.index."
+            )
         optimizer = self._averaged.optimizer
         state = ModelState(self._task, self._model, optimizer)
         restore.restore(tf.train.Checkpoint(step=self._progress.step_variable, **state.state()), checkpoint)
@@ -183,6 +197,13 @@ class ModelWeights:
             logging.warning(
                 "%s has averages of the weights, which are not used: Trainer.optimizer has no use_ema=True.", checkpoint
             )
+
+    def _warn_untrained(self, purpose: str) -> None:
+        if purpose and not self._is_warned and self._progress.step == 0 and self._initial.initial_weights is None:
+            self._is_warned = True
+            folder = None if self._model_dir is None else self._model_dir / CHECKPOINTS
+            why = "there is no model_dir" if folder is None else f"{folder} has no checkpoint"
+            logging.warning("Trainer.%s: %s, and nothing was trained: the model has its initial weights.", purpose, why)
 
     def _load_initial(self) -> None:
         """Load the initial weights into a run that is at its start."""

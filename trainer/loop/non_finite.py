@@ -127,7 +127,7 @@ def _replay(strategy: tf.distribute.Strategy, step: int) -> str:
     same = command_line("--workers", "--max_restarts", "--start_timeout")
     if same is None:
         return f"trainer.replay({step}), trainer being a new Trainer"
-    alone = " --gin_param=Trainer.strategy=@mirrored()" if workers.is_multi_worker(strategy) else ""
+    alone = " '--gin_param=Trainer.strategy=@mirrored()'" if workers.is_multi_worker(strategy) else ""
     return f"{same}{alone} --mode=replay --step={step}"  # the last --mode counts
 
 

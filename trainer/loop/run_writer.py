@@ -13,7 +13,7 @@ from absl import logging
 
 from ...metrics.dashboard.dashboard import Dashboard
 from ...metrics.errors import UsageError
-from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, OutsideWriter, Summary, TensorBoardWriter
+from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, Summary, TensorBoardWriter, Writer
 from ...metrics.writers.outside.isolated import OutsideWriters
 from ...metrics.writers.summary import RunDescription, dump, load
 from ..checkpointing.folder import CheckpointFolder
@@ -53,7 +53,7 @@ class RunWriter:
         retention: Retention,
         describe: Callable[[], RunDescription],
         outcome: Callable[[], str | None],
-        outside: Sequence[OutsideWriter] = (),
+        outside: Sequence[Writer] = (),
     ):
         self._folder = model_dir
         self._checkpoints = CheckpointFolder(model_dir / CHECKPOINTS)
@@ -193,7 +193,7 @@ def run_writer(
     trainer: Any,
     retention: Retention,
     describe: Callable[[], RunDescription] | None,
-    outside: Sequence[OutsideWriter] = (),
+    outside: Sequence[Writer] = (),
 ) -> RunWriter | NullWriter:
     """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief.
 

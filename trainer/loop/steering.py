@@ -102,6 +102,10 @@ class Steering:
         return [each for each in (self._train_dataset, *self._eval_datasets.values()) if each is not None]
 
     @property
+    def _some_input(self) -> Input | None:
+        return next(iter(self.datasets), None)
+
+    @property
     def traces(self) -> dict[str, int]:
         """How often each compiled loop was traced: "train", and "eval/NAME"."""
         loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gin
@@ -62,10 +63,10 @@ class Mixture:
         if rows.size and rows.min() < 0:
             raise IndexError(f"row {rows.min()}: expected rows from 0")
         owners, counts = self._turns.at(rows)
-        order = np.argsort(owners, kind="stable")
-        parts = [self._part(k, counts[order[owners[order] == k]]) for k in np.unique(owners).tolist() or [0]]
-        back = np.argsort(order, kind="stable")
-        return map_nest(lambda *arrays: np.concatenate(arrays)[back], *parts)
+        places = [np.flatnonzero(owners == source) for source in range(len(self._sources))]
+        asked = [source for source, place in enumerate(places) if len(place)] or [0]
+        parts = [self._part(source, counts[places[source]]) for source in asked]
+        return map_nest(partial(_in_order, [places[source] for source in asked]), *parts)
 
     def arranged(
         self, positions: np.ndarray, epochs: np.ndarray, *, batch_size: int, seed: int, shuffle: bool
@@ -77,7 +78,8 @@ class Mixture:
         """Return what an error calls a row."""
         sources, count = self._turns.at(np.array([row]))
         source = int(sources[0])
-        return f"row {self._rows(source, count)[0]} of source {source} of the mixture (counted from 0)"
+        row = int(self._rows(source, count)[0])
+        return f"{self._sources[source].name(row)} of source {source} of the mixture (counted from 0)"
 
     def _part(self, source: int, counts: np.ndarray) -> Any:
         return self._sources[source].gather(self._rows(source, counts))
@@ -87,6 +89,14 @@ class Mixture:
         size = self._lengths[source]
         # Two sources of one size are not in the same order.
         return shuffled(counts % size, counts // size, size, (self._seed + source * 0x9E3779B1) % 2**32)
+
+
+def _in_order(places: list[np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """Return the rows of some arrays as one, each at its place."""
+    found = np.empty((sum(map(len, places)), *arrays[0].shape[1:]), np.result_type(*arrays))
+    for place, array in zip(places, arrays, strict=True):
+        found[place] = array
+    return found
 
 
 def _weighted(sources: Any, weights: Any) -> tuple[list[Any], list[int]]:

@@ -116,8 +116,12 @@ class TestRefused:
                 {"generator": lambda: dense_generator((3, 3, 1))},
                 "expected images of the shape of 'x', (2, 2, 1), got (3, 3, 1); set dense_generator.shape",
             ),
+            (
+                {"data": {"x": (IMAGES * 255).astype(np.uint8)}},
+                "The batch: 'x' is uint8: expected floating-point numbers, images from 0 to 1",
+            ),
         ],
-        ids=["noise", "logits", "shape"],
+        ids=["noise", "logits", "shape", "integers"],
     )
     def test_data(self, refused, given, message):
         with refused(message):

@@ -8,7 +8,7 @@ import pytest
 from tallyloop.data import Input
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer import from_keras
-from tallyloop.trainer.compiled.callbacks import check_callbacks
+from tallyloop.trainer.compiled.callbacks import _INSTEAD, check_callbacks
 
 from . import models
 
@@ -132,6 +132,11 @@ class TestRefused:
             UsageError, match=rf"the callback {type(callback).__name__} steers fit.*Instead: .*{instead}"
         ):
             check_callbacks([callback])
+
+    def test_every_one_of_keras_is_known(self):
+        """One that a new version brings may steer."""
+        only_look = {"Callback", "CSVLogger", "History", "LambdaCallback", "RemoteMonitor"}
+        assert {name for name in dir(keras.callbacks) if name[0].isupper()} == only_look | _INSTEAD.keys()
 
     @pytest.mark.parametrize("given", [keras.callbacks.History(), "history", [print]], ids=["one", "text", "function"])
     def test_what_is_no_list_of_callbacks(self, given):

@@ -94,6 +94,14 @@ class TestOrder:
         with pytest.raises(DataError, match=r"row [01] of source 1 of the mixture \(counted from 0\): OSError: gone"):
             as_rows(broken).examples(np.arange(2))
 
+    def test_errors_name_the_row_as_its_source_does(self):
+        broken = Broken()
+        broken.named = lambda row: f"row {row}, '{row}.png'"
+        with pytest.raises(
+            DataError, match=r"row ([01]), '\1.png' of source 1 of the mixture \(counted from 0\): OSError"
+        ):
+            as_rows(Mixture([rows("a", 4), broken], [1, 1])).examples(np.arange(2))
+
 
 class Broken:
     """Can be read once, to see what it is."""
