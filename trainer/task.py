@@ -165,6 +165,13 @@ class TaskLosses:
         self._names = None if names is None else list(names)
         self.several: bool = has_several_losses(task)
 
+    @property
+    def models(self) -> list[keras.Model]:
+        """The model, and others that the task has as attributes, such as a teacher."""
+        others = {id(each): each for each in vars(self._task).values() if isinstance(each, keras.Model)}
+        others.pop(id(self.model), None)
+        return [self.model, *others.values()]
+
     def split(self, result: Any) -> tuple[dict[str, Any], Any]:
         """Split what the task returned for a batch into name -> losses, and outputs (None if there are none).
 

@@ -95,7 +95,7 @@ def _of_replica(
         if (what := bad_numbers(variable.value)) is not None:
             return f"the weight {variable.path} before the step ({what})"
     with share.active(), recording_into(Recorder()), ForwardState().discarded(share, model):
-        with tf.GradientTape(persistent=True) as tape, watched(model) as outputs:
+        with tf.GradientTape(persistent=True) as tape, watched(*task_losses.models) as outputs:
             losses, _ = task_losses.split(forward(model, batch))
             penalties = model.losses
             terms = {name: objective_terms(each, penalties, share) for name, each in losses.items()}

@@ -64,11 +64,11 @@ def own_shards(strategy: tf.distribute.Strategy, feed: Feed, part: Any, examples
 
 
 @contextlib.contextmanager
-def watched(model: keras.Model) -> Iterator[list[Output]]:
+def watched(*models: keras.Model) -> Iterator[list[Output]]:
     """Inside the context, list what the layers return, in the order in which they do; an inner layer before its outer one."""
     outputs: list[Output] = []
-    layers = [*layers_of(model), model]
-    found = [layer for layer in layers if "call" not in vars(layer)]
+    layers = {id(layer): layer for model in models for layer in (*layers_of(model), model)}
+    found = [layer for layer in layers.values() if "call" not in vars(layer)]
     for layer in found:
         layer.call = _reporting(layer, layer.call, outputs)
     try:

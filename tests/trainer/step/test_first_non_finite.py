@@ -75,6 +75,19 @@ class TestForward:
         assert "layer 'first' (4 infinite of 48 numbers in rows [8]" in found
         assert "; the batch had 'x' not finite (3 infinite of 36 numbers in rows [8]" in found
 
+    def test_names_a_layer_of_another_model_of_the_task(self, halted):
+        class Taught(Deep):
+            def build_model(self):
+                log = keras.layers.Dense(1, tf.math.log, kernel_initializer="ones", trainable=False, name="opinion")
+                self.teacher = keras.Sequential([keras.Input((3,)), log])
+                return super().build_model()
+
+            def loss(self, model, batch, training):
+                return super().loss(model, batch, training) + self.teacher(batch["x"])[:, 0]
+
+        found = halted(Taught(), x=-2)
+        assert "in the output of layer 'opinion' (1 NaN of 12 numbers in rows [8]" in found
+
     def test_names_what_stands_between_layers(self, halted):
         class Between(Deep):
             def loss(self, model, batch, training):
