@@ -22,8 +22,12 @@ PAGE = ROOT / "docs" / "errors.md"
 PACKAGES = ("trainer", "metrics", "data", "models")
 HOLE = "…"
 _ERRORS = re.compile(
-    r"(\w+\.)?(Usage|BadRange|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|Runtime|NotImplemented)Error"
+    r"(\w+\.)?(Usage|BadRange|Data|Output|Checkpoint|UnreadableCheckpoint|Cluster|NonFinite|Preempted|Runtime|NotImplemented"
+    r"|Value|Type)Error"
 )
+# Their ValueErrors are caught, or tell of a mistake of our own.
+_INTERNAL = ("trainer/distribution/membership.py", "metrics/writers/composed.py")
+_TELLERS = ("self._fail", "self._report")  # methods that put their last argument into what they tell
 # What these return or yield, in trainer/config, are the mistakes of a config, which are told together.
 CONFIG_PROBLEMS = (
     "_undefined_macros",
@@ -176,6 +180,10 @@ class _Reader:
         if not isinstance(node, ast.Call) or not node.args:
             return []
         name, (text, *arguments) = ast.unparse(node.func), node.args
+        if name in _TELLERS:
+            return [node.args[-1]]
+        if name == "ValueError" and str(self._module.shown) in _INTERNAL:
+            return []
         if not (_is_to_stderr(node) or self._writes(name) or name in _WARNINGS or _ERRORS.fullmatch(name)):
             return []
         only_passed_on = isinstance(text, ast.Constant) and letters(_FORMAT.sub("", str(text.value))) < _LEAST_LETTERS

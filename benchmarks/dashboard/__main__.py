@@ -6,11 +6,14 @@ It needs Chromium or Chrome. Of existing runs: `python -m benchmarks.dashboard -
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -55,18 +58,28 @@ def show(runs: Path, images: Path, browser: str) -> None:
             page.click("PARALLEL COORDINATES VIEW")
             time.sleep(_SETTLED)
             _save(page, images / "hparams.png")
-        with TensorBoard(runs / "digits" / _name(*_SHOWN)) as board:
+        with _alone(runs / "digits" / _name(*_SHOWN)) as board:
             time.sleep(_SETTLED)
             page.open(board.url + "#images")
             page.wait_for("examples/wrong", seconds=60)
             time.sleep(_SETTLED)
             _save(page, images / "examples.png")
-        with TensorBoard(runs / "autoencoder") as board:
+        with _alone(runs / "autoencoder") as board:
             time.sleep(_SETTLED)
             page.open(board.url + "#custom_scalars")
             page.wait_for("loss and its parts", seconds=60)
             time.sleep(_SETTLED)
             _save(page, images / "custom_scalars.png")
+
+
+@contextlib.contextmanager
+def _alone(run: Path) -> Iterator[TensorBoard]:
+    """Serve a folder with one run in it: with that of the run itself, TensorBoard would not know its name."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder) / "runs"
+        shutil.copytree(run, runs / run.name, ignore=shutil.ignore_patterns("checkpoints"))
+        with TensorBoard(runs) as board:
+            yield board
 
 
 def _save(page: Browser, path: Path) -> None:

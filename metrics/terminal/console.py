@@ -174,19 +174,18 @@ class ConsoleWriter:
         """Return a line per evaluated metric of which the better side is known."""
         lines = []
         for split in self._scores.splits:
-            name = split.partition("/")[2]
+            prefix = f"{split}/" if "/" in split else ""  # of one of several eval sets
             for path, score in self._scores.of(split).items() if split != "train" else ():
                 if score.best is not None:
-                    label = f"{name}/{path}" if name else path
                     best = f"best {text.number(score.best)} at step {score.best_step}"
-                    lines.append(f"{label}: last {text.number(score.last)}, {best}")
+                    lines.append(f"{prefix}{path}: last {text.number(score.last)}, {best}")
         more = [f"(+{len(lines) - _MOST_BEST} more in TensorBoard)"] if len(lines) > _MOST_BEST else []
         return [*lines[:_MOST_BEST], *more]
 
 
 def eval_line(summary: Summary, width: int | None = None) -> str:
     """Return an evaluation as one line, with as many metrics as go into `width` columns, if it is limited."""
-    line, *parts = [f"eval  {summary.step}", *_metric_parts(summary)]
+    line, *parts = [f"{summary.split}  {summary.step}", *_metric_parts(summary)]
     for i, part in enumerate(parts):
         longer = f"{line} | {part}"
         if width is not None and i and len(longer) + (len(" | ...") if i < len(parts) - 1 else 0) > width:
@@ -196,12 +195,10 @@ def eval_line(summary: Summary, width: int | None = None) -> str:
 
 
 def _metric_parts(summary: Summary) -> list[str]:
-    """Return the scalars of a summary as "path value", in their order. The name of an eval set goes before the path."""
+    """Return the scalars of a summary as "path value", in their order."""
     values = scalars(summary)
     paths = text.in_order(values)
-    _, _, name = summary.split.partition("/")
-    prefix = f"{name}/" if name else ""
-    parts = [f"{prefix}{path} {text.number(values[path])}" for path in paths[:_MOST_METRICS]]
+    parts = [f"{path} {text.number(values[path])}" for path in paths[:_MOST_METRICS]]
     if len(paths) > _MOST_METRICS:
         parts.append(f"(+{len(paths) - _MOST_METRICS} more in TensorBoard)")
     return parts

@@ -129,7 +129,7 @@ class Scores:
 def _block(split: str, known: Mapping[str, Score], paths: list[str]) -> list[Line]:
     """Return the columns of a split, of one width each: the last value, whether it is better, and the best one."""
     scores = [known.get(path) for path in paths]
-    lasts = [split.removeprefix("eval/"), *("" if score is None else number(score.last) for score in scores)]
+    lasts = [split, *("" if score is None else number(score.last) for score in scores)]
     bests = ["best", *("" if score is None or score.best is None else number(score.best) for score in scores)]
     arrows = [Cell(" "), *(_arrow(score) for score in scores)]
     last, top = max(map(len, lasts)), max(map(len, bests))

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from .composed import AsyncWriter, MultiWriter
     from .jsonl import JsonlWriter
     from .outside.csv_file import CsvWriter
-    from .outside.isolated import OutsideWriter
+    from .outside.isolated import Writer
     from .outside.mlflow_run import MlflowWriter
     from .outside.wandb_run import WandbWriter
-    from .summary import Ending, RunDescription, Summary, Writer
+    from .summary import Ending, RunDescription, Summary, SummaryWriter
     from .tensorboard import TensorBoardWriter
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "JsonlWriter",
     "MlflowWriter",
     "MultiWriter",
-    "OutsideWriter",
     "RunDescription",
     "Summary",
+    "SummaryWriter",
     "TensorBoardWriter",
     "WandbWriter",
     "Writer",
@@ -39,11 +39,11 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             "JsonlWriter": ".jsonl",
             "MlflowWriter": ".outside.mlflow_run",
             "MultiWriter": ".composed",
-            "OutsideWriter": ".outside.isolated",
             "RunDescription": ".summary",
             "Summary": ".summary",
+            "SummaryWriter": ".summary",
             "TensorBoardWriter": ".tensorboard",
             "WandbWriter": ".outside.wandb_run",
-            "Writer": ".summary",
+            "Writer": ".outside.isolated",
         },
     )

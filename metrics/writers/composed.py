@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .summary import Ending, RunDescription, Summary, Writer
+from .summary import Ending, RunDescription, Summary, SummaryWriter
 
 # Far more than a healthy disk ever leaves waiting. A stuck disk holds training up instead of filling memory.
 _QUEUE_SIZE: Final = 64
@@ -23,7 +23,7 @@ class MultiWriter:
       writers: called in this order.
     """
 
-    def __init__(self, writers: Sequence[Writer]):
+    def __init__(self, writers: Sequence[SummaryWriter]):
         self._writers = tuple(writers)
 
     def begin(self, run: RunDescription) -> None:
@@ -46,7 +46,7 @@ class MultiWriter:
         """Close every writer."""
         self._each(lambda writer: writer.close())
 
-    def _each(self, call: Callable[[Writer], None]) -> None:
+    def _each(self, call: Callable[[SummaryWriter], None]) -> None:
         first = None
         for writer in self._writers:
             try:
@@ -60,7 +60,7 @@ class MultiWriter:
             raise first
 
 
-def _call_if_there(writer: Writer, name: str, argument: Any) -> None:
+def _call_if_there(writer: SummaryWriter, name: str, argument: Any) -> None:
     if (method := getattr(writer, name, None)) is not None:
         method(argument)
 
@@ -75,7 +75,7 @@ class AsyncWriter:
       writer: the writer below; only this object may use it.
     """
 
-    def __init__(self, writer: Writer):
+    def __init__(self, writer: SummaryWriter):
         self._writer = writer
         self._error: Exception | None = None
         self._lock = threading.Lock()

@@ -63,7 +63,7 @@ class Ending:
     reason: str
 
 
-class Writer(Protocol):
+class SummaryWriter(Protocol):
     """Takes summaries and puts them somewhere. An error is raised, never swallowed.
 
     A writer may have two more methods: `begin(run: RunDescription)`, called before the first summary of each start of a run, and

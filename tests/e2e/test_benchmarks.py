@@ -6,12 +6,14 @@ import io
 import json
 import mmap
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -577,6 +579,23 @@ class TestAgainst:
         line = processes.command("step_overhead.training", tmp_path, "1 replica", tmp_path / "run")
         with pytest.raises(RuntimeError, match=rf"exit code 1: [\s\S]*not in {re.escape(str(tmp_path))}"):
             processes.LapProcesses(line, [{}], 1).lap()
+
+
+class TestDashboard:
+    @pytest.mark.slow
+    def test_writes_the_pictures_of_the_readme(self, tools, tmp_path):
+        """The real command: it trains seven runs."""
+        if tools.browser.find() is None:
+            pytest.skip("no chromium or chrome on this machine: the pictures of TensorBoard are not tested")
+        line = [sys.executable, "-m", "benchmarks.dashboard", f"--images={tmp_path}"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown = set(re.findall(r"\(docs/images/(\w+\.png)\)", (ROOT / "README.md").read_text()))
+        assert {path.name for path in tmp_path.iterdir()} == shown
+        for path in tmp_path.iterdir():
+            with Image.open(path) as image:
+                assert image.size == (1280, 720)
+                assert len(image.getcolors()) > 50, f"{path.name} is nearly empty"
 
 
 class TestProcesses:

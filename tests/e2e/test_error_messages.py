@@ -71,7 +71,9 @@ def all_kinds(x, error):
     raise DataError(helper(x))
     raise OutputError(LIMIT)
     raise restore.CheckpointError(f"{x} is damaged here")
-    raise ValueError("an error of Python's own")
+    raise ValueError("what Python's own error tells")
+    raise KeyError("an error for our own code")
+    self._fail(x, 2, f"no part of {x} is whole")
     logging.warning("%d of %.1f%% examples", 1, 2)
     logging.warning("%s: %s", x, "what is logged")
     print("only on stdout, for nobody")
@@ -106,6 +108,8 @@ class TestMessages:
             "… is damaged here",
             "… of …% examples",
             "what is logged",
+            "what Python's own error tells",
+            "no part of … is whole",
             "what went wrong",
             "by a function that writes to stderr",
             "a list of lines",
@@ -115,6 +119,12 @@ class TestMessages:
     def test_have_their_place(self, patterns):
         line = next(i for i, text in enumerate(MODULE.splitlines(), 1) if "Input.x" in text)
         assert patterns["Input.x = …: expected a number, got …"] == f"trainer/module.py:{line}"
+
+    def test_of_our_own_mistakes_are_none(self, script, tmp_path):
+        path = tmp_path / "metrics" / "writers" / "composed.py"
+        path.parent.mkdir(parents=True)
+        path.write_text('raise ValueError("this writer is closed")\nraise UsageError("what a user did")\n')
+        assert [each.pattern for each in script.messages(tmp_path)] == ["what a user did"]
 
 
 class TestFits:

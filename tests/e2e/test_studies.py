@@ -82,7 +82,9 @@ Trainer.checkpoint_interval = 10
 Trainer.steps_per_loop = 10
 Trainer.actions = [@slowly]
 mlp.hidden = (16,)
+keras.optimizers.Adam.learning_rate = %search.loguniform(1e-3, 1e-2)
 """
+RATE = "keras.optimizers.Adam.learning_rate"
 BRIEFLY = """
 import time, gin
 
@@ -92,9 +94,6 @@ def slowly(trainer, summary):
 """
 
 
-GRID = "Adam.learning_rate=0.001,0.002,0.004,0.008"
-
-
 @pytest.fixture(scope="class")
 def killed(tmp_path_factory, programs):
     folder = tmp_path_factory.mktemp("killed")
@@ -102,7 +101,7 @@ def killed(tmp_path_factory, programs):
     (folder / "slowly.py").write_text(BRIEFLY)
     flags = ["-m", "tallyloop.trainer", "--gin_file=killed.gin"]
     study = folder / "runs" / "s"
-    arguments = [*flags, "--model_dir=runs", "--study=s", f"--grid={GRID}", "--jobs=2"]
+    arguments = [*flags, "--model_dir=runs", "--study=s", "--trials=4", "--jobs=2"]
     chance = random.Random(0)
     for _ in range(20):
         before = saved(study)
@@ -113,7 +112,8 @@ def killed(tmp_path_factory, programs):
             process.send_signal(signal.SIGKILL)
     done = programs.run(arguments, folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    alone = programs.run([*flags, "--model_dir=alone", "--gin_param=Adam.learning_rate=0.002"], folder)
+    (binding,) = json.loads((study / "trial-0001" / "trial.json").read_text())["values"].items()
+    alone = programs.run([*flags, "--model_dir=alone", "--gin_param={}={}".format(*binding)], folder)
     assert alone.returncode == 0, alone.stdout + alone.stderr
     return SimpleNamespace(study=study, alone=folder / "alone")
 
@@ -123,15 +123,20 @@ class TestTwentyKills:
     """Four real trainings, two at once, whose study is killed twenty times while they train."""
 
     def test_neither_lose_nor_repeat_a_trial(self, killed):
+        optuna = pytest.importorskip("optuna")
+        book = optuna.load_study(study_name="s", storage=f"sqlite:///{killed.study}/study.db")
         rates = []
         for number in range(4):
             trial = killed.study / f"trial-{number:04d}"
             record = json.loads((trial / "run.json").read_text())
             assert record["exit_reason"] == "done"
-            rates.append(json.loads((trial / "trial.json").read_text())["values"]["Adam.learning_rate"])
+            label = json.loads((trial / "trial.json").read_text())
+            rates.append(float(label["values"][RATE]))
+            assert book.trials[number].state.name == "COMPLETE"
+            assert book.trials[number].params[RATE] == pytest.approx(rates[-1], rel=1e-5)
+            assert book.trials[number].value == label["value"] == max(accuracies(trial))
             assert [step for step, _ in evaluations(trial)] == list(range(20, 301, 20))
-        assert [float(rate) for rate in rates] == [0.001, 0.002, 0.004, 0.008]
-        assert len(list(killed.study.glob("trial-*"))) == 4
+        assert len({*rates}) == len(book.trials) == len(list(killed.study.glob("trial-*"))) == 4
 
     def test_change_no_number(self, killed):
         assert evaluations(killed.study / "trial-0001") == evaluations(killed.alone)
@@ -139,6 +144,10 @@ class TestTwentyKills:
     def test_hit_trainings(self, killed):
         attempts = [json.loads(path.read_text())["attempts"] for path in killed.study.glob("trial-*/run.json")]
         assert sum(map(len, attempts)) >= 4 + 20  # each kill has interrupted at least one
+
+
+def accuracies(folder):
+    return [metrics["accuracy"] for _, metrics in evaluations(folder)]
 
 
 def saved(study):

@@ -46,6 +46,10 @@ def runs(tmp_path_factory, programs):
     return folder
 
 
+SPLITS = (
+    *((name, "train", "eval") for name in ("slow", "fast", "resumed", "auto")),
+    ("python", "train", "eval/near", "eval/far"),
+)
 NAMES = ("slow", "fast", "failed", "resumed", "auto", "python", "killed")
 
 
@@ -161,6 +165,10 @@ class TestScalars:
         runs = {run for run in board.get("runs") if run.startswith("python")}
         assert runs == {"python", "python/train", "python/eval/near", "python/eval/far"}
 
+    def test_scalars_page(self, page, board):
+        page.open(board.url + "#scalars")
+        page.wait_for("Smoothing", "accuracy", "loss", "learning_rate", "python/eval/near")
+
     def test_time_series_page(self, page, board, runs):
         page.open(board.url + "#timeseries")
         text = page.wait_for("accuracy", "python/eval/near")
@@ -182,13 +190,40 @@ class TestCustomScalars:
         for titles in charts.values():
             assert len(titles) == len({*titles}), "no chart twice, whatever the runs"
 
-    def test_a_chart_has_training_and_evaluation(self, board, runs):
-        for run in ("python/train", "python/eval/near", "python/eval/far"):
-            split = run.partition("/")[2]
-            found = board.get("plugin/custom_scalars/scalars", run=run, tag=r"(?:f1/class_\d+)$")["tag_to_events"]
+    def test_a_chart_has_training_and_every_evaluation(self, board, runs):
+        """By the regular expressions that the server hands to the page."""
+        layout = board.get("plugin/custom_scalars/layout")["category"]
+        charts = [
+            (each["title"], chart["title"], chart["multiline"]["tag"]) for each in layout for chart in each["chart"]
+        ]
+        for group, title, patterns in charts:
+            shown = 0
+            for name, *splits in SPLITS:
+                found = [self.last_points(board, f"{name}/{split}", patterns) for split in splits]
+                for split, values in zip(splits, found, strict=True):
+                    written = {
+                        tag: value for line in lines(runs / name, split) for tag, value in line["metrics"].items()
+                    }
+                    assert values == pytest.approx({tag: written[tag] for tag in values}, rel=1e-6)
+                shown += any(found)
+                if group != "time" and not title.startswith("learning_rate"):
+                    tags = [{*values} for values in found]
+                    assert tags == tags[:1] * len(splits), f"{group}: {title} lacks a curve of {name}"
+            assert shown, f"{group}: {title} is empty"
+
+    def test_a_chart_has_all_classes(self, board):
+        layout = {each["title"]: each for each in board.get("plugin/custom_scalars/layout")["category"]}
+        patterns = layout["per class"]["chart"][0]["multiline"]["tag"]
+        for split in ("train", "eval/near", "eval/far"):
+            found = self.last_points(board, f"python/{split}", patterns)
             assert sorted(found) == ["f1/class_0", "f1/class_1", "f1/class_2"]
-            for tag, events in found.items():
-                assert events[-1][2] == pytest.approx(last(runs / "python", split)[tag], rel=1e-6)
+
+    def last_points(self, board, run, patterns):
+        """Tag -> its last value, of what a chart shows of a run."""
+        found = {}
+        for pattern in patterns:
+            found |= board.get("plugin/custom_scalars/scalars", run=run, tag=pattern)["tag_to_events"]
+        return {tag: events[-1][2] for tag, events in found.items()}
 
     def test_page(self, page, board):
         page.open(board.url + "#custom_scalars")
@@ -259,6 +294,12 @@ class TestActions:
         page.open(board.url + "#histograms")
         page.wait_for("weights", "gradients")
 
+    def test_distributions(self, page, board):
+        tags = board.get("plugin/distributions/tags")["fast/train"]
+        assert {tag.partition("/")[0] for tag in tags} == {"weights", "gradients"}
+        page.open(board.url + "#distributions")
+        page.wait_for("Horizontal axis", "weights", "gradients", "fast/train")
+
 
 class TestProfile:
     """Two steps of the run `fast`."""
@@ -327,6 +368,16 @@ class TestRunningBoard:
             finally:
                 living.send_signal(signal.SIGTERM)
             assert living.wait(60) == 42
+        (end,) = self.texts(board, "living", "run/end")
+        assert re.search(r"PreemptedError: .* step \d+", end)
+        assert "living" in {each["name"] for each in board.hparams("STATUS_UNKNOWN")}
+
+    def texts(self, board, run, tag):
+        """The texts of a run, once there are some."""
+        deadline = time.monotonic() + 30
+        while tag not in board.get("plugin/text/tags")[run] and time.monotonic() < deadline:
+            time.sleep(0.3)
+        return [each["text"] for each in board.get("plugin/text/text", run=run, tag=tag)]
 
     def last_step(self, board, living, before):
         """The last step that the board shows of the run, once it is later than `before`."""

@@ -74,6 +74,7 @@ def test_a_run_and_its_rerun(shown, command):
     assert screen.cursor_is_shown
     assert "loading TensorFlow ..." in text
     assert "tracing the train step ..." in text
+    assert re.search(r"compiling [^\r\n]*\.\.\.", text)
     assert lines[0] == "the user's own line"
     assert re.match(r"eval  100 \| loss [\d.]+ \| accuracy [\d.]+ \| .*\.\.\.$", lines[1])
     assert re.match(r"step 100/100  ━+  ETA 0:00:00  [\d.,]+ steps/s  [\d.,]+ ex/s  wait \d+%$", lines[2])

@@ -121,14 +121,17 @@ def final(run: Run, metric: Metric) -> float | None:
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[str | None]]:
-    """Return the bindings that are not the same in all runs that have a config: name -> the value in each run."""
-    with_config = [run for run in runs if run.bindings]
-    names = sorted({name for run in with_config for name in run.bindings}, key=str.lower)
-    return {
-        name: [run.bindings.get(name) for run in runs]
-        for name in names
-        if len({run.bindings.get(name) for run in with_config}) > 1
-    }
+    """Return the bindings that are not the same in all runs that have a config: name -> the value in each run.
+
+    Of a trial that was refused, only the values that its study has chosen count.
+    """
+    names = sorted({name for run in runs for name in (*run.bindings, *run.choice)}, key=str.lower)
+    values = {name: [run.bindings.get(name, run.choice.get(name)) for run in runs] for name in names}
+    return {name: found for name, found in values.items() if len({*_known(runs, name, found)}) > 1}
+
+
+def _known(runs: Sequence[Run], name: str, values: Sequence[str | None]) -> list[str | None]:
+    return [value for run, value in zip(runs, values, strict=True) if run.bindings or name in run.choice]
 
 
 def differences(runs: Sequence[Run]) -> Table:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .folders import METRICS, RECORD
+from .folders import METRICS, RECORD, TRIAL
 
 State = Literal["done", "stopped", "pruned", "failed", "running", "killed", "unknown"]
-TRIAL = "trial.json"  # what a study says about a trial, in its folder
 
 _LOCK = "run.lock"
+_ON_REQUEST = "on request"
 _REQUESTED = ("PreemptedError", "KeyboardInterrupt")
 _MANY_NUMBERS = re.compile(r"\[((?:-?\d+, ){3})(?:-?\d+, ){5,}-?\d+\]")
 
@@ -36,16 +36,21 @@ class Ending:
     attempts: int
     seconds: float | None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do for a rerun: all steps are made, or an action has ended the run."""
+        return self.state == "done" or (self.state == "stopped" and self.reason != _ON_REQUEST)
+
 
 def ending(folder: Path) -> Ending:
-    """Return how the run of a folder ended. A `run.json` that is missing or damaged makes it unknown."""
+    """Return how the run of a folder ended; of a trial that was refused, what its study says. Damaged files make it unknown."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
         attempts = record.get("attempts") or [record]
         state, reason = _state(record.get("exit_reason"), folder)
         return Ending(state, reason, len(attempts), _seconds(attempts, folder, state))
     except OSError:
-        return Ending("unknown", f"no {RECORD}", 0, None)
+        return Ending(*_of_trial(folder), 0, None)
     except (ValueError, AttributeError, TypeError, KeyError):
         return Ending("unknown", f"{RECORD} is damaged", 0, None)
 
@@ -65,18 +70,33 @@ def _state(exit_reason: str | None, folder: Path) -> tuple[State, str]:
         return "stopped", reason.removeprefix("stopped ")
     if reason.startswith(_REQUESTED):
         pruned = _pruned(folder / TRIAL)
-        return ("stopped", "on request") if pruned is None else ("pruned", pruned)
+        return ("stopped", _ON_REQUEST) if pruned is None else ("pruned", pruned)
     return "failed", reason
 
 
 def _pruned(path: Path) -> str | None:
     """Return why its study has pruned a run; None if it has not."""
+    state, reason = _told(path)
+    return f"by its study: {reason}".removesuffix(": ") if state == "pruned" else None
+
+
+def _of_trial(folder: Path) -> tuple[State, str]:
+    """Return what its study says of a run without a `run.json`: it was refused, or has not come so far."""
+    state, reason = _told(folder / TRIAL)
+    if state == "failed":
+        return "failed", brief(reason)
+    if state == "running":
+        return ("running", "") if _is_locked(folder.parent / _LOCK) else ("killed", "its study continues it")
+    return "unknown", f"no {RECORD}"
+
+
+def _told(path: Path) -> tuple[str, str]:
+    """Return the state of a trial, and the reason, by its study; both are empty if there is none."""
     try:
         trial = json.loads(path.read_bytes())
-        reason = trial.get("reason", "")  # which those of earlier versions do not have
-        return f"by its study: {reason}".removesuffix(": ") if trial["state"] == "pruned" else None
+        return str(trial["state"]), str(trial.get("reason", ""))  # earlier versions wrote no reason
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None
+        return "", ""
 
 
 def _is_locked(path: Path) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 from ...metrics.errors import UsageError, did_you_mean
 
 METRICS, RECORD = "metrics.jsonl", "run.json"
-_OWN = frozenset(("checkpoints", "train", "eval", "predictions", "export", "replay", "plugins"))  # no runs are in these
+TRIAL = "trial.json"  # what a study says about a trial, in its folder
 _DEEPEST = 4
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a run has written to this folder."""
-    return (folder / RECORD).is_file() or (folder / METRICS).is_file()
+    """Return whether a run has written to this folder, or a study has for one that may have been refused."""
+    return any((folder / name).is_file() for name in (RECORD, METRICS, TRIAL))
 
 
 def find(arguments: Sequence[str]) -> dict[str, Path]:
@@ -66,10 +66,9 @@ def _below(folder: Path, depth: int) -> Iterable[Path]:
         yield folder
     elif depth:
         with os.scandir(folder) as entries:
-            folders = sorted(each.name for each in entries if each.is_dir() and each.name not in _OWN)
+            folders = sorted(each.name for each in entries if each.is_dir() and not each.name.startswith("."))
         for name in folders:
-            if not name.startswith("."):
-                yield from _below(folder / name, depth - 1)
+            yield from _below(folder / name, depth - 1)
 
 
 def _missing(argument: str) -> str:

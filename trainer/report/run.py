@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from ...metrics.writers.better import Mode, best, better_mode
 from .ending import Ending, ending
-from .folders import METRICS
+from .folders import METRICS, TRIAL
 
 Points = list[tuple[int, float]]
 """Step and value, in order of the steps."""
 
 _TIMES = ("time/", "throughput/")
+_MODULES = re.compile(r"(\w+\.)+(?=\w+\.\w+(\[|$))")  # the first two words of `keras.optimizers.Adam.learning_rate`
 _BINDING = re.compile(r"(?:# )?([\w./]+) = (.*)")
 
 
@@ -42,6 +43,7 @@ class Run:
       metrics: the metrics that are single numbers.
       times: likewise, of where the time went.
       bindings: the config as used; empty if the run has none.
+      choice: of a run without a config, such as a trial that was refused: the values that its study has chosen.
       damaged: the lines of metrics.jsonl that cannot be read.
       is_torn: whether its last line is half-written, as while another process writes it, or after a kill.
     """
@@ -54,6 +56,7 @@ class Run:
     bindings: Mapping[str, str]
     damaged: int
     is_torn: bool
+    choice: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def step(self) -> int | None:
@@ -95,6 +98,11 @@ def named(metrics: Iterable[Metric], name: str) -> Metric | None:
     return evals.get(name) or evals.get(name.partition("/")[2])
 
 
+def short(binding: str) -> str:
+    """Return the name of a binding without modules, as a config as used has it: `keras.optimizers.Adam.epsilon` loses two."""
+    return _MODULES.sub("", binding)
+
+
 def read(name: str, folder: Path) -> Run:
     """Return a run as its folder is now. What cannot be read is counted, never an error."""
     metrics: dict[Metric, Points] = {}
@@ -108,7 +116,9 @@ def read(name: str, folder: Path) -> Run:
             damaged += 1
     for points in (*metrics.values(), *times.values()):
         points.sort()  # an evaluation of an older checkpoint comes later
-    return Run(name, folder, ending(folder), metrics, times, _bindings(folder), damaged, bool(torn))
+    bindings = _bindings(folder)
+    choice = {} if bindings else _choice(folder)
+    return Run(name, folder, ending(folder), metrics, times, bindings, damaged, bool(torn), choice)
 
 
 def _take(fields: Mapping[str, Any], metrics: dict[Metric, Points], times: dict[Metric, Points]) -> None:
@@ -125,6 +135,15 @@ def _bindings(folder: Path) -> dict[str, str]:
         if text := _bytes(folder / name).decode(errors="replace"):
             return dict(_written(text))
     return {}
+
+
+def _choice(folder: Path) -> dict[str, str]:
+    """Return the values of a trial, under the names that a config as used has for them."""
+    try:
+        values = json.loads(_bytes(folder / TRIAL))["values"]
+        return {short(name): str(text) for name, text in values.items()}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}
 
 
 def _written(text: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ...metrics.atomic_file import replace_file
+from ...metrics.dashboard.dashboard import Dashboard
 from ...metrics.writers.better import Mode
-from ..report.ending import TRIAL
+from ...metrics.writers.summary import Ending, RunDescription
+from ..report.folders import TRIAL
+from ..report.run import short
 
 Outcome = Literal["done", "pruned", "failed"]
 
@@ -83,3 +87,28 @@ def label(folder: Path, study: str, trial: Trial) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / TRIAL, [json.dumps(fields, indent=2).encode() + b"\n"])
+
+
+def add_row(folder: Path, bindings: Sequence[str], reason: str) -> None:
+    """Give a trial that failed before it could make its row in HParams one, with what was chosen and why it failed.
+
+    Args:
+      folder: of the trial.
+      bindings: what was chosen, NAME=TEXT.
+      reason: why it failed.
+    """
+    if any(folder.glob("*tfevents*")):
+        return
+    chosen = {short(name): _plain(text) for name, _, text in (binding.partition("=") for binding in bindings)}
+    board = Dashboard(folder)  # loads TensorBoard once it writes
+    board.begin(RunDescription(folder, 0, chosen))
+    board.end(Ending("failed", reason))
+
+
+def _plain(text: str) -> bool | int | float | str:
+    """Return a value of a config as a run's own row has it: a number, a bool or a string as such, the rest as text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text.removeprefix("@").removesuffix("()")
+    return value if isinstance(value, bool | int | float | str) else text

@@ -14,8 +14,9 @@ from ...metrics.atomic_file import replace_file
 from ..distribution.forwarding import Signals
 from ..errors import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from ..loop import folder_lock
+from ..report.ending import ending
 from ..report.run import best_point
-from .book import Book, Outcome, Trial, best, label
+from .book import Book, Outcome, Trial, add_row, best, label
 from .process import OUTPUT, Process, points
 from .space import Space
 
@@ -107,8 +108,12 @@ class _Study:
         folder = self._folder / trial.folder
         with folder_lock.first_write(folder):
             label(folder, self._name, trial)
-        # What a study that was killed had seen, but not acted on.
-        if hopeless := self._judged(trial, folder):
+        # What a study that was killed had seen, or had not come to see, and not acted on.
+        hopeless = self._judged(trial, folder)
+        if ending(folder).is_complete:
+            self._done(trial, folder)
+            return
+        if hopeless:
             self._finish(trial, "pruned", reason=hopeless)
             return
         print(f"Trial {trial.number}: {trial.choice}", flush=True)
@@ -137,24 +142,27 @@ class _Study:
 
     def _end(self, process: Process, code: int, is_stopping: bool) -> None:
         if code == DONE:
-            self._done(process)
+            self._done(process.trial, process.folder)
         elif process.hopeless:
             self._finish(process.trial, "pruned", reason=process.hopeless)
         elif code == PREEMPTED and not is_stopping:
             self._under_way.append(process.trial)  # somebody has stopped it, and not the study
         elif not is_stopping:
-            self._fail(process, code, process.failure())
+            self._fail(process.trial, code, process.failure())
 
-    def _done(self, process: Process) -> None:
-        found = best_point(points(process.folder, self._space), self._space.mode)
+    def _done(self, trial: Trial, folder: Path) -> None:
+        found = best_point(points(folder, self._space), self._space.mode)
         if found is None:
-            self._fail(process, FAILED, f"no evaluation has a finite {self._space.metric}")
+            self._fail(trial, FAILED, f"no evaluation has a finite {self._space.metric}")
             return
-        self._finish(process.trial, "done", found[1])
+        self._finish(trial, "done", found[1])
 
-    def _fail(self, process: Process, code: int, reason: str) -> None:
+    def _fail(self, trial: Trial, code: int, reason: str) -> None:
         self._codes.append(code)
-        self._finish(process.trial, "failed", reason=f"{reason} ({process.folder / OUTPUT})")
+        folder = self._folder / trial.folder
+        told = f"{reason} ({folder / OUTPUT})"
+        add_row(folder, self._space.bindings(trial.values), told)
+        self._finish(trial, "failed", reason=told)
 
     def _finish(self, trial: Trial, outcome: Outcome, value: float | None = None, reason: str = "") -> None:
         ended = dataclasses.replace(trial, outcome=outcome, value=value, reason=reason)

@@ -19,7 +19,7 @@ _PATIENCE: Final = 60.0  # seconds: importing a large library alone may take ten
 _PATIENCE_WHEN_ASKED: Final = 5.0  # to stop: schedulers often kill 30 seconds later
 
 
-class OutsideWriter(Protocol):
+class Writer(Protocol):
     """What `Trainer.writers` takes: an object with `write`.
 
     It may have more methods: `begin(run: RunDescription)`, called first, at each start of the run; `end(ending: Ending)`, called
@@ -40,7 +40,7 @@ class OutsideWriters:
       patience: seconds that the end of the run waits for all of them together; at most 5 if it was asked to stop.
     """
 
-    def __init__(self, writers: Sequence[OutsideWriter], patience: float = _PATIENCE):
+    def __init__(self, writers: Sequence[Writer], patience: float = _PATIENCE):
         self._threads = [_Isolated(writer) for writer in writers]
         self._patience = patience
 
@@ -69,7 +69,7 @@ class OutsideWriters:
 class _Isolated:
     """A writer, and the thread that calls it. After an error of `begin` it isn't called again."""
 
-    def __init__(self, writer: OutsideWriter):
+    def __init__(self, writer: Writer):
         self._writer = writer
         self._name = type(writer).__name__
         self._waiting: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()

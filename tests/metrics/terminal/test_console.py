@@ -72,7 +72,7 @@ class TestPlainLines:
     def test_of_evaluations(self, plain, stream):
         plain.write(Summary(500, "eval/test", {"loss": 0.31, "accuracy": 0.9}, {}))
         plain.write(Summary(500, "eval", {"loss": 0.31}, {}))
-        assert lines(stream) == ["eval  500 | test/loss 0.31 | test/accuracy 0.9", "eval  500 | loss 0.31"]
+        assert lines(stream) == ["eval/test  500 | loss 0.31 | accuracy 0.9", "eval  500 | loss 0.31"]
 
     def test_the_first_claims_no_speed(self, plain, stream):
         plain.write(train(100, loss=1.0))
@@ -140,8 +140,8 @@ class TestPlainLines:
             plain.write(train(step, loss=9.0))
         plain.finish(["Time: 0:00:01"])
         assert lines(stream)[-3:] == [
-            "test/loss: last 1, best 1 at step 30",
-            "test/accuracy: last 0.8, best 0.9 at step 20",
+            "eval/test/loss: last 1, best 1 at step 30",
+            "eval/test/accuracy: last 0.8, best 0.9 at step 20",
             "Time: 0:00:01",
         ]
 
@@ -287,7 +287,7 @@ class TestTerminal:
     def test_an_evaluation_leaves_a_line_above_the_bar(self, terminal, stream, clock):
         run_to(terminal, clock, 100, 1)
         terminal.write(Summary(100, "eval/test", {"loss": 0.31, "[red]x": 1.0}, {}))
-        assert "eval  100 | test/loss 0.31 | test/[red]x 1" in frames(stream)
+        assert "eval/test  100 | loss 0.31 | [red]x 1" in frames(stream)
         assert frames(stream)[-1].startswith("step 100/2000")
 
     def test_an_evaluation_takes_one_line(self, stream, monkeypatch):

@@ -57,8 +57,8 @@ class TestTable:
             eval_test=[{"loss": 1.0}, {"loss": 12345.0}],
         )
         assert shown(found) == [
-            "metric         train   best    test   best  valid   best",
-            "loss               2 ▲    2  12,345 ▼    1    1.5    1.5",
+            "metric         train   best  eval/test   best  eval/valid   best",
+            "loss               2 ▲    2     12,345 ▼    1         1.5    1.5",
             "b                  1",
             "learning_rate    0.1",
         ]
@@ -66,8 +66,8 @@ class TestTable:
     def test_narrow_leaves_eval_sets_out(self, scores):
         found = scores(train=[{"loss": 1.0}], eval_a=[{"loss": 1.0}], eval_b=[{"loss": 1.0}])
         assert shown(found, 39) == [
-            "metric  train   best  a   best",
-            "loss        1      1  1      1",
+            "metric  train   best  eval/a   best",
+            "loss        1      1       1      1",
             "(+1 more eval sets in TensorBoard)",
         ]
 

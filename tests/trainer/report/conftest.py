@@ -12,8 +12,8 @@ Trainer.best_mode = 'max'
 """
 
 
-def line(step, split, **metrics):
-    return json.dumps({"step": step, "split": split, "metrics": metrics, "counts": {}}) + "\n"
+def line(step, split, counts=None, **metrics):
+    return json.dumps({"step": step, "split": split, "metrics": metrics, "counts": counts or {}}) + "\n"
 
 
 @pytest.fixture

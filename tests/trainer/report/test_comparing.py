@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from tallyloop.metrics.errors import UsageError
 from tallyloop.trainer.report import comparing
@@ -53,6 +55,16 @@ class TestDifferences:
 
     def test_a_run_without_a_config_is_no_difference(self, runs, tmp_path):
         assert comparing.differing([runs[0], read("c", tmp_path)]) == {}
+
+    def test_of_a_trial_that_was_refused_are_its_values(self, runs, tmp_path):
+        values = {"keras.optimizers.Adam.learning_rate": "0.3", "critic/mlp.hidden[1]": "-1"}
+        (tmp_path / "trial.json").write_text(json.dumps({"state": "failed", "reason": "no", "values": values}))
+        refused = read("c", tmp_path)
+        assert comparing.differing([runs[0], refused]) == {
+            "Adam.learning_rate": ["0.1", "0.3"],
+            "critic/mlp.hidden[1]": [None, "-1"],
+        }
+        assert comparing.remarks([refused]) == ["c: failed: no", "c: no metrics yet"]
 
     def test_are_rows_where_there_are_more_than_runs(self, runs, make_run):
         folder = make_run("c")

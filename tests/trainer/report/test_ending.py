@@ -42,11 +42,52 @@ class TestState:
         (folder / "trial.json").write_text(json.dumps({"state": "pruned"} | reason))
         assert (ending(folder).state, ending(folder).reason) == ("pruned", told)
 
+    @pytest.mark.parametrize(
+        ("label", "state", "reason"),
+        [
+            (
+                {"state": "failed", "reason": "exit code 2: x = -1 (output.txt)"},
+                "failed",
+                "exit code 2: x = -1 (output.txt)",
+            ),
+            ({"state": "running", "reason": ""}, "killed", "its study continues it"),
+            ({"state": 3}, "unknown", "no run.json"),
+            ([], "unknown", "no run.json"),
+        ],
+    )
+    def test_of_a_trial_that_was_refused(self, tmp_path, label, state, reason):
+        folder = tmp_path / "trial-0000"
+        folder.mkdir()
+        (folder / "trial.json").write_text(json.dumps(label))
+        assert (ending(folder).state, ending(folder).reason) == (state, reason)
+
+    def test_of_a_trial_that_begins(self, tmp_path):
+        folder = tmp_path / "trial-0000"
+        folder.mkdir()
+        (folder / "trial.json").write_text('{"state": "running"}')
+        with folder_lock.locked(tmp_path):
+            assert ending(folder).state == "running"
+
     @pytest.mark.parametrize("text", ["{", "[]", '"done"', '{"attempts": 3}'])
     def test_of_a_damaged_record(self, make_run, text):
         folder = make_run()
         (folder / "run.json").write_text(text)
         assert (ending(folder).state, ending(folder).reason) == ("unknown", "run.json is damaged")
+
+
+class TestIsComplete:
+    @pytest.mark.parametrize(
+        ("exit_reason", "is_complete"),
+        [
+            ("done", True),
+            ("stopped at step 40: EarlyStopping", True),
+            ("PreemptedError: Saved.", False),
+            ("ValueError: bad", False),
+            (None, False),
+        ],
+    )
+    def test_of_an_exit_reason(self, make_run, exit_reason, is_complete):
+        assert ending(make_run(exit_reason=exit_reason)).is_complete == is_complete
 
 
 class TestSeconds:

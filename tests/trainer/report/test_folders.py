@@ -26,6 +26,17 @@ class TestFind:
         (runs / "first/a/copy/run.json").write_text("{}")
         assert list(find([str(runs / "first")])) == ["a", "b"]
 
+    @pytest.mark.parametrize("name", ["train", "eval", "export", "replay", "checkpoints"])
+    def test_a_run_named_as_a_folder_inside_runs(self, make_run, name):
+        runs = make_run(name).parent
+        make_run("other")
+        assert list(find([str(runs)])) == sorted([name, "other"])
+
+    def test_a_trial_that_was_refused(self, runs):
+        (runs / "second/d").mkdir()
+        (runs / "second/d/trial.json").write_text("{}")
+        assert list(find([str(runs / "second")])) == ["c", "d"]
+
 
 class TestMistakes:
     def refused(self, argument, match):

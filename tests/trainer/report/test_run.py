@@ -4,7 +4,7 @@ import random
 import pytest
 from tallyloop.trainer.report import comparing, tables
 from tallyloop.trainer.report.page import page
-from tallyloop.trainer.report.run import Metric, named, read
+from tallyloop.trainer.report.run import Metric, named, read, short
 
 from .conftest import line
 
@@ -91,6 +91,18 @@ class TestNamed:
 
 
 class TestBindings:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("critic/keras.optimizers.Adam.learning_rate", "critic/Adam.learning_rate"),
+            ("a.b.mlp.hidden[1]", "mlp.hidden[1]"),
+            ("Adam.learning_rate", "Adam.learning_rate"),
+            ("batch_size", "batch_size"),
+        ],
+    )
+    def test_without_modules(self, name, expected):
+        assert short(name) == expected
+
     def test_over_several_lines_and_of_scopes_that_only_code_enters(self, make_run):
         folder = make_run()
         (folder / "operative_config.gin").write_text(

@@ -57,19 +57,23 @@ class Studies:
         return [sys.executable, "-c", TRAIN, f"--model_dir={folder}", *bindings]
 
     def search(self, count, jobs=1, prune=False, command=None):
-        space = read([str(self._config)], [], [])
-
         def book():
-            return Search(self.folder, "s", space, count, prune, jobs > 1)
+            return self.book(count, jobs, prune)
 
-        return study.run("s", self.folder, space, book, command or self.command, jobs)
+        return study.run("s", self.folder, self._space(), book, command or self.command, jobs)
+
+    def book(self, count, jobs=1, prune=False):
+        """The book of the search."""
+        return Search(self.folder, "s", self._space(), count, prune, jobs > 1)
 
     def grid(self, *grids, jobs=1, command=None):
         self._config.write_text(CONFIG)
-        space = read([str(self._config)], [], [])
         return study.run(
-            "s", self.folder, space, lambda: Grid(self.folder, points(grids)), command or self.command, jobs
+            "s", self.folder, self._space(), lambda: Grid(self.folder, points(grids)), command or self.command, jobs
         )
+
+    def _space(self):
+        return read([str(self._config)], [], [])
 
     def labels(self):
         """What the folders of the trials say about them."""
@@ -78,6 +82,18 @@ class Studies:
     def starts(self):
         """The value with which each trial was started, at each of its starts."""
         return [path.read_text().split() for path in sorted(self.folder.glob("trial-*/starts"))]
+
+
+def hparams(folder):
+    """What the event file in a run's folder tells HParams."""
+    # Here, as the studies that are killed import this module, and must not load TensorBoard.
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    (path,) = folder.glob("*tfevents*.run")
+    values = [value for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
+    contents = [value.metadata.plugin_data for value in values if value.metadata.plugin_data.plugin_name == "hparams"]
+    return [plugin_data_pb2.HParamsPluginData.FromString(each.content) for each in contents]
 
 
 @pytest.fixture

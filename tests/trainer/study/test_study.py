@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ import time
 
 import pytest
 from tallyloop.metrics.errors import UsageError
+from tallyloop.trainer.report import command as report
 from tallyloop.trainer.report.run import read
+from tensorboard.plugins.hparams import api_pb2
 
-from .conftest import Studies
+from .conftest import Studies, hparams
+
+START = "2026-01-01T10:00:00+00:00"
 
 
 class TestGrid:
@@ -54,6 +59,18 @@ class TestFailures:
         assert studies.starts() == [["-1.0"], ["0.5"]]
         assert "another --study begins anew and tries the 1 that failed again." in capsys.readouterr().out
 
+    def test_one_that_was_refused_is_in_the_report_and_in_hparams(self, studies, capsys):
+        studies.grid("x=-1,0.5")
+        capsys.readouterr()
+        assert report.main(["tallyloop-report", str(studies.folder)]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"^trial-0000 +failed", out, re.MULTILINE)
+        assert "trial-0000: failed: exit code 2: x = -1.0: expected a number of at least 0." in out
+        assert re.search(r"^trial-0000 +-1$", out, re.MULTILINE)  # what differs
+        start, end = hparams(studies.folder / "trial-0000")
+        assert start.session_start_info.hparams["x"].number_value == -1
+        assert end.session_end_info.status == api_pb2.STATUS_FAILURE
+
     def test_three_at_the_start_end_it(self, studies):
         assert studies.grid("x=-1,-2,-3,-4,0.5") == 2
         assert len(studies.labels()) == 3
@@ -70,6 +87,24 @@ class TestFailures:
     def test_one_that_is_killed(self, studies):
         assert studies.grid("x=1", command=lambda folder, bindings: ["bash", "-c", "kill -9 $$"]) == 1
         assert studies.labels()[0]["reason"].startswith("killed by SIGKILL")
+
+
+class TestKilledBeforeTheNote:
+    """A study that was killed after the last step of a poor trial, and before it had noted that."""
+
+    @pytest.mark.parametrize(("exit_reason", "state", "value"), [("done", "done", 0.002), (None, "pruned", None)])
+    def test_a_trial_that_was_done_is_done(self, studies, exit_reason, state, value):
+        studies.search(5, prune=True)
+        trial = studies.book(6, prune=True).next()
+        folder = studies.folder / trial.folder
+        folder.mkdir()
+        lines = [{"step": step, "split": "eval", "metrics": {"accuracy": step / 1000}, "counts": {}} for step in (1, 2)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / "run.json").write_text(json.dumps({"start": START, "end": START, "exit_reason": exit_reason}))
+        assert studies.search(6, prune=True) == 0
+        assert (studies.labels()[5]["state"], studies.labels()[5]["value"]) == (state, value)
+        assert len(studies.starts()) == 5  # it was not trained again
+        assert studies.book(6, prune=True).trials()[5].outcome == state
 
 
 class TestSearch:
@@ -118,6 +153,7 @@ if kind == "search":
 else:
     code = studies.grid("x=" + ",".join(str(number / 100) for number in range(count)), jobs=2)
 assert not {"tensorflow", "keras", "tensorboard"} & set(sys.modules), "the study imported TensorFlow"
+assert ("optuna" in sys.modules) == (kind == "search"), "a grid needs no extra"
 sys.exit(code)
 """
 
