@@ -61,10 +61,22 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/metrics/recording/test_python_calls.py",
     ],
     "metrics/recording/watching.py": ["tests/metrics/recording/test_watching.py"],
-    "trainer/step/replica_step.py": ["tests/trainer/step/test_replica_step.py"],
+    "trainer/step/replica_step.py": [
+        "tests/trainer/step/test_replica_step.py",
+        "tests/trainer/step/test_objective.py",
+        "tests/trainer/test_several_losses.py",
+        "tests/trainer/model/test_row_updates.py",
+        "tests/trainer/test_user_code.py",
+    ],
     "trainer/step/objective.py": ["tests/trainer/step/test_objective.py", "tests/trainer/test_several_losses.py"],
     "trainer/step/gradient_sums.py": ["tests/trainer/step/test_gradient_sums.py"],
-    "trainer/step/update.py": ["tests/trainer/step/test_update.py"],
+    "trainer/step/update.py": [
+        "tests/trainer/step/test_update.py",
+        "tests/trainer/loop/test_probing.py",
+        "tests/trainer/test_several_losses.py",
+        "tests/trainer/model/test_row_updates.py",
+        "tests/trainer/loop/test_non_finite.py",
+    ],
     "trainer/distribution/reduction.py": ["tests/trainer/distribution/test_reduction.py"],
 }
 
