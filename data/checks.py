@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import numbers
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..metrics.errors import UsageError
+from ..metrics.errors import DataError, UsageError, check_parameters
+from ..metrics.recording.user_frames import OF_AUTOGRAPH, hints_of, lines_of, message_of, user_frames
 
 if TYPE_CHECKING:
     from .elements import Nest
@@ -105,31 +107,30 @@ def map_arrays(function: Callable[[str, Any], Any], arrays: Nest, name: str = ""
     return function(name, arrays)
 
 
-def check_parameters(error: TypeError, binding: str, function: Callable[..., Any], count: int, expected: str) -> None:
-    """Refuse a function that cannot be called with `count` arguments, after a call has raised.
-
-    Not before: gin gives some parameters a value without changing the signature.
+@contextlib.contextmanager
+def tracing_map_fn(map_fn: Callable[..., Any], element_spec: Nest, *, seeds: bool = False) -> Iterator[None]:
+    """Tell an error of `Input.map_fn`, which is traced on one example, by the user's line.
 
     Raises:
-      UsageError: its parameters are others than `expected`.
+      UsageError: it raised an error, or has another number of parameters than an example has.
     """
-    if "positional argument" not in str(error):
-        return
     try:
-        inspect.signature(function).bind(*range(count))
-    except ValueError:  # a builtin has no signature
-        return
-    except TypeError:
-        got = ", ".join(inspect.signature(function).parameters)
-        raise UsageError(f"{binding} = {function!r}: expected a function of {expected}, got one of ({got})") from error
+        yield
+    except (DataError, UsageError) as error:
+        if OF_AUTOGRAPH not in str(error):
+            raise
+        raise type(error)(message_of(error).partition("Error: ")[2]) from error  # without the frames in front
+    except Exception as error:
+        if isinstance(error, TypeError):
+            _check_map_fn(error, map_fn, element_spec, seeds)
+        example = map_arrays(lambda _, spec: f"{spec.dtype.name} {spec.shape}", element_spec)
+        told, frames = message_of(error), user_frames(error)
+        lines = lines_of(frames, told) if frames else [f"Input.map_fn = {map_fn!r}: {told}"]
+        lines += [f"  {hint}" for hint in hints_of(error, "Input.map_fn")]
+        raise UsageError("\n".join([*lines, f"  In Input.map_fn, traced on an example: {example}."])) from error
 
 
-def check_map_fn(error: TypeError, map_fn: Callable[..., Any], element_spec: Nest, *, seeds: bool = False) -> None:
-    """Refuse an `Input.map_fn` of another number of parameters than an example has, after a call has raised.
-
-    Raises:
-      UsageError: it is one.
-    """
+def _check_map_fn(error: TypeError, map_fn: Callable[..., Any], element_spec: Nest, seeds: bool) -> None:
     parts = len(element_spec) if isinstance(element_spec, tuple) else 1
     expected = "one parameter" if parts == 1 else f"{parts} parameters"
     kind = {tuple: f"a tuple of {parts}", dict: "a dict"}.get(type(element_spec), "an array")

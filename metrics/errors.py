@@ -7,8 +7,9 @@ them before a run starts.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 _CUTOFF = 0.7  # with difflib's default of 0.6, "Trainer" resembles "RandomInvert"
 _TIE = 0.02
@@ -29,9 +30,40 @@ class UsageError(ValueError):
 class DataError(RuntimeError):
     """An example cannot be read, or the map function raises for it.
 
-    The message names the source, the file and the index where known, the reason and the fix. The run itself is set up
-    correctly, so the command line shows the message alone and exits with code 1.
+    The message names the source, the file and the index where known, the reason and the fix. The command line shows the
+    message alone and exits with code 2, as the same command would fail again.
     """
+
+
+def check_parameters(error: TypeError, binding: str, function: Callable[..., Any], count: int, expected: str) -> None:
+    """Refuse a function that cannot be called with `count` arguments, after a call has raised.
+
+    Not before: gin gives some parameters a value without changing the signature.
+
+    Raises:
+      UsageError: its parameters are others than `expected`.
+    """
+    if "positional argument" in str(error):
+        refuse_parameters(binding, function, count, expected)
+
+
+def refuse_parameters(
+    binding: str, function: Callable[..., Any], count: int, expected: str, *, or_more: bool = False
+) -> None:
+    """Refuse a function that cannot be called with `count` arguments, or with more if gin may give these.
+
+    Raises:
+      UsageError: its parameters are others than `expected`.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin has no signature
+        return
+    try:
+        (signature.bind_partial if or_more else signature.bind)(*range(count))
+    except TypeError as error:
+        got = ", ".join(signature.parameters)
+        raise UsageError(f"{binding} = {function!r}: expected a function of {expected}, got one of ({got})") from error
 
 
 def closest(name: str, known: Iterable[str]) -> list[str]:

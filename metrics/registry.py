@@ -15,7 +15,7 @@ from absl import logging
 from .device.inner_graph_sums import InnerGraphSums
 from .device.packing import Layout, layout_of, pack
 from .device.reduction import reduce_packed
-from .errors import UsageError
+from .errors import UsageError, check_parameters
 from .finishers.finish import finisher
 from .finishers.finisher import Finish, Finisher
 from .keras_metrics import KerasMetric
@@ -58,6 +58,11 @@ class MetricRegistry:
         self._meanings: dict[str, Meaning] = {}
         self._logged_empty: set[str] = set()
         self._inner_graph_sums = InnerGraphSums()
+        if not isinstance(metrics or {}, Mapping):
+            raise UsageError(
+                f"metrics = {metrics!r}: expected a dict, name -> function or Keras metric, such as {{'auc': "
+                "keras.metrics.AUC()}."
+            )
         for path, leaf in flatten(metrics or {}):
             fn, finish = leaf if isinstance(leaf, tuple) else (leaf, None)
             self.register(path, fn, finish)
@@ -81,8 +86,10 @@ class MetricRegistry:
             finish = fn.finisher
         if path in self._functions:
             raise UsageError(f"Metric {path!r} is registered already. Give this one another name.")
-        if not callable(fn):
-            raise UsageError(f"Metric {path!r} = {fn!r}: expected a function of (batch, outputs), or a Keras metric.")
+        if (problem := _problem(fn)) is not None:
+            raise UsageError(
+                f"Metric {path!r} = {fn!r}: expected a function of (batch, outputs), or a Keras metric{problem}."
+            )
         self._functions[path] = fn, finisher(finish)
 
     @contextlib.contextmanager
@@ -115,7 +122,7 @@ class MetricRegistry:
         """
         recorder = current_recorder() or Recorder()
         for path, (fn, finish) in self._functions.items():
-            recorder.record_only(path, _as_tally(path, fn(batch, outputs)), finish)
+            recorder.record_only(path, _as_tally(path, _called(path, fn, batch, outputs)), finish)
         for path, meaning in recorder.meanings.items():
             if path in self._reserved:
                 raise UsageError(
@@ -212,6 +219,27 @@ class MetricRegistry:
         if path not in self._logged_empty:
             self._logged_empty.add(path)
             logging.warning("Metric %r: no examples counted, so no point is written.", path)
+
+
+def _problem(fn: Any) -> str | None:
+    """Return what is wrong with what is no metric function, for the end of a message; None if it may be one."""
+    if not callable(fn):
+        return ""
+    if isinstance(fn, type):
+        return f", got a class: write {fn.__name__}() (mind the parentheses)"
+    if isinstance(fn, keras.losses.Loss) or (getattr(fn, "__module__", None) or "").startswith("keras."):
+        return ", got a function of (y_true, y_pred): write its metric, such as keras.metrics.MeanSquaredError()"
+    if hasattr(fn, "update_state"):
+        return f", got one of another library: write that of Keras 3, such as keras.metrics.{type(fn).__name__}()"
+    return None
+
+
+def _called(path: str, fn: MetricFn, batch: Any, outputs: Any) -> tuple[Any, Any]:
+    try:
+        return fn(batch, outputs)
+    except TypeError as error:
+        check_parameters(error, f"Metric {path!r}", fn, 2, "(batch, outputs)")
+        raise
 
 
 def _as_tally(path: str, pair: Any) -> Tally:

@@ -18,7 +18,7 @@ from ..metrics.errors import UsageError
 from .distribution import workers
 from .distribution.startup import keep_freed_memory
 from .distribution.strategies import one_device
-from .loop.acting import has
+from .loop.acting import has, instead_of_callback
 from .loop.schedule import TrainLength
 from .step.batches import first_batch
 from .step.update import OnNonFinite
@@ -123,7 +123,11 @@ def as_task(task: Any) -> Task:
     if isinstance(task, Task):
         has_several_losses(task)  # refuses one that defines both
         return task
-    raise UsageError(f"Trainer.task = {task!r}: expected a Task, such as @ClassifierTask() (mind the parentheses).")
+    instead = " A compiled model is trained by from_keras." if isinstance(task, keras.Model) else ""
+    raise UsageError(
+        f"Trainer.task = {task!r}: expected a Task, such as MyTask(), or in a config @ClassifierTask() (mind the parentheses)."
+        f"{instead}"
+    )
 
 
 def as_strategy(strategy: Any) -> tf.distribute.Strategy:
@@ -143,7 +147,32 @@ def as_input(name: str, dataset: Any) -> Input:
     """Return `dataset` if it is an Input."""
     if isinstance(dataset, Input):
         return dataset
-    raise UsageError(f"Trainer.{name} = {dataset!r}: expected an Input, such as @train/Input() (mind the parentheses).")
+    raise UsageError(
+        f"Trainer.{name} = {_described(dataset)}: expected an Input, such as Input(source, global_batch_size=32), or in a config "
+        "@train/Input() (mind the parentheses)."
+    )
+
+
+def to_predict(dataset: Any) -> Input:
+    """Return `dataset` if it is an Input."""
+    if isinstance(dataset, Input):
+        return dataset
+    raise UsageError(
+        f"Trainer.predict: dataset = {_described(dataset)}: expected an Input, such as "
+        'Input({"x": x}, global_batch_size=32).'
+    )
+
+
+def _described(value: Any) -> str:
+    """Return what a message calls a value; arrays by their shapes, as their numbers say nothing."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_described(each)}' for key, each in value.items())}}}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_described, value[:3]))}{', ...' if len(value) > 3 else ''})"
+    shape = getattr(value, "shape", None)
+    return (
+        repr(value) if shape is None or isinstance(value, type) else f"{type(value).__name__} of shape {tuple(shape)}"
+    )
 
 
 T = TypeVar("T")
@@ -193,7 +222,10 @@ def as_inputs(datasets: Any) -> dict[str, Input]:
     if datasets is None:
         return {}
     if not isinstance(datasets, Mapping):
-        raise UsageError(f'Trainer.eval_datasets = {datasets!r}: expected a dict, such as {{"test": @test/Input()}}.')
+        raise UsageError(
+            f'Trainer.eval_datasets = {_described(datasets)}: expected a dict, such as {{"test": Input(source)}}, or in a config '
+            '{"test": @test/Input()}.'
+        )
     return {_dataset_name(name): as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
 
 
@@ -241,12 +273,21 @@ _HOOKS = ("check", "start", "reached", "end")
 def as_actions(actions: Any) -> list[Any]:
     """Return the actions; each must be callable, or have a method that the loop calls."""
     if isinstance(actions, str) or not isinstance(actions, Sequence):
-        raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary).")
+        one = getattr(actions, "__name__", None) or f"{type(actions).__name__}(...)"
+        write = f": write [{one}]" if _acts(actions) and not isinstance(actions, type) else ""
+        raise UsageError(f"Trainer.actions = {actions!r}: expected a list of functions of (trainer, summary){write}.")
     for action in actions:
+        kind = action if isinstance(action, type) else type(action)
+        if issubclass(kind, keras.callbacks.Callback):
+            instead = instead_of_callback(kind) or "a function of (trainer, summary); from_keras takes callbacks"
+            raise UsageError(
+                f"Trainer.actions: expected functions of (trainer, summary), got the Keras callback {kind.__name__}. Instead: "
+                f"{instead}."
+            )
         if isinstance(action, type):
             name = action.__name__
             raise UsageError(f"Trainer.actions: expected an action, got the class {name}: call it, as in [@{name}()].")
-        if not callable(action) and not any(has(action, hook) for hook in _HOOKS):
+        if not _acts(action):
             raise UsageError(f"Trainer.actions: expected functions of (trainer, summary), got {action!r}.")
         if has(action, "state") != has(action, "restore"):
             raise UsageError(
@@ -257,6 +298,10 @@ def as_actions(actions: Any) -> list[Any]:
                 f"Trainer.actions: {action!r} has reached(): expected its attribute `steps`, when to call it, such as {{100}}."
             )
     return list(actions)
+
+
+def _acts(action: Any) -> bool:
+    return callable(action) or any(has(action, hook) for hook in _HOOKS)
 
 
 def as_writers(writers: Any) -> list[Any]:
@@ -307,7 +352,28 @@ def make_deterministic(deterministic: Any, seed: int | None) -> None:
 def export_folder(folder: str | Path | None, model_dir: Path | None) -> Path:
     """Return where `Trainer.export` writes."""
     if folder is not None:
-        return Path(folder)
+        return _below_folders("Trainer.export: folder", Path(folder))
     if model_dir is None:
         raise UsageError("Trainer.export: expected a folder, as there is no model_dir; give one.")
     return model_dir / "export"
+
+
+def output_file(output: str | Path | None) -> Path | None:
+    """Return where `Trainer.predict` writes."""
+    if output is None:
+        return None
+    path = Path(output)
+    if path.is_dir():
+        raise UsageError(f"Trainer.predict: output = {str(path)!r}: expected a file, got a folder.")
+    _below_folders("Trainer.predict: output", path, path.parent)
+    return path
+
+
+def _below_folders(name: str, given: Path, folder: Path | None = None) -> Path:
+    """Return `given`, if what there is of `folder` are folders."""
+    for each in (folder or given, *(folder or given).parents):
+        if each.exists() and not each.is_dir():
+            if each == given:
+                raise UsageError(f"{name} = {str(given)!r}: expected a folder, got a file.")
+            raise UsageError(f"{name} = {str(given)!r}: expected a path in a folder, and {str(each)!r} is none.")
+    return given

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ..data import Input
 from ..metrics.errors import UsageError
-from ..metrics.writers import OutsideWriter, Summary
+from ..metrics.writers import Summary, Writer
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -150,7 +150,7 @@ class Trainer(Steering):
         on_nonfinite: OnNonFinite = "halt",
         max_consecutive_skips: int = 10,
         actions: Sequence[Action] = (),
-        writers: Sequence[OutsideWriter] = (),
+        writers: Sequence[Writer] = (),
         model_dir: str | Path | None = None,
     ):
         self._task = arguments.as_task(task)
@@ -207,10 +207,6 @@ class Trainer(Steering):
         freeze(model, self._freeze)
         self._groups.freeze(model)
         return model
-
-    @property
-    def _some_input(self) -> Input | None:
-        return next(iter(self.datasets), None)
 
     @property
     def train_steps(self) -> int:
@@ -273,8 +269,9 @@ class Trainer(Steering):
         Raises:
           UsageError: the task cannot predict, the checkpoint does not fit, or the file cannot hold the predictions.
         """
-        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
-            return predict(self._task, self.model, self.strategy, dataset, output)
+        given, target = arguments.to_predict(dataset), arguments.output_file(output)
+        with self._weights.of(checkpoint, together=True, purpose="predict"), self._averaged.in_use():
+            return predict(self._task, self.model, self.strategy, given, target)
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
         """Write the model with `Task.export`, with the averages of its weights if there are any; returns the folder.
@@ -287,7 +284,7 @@ class Trainer(Steering):
           UsageError: there is no folder, the checkpoint does not fit, or the model cannot be exported.
         """
         target = arguments.export_folder(folder, self._model_dir)
-        with self._weights.of(checkpoint, together=True), self._averaged.in_use():
+        with self._weights.of(checkpoint, together=True, purpose="export"), self._averaged.in_use():
             if workers.is_chief(self.strategy):
                 export(self._task, self.model, target, self._some_input)
         workers.finish_together(self.strategy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import linecache
 import re
 import textwrap
 import traceback
@@ -19,7 +18,16 @@ from typing import Any
 import tensorflow as tf
 
 from ..metrics.errors import DataError, UsageError
-from ..metrics.recording.user_frames import OF_AUTOGRAPH, frames_in, is_ours, of_user, place_of_frame, user_frames
+from ..metrics.recording.user_frames import (
+    frames_in,
+    hints_of,
+    is_ours,
+    lines_of,
+    message_of,
+    of_user,
+    place_of_frame,
+    user_frames,
+)
 from .task import Task, has_several_losses
 
 _DATA = str(Path(__file__).parents[1] / "data")
@@ -30,26 +38,13 @@ _graphs: weakref.WeakKeyDictionary[tf.Graph, str | None] = (
     weakref.WeakKeyDictionary()
 )  # that the task was traced in -> their split
 _LONGEST_LINE = 300
-_MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
-_MOST_CALLERS = 5
-_NOISE = [(re.compile(pattern, re.M), new) for pattern, new in (
-    (r"\x1b\[[0-9;]*m", ""),  # colours
-    (r"'\{\{node \S+\}\} = (\w+)\[.*?\]\(.*?\)'", r"\1"),  # the node that could not be made
-    (r"Arguments received by [\s\S]*", ""),
-    (r"^ *in user code:$|^ *File \".*\n.*$", ""),  # the frames that AutoGraph lists
-)]  # fmt: skip
 # What TensorFlow's message about a failed operation has besides the reason.
 _OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|<stack traces|Traceback|Original stack|Node: |\s")
-_NO_VALUES = "While a step is traced, its tensors have no values: use "
-_HINTS = (
-    (
-        "is incompatible with the layer",
-        "The data does not fit the model: change the model, or the dataset's Input.source or Input.map_fn.",
-    ),
-    ("numpy array|NumPy call|__array__", _NO_VALUES + "tf or keras.ops instead of NumPy."),
-    ("as a Python `bool`", _NO_VALUES + "tf.where or tf.cond instead of Python's if, while, and, or."),
-    ("as a Python `int`|interpreted as an integer", _NO_VALUES + "tf.shape(x)[0] for the size of the batch."),
+# What Keras puts around the message of an error that a layer raises.
+_CALLING = re.compile(
+    r"Exception encountered when calling .*\n+\x1b\[1m([\s\S]*)\x1b\[0m\n+Arguments received by [\s\S]*"
 )
+_NO_FIT = "The data does not fit the model: change the model, or the dataset's Input.source or Input.map_fn."
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Place:
     """Where the user's code was running.
 
     Attributes:
-      split: "train", "eval/NAME" or "predict".
+      split: "train", "eval/NAME" or "predict"; empty before there is one.
       dataset: the binding of the batches.
       when: such as "step 11".
     """
@@ -68,7 +63,7 @@ class Place:
 
     def told(self, replica: str = "") -> str:
         """Return the place in words, such as "split train, step 11, replica 1 of 2"."""
-        return ", ".join(filter(None, (f"split {self.split}", self.when, replica)))
+        return ", ".join(filter(None, (self.split and f"split {self.split}", self.when, replica)))
 
     def lines(self, batch: Any, replica: str = "") -> list[str]:
         """Return the place and the batch, as lines of a message."""
@@ -91,17 +86,36 @@ def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
+        of_keras = _CALLING.fullmatch(str(error))
+        told = UsageError(of_keras[1]) if of_keras else error
         if user_frames(error) and not _is_of_data(error):
-            error.add_note(f"({place.told(_replica(error))}, while the task was traced on a batch of {place.dataset})")
-        raise
+            told.add_note(f"({place.told(_replica(error))}, while the task was traced on a batch of {place.dataset})")
+        if told is error:
+            raise
+        raise told from error
     except Exception as error:
         frames = user_frames(error)
         about_files = isinstance(error, DataError | OSError | tf.errors.OpError)
-        if not frames or (about_files and not _is_of_step(error)):
+        if (not frames and not _is_no_fit(error)) or (about_files and not _is_of_step(error)):
             raise
         raise UsageError(_told(error, frames, place, batch())) from error
     finally:
         _tracing.pop()
+
+
+@contextlib.contextmanager
+def built_on(batch: Any) -> Iterator[None]:
+    """Tell an error of the task, which is called to build its model, by the user's line, unless `traced_on` does.
+
+    Args:
+      batch: a nest of `tf.TensorSpec`, of the first dataset.
+
+    Raises:
+      UsageError: see `traced_on`.
+    """
+    place = Place("", "the first dataset of the Trainer", "while the model is built")
+    with contextlib.nullcontext() if _tracing else traced_on(place, lambda: batch):
+        yield
 
 
 @contextlib.contextmanager
@@ -138,6 +152,10 @@ def returned_by(method: Any) -> Iterator[None]:
 def called_as(method: Any, arguments: str) -> Iterator[None]:
     """Tell a task's method that does not take the arguments it is called with by its place.
 
+    Args:
+      method: of the task.
+      arguments: what it is called with, unless it is the task's own and calls `loss` or `losses`.
+
     Raises:
       UsageError: it does not.
     """
@@ -146,19 +164,20 @@ def called_as(method: Any, arguments: str) -> Iterator[None]:
     except TypeError as error:
         if user_frames(error):  # so it took them
             raise
-        raise UsageError(f"{place_of(method)}: {error}: expected the parameters {arguments}.") from error
+        wanted = "(model, batch, training)" if _calls_loss(method) else arguments
+        raise UsageError(f"{place_of(method)}: {error}: expected the parameters {wanted}.") from error
 
 
 def raised(error: BaseException) -> str | None:
     """Return an error of the user's code by the line that raised it; None if no line of the user's was running."""
     frames = user_frames(error)
-    return "\n".join(_lines(frames, _message(error))) if frames else None
+    return "\n".join(lines_of(frames, message_of(error))) if frames else None
 
 
 def raised_in_a_step(error: tf.errors.OpError, place: Place | None = None, batch: Any = None) -> str | None:
     """Return an error of an operation by the user's line that made the operation, as TensorFlow's message tells it.
 
-    None if the operation is not of the user's code.
+    None if the operation is neither of the user's code nor of a bundled task's, such as one on a label out of range.
 
     Args:
       error: what running the step raised.
@@ -167,10 +186,10 @@ def raised_in_a_step(error: tf.errors.OpError, place: Place | None = None, batch
     """
     node = re.search(r"Detected at node (\S+)", str(error))
     told = _frames_of(str(error)) or (_frames_of_node(node[1], place) if node else [])
-    frames = [frame for frame in of_user(told) if not is_ours(frame.filename)]
+    frames = of_user(told)
     if not frames:
         return None
-    lines = _lines(frames, f"{type(error).__name__}: {_reason(str(error))}")
+    lines = lines_of(frames, f"{type(error).__name__}: {_reason(str(error))}")
     if place is not None:
         index = re.search(r"\breplica_(\d+)/", node[1]) if node else None
         lines += place.lines(batch, f"replica {index[1] if index else 0}")
@@ -219,10 +238,15 @@ def _reason(text: str) -> str:
 def place_of(method: Any) -> str:
     """Return `file:line, in name` of a task's method; of `loss` or `losses`, where the task's own steps only call it."""
     task, code = getattr(method, "__self__", None), _code_of(method)
-    if code is not None and is_ours(code.co_filename):
+    if _calls_loss(method):
         several = isinstance(task, Task) and has_several_losses(task)
         code = _code_of(getattr(task, "losses" if several else "loss", method))
     return repr(method) if code is None else f"{code.co_filename}:{code.co_firstlineno}, in {code.co_name}"
+
+
+def _calls_loss(method: Any) -> bool:
+    code = _code_of(method)
+    return code is not None and is_ours(code.co_filename)
 
 
 def _code_of(method: Any) -> CodeType | None:
@@ -230,8 +254,12 @@ def _code_of(method: Any) -> CodeType | None:
 
 
 def _told(error: Exception, frames: Sequence[FrameSummary], place: Place, batch: Any) -> str:
-    lines = _lines(frames, _message(error))
-    lines += [f"  {hint}" for pattern, hint in _HINTS if re.search(pattern, str(error))]
+    told = message_of(error)
+    lines = (
+        lines_of(frames, told) if frames else [f"{place.dataset}: the model does not take its batches.", f"  {told}"]
+    )
+    hints = [_NO_FIT] if _is_no_fit(error) else hints_of(error, "a step")
+    lines += [f"  {hint}" for hint in hints]
     lines += place.lines(batch, _replica(error))
     if _looks_batched(batch):
         lines.append(
@@ -240,29 +268,13 @@ def _told(error: Exception, frames: Sequence[FrameSummary], place: Place, batch:
     return "\n".join(lines)
 
 
-def _lines(frames: Sequence[FrameSummary], message: str) -> list[str]:
-    """Return the user's line that failed, why, and the lines of the user's that led there."""
-    innermost, *callers = frames
-    shown = [f"  called by {_line(frame)}" for frame in callers[:_MOST_CALLERS]]
-    return [_line(innermost), f"  {message}", *shown]
-
-
-def _line(frame: FrameSummary) -> str:
-    source = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    return f"{place_of_frame(frame)}: {source}"
+def _is_no_fit(error: BaseException) -> bool:
+    """Return whether Keras has refused the shape of a layer's input."""
+    return re.search("is incompatible with the layer|Invalid input shape for input", str(error)) is not None
 
 
 def _replica(error: BaseException) -> str:
     return getattr(error, _REPLICA, "")
-
-
-def _message(error: BaseException) -> str:
-    text = str(error)
-    for pattern, new in _NOISE:
-        text = pattern.sub(new, text)
-    lines = [textwrap.shorten(line, _LONGEST_LINE) for line in text.splitlines() if line.strip()]
-    name = "" if OF_AUTOGRAPH in str(error) else f"{type(error).__name__}: "  # which names it itself
-    return name + "\n  ".join(lines[:_MOST_LINES])
 
 
 def _described(batch: Any) -> str:
@@ -274,8 +286,10 @@ def _described(batch: Any) -> str:
 
 
 def _looks_batched(batch: Any) -> bool:
-    """Return whether all components have a second axis of one size, or of none that is known."""
+    """Return whether all of several components have a second axis of one size, or of none that is known."""
     shapes = [spec.shape for spec in tf.nest.flatten(batch)]
+    if len(shapes) < 2:  # which cannot tell
+        return False
     return all(shape.rank is not None and shape.rank >= 2 for shape in shapes) and len({s[1] for s in shapes}) == 1
 
 

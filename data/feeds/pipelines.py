@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ...metrics.errors import UsageError
 from ..bad_examples import skip_bad, sum_lost
-from ..checks import check_map_fn
+from ..checks import tracing_map_fn
 from ..elements import Nest, check_batchable, has_examples
 
 
@@ -112,17 +112,15 @@ def mapped_examples(examples: tf.data.Dataset[Nest] | Nest, map_fn: Callable[...
 def _mapped(examples: tf.data.Dataset[Nest], map_fn: Callable[..., Any] | None) -> tf.data.Dataset[Nest]:
     if map_fn is None:
         return examples
-    try:
-        mapped = examples.map(map_fn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    except TypeError as error:
-        check_map_fn(error, map_fn, examples.element_spec)
-        raise
-    except tf.errors.InvalidArgumentError as error:
-        if "output_shapes" not in error.message:
-            raise
-        raise UsageError(
-            "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
-        ) from error
+    with tracing_map_fn(map_fn, examples.element_spec):
+        try:
+            mapped = examples.map(map_fn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        except tf.errors.InvalidArgumentError as error:
+            if "output_shapes" not in error.message:
+                raise
+            raise UsageError(
+                "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
+            ) from error
     check_batchable(mapped.element_spec, "Input.map_fn")
     return mapped
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
 from ...metrics.recording.user_frames import at_line_of
-from ..checks import check_map_fn, with_fix
+from ..checks import tracing_map_fn, with_fix
 from ..elements import Nest, batch_spec, check_batchable, zeros_like_spec
 from ..failures import FAILURES, reason
 from ..feeds.iterators import can_be_saved
@@ -44,7 +44,7 @@ class Mapped:
       element_spec: a nest of `tf.TensorSpec`, a single mapped example.
 
     Raises:
-      UsageError: `map_fn` returns nothing, or what cannot be batched.
+      UsageError: `map_fn` raises an error, returns nothing, or what cannot be batched.
     """
 
     def __init__(
@@ -59,11 +59,10 @@ class Mapped:
         self._example_spec = element_spec
         self._seed = seed
         self._name = name
-        try:
-            traced = tf.function(self._one).get_concrete_function(element_spec, _KEY)
-        except TypeError as error:
-            check_map_fn(error, map_fn, element_spec, seeds=self._with_seed)
-            raise
+        # A graph of its own, so that AutoGraph rewrites `map_fn`, though the step that reads the batches is traced without it.
+        self._graph = tf.function(self._one)
+        with tracing_map_fn(map_fn, element_spec, seeds=self._with_seed):
+            traced = self._graph.get_concrete_function(element_spec, _KEY)
         if traced.structured_outputs is None:
             raise UsageError(
                 "Input.map_fn: expected the mapped example, got nothing; check that the function returns it"
@@ -82,7 +81,7 @@ class Mapped:
     def batch(self, examples: Nest, keys: tf.Tensor, threads: int = 1) -> tf.data.Dataset[Any]:
         """Return a dataset of one element, the examples mapped by some threads; `keys` are their stateless seeds. In a graph."""
         calls = threads if threads > 1 else None  # a thread for each example costs more than one for all
-        one_by_one = tf.data.Dataset.from_tensor_slices((examples, keys)).map(self._one, num_parallel_calls=calls)
+        one_by_one = tf.data.Dataset.from_tensor_slices((examples, keys)).map(self._graph, num_parallel_calls=calls)
         size = keys.shape[0]
         return one_by_one.batch(size or tf.shape(keys, tf.int64)[0], drop_remainder=size is not None)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...metrics.errors import DataError
+from ...metrics.errors import DataError, check_parameters
 from ...metrics.recording.user_frames import at_line
-from ..checks import check_parameters, with_fix
+from ..checks import with_fix
 from .row_seed import EpochSeed
 from .rows import Rows, map_nest, stacked
 

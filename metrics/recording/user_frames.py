@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import sysconfig
+import textwrap
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from traceback import FrameSummary
 from typing import Any
@@ -14,11 +16,31 @@ _PACKAGE = Path(__file__).parents[2]
 _PATHS = sysconfig.get_paths()
 _CORE = tuple(str(_PACKAGE / room) for room in ("trainer", "metrics", "data"))
 OF_AUTOGRAPH = "in user code:"
+_REWRITTEN = "__autograph_generated_file"  # in the temporary folder
 _BUNDLED = str(_PACKAGE / "models")
 _NOT_USERS = (
     *_CORE,
     *(_PATHS[key] for key in ("purelib", "platlib", "stdlib")),
     "<",  # code that was never in a file
+)
+_LONGEST_LINE = 300
+_MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
+_MOST_CALLERS = 5
+_NOISE = [(re.compile(pattern, re.M), new) for pattern, new in (
+    (r"\x1b\[[0-9;]*m", ""),  # colours
+    (r"'\{\{node \S+\}\} = (\w+)\[.*?\]\(.*?\)'", r"\1"),  # the node that could not be made
+    (r"Arguments received by [\s\S]*", ""),
+    (r"^ *in user code:$|^ *File \".*\n.*$", ""),  # the frames that AutoGraph lists
+)]  # fmt: skip
+# What Python and TensorFlow say of a symbolic tensor that is used as a value, and what to use instead.
+_NO_VALUES = (
+    ("numpy array|NumPy call|__array__", "tf or keras.ops instead of NumPy"),
+    ("as a Python `bool`", "tf.where or tf.cond instead of Python's if, while, and, or"),
+    ("as a Python `int`|interpreted as an integer", "tf.shape(x)[0] for the size of the batch"),
+    (
+        r"(float|int)\(\) argument .*SymbolicTensor|SymbolicTensor' .* '(numpy|item|tolist)'|SymbolicTensor\.__format__",
+        "them without .numpy(), .item(), float() or int(). tf.print shows values, and metrics.add records them in a step",
+    ),
 )
 
 
@@ -49,7 +71,9 @@ def of_user(frames: Iterable[FrameSummary]) -> list[FrameSummary]:
     """
     known = list(frames)
     calls = [place for place, frame in enumerate(known) if frame.filename.startswith(_CORE)]
-    candidates = [frame for frame in known if not frame.filename.startswith(_NOT_USERS)]
+    candidates = [
+        frame for frame in known if not frame.filename.startswith(_NOT_USERS) and _REWRITTEN not in frame.filename
+    ]
     called = [frame for frame in candidates if calls and known.index(frame) > calls[0]]
     users = [[frame for frame in each if not is_ours(frame.filename)] for each in (called, candidates)]
     return (users[0] or users[1] or candidates)[::-1]
@@ -58,6 +82,34 @@ def of_user(frames: Iterable[FrameSummary]) -> list[FrameSummary]:
 def place_of_frame(frame: FrameSummary) -> str:
     """Return `file:line, in name`."""
     return f"{frame.filename}:{frame.lineno}, in {frame.name}"
+
+
+def lines_of(frames: Sequence[FrameSummary], message: str) -> list[str]:
+    """Return the user's line that failed, why, and the lines of the user's that led there."""
+    innermost, *callers = frames
+    shown = [f"  called by {_line(frame)}" for frame in callers[:_MOST_CALLERS]]
+    return [_line(innermost), f"  {message}", *shown]
+
+
+def _line(frame: FrameSummary) -> str:
+    source = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return f"{place_of_frame(frame)}: {source}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's class and its message, without the frames and arguments that TensorFlow and Keras add."""
+    text = str(error)
+    for pattern, new in _NOISE:
+        text = pattern.sub(new, text)
+    lines = [textwrap.shorten(line, _LONGEST_LINE) for line in text.splitlines() if line.strip()]
+    name = "" if OF_AUTOGRAPH in str(error) else f"{type(error).__name__}: "  # which names it itself
+    return name + "\n  ".join(lines[:_MOST_LINES])
+
+
+def hints_of(error: BaseException, traced: str) -> list[str]:
+    """Return what to write instead, if the error is about the value of a tensor while `traced`, such as "a step", is traced."""
+    fixes = [fix for pattern, fix in _NO_VALUES if re.search(pattern, str(error))]
+    return [f"While {traced} is traced, its tensors have no values: use {fix}." for fix in fixes]
 
 
 def at_line(error: BaseException) -> str:

@@ -31,14 +31,14 @@ def pattern(cell):
 
 
 def answer(make, caplog, capsys):
-    """What is said where a mistake is made: an error of ours with its notes, or what is logged and printed."""
+    """(What is said where a mistake is made, by an error of ours and its notes or in the log; whether it is an error)."""
     try:
         make()
     except (UsageError, OutputError) as error:
-        said = [str(error), *getattr(error, "__notes__", [])]
+        said, refused = [str(error), *getattr(error, "__notes__", [])], True
     else:
-        said = [caplog.text, *capsys.readouterr()]
-    return " ".join(" ".join(said).split())
+        said, refused = [caplog.text, *capsys.readouterr()], False
+    return " ".join(" ".join(said).split()), refused
 
 
 def made(guide):
@@ -63,8 +63,9 @@ def notebook(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("guide", "mistake", "says"), CASES)
 def test_is_answered(guide, mistake, says, caplog, capsys):
-    said = answer(made(guide)[mistake], caplog, capsys)
+    said, refused = answer(made(guide)[mistake], caplog, capsys)
     assert pattern(says).search(said), said
+    assert not (refused and Path("run").exists()), "a run was begun before its mistake was found"
 
 
 @pytest.mark.parametrize("guide", GUIDES)

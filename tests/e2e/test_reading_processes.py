@@ -147,7 +147,7 @@ def test_two_workers_have_their_own(reading):
 def test_errors_of_the_transform_are_told_with_its_line(reading):
     (reading.folder / "reading.py").write_text(MODULE.replace("return {", 'assert example["y"] != 7\n    return {'))
     done = reading(*PARAMS, PROCESSES)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Error: Input.transform, row " in done.stderr
     assert "AssertionError" in done.stderr
     assert f'{reading.folder / "reading.py"}", line' in done.stderr

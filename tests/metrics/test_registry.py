@@ -1,5 +1,6 @@
 import inspect
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +30,15 @@ def confusion(batch, outputs):
 
 def hits(batch, outputs):
     return tf.reduce_sum(tf.cast(batch["y"] == outputs, tf.int32)), tf.size(outputs)
+
+
+class AUC:
+    """As a metric of tf_keras, which is no `keras.metrics.Metric`."""
+
+    def __call__(self, y_true, y_pred):
+        raise AssertionError("never called")
+
+    update_state = __call__
 
 
 def make_registry():
@@ -204,8 +214,31 @@ class TestRegister:
         with pytest.raises(UsageError, match=r"'a' = 'accuracy': expected a function of \(batch, outputs\)"):
             MetricRegistry({"a": "accuracy"})
 
+    @pytest.mark.parametrize(
+        ("metric", "told"),
+        [
+            (keras.metrics.AUC, r"got a class: write AUC\(\) \(mind the parentheses\)"),
+            (keras.losses.mean_squared_error, r"got a function of \(y_true, y_pred\): write its metric, such as"),
+            (keras.losses.MeanSquaredError(), r"got a function of \(y_true, y_pred\): write its metric, such as"),
+            (AUC(), r"got one of another library: write that of Keras 3, such as keras.metrics.AUC\(\)"),
+        ],
+    )
+    def test_says_what_to_write_instead(self, metric, told):
+        expected = rf"Metric 'auc' = .*: expected a function of \(batch, outputs\), or a Keras metric, {told}"
+        with pytest.raises(UsageError, match=expected):
+            MetricRegistry({"auc": metric})
+
+    def test_expects_a_dict(self):
+        with pytest.raises(UsageError, match=r"^metrics = \['accuracy'\]: expected a dict, name -> function or Keras"):
+            MetricRegistry(["accuracy"])
+
 
 class TestCompute:
+    def test_refuses_a_function_of_other_parameters(self):
+        expected = r"Metric 'one' = <function .*: expected a function of \(batch, outputs\), got one of \(batch\)"
+        with pytest.raises(UsageError, match=expected):
+            MetricRegistry({"one": lambda batch: (1, 1)}).compute({}, None)
+
     @pytest.mark.parametrize("returned", [1.0, (1.0, 2.0, 3.0), None, {"value": 1.0}])
     def test_refuses_a_function_that_returns_no_pair(self, returned):
         registry = MetricRegistry({"group": {"bad": lambda *_: returned}})

@@ -2,12 +2,14 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
 from tallyloop.trainer import Task, Trainer
+from tallyloop.trainer.actions import EarlyStopping
 from tallyloop.trainer.arguments import as_strategy
 
 WHOLE = [
@@ -63,6 +65,35 @@ class TestObjects:
     def test_eval_datasets(self):
         with pytest.raises(UsageError, match=r"Trainer.eval_datasets = .*expected a dict"):
             Trainer(Task(), eval_datasets=Input({"x": [1]}, 1))
+
+    def test_names_what_to_write_in_python_and_in_a_config(self):
+        told = r"ndarray of shape \(5,\): expected an Input, such as Input\(source, global_batch_size=32\), or .*@train/Input\(\)"
+        with pytest.raises(UsageError, match=rf"^Trainer.train_dataset = {told}"):
+            Trainer(Task(), train_dataset=np.zeros(5))
+        with pytest.raises(
+            UsageError, match=r"expected a Task, such as MyTask\(\), or in a config @ClassifierTask\(\)"
+        ):
+            Trainer(Task)
+        with pytest.raises(UsageError, match=r"A compiled model is trained by from_keras\.$"):
+            Trainer(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            (EarlyStopping("loss", "min", 3), r"summary\): write \[EarlyStopping\(\.\.\.\)\]\.$"),
+            (print, r"summary\): write \[print\]\.$"),
+            (EarlyStopping, r"expected a list of functions of \(trainer, summary\)\.$"),
+            (
+                [keras.callbacks.EarlyStopping()],
+                r"callback EarlyStopping. Instead: actions=\[tallyloop.trainer.actions.Early",
+            ),
+            ([keras.callbacks.ModelCheckpoint], "callback ModelCheckpoint. Instead: model_dir with"),
+            ([keras.callbacks.CSVLogger("a")], r"CSVLogger. Instead: a function of \(trainer, summary\); from_keras"),
+        ],
+    )
+    def test_actions_are_told_what_to_write(self, given, told):
+        with pytest.raises(UsageError, match=told):
+            Trainer(Task(), actions=given)
 
     @pytest.mark.parametrize(
         "actions",

@@ -12,8 +12,9 @@ from tallyloop.data.checks import one_of
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
 from tallyloop.metrics.recording import user_frames
+from tallyloop.models import ClassifierTask, mlp
 from tallyloop.trainer import user_code
-from tallyloop.trainer.user_code import Place, on_replica, place_of, raised, raised_in_a_step, traced_on
+from tallyloop.trainer.user_code import Place, on_replica, place_of, raised_in_a_step, traced_on
 
 PLACE = Place("train", "Trainer.train_dataset")
 
@@ -59,6 +60,14 @@ def branching(model, batch):
         return model(batch["x"])
 
 
+def as_float(model, batch):
+    return float(tf.reduce_mean(model(batch["x"])))  # a float
+
+
+def as_value(model, batch):
+    return model(batch["x"]).numpy()  # a value
+
+
 def wide_model(model, batch):
     return keras.Sequential([keras.Input((7,)), keras.layers.Dense(1)])(batch["x"])  # another width
 
@@ -70,6 +79,8 @@ class TestRaised:
             (wrong_key, "# the wrong key", ["KeyError: 'features'"]),
             (wrong_shape, "# the wrong shape", ["are 3 and 5 for MatMul with input shapes: [?,3], [5,2]"]),
             (to_numpy, "# NumPy", ["use tf or keras.ops instead of NumPy"]),
+            (as_float, "# a float", ["have no values: use them without .numpy(), .item(), float() or int()"]),
+            (as_value, "# a value", ["'SymbolicTensor' object has no attribute 'numpy'", "metrics.add records them"]),
             (branching, "# a tensor as", ["use tf.where or tf.cond instead of Python's if"]),
             (
                 wide_model,
@@ -123,6 +134,46 @@ class TestRaised:
         assert str(caught.value).startswith(f"{line_of(Broken.call, '# in the layer')}, in call: ")
         assert "Split train, before the first step" in str(caught.value)
 
+    def test_in_an_evaluation_alone(self, make_trainer, regression_task):
+        class Mistaken(regression_task):
+            def eval_step(self, model, batch):
+                return wrong_key(model, batch)
+
+        with pytest.raises(UsageError) as caught:
+            make_trainer(Mistaken(), evaluate=True).evaluate()
+        first, reason, _, place, batch = str(caught.value).splitlines()
+        assert first.startswith(f"{line_of(wrong_key, '# the wrong key')}, in wrong_key: ")
+        assert reason == "  KeyError: 'features'"
+        assert place.startswith("  Split eval, before the first step")
+        assert batch == "  A batch of Trainer.eval_datasets['test']: 'x' float32(batch, 3), 'y' float32(batch)."
+
+    @pytest.mark.parametrize(
+        "use", [lambda trainer, data: trainer.evaluate(), lambda trainer, data: trainer.predict(data)]
+    )
+    def test_while_the_model_is_built(self, make_trainer, regression_task, rows, use):
+        class Mistaken(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.layers.Dense(1)])
+
+            def loss(self, model, batch, training):
+                return wrong_key(model, batch)
+
+        with pytest.raises(
+            UsageError, match=r"\n  While the model is built.\n  A batch of the first dataset of the Trainer: 'x'"
+        ):
+            use(make_trainer(Mistaken(), evaluate=True), Input(rows(3), 2))
+
+    @pytest.mark.parametrize("shape", [[4, 2], [4]])
+    def test_of_data_that_does_not_fit_the_model(self, make_trainer, shape):
+        """Which no line of the user's has called."""
+        with pytest.raises(UsageError) as caught:
+            make_trainer().predict(Input({"x": np.zeros(shape, np.float32)}, 2))
+        message = str(caught.value)
+        assert message.startswith("Trainer.predict: the model does not take its batches.\n  ValueError: Exception ")
+        assert "\n  The data does not fit the model: change the model, or the dataset's Input.source or" in message
+        assert f"\n  A batch of Trainer.predict: 'x' float32({', '.join(['batch', *map(str, shape[1:])])})." in message
+        assert "unbatch" not in message
+
     def test_looks_batched_already(self, refused):
         source = tf.data.Dataset.from_tensor_slices({"x": np.zeros([4, 16, 3], "f"), "y": np.zeros([4, 16], "f")})
         message = refused(lambda model, batch: model(batch["x"]), data=lambda: source)
@@ -164,12 +215,19 @@ class TestMapFunction:
         def missing(example):
             return example["nothing"]  # no such key
 
-        with pytest.raises(KeyError) as caught:
+        with pytest.raises(UsageError) as caught:
             Input(rows(8), 4, map_fn=broken).open_train()
-        first, reason, caller = raised(caught.value).splitlines()
+        first, reason, caller, place = str(caught.value).splitlines()
         assert first == f'{line_of(missing, "# no such")}, in missing: return example["nothing"]  # no such key'
         assert reason == "  KeyError: 'nothing'"
         assert caller.startswith(f"  called by {line_of(broken, '# calls it')}, in broken: ")
+        assert place == "  In Input.map_fn, traced on an example: {'x': 'float32 (3,)', 'y': 'float32 ()'}."
+
+    def test_has_no_other_place_in_a_run(self, make_trainer, rows):
+        data = Input(rows(8), 4, map_fn=lambda example: example["nothing"])
+        with pytest.raises(UsageError, match=r"KeyError: 'nothing'\n(.*\n)*  In Input.map_fn") as caught:
+            make_trainer(train_dataset=data).train()
+        assert getattr(caught.value, "__notes__", []) == []
 
 
 class TestCalled:
@@ -179,10 +237,19 @@ class TestCalled:
                 return model(batch["x"])
 
         with pytest.raises(
-            UsageError, match=r"in loss: .*unexpected keyword argument 'training': expected the parameters \(model,"
+            UsageError,
+            match=r"in loss: .*unexpected keyword argument 'training': expected the parameters \(model, batch, training\)",
         ) as caught:
             make_trainer(Mistaken(), train_steps=1).train()
         assert str(caught.value).startswith(line_of(Mistaken.loss, "def loss"))
+
+    def test_of_a_step_of_its_own(self, make_trainer, regression_task):
+        class Mistaken(regression_task):
+            def train_step(self, iterator):
+                return self.loss(self.model, next(iterator), training=True)
+
+        with pytest.raises(UsageError, match=r"in train_step: .*: expected the parameters \(model, batch\)\.$"):
+            make_trainer(Mistaken(), train_steps=1).train()
 
 
 def meets_at_run_time(model, batch):
@@ -277,6 +344,18 @@ class TestRaisedInAStep:
         kept.append(traced(lambda model, batch: tf.matmul(batch["x"], batch["x"], transpose_b=True)))
         assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, text)) is None
 
+    def test_of_a_bundled_task(self, make_trainer):
+        """A label that its model does not know, in a row that the check of the first batch has not seen."""
+        rows = [{"x": np.zeros(3, np.float32), "y": np.int64(row % 3)} for row in range(100)]
+        rows[-1]["y"] = np.int64(11)
+        task = ClassifierTask(model=lambda: mlp((4,), num_classes=3))
+        trainer = make_trainer(task, train_dataset=Input(lambda: rows, 32, shuffle=False), train_steps=10)
+        with pytest.raises(
+            UsageError, match=r"label value of 11 which is outside the valid range of \[0, 3\)"
+        ) as caught:
+            trainer.train()
+        assert "A batch of Trainer.train_dataset: 'x' float32(batch, 3), 'y' int64(batch)" in str(caught.value)
+
     def test_of_nobodys_line(self):
         assert raised_in_a_step(tf.errors.InvalidArgumentError(None, None, "no line at all")) is None
 
@@ -288,7 +367,16 @@ class TestAction:
 
         with pytest.raises(ZeroDivisionError) as caught:
             make_trainer(train_steps=2, actions=[broken]).train()
-        assert "(Trainer.actions: broken, after the train summary of step 2)" in caught.value.__notes__
+        place = f"{line_of(broken, 'raise')}, in broken"
+        assert f"(Trainer.actions: broken, after the train summary of step 2, at {place})" in caught.value.__notes__
+
+    def test_that_we_refuse_is_named_too(self, make_trainer):
+        def stops(trainer, summary):
+            trainer.stop(None)  # no reason
+
+        with pytest.raises(UsageError, match=r"trainer.stop\(reason\): reason = None") as caught:
+            make_trainer(train_steps=2, actions=[stops]).train()
+        assert f", at {line_of(stops, '# no reason')}, in stops)" in caught.value.__notes__[0]
 
 
 class TestReturned:

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from ...metrics.errors import UsageError
@@ -109,13 +110,17 @@ def _opened(source: str) -> Iterator[h5py.File]:
             f"ends in {_H5}, as Keras 3 writes it; load this one into its model, and save that by model.save('model.keras')."
         )
     if not Path(source).exists():
-        raise UsageError(f"Trainer.initial_weights = {source!r}: expected a file, which isn't there.")
+        raise UsageError(_absent(source))
     try:
         file = h5py.File(source)
     except OSError as error:
         raise UsageError(f"Trainer.initial_weights = {source!r} cannot be read: {error}") from error
     with file:
         yield file
+
+
+def _absent(source: str, more: str = "") -> str:
+    return f"Trainer.initial_weights = {source!r}: expected a file, which isn't there{more}."
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -185,7 +190,10 @@ def _read(source: str) -> dict[str, np.ndarray]:
             f"Trainer.initial_weights = {source!r}: expected a checkpoint, such as FOLDER/ckpt-500, a .keras or {_H5} file, or "
             f"the folder of a SavedModel, got a folder that is none{hint}."
         )
-    if not source.endswith(".keras"):
+    is_file = source.endswith(".keras")
+    if not Path(source).exists() and not (not is_file and tf.io.gfile.exists(f"{source}.index")):
+        raise UsageError(_absent(source, "" if is_file else f", and neither is {source}.index"))
+    if not is_file:
         return read_model(source)
     try:
         saved = keras.models.load_model(source, compile=False)

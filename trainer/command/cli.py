@@ -71,9 +71,9 @@ def _exit_code(argv: Sequence[str]) -> int:
         request = flags.parse(argv)
         logging.use_absl_handler()
         return _run(argv, request)
-    except UsageError as error:
+    except (DataError, UsageError) as error:
         _log_traceback()
-        _print_error(str(error), error)
+        _print_error(configs.without_gin_notes(str(error)), error)
         return WRONG_USAGE
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
@@ -81,7 +81,7 @@ def _exit_code(argv: Sequence[str]) -> int:
     except PreemptedError as error:
         print(f"{error} The same command continues.", file=sys.stderr)
         return PREEMPTED
-    except (CheckpointError, ClusterError, DataError, NonFiniteError, OutputError) as error:
+    except (CheckpointError, ClusterError, NonFiniteError, OutputError) as error:
         _log_traceback()
         _print_error(configs.without_gin_notes(str(error)), error)
         return FAILED

@@ -25,8 +25,8 @@ _DESCRIPTION = """Trains and evaluates what a gin config describes.
   tallyloop-report /tmp/digits /tmp/rates
   tensorboard --logdir=/tmp/digits
 
-Running the same command again continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage or config; 42 stopped by
-SIGTERM, Ctrl-C or a closed terminal after saving a checkpoint: run the command again.
+Running the same command again continues the run. Exit codes: 0 done; 1 failed; 2 wrong usage, config or data; 42 stopped
+by SIGTERM, Ctrl-C or a closed terminal after saving a checkpoint: run the command again.
 """
 
 FLAGS: flags.FlagValues = flags.FLAGS

@@ -36,8 +36,8 @@ def run(command: Sequence[str], count: int, max_restarts: int, grace: float = _G
       grace: seconds for the other workers to end by themselves before they are killed.
 
     Returns:
-      0 if all workers ended well; otherwise the first exit code that is not 0, where the failure of any worker takes
-      precedence over "saved" (42), and a worker that was killed by a signal counts as 1.
+      0 if all workers ended well; otherwise the first exit code that is not 0, where "wrong usage" (2) of any worker takes
+      precedence over other failures, these over "saved" (42), and a worker that was killed by a signal counts as 1.
     """
     with Signals() as signals:
         for restart in range(1, max_restarts + 2):
@@ -119,9 +119,14 @@ def _deadline(seconds: float) -> Callable[[], bool]:
 
 
 def _decisive(workers: Sequence[_Worker], failed: _Worker) -> _Worker:
-    """Return the worker whose code is the group's: "saved" holds only if no worker failed or was killed while saving."""
-    if failed.code != PREEMPTED:
-        return failed
+    """Return the worker whose code is the group's.
+
+    Of one that failed because of its data, the others only notice that it is gone. "Saved" holds only if no worker failed or was
+    killed while saving.
+    """
+    refused = next((worker for worker in workers if worker.code == WRONG_USAGE), None)
+    if refused is not None or failed.code != PREEMPTED:
+        return refused or failed
     return next((worker for worker in workers if worker.code not in (DONE, PREEMPTED)), failed)
 
 

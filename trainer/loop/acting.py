@@ -194,7 +194,8 @@ def _named(action: Any, when: str) -> Iterator[None]:
         line = at_line(error)
         if line or not isinstance(error, UsageError):
             name = getattr(action, "name", None) or getattr(action, "__name__", type(action).__name__)
-            error.add_note(f"(Trainer.actions: {name}, {when}{line})")
+            place = ", " + line.strip(" ()") if line else ""
+            error.add_note(f"(Trainer.actions: {name}, {when}{place})")
         raise
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 
 from ...data import Input
+from ..errors import OutputError
 from ..task import Task
 from ..user_code import called_as
 
@@ -28,6 +29,7 @@ def export(task: Task, model: keras.Model, folder: Path, dataset: Input | None) 
       dataset: gives the spec.
 
     Raises:
+      OutputError: the folder cannot be written.
       UsageError: the model cannot be exported.
     """
     takes_spec = len(inspect.signature(task.export).parameters) > 2
@@ -45,8 +47,11 @@ def replacing(folder: Path) -> Iterator[Path]:
     existed = folder.exists()
     unfinished = folder / _UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
-    (unfinished / "old").mkdir(parents=True)
-    (unfinished / "new").mkdir()
+    try:
+        (unfinished / "old").mkdir(parents=True)
+        (unfinished / "new").mkdir()
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written ({error.strerror or error}). Choose another folder.") from error
     try:
         yield unfinished / "new"
         for each in (unfinished / "new").iterdir():

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ...data import Input
 from ...metrics.errors import UsageError
 from ..task import Task, call_loss
+from ..user_code import built_on
 
 _CONVOLUTIONS = (
     *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
@@ -37,7 +38,8 @@ def build_model(task: Task, strategy: tf.distribute.Strategy, dataset: Input | N
         if not model.built:
             if dataset is None:
                 raise UsageError("The model does not know its input's shape, and no dataset is bound that has one.")
-            call_loss(task, model, _zeros(dataset.element_spec), training=False)
+            with built_on(dataset.element_spec):
+                call_loss(task, model, _zeros(dataset.element_spec), training=False)
     return model
 
 

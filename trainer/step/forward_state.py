@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import traceback
 from collections.abc import Iterator
 
 import keras
@@ -10,6 +12,7 @@ import tensorflow as tf
 
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
+from ...metrics.recording.user_frames import of_user, place_of_frame
 
 _SEED_NAME = "seed_generator_state"  # of the variable of any keras.random.SeedGenerator
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15 - 2**64  # in int64; multiples of it are far apart from each other
@@ -28,8 +31,9 @@ class ForwardState:
 
     Seeds differ between replicas while a step runs, so that each drops different units; the first replica's are those that
     Keras would draw on one device. An assignment inside a `tf.while_loop` or another inner graph cannot be moved out of it,
-    and happens there, on each replica separately; so do assignments to trainable variables, and to the state of a Keras
-    metric. Assignments to a plain `tf.Variable` are not seen at all.
+    and happens there, on each replica separately; so do assignments to trainable variables, and to those with
+    `synchronization="on_read"`. The update of a Keras metric, whose state is one of these, is refused. Assignments to a plain
+    `tf.Variable` are not seen at all.
     """
 
     def __init__(self):
@@ -59,9 +63,25 @@ class ForwardState:
 
 
 def _is_the_replicas_own(variable: keras.Variable) -> bool:
-    """Return whether each replica assigns the variable itself: the state of a Keras metric, which differs between replicas,
-    and weights, such as SpectralNormalization's, which all replicas compute alike and read again before the update."""
+    """Return whether each replica assigns the variable itself: a state that differs between replicas, and weights, such as
+    SpectralNormalization's, which all replicas compute alike and read again before the update."""
     return variable.trainable or variable.synchronization == "on_read"
+
+
+def _refuse_metric() -> None:
+    """Refuse the update of a Keras metric, whose state nothing reads: called where a variable of its kind is assigned.
+
+    Raises:
+      UsageError: a Keras metric assigns it.
+    """
+    for frame in inspect.stack(0):
+        metric = frame.frame.f_locals.get("self")
+        if isinstance(metric, keras.metrics.Metric):
+            where = "".join(f"{place_of_frame(each)}: " for each in of_user(traceback.extract_stack())[:1])
+            raise UsageError(
+                f"{where}the Keras metric {metric.name!r} ({type(metric).__name__}) is updated inside a step, and its state is "
+                "written nowhere: call metrics.add(name, values) instead, or put it into Task.metrics."
+            )
 
 
 def _wide(dtype: tf.DType) -> tf.DType:
@@ -93,6 +113,8 @@ class _Capture(keras.StatelessScope):
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update
+        if variable.synchronization == "on_read":
+            _refuse_metric()
         if self._in_inner_graph() or _is_the_replicas_own(variable):
             self._assign_here(variable, value)
         else:

@@ -125,7 +125,7 @@ class ReplicaStep:
         self, batch: Any, share: ReplicaShare, tape: tf.GradientTape | None
     ) -> tuple[dict[str, list[Tally]], Any]:
         """Return the terms of each loss's objective, and the outputs."""
-        with called_as(self._forward, "(model, batch, training)"):
+        with called_as(self._forward, "(model, batch)"):
             result = self._forward(self._model, batch)
         with returned_by(self._forward):
             losses, outputs = self._losses.split(result)

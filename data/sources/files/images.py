@@ -85,8 +85,15 @@ class ImageFiles:
     def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the content of the files as `image`, and `label`."""
         rows = checked(rows, len(self))
-        contents = [_content(os.path.join(self._folder, self._files[row])) for row in rows.tolist()]
+        contents = [_content(self._path(row)) for row in rows.tolist()]
         return {"image": objects(contents), "label": self._labels[rows]}
+
+    def named(self, row: int) -> str:
+        """Return what an error calls a row."""
+        return f"row {row}, {self._path(row)!r}"
+
+    def _path(self, row: int) -> str:
+        return os.path.join(self._folder, self._files[row])
 
 
 def _content(file: str) -> bytes:

@@ -49,6 +49,13 @@ class Lines:
             found[here] = objects(self._read(place, (numbers[here] - first).tolist()))
         return {"text": found}
 
+    def named(self, row: int) -> str:
+        """Return what an error calls a row."""
+        number = row + self._first
+        place = int(np.searchsorted(self._ends, number, side="right"))
+        line = number - int(self._ends[place]) + len(self._bounds[place])
+        return f"row {row}, {self._files[place]}:{line}"
+
     def _read(self, place: int, lines: list[int]) -> list[str]:
         file, bounds = self._files[place], self._bounds[place]
         with open(file, "rb") as opened:

@@ -56,12 +56,16 @@ class RecordRows:
         at = rows + places  # each file has one more bound than it has records
         starts, ends = (self._bounds[at] + _HEADER).tolist(), (self._bounds[at + 1] - (_FRAME - _HEADER)).tolist()
         records = [self._maps[place][a:b] for place, a, b in zip(places.tolist(), starts, ends, strict=True)]
-        return self._parse(records, lambda number: self._place(int(rows[number])))
+        return self._parse(records, lambda number: f"tfrecord: {self._place(int(rows[number]))}")
+
+    def named(self, row: int) -> str:
+        """Return what an error calls a row."""
+        return f"row {row}, {self._place(row)}"
 
     def _place(self, row: int) -> str:
         file = int(np.searchsorted(self._ends, row, side="right"))
         first = 0 if file == 0 else int(self._ends[file - 1])
-        return f"tfrecord: {self._files[file]!r}, record {row - first} (counted from 0)"
+        return f"{self._files[file]!r}, record {row - first} (counted from 0)"
 
     def _write_table(self, folder: Path) -> None:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -1,8 +1,11 @@
 """`Input.map_fn`: a graph for one example, applied to many."""
 
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.data import Input
 from tallyloop.data.rows.mapped import Mapped, takes_seed
 from tallyloop.metrics.errors import UsageError
 
@@ -26,6 +29,66 @@ class TestMapped:
     def test_refuses_nothing(self):
         with pytest.raises(UsageError, match="expected the mapped example, got nothing"):
             Mapped(lambda example: None, {"x": tf.TensorSpec([], tf.float32)}, 0)
+
+
+def no_such_key(example):
+    return {"x": example["z"]}  # no such key
+
+
+def to_numpy(example):
+    return {"x": example["x"].numpy()}
+
+
+def by_value(example):
+    if example["x"] > 1:
+        return {"x": 2 * example["x"]}
+    return example
+
+
+class NumberedRows:
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, row):
+        return {"x": EXAMPLES["x"][row]}
+
+
+SOURCES = {"arrays": EXAMPLES, "rows": NumberedRows(), "stream": lambda: tf.data.Dataset.from_tensor_slices(EXAMPLES)}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+class TestMapFunction:
+    def test_that_raises_is_told_by_its_line(self, source):
+        line = inspect.getsourcelines(no_such_key)[1] + 1
+        with pytest.raises(UsageError) as caught:
+            Input(source, 3, map_fn=no_such_key).open_train()
+        assert str(caught.value).splitlines() == [
+            f'{__file__}:{line}, in no_such_key: return {{"x": example["z"]}}  # no such key',
+            "  KeyError: 'z'",
+            "  In Input.map_fn, traced on an example: {'x': 'float32 ()'}.",
+        ]
+
+    def test_that_needs_a_value_is_told_that_there_is_none(self, source):
+        with pytest.raises(UsageError, match=r"\n  While Input.map_fn is traced, .* use them without .numpy\(\)"):
+            Input(source, 3, map_fn=to_numpy).open_train()
+
+    def test_of_an_operation_has_no_line(self, source):
+        with pytest.raises(
+            UsageError, match=r"^Input\.map_fn = <function decode_png at .*: TypeError: Expected string"
+        ):
+            Input(source, 3, map_fn=tf.io.decode_png).open_train()
+
+    def test_refuses_by_its_own_message(self, source):
+        def refuses(example):
+            raise UsageError("decode.key = 'image': expected another")
+
+        with pytest.raises(UsageError, match=r"^decode\.key = 'image': expected another$"):
+            Input(source, 3, map_fn=refuses).open_train()
+
+    @pytest.mark.parametrize("opened", ["open_train", "open_eval"])
+    def test_may_depend_on_values(self, source, opened):
+        batch = getattr(Input(source, 3, map_fn=by_value, shuffle=False), opened)().first_batch()
+        assert batch["x"].tolist() == [0, 1, 4]
 
 
 class TestTakesSeed:

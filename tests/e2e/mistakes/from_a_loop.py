@@ -37,6 +37,11 @@ def unpacked(model, batch):
     return (model(x)[:, 0] - y) ** 2
 
 
+def updating_a_metric():
+    mean_loss = keras.metrics.Mean()
+    loss(lambda model, batch: mean_loss.update_state(squares(model, batch)))
+
+
 MISTAKES = {
     "`return tf.reduce_mean(losses)`": lambda: loss(lambda model, batch: tf.reduce_mean(squares(model, batch))),
     "`return sum(losses * mask) / sum(mask)`": lambda: loss(
@@ -45,6 +50,7 @@ MISTAKES = {
     "`model(x) - y` without `[:, 0]`": lambda: loss(lambda model, batch: (model(batch["x"]) - batch["y"]) ** 2),
     "`x, y = batch` of a dict": lambda: loss(unpacked),
     "`np.mean(losses)` in the loss": lambda: loss(lambda model, batch: np.mean(squares(model, batch))),
+    "`mean_loss.update_state(losses)` in the loss": updating_a_metric,
     "`if` on a tensor in the loss": lambda: loss(absolute),
     "the model of the loop in the loss": of_the_loop,
     "the optimizer of the loop": used_optimizer,

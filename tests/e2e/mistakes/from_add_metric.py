@@ -42,6 +42,11 @@ def added(*arguments, **keywords):
     return stage(lambda layer, x: metrics.add(*arguments, x, **keywords))
 
 
+def of_a_running_mean():
+    mean = keras.metrics.Mean()
+    stage(lambda layer, x: metrics.add("n", mean(x)))
+
+
 MISTAKES = {
     "`self.add_metric(...)`, as before": lambda: stage(lambda layer, x: layer.add_metric(x, name="n")),
     '`aggregation="mean"`': lambda: added("n", aggregation="mean"),
@@ -53,6 +58,7 @@ MISTAKES = {
     "a ragged tensor": lambda: stage(lambda layer, x: metrics.add("n", tf.RaggedTensor.from_tensor(x))),
     '`finish="exponential"`': lambda: added("n", finish="exponential"),
     "inside `tf.vectorized_map`": lambda: stage(mapped),
+    '`metrics.add("n", self.mean(x))` with a `keras.metrics.Mean`': of_a_running_mean,
     "a Keras metric, and `loss` returns no outputs": lambda: train(task(metrics={"auc": keras.metrics.AUC()})),
     "`metrics.watch` of another model's tensor": lambda: metrics.watch(
         Line().build_model(), [keras.Input((3,))], ["n"]

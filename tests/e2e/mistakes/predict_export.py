@@ -49,7 +49,15 @@ def on_a_full_disk():
         trainer().predict(Input(DATA, 8), output="p.npz")
 
 
+def export_to_a_file():
+    Path("model.keras").touch()
+    trainer().export("model.keras")
+
+
 MISTAKES = {
+    "`trainer.predict(x)`": lambda: trainer().predict(X),
+    "predicting before training, in Python": lambda: trainer(model_dir="run").predict(Input(DATA, 8)),
+    "data of another width than the model's input": lambda: trainer().predict(Input({"x": X[:, :2]}, 8)),
     "other keys in the data than the model has": lambda: trainer().predict(Input({"a": X, "b": X}, 8)),
     "`predict_step` returns a mean": lambda: predict(lambda model, batch: tf.reduce_mean(model(batch["x"]))),
     "`predict_step` has no `return`": lambda: predict(lambda model, batch: None),
@@ -67,6 +75,8 @@ MISTAKES = {
     "the disk is full": on_a_full_disk,
     "`--mode=predict` before training": lambda: launch(["digits.gin"], model_dir="new", mode="predict"),
     '`checkpoint="best"`, and none was kept': lambda: trainer(model_dir="run").export(checkpoint="best"),
-    "`trainer.export()` without a `model_dir`": lambda: trainer().export(),
+    "`trainer.export()` without a `model_dir`": lambda: trainer(model_dir=None).export(),
+    '`trainer.export("model.keras")`, and it is a file': export_to_a_file,
+    '`checkpoint="run/ckpt-5"`, which isn\'t there': lambda: trainer().predict(Input(DATA, 8), checkpoint="run/ckpt-5"),
     "a layer of your own without `get_config`": lambda: trainer(WithOwnLayer()).export("taken"),
 }

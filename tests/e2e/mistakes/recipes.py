@@ -46,7 +46,7 @@ def other_weights():
 def two_folds():
     optimizer = keras.optimizers.SGD()
     for _ in range(2):
-        train(optimizer=optimizer)
+        train(optimizer=optimizer, model_dir=None)  # the first fold is right
 
 
 def evaluate_three_classes():

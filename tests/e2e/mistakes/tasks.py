@@ -22,6 +22,8 @@ MISTAKES = {
     "the loss uses a model that is an attribute of the task": lambda: train(WithTeacher()),
     "`loss(self, model, batch)`": lambda: train(task(loss=lambda self, model, batch: squares(model, batch))),
     "the batch has no such key": lambda: loss(lambda model, batch: model(batch["image"])[:, 0]),
+    "`float(loss)` or `.numpy()` in the loss": lambda: loss(lambda model, batch: float(squares(model, batch)[0])),
+    '`metrics = {"auc": keras.metrics.AUC}`': lambda: train(task(metrics={"auc": keras.metrics.AUC})),
     "`build_model` has no `return`": lambda: train(task(build_model=lambda self: None)),
     "`keras.random` without a seed": lambda: loss(
         lambda model, batch: squares(model, batch) + keras.random.normal([8])

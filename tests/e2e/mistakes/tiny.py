@@ -33,7 +33,12 @@ class WithLoss(Line):
 
 
 def trainer(task=None, **arguments):
-    usual = {"optimizer": keras.optimizers.SGD(0.01), "train_dataset": Input(DATA, 8), "train_steps": 1}
+    usual = {
+        "optimizer": keras.optimizers.SGD(0.01),
+        "train_dataset": Input(DATA, 8),
+        "train_steps": 1,
+        "model_dir": "run",
+    }
     return Trainer(task or Line(), **usual | arguments)
 
 

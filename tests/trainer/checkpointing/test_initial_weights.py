@@ -124,6 +124,13 @@ class TestInitialWeights:
         assert trainer.model.layers[-1].bias.numpy().tolist() == [7.0]
         assert "2 of the model's 8 variables" in caplog.text
 
+    @pytest.mark.parametrize("name", ["no/ckpt-5", "no.keras", "no.weights.h5", "no"])
+    def test_what_is_not_there(self, make_trainer, name):
+        with pytest.raises(
+            UsageError, match=rf"^Trainer.initial_weights = '{name}': expected a file, which isn't there"
+        ):
+            make_trainer(initial_weights=name).train()
+
     def test_nothing_fits(self, regression_task, make_trainer, trained):
         with pytest.raises(
             UsageError, match=r"nothing in it fits the model. It has net/encoder.*Trainer.initial_weights_map"

@@ -32,11 +32,12 @@ class TestExitCode:
         ("error", "code", "printed"),
         [
             (UsageError("a wrong flag"), 2, "Error: a wrong flag\n"),
+            (DataError("a torn file"), 2, "Error: a torn file\n"),
             (PreemptedError("Stopped after step 7."), 42, "Stopped after step 7. The same command continues.\n"),
             (KeyboardInterrupt(), 1, "\nStopped. The same command continues from the last checkpoint.\n"),
             *[
                 (kind("what happened"), 1, "Error: what happened\n")
-                for kind in (CheckpointError, ClusterError, DataError, NonFiniteError, OutputError)
+                for kind in (CheckpointError, ClusterError, NonFiniteError, OutputError)
             ],
         ],
     )
@@ -76,7 +77,7 @@ class TestExitCode:
         assert capsys.readouterr().err == "Error: a bad label\nin eval_datasets['test']\n"
 
     def test_what_gin_appends_to_an_error_is_left_out(self, ends_with, capsys):
-        assert ends_with(DataError("bad row\n  In call to configurable 'Input' (<class 'x.Input'>)")) == 1
+        assert ends_with(DataError("bad row\n  In call to configurable 'Input' (<class 'x.Input'>)")) == 2
         assert capsys.readouterr().err == "Error: bad row\n"
 
     def test_of_help_is_0(self, capsys):

@@ -132,6 +132,15 @@ class TestRestarts:
 
 
 class TestFailure:
+    def test_wrong_data_of_one_goes_before_what_the_others_make_of_it(self, launcher):
+        stays = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        done = launcher.run(
+            f"{stays}if me == 0: wait_for(1); sys.exit(1)\ntime.sleep(0.5); sys.exit(2)", max_restarts=3
+        )
+        assert done.returncode == 2
+        assert [len(launcher.starts(index)) for index in range(2)] == [1, 1]
+        assert done.err == ""
+
     def test_a_death_by_a_signal_is_named_and_gives_1(self, launcher):
         done = launcher.run("if me == 1: os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)")
         assert done.returncode == 1

@@ -1,5 +1,6 @@
 """The actions of a run: which of their methods are called, and what they remember in its checkpoints."""
 
+import functools
 import math
 
 import numpy as np
@@ -186,6 +187,18 @@ class TestHooks:
             UsageError, match=r"Trainer.actions = <function .*expected a function of \(trainer, summary\), got"
         ):
             call(SUMMARY)
+
+    @pytest.mark.parametrize("action", [lambda trainer: 0, lambda: 0, lambda a, b, c: 0])
+    def test_a_function_of_other_parameters_is_told_before_the_first_step(self, action):
+        with pytest.raises(UsageError, match=r"expected a function of \(trainer, summary\), got one of \("):
+            actions(print, action).check()
+
+    def test_what_takes_both_passes(self):
+        @functools.wraps(print)
+        def bound_by_gin(trainer, summary, folder):
+            pass
+
+        actions(print, dict.update, lambda *both: 0, lambda a, b, c=0: 0, bound_by_gin, Remembers("a")).check()
 
     def test_an_error_inside_stays_itself(self):
         (call,) = actions(lambda trainer, summary: (lambda x: x)()).on_summary

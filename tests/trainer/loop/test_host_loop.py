@@ -381,7 +381,8 @@ class TestStopRequest:
 
 
 SAVED = "The run is saved as it was after step {}: the same command continues from there."
-PLACE = "(Trainer.actions: <lambda>, after the train summary of step 2)"  # the actions here come from `fails`
+# The actions here come from `fails`, and are called by a lambda.
+PLACE = f"(Trainer.actions: <lambda>, after the train summary of step 2, at {__file__}:"
 
 
 def fails(error, at, split="train"):
@@ -414,7 +415,7 @@ class TestErrors:
             host.run()
         assert raised.value is error
         assert error.__notes__[-1] == SAVED.format(2)
-        assert error.__notes__[:-1] == ([PLACE] if isinstance(error, Exception) else [])
+        assert [note.startswith(PLACE) for note in error.__notes__[:-1]] == ([True] if kind is ValueError else [])
         assert host.log[-5:] == [
             ("write", 2, "train"),
             ("action", 2),  # the other action has its summary
@@ -435,7 +436,8 @@ class TestErrors:
         host = Host(actions=[fails(ValueError("first"), at=2), fails(KeyError("second"), at=2)])
         with pytest.raises(ValueError, match="first") as raised:
             host.run()
-        assert raised.value.__notes__ == [PLACE, "Later: KeyError('second')", SAVED.format(2)]
+        assert raised.value.__notes__[0].startswith(PLACE)
+        assert raised.value.__notes__[1:] == ["Later: KeyError('second')", SAVED.format(2)]
 
     def test_failing_action_on_an_evaluation(self):
         """The rerun evaluates again, so that every action sees the evaluation."""
@@ -503,7 +505,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="a bug"):
             host.run()
         assert host.events("save") == []
-        assert error.__notes__ == [PLACE]
+        assert [note.startswith(PLACE) for note in error.__notes__] == [True]
 
     def test_of_another_worker(self, monkeypatch):
         """Which sets the flag that all agree on: this one takes part in the save, and ends too."""

@@ -95,6 +95,37 @@ class TestOf:
             with run.weights.of(None):
                 assert run.values == (1.5, 1.5, 0)
 
+    def test_of_a_checkpoint_that_is_not_there(self, tmp_path):
+        with pytest.raises(UsageError, match=r"^checkpoint = 'no/ckpt-5': expected .* there is no no/ckpt-5.index\.$"):
+            Run(tmp_path).weights.of("no/ckpt-5").__enter__()
+
+    def test_of_what_is_no_checkpoint(self):
+        with pytest.raises(
+            UsageError, match=r"^checkpoint = ndarray: expected the path .* is Trainer.eval_datasets\.$"
+        ):
+            Run().weights.of(np.zeros(3)).__enter__()
+
+    @pytest.mark.parametrize("has_folder", [True, False])
+    def test_untrained_warns_once(self, tmp_path, caplog, has_folder):
+        run = Run(tmp_path if has_folder else None)
+        for purpose in ("", "predict", "predict"):
+            with run.weights.of(None, purpose=purpose):
+                pass
+        why = f"{tmp_path}/checkpoints has no checkpoint" if has_folder else "there is no model_dir"
+        told = f"Trainer.predict: {why}, and nothing was trained: the model has its initial weights."
+        assert [record.getMessage() for record in caplog.records] == [told]
+
+    def test_no_warning_of_weights_that_were_meant(self, folder, tmp_path, caplog):
+        path = Run().save(tmp_path)
+        for run in (Run(folder), Run(initial_weights=path)):
+            with run.weights.of(None, purpose="predict"):
+                pass
+        trained = Run()
+        trained.fill(1.0, 3)
+        with trained.weights.of(None, purpose="predict"):
+            pass
+        assert "initial weights." not in caplog.text
+
     def test_trained_weights_come_back(self, folder):
         run = Run(folder)
         run.weights.continue_run(run)
@@ -138,7 +169,7 @@ class TestOf:
         monkeypatch.setattr(workers, "any_of", lambda strategy, *mine: asked.append(mine) or [True])
         with pytest.raises(restore.UnreadableCheckpointError, match=r"Another worker cannot read .*ckpt-4"):
             Run(folder).weights.of(f"{folder}/checkpoints/ckpt-4", together=True).__enter__()
-        with pytest.raises(restore.UnreadableCheckpointError, match=r"ckpt-5 cannot be read"):
+        with pytest.raises(restore.UnreadableCheckpointError, match=r"checkpoint = '.*ckpt-5': expected the path"):
             Run(folder).weights.of(f"{folder}/checkpoints/ckpt-5", together=True).__enter__()
         assert asked == [(False,), (True,)]
 

@@ -2,6 +2,7 @@
 
 import pytest
 from tallyloop.metrics import UsageError
+from tallyloop.trainer.errors import OutputError
 from tallyloop.trainer.model.exporting import replacing
 
 
@@ -24,6 +25,19 @@ class TestExport:
     def test_needs_a_folder(self, make_trainer):
         with pytest.raises(UsageError, match=r"Trainer.export: expected a folder"):
             make_trainer().export()
+
+    def test_a_file_in_place_of_a_folder(self, make_trainer, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(UsageError, match=r"^Trainer.export: folder = '.*/file': expected a folder, got a file\.$"):
+            make_trainer().export(tmp_path / "file")
+        with pytest.raises(
+            UsageError, match=r"folder = '.*/file/a/b': expected a path in a folder, and '.*/file' is none"
+        ):
+            make_trainer().export(tmp_path / "file" / "a" / "b")
+
+    def test_a_folder_that_cannot_be_made(self, make_trainer):
+        with pytest.raises(OutputError, match=r"^/proc/none cannot be written \(.*\)\. Choose another folder\.$"):
+            make_trainer().export("/proc/none")
 
 
 class TestReplacing:

@@ -108,6 +108,20 @@ class TestPredict:
         in_a_tuple = Input((rows(5)["x"], rows(5)["y"]), 2)
         np.testing.assert_allclose(trainer.predict(in_a_tuple), expected, rtol=1e-5, atol=1e-6)
 
+    def test_expects_an_input(self, make_trainer, rows):
+        for data, told in (
+            (rows(3)["x"], r"ndarray of shape \(3, 3\)"),
+            (rows(3), r"\{'x': ndarray of shape \(3, 3\), 'y': ndarray of shape \(3,\)\}"),
+            ((rows(3)["x"], rows(3)["y"]), r"\(ndarray of shape \(3, 3\), ndarray of shape \(3,\)\)"),
+            (tf.data.Dataset.from_tensor_slices(rows(3)), "<_TensorSliceDataset .*>"),
+            (Input, "<class .*Input'>"),
+        ):
+            with pytest.raises(
+                UsageError, match=f"^Trainer.predict: dataset = {told}: expected an Input, such as Input"
+            ) as caught:
+                make_trainer().predict(data)
+            assert str(caught.value).endswith('such as Input({"x": x}, global_batch_size=32).')
+
     def test_inputs_that_are_not_found(self, make_trainer, rows):
         with pytest.raises(
             UsageError, match=r"Regression cannot predict: expected 'x' in the batch, got the keys \['a', 'b'\]"
@@ -302,5 +316,15 @@ class TestOutput:
 
     def test_a_folder_that_is_a_file(self, make_trainer, rows, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(OutputError, match=r"file/p.npz cannot be written"):
+        with pytest.raises(
+            UsageError,
+            match=r"Trainer.predict: output = '.*file/p.npz': expected a path in a folder, and '.*/file' is none",
+        ):
             make_trainer().predict(Input(rows(3), 2), output=tmp_path / "file" / "p.npz")
+        (tmp_path / "p.npz").mkdir()
+        with pytest.raises(UsageError, match=r"output = '.*p.npz': expected a file, got a folder"):
+            make_trainer().predict(Input(rows(3), 2), output=tmp_path / "p.npz")
+
+    def test_a_folder_that_cannot_be_made(self, make_trainer, rows):
+        with pytest.raises(OutputError, match=r"/proc/none/p.npz cannot be written \(No such file or directory\)"):
+            make_trainer().predict(Input(rows(3), 2), output="/proc/none/p.npz")

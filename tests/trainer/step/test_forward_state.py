@@ -222,6 +222,39 @@ class TestLayerState:
         for variable, value in zip(trainer.model.variables, before, strict=True):
             np.testing.assert_array_equal(variable.numpy(), value)
 
+    @pytest.mark.parametrize("add", [lambda mean, x: mean.update_state(x), lambda mean, x: metrics.add("m", mean(x))])
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_of_a_keras_metric_is_refused(self, make_trainer, layered, add, replicas):
+        class Counting(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.mean = keras.metrics.Mean(name="activation")
+
+            def call(self, x):
+                add(self.mean, x)
+                return x
+
+        expected = r"the Keras metric 'activation' \(Mean\) is updated inside a step.*metrics.add"
+        with pytest.raises(UsageError, match=expected) as caught:
+            make_trainer(layered(Counting), replicas=replicas).train()
+        assert str(caught.value).startswith(f"{__file__}:{add.__code__.co_firstlineno}, in <lambda>: the Keras metric")
+
+    def test_of_each_replica_may_differ(self, make_trainer, layered):
+        """As that of a Keras metric does, which is refused for its own sake."""
+
+        class Counts(keras.layers.Layer):
+            def build(self, _):
+                kind = {"trainable": False, "synchronization": "on_read", "aggregation": "sum"}
+                self.calls = keras.Variable(0, dtype="int32", name="calls", **kind)
+
+            def call(self, x):
+                self.calls.assign(self.calls + 1)
+                return x
+
+        trainer = make_trainer(layered(Counts), train_steps=3)
+        trainer.train()
+        assert int(trainer.model.layers[0].calls.value.read_value()) == 3
+
     def test_spectral_normalization(self, make_trainer, layered):
         """It assigns its kernel in the forward pass; the update must come after that, on any number of replicas."""
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data import digits, images
+from tallyloop.data import Input, decode_image, digits, images
+from tallyloop.metrics.errors import DataError
 
 PIXELS = (digits(split="all", flat=False)["x"][:4] * 255).astype(np.uint8)
 
@@ -140,3 +141,10 @@ class TestContent:
         with refused("b/0.png' cannot be read (No such file or directory)"):
             source.__getitems__(np.array([2]))
         assert images(folder).fingerprint != source.fingerprint
+
+    def test_that_cannot_be_decoded_is_named_by_its_row(self, folder):
+        file = folder / "b" / "0.png"
+        file.write_bytes(file.read_bytes()[:40])
+        data = Input(images(folder), 4, map_fn=decode_image(size=8, channels=1))
+        with pytest.raises(DataError, match=rf"Input.map_fn, row 2, '{file}': Invalid PNG"):
+            data.open_train().first_batch()

@@ -34,6 +34,14 @@ def test_one_that_is_not_utf_8_is_named(tmp_path, refused):
         lines.__getitems__(np.array([1]))
 
 
+def test_have_their_file_and_line_in_an_error(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text("" if name == "b" else "0\n1\n2\n")
+    lines = Lines([str(tmp_path / name) for name in "abc"], (0.5, 1))
+    assert [lines.named(row) for row in (0, 2)] == [f"row 0, {tmp_path}/c:1", f"row 2, {tmp_path}/c:3"]
+    assert Lines([str(tmp_path / name) for name in "abc"], (0, 1)).named(1) == f"row 1, {tmp_path}/a:2"
+
+
 @pytest.mark.parametrize("content", [b""])
 def test_an_empty_file_has_none(tmp_path, refused, content):
     (tmp_path / "a").write_bytes(content)

@@ -28,6 +28,7 @@ class TestRows:
         source = tfrecord(files, features, by_number=True)
         with refused(f"tfrecord: '{files[1]}', record 1 (counted from 0): "):
             source.__getitems__(np.array([0, 4, 1]))
+        assert source.named(4) == f"row 4, '{files[1]}', record 1 (counted from 0)"
 
 
 class TestTable:
