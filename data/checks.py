@@ -123,7 +123,9 @@ def tracing_map_fn(map_fn: Callable[..., Any], element_spec: Nest, *, seeds: boo
     except Exception as error:
         if isinstance(error, TypeError):
             _check_map_fn(error, map_fn, element_spec, seeds)
-        example = map_arrays(lambda _, spec: f"{spec.dtype.name} {spec.shape}", element_spec)
+        example = map_arrays(
+            lambda _, spec: f"{spec.dtype.name} {spec.shape}" if hasattr(spec, "dtype") else str(spec), element_spec
+        )
         told, frames = message_of(error), user_frames(error)
         lines = lines_of(frames, told) if frames else [f"Input.map_fn = {map_fn!r}: {told}"]
         lines += [f"  {hint}" for hint in hints_of(error, "Input.map_fn")]

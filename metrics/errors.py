@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 _CUTOFF = 0.7  # with difflib's default of 0.6, "Trainer" resembles "RandomInvert"
 _TIE = 0.02
+_OF_A_PATH = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # which stays as it is
+_OF_TENSORFLOW = ("UnavailableError", "ResourceExhaustedError", "AbortedError", "DeadlineExceededError")
 
 
 class UsageError(ValueError):
@@ -31,8 +33,28 @@ class DataError(RuntimeError):
     """An example cannot be read, or the map function raises for it.
 
     The message names the source, the file and the index where known, the reason and the fix. The command line shows the
-    message alone and exits with code 2, as the same command would fail again.
+    message alone and exits with code 2, as the same command would fail again, or with 1 if it `may_pass`.
+
+    Args:
+      message: the message.
+      may_pass: the cause is of the machine, which its type may not tell: the same command may succeed.
     """
+
+    def __init__(self, message: str = "", *, may_pass: bool = False):
+        super().__init__(message)
+        self._may_pass = may_pass
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the cause is of the machine, such as a network disk or the memory, and not of the data."""
+        cause: BaseException | None = self
+        while cause is not None:
+            if isinstance(cause, OSError | MemoryError) and not isinstance(cause, _OF_A_PATH):
+                return True
+            if type(cause).__name__ in _OF_TENSORFLOW:
+                return True
+            cause = cause.__cause__
+        return self._may_pass
 
 
 def check_parameters(error: TypeError, binding: str, function: Callable[..., Any], count: int, expected: str) -> None:

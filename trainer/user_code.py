@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import re
 import textwrap
@@ -208,6 +209,7 @@ def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
 
     Empty if graphs of several Trainers have other operations of that name: no line is better than a wrong one.
     """
+    gc.collect()  # or graphs that nobody has any more would count
     found = [
         operation
         for graph, split in _graphs.items()

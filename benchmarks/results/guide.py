@@ -24,6 +24,7 @@ class Sight(NamedTuple):
 SIGHTS = (
     Sight("metrics by token, one of which is an exponential", "char_lm", 'finish="exp"', "language.py"),
     Sight("masks: padding that counts for nothing", "text_classifier", "mask_zero=True", "text.py"),
+    Sight("tokens of padding that no metric counts", "char_lm", "LanguageModelTask.padding"),
     Sight("a loss with several parts", "autoencoder", "metrics.composite_loss", "autoencoder.py"),
     Sight("metrics that layers record", "autoencoder", "metrics.scope", "autoencoder.py"),
     Sight("metrics by class, a confusion matrix", "mnist_cnn", "ClassifierTask.metrics"),

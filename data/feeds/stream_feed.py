@@ -133,8 +133,11 @@ class StreamFeed(Feed):
                 f"the source of Input has examples of different shapes: {reason(error)}. Pad them in the source; if it is "
                 "batched already, give it as dataset.unbatch(), as Input makes the batches"
             )
-        found = self._find_bad(step) or f"an example of the source of Input, which did not raise again: {reason(error)}"
-        return DataError(with_fix(found))
+        found = self._find_bad(step)
+        if found is not None:
+            return DataError(with_fix(found))
+        told = f"an example of the source of Input, which did not raise again: {reason(error)}"
+        return DataError(with_fix(told), may_pass=True)
 
     def checkpoint_items(self) -> dict[str, Any]:
         """Return the iterator of a training feed, unless `seek` alone finds the place again."""

@@ -94,7 +94,7 @@ class ReadingFeed(Feed, abc.ABC):
         found = self._of_map_fn(step) or self._reader.error
         if found is None and self._loader.maps and not missed:
             place = f"Input.map_fn, a row of the source, which did not raise again: {reason(error)}"
-            return DataError(with_fix(place))
+            return DataError(with_fix(place), may_pass=True)
         return found if isinstance(found, DataError) else None
 
     def checkpoint_items(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import email.message
 import importlib
 import itertools
 import json
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -15,6 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import tensorflow as tf
+from tallyloop import data
+from tallyloop.trainer import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +34,7 @@ SHORT = (
 TEACHER = "distil_teacher"
 # What makes a config small enough for a test, besides fewer steps.
 SMALL = {
+    "autoencoder": ("two_stage_autoencoder.width=16",),
     "char_lm": (
         "transformer.depth=1",
         "transformer.width=16",
@@ -38,18 +42,44 @@ SMALL = {
         "length=16",
         "text.path='text.txt'",
     ),
-    "distil": (f"DistillationTask.teacher={TEACHER}/best_export/model.keras",),
+    "digits": ("mlp.hidden=(16,)",),
+    "digits_cnn": ("cnn.filters=(4,)",),
+    "distil": (f"DistillationTask.teacher={TEACHER}/best_export/model.keras", "mlp.hidden=(16,)"),
+    TEACHER: ("cnn.filters=(4,)",),
     "gan": ("dense_generator.hidden=(16,)", "mlp.hidden=(16,)"),
     "image_folder": ("small_backbone.filters=(4,)", "size=8"),
     "image_folder_all": ("small_backbone.filters=(4,)", "size=8"),
     "image_folder_head": ("small_backbone.filters=(4,)", "size=8"),
     "mnist_cnn": ("cnn.filters=(4,)",),
+    "tabular": ("TabularTask.hidden=(16,)",),
+    "tabular_weighted": ("TabularTask.hidden=(16,)",),
     "text_classifier": ("text_classifier.width=8", "text_classifier.length=8", "labelled_text.path='lines'"),
     "two_tower": ("dense_tower.hidden=(16,)",),
+}
+# What these sizes make of a kernel.
+SHAPES = {
+    "autoencoder": (64, 16),
+    "char_lm": (16, 3 * 16),
+    "digits": (64, 16),
+    "digits_cnn": (3, 3, 1, 4),
+    "distil": (64, 16),
+    TEACHER: (3, 3, 1, 4),
+    "gan": (32, 16),
+    "image_folder": (3, 3, 3, 4),
+    "image_folder_all": (3, 3, 3, 4),
+    "image_folder_head": (3, 3, 3, 4),
+    "mnist_cnn": (3, 3, 1, 4),
+    "tabular": (9 + 3, 16),  # numbers, and two kinds beside "another one"
+    "tabular_weighted": (9 + 3, 16),
+    "text_classifier": (8 + 8, 2),  # of the mean and the largest
+    "two_tower": (32, 16),
 }
 # How far 12 steps on two replicas may end from those on one. All use Adam, which divides by the size of the gradient: what
 # is rounding in a gradient near 0 is as large as a step in the weight. Unit tests hold towers, GAN and student to 1e-6, with SGD.
 TOLERANCE = 1e-4
+
+# Of SGD, where 0.1 is too much: a table's loss has the square of the target's unit, and narrow convolutions amplify rounding.
+RATES = {"image_folder": 0.003, "mnist_cnn": 0.003, "tabular": 1e-5}
 
 # Kills its process, as soon as the summary of step 8 is written and a checkpoint is there.
 KILLER = """
@@ -69,21 +99,35 @@ def write_and_die(self, summary):
 jsonl.JsonlWriter.write = write_and_die
 """
 
-# Calls each SavedModel with zeros, and loads each .keras file.
+# Calls each SavedModel and each .keras file below a folder with the first rows of an eval set, and saves rows and outputs. The
+# SavedModels come before the import of what the models are made of.
 LOADER = """
 import json, pathlib, sys
-import keras, numpy as np, tensorflow as tf
-import tallyloop.models
+import numpy as np, tensorflow as tf
 
-found = {}
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("saved_model.pb")):
-    loaded = tf.saved_model.load(str(path.parent))
-    function = loaded.signatures["serving_default"]
-    inputs = {name: tf.zeros([2, *spec.shape[1:]], spec.dtype) for name, spec in function.structured_input_signature[1].items()}
-    found[str(path.parent)] = sorted(function(**inputs))
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.keras")):
-    found[str(path)] = [keras.models.load_model(path, compile=False).name]
-pathlib.Path("loaded.json").write_text(json.dumps(found))
+export, file, dataset, config, *params = sys.argv[1:]
+saved = {path.parent: tf.saved_model.load(str(path.parent)) for path in pathlib.Path(export).rglob("saved_model.pb")}
+
+import keras
+import tallyloop.models
+from tallyloop.trainer import configure
+
+trainer = configure([config], params)
+rows = {key: value[:32] for key, value in trainer.eval_datasets[dataset].open_eval().first_batch().items()}
+found = {"rows/" + key: value.astype(str) if value.dtype == object else value for key, value in rows.items()}
+for path, loaded in saved.items():
+    serve = loaded.signatures["serving_default"]
+    specs = serve.structured_input_signature[1]
+    place = path.parent.name  # of two towers, that of one
+    one = next(key for key in (place, "z", "image", "text", "x") if key in rows or set(specs) <= set(rows))
+    given = {name: tf.cast(rows[name if name in rows else one], spec.dtype) for name, spec in specs.items()}
+    for name, value in serve(**given).items():
+        found[f"saved_model/{place}/{name}"] = value.numpy()
+    model = keras.models.load_model(path.with_name("model.keras"), compile=False)
+    outputs = model(given if len(given) > 1 else next(iter(given.values())), training=False)
+    for number, value in enumerate(outputs if isinstance(outputs, tuple | list) else [outputs]):
+        found[f"keras/{place}/output_{number}"] = value.numpy()
+np.savez(file, **found)
 """
 
 
@@ -99,7 +143,7 @@ def run(tmp_path_factory, programs):
         (folder / "lines" / module.__name__ / "some.txt").write_text(Path(module.__file__).read_text()[:6000])
 
     def command(config, *flags, to, code=0, small=None):
-        small = SMALL.get(config, ()) if small is None else small
+        small = SMALL[config] if small is None else small
         given = [f"--gin_file={config}.gin", f"--model_dir={to}", *(PARAM + each for each in (*SHORT, *small))]
         done = programs.run(["-m", "tallyloop.trainer", *given, *flags], folder, XDG_CACHE_HOME=str(folder / "cache"))
         assert done.returncode == code, done.stdout + done.stderr
@@ -130,12 +174,22 @@ def weights(folder, step=STEPS):
     return {key: reader.get_tensor(key) for key in types if key.startswith("model/") and types[key].is_floating}
 
 
-def assert_close(one, other):
+def first_step(folder):
+    """The step of the oldest checkpoint that was kept."""
+    return min(int(file.stem.split("-")[1]) for file in (folder / "checkpoints").glob("ckpt-*.index"))
+
+
+def is_trained(key):
+    """Whether a variable is one that training moves: a kernel or an embedding."""
+    return any(f"/{kind}/" in key for kind in ("kernel", "recurrent_kernel", "embeddings"))
+
+
+def assert_close(one, other, rtol=1e-5, atol=TOLERANCE):
     one, other = weights(one), weights(other)
     assert one.keys() == other.keys()
     assert one
     for key, value in one.items():
-        np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=TOLERANCE, err_msg=key)
+        np.testing.assert_allclose(other[key], value, rtol=rtol, atol=atol, err_msg=key)
 
 
 # Of the scope of the runs, so that all tests of a config follow each other, and one process trains it once.
@@ -159,11 +213,46 @@ def test_trains_and_evaluates(trained, config):
     assert np.isfinite(losses).all()
 
 
+@EACH
+def test_kernels_have_the_size_of_the_flags_and_move(trained, config):
+    first, end = weights(trained(config), first_step(trained(config))), weights(trained(config))
+    kernels = [key for key in end if is_trained(key)]
+    assert SHAPES[config] in [end[key].shape for key in kernels]
+    still = {key for key in kernels if np.array_equal(first[key], end[key])}
+    assert still == {key for key in kernels if config == "image_folder_head" and "/head/" not in key}
+    assert len(still) < len(kernels)
+
+
 @EACH_SLOWLY
 def test_two_replicas_give_the_same_weights(run, trained, config):
     alone = trained(config)
     run(config, "--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()", to=f"{config}_2")
     assert_close(alone, run.folder / f"{config}_2")
+
+
+@EACH_SLOWLY
+def test_two_replicas_give_the_same_weights_to_1e_6_with_sgd(run, config, trained):
+    """By a rate at which the weights move: unlike Adam, SGD hides no wrong scale of the gradient."""
+    if config == "distil":
+        trained(TEACHER)
+    folders = [run.folder / f"{config}_sgd_{replicas}" for replicas in (1, 2)]
+    given = [*with_sgd(config), *flags_of("Trainer.checkpoint_interval=4")]
+    run(config, *given, to=folders[0].name)
+    run(config, *given, "--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()", to=folders[1].name)
+    first, end = weights(folders[0], first_step(folders[0])), weights(folders[0])
+    assert max(np.abs(end[key] - first[key]).max() for key in end if is_trained(key)) > 1e-3
+    assert_close(*folders, rtol=1e-6, atol=1e-6)
+
+
+def with_sgd(config):
+    """Bindings that put SGD in the place of the config's optimizers; without decay, which would be another update."""
+    names = ["generator", "discriminator"] if config == "gan" else [""]
+    made = {name: f"@{name}{'/' if name else ''}keras.optimizers.SGD()" for name in names}
+    optimizer = str(made).replace("'@", "@").replace(")'", ")") if config == "gan" else made[""]
+    rate = next((rate for start, rate in RATES.items() if config.startswith(start)), 0.1)
+    rates = [f"{name}{'/' if name else ''}keras.optimizers.SGD.learning_rate={rate}" for name in names]
+    more = ["Trainer.weight_decay_exclude=[]"] if config == "char_lm" else []
+    return flags_of(f"Trainer.optimizer={optimizer}", *rates, *more)
 
 
 @EACH_SLOWLY
@@ -184,25 +273,80 @@ def test_passes_the_check(run, trained, config):
 
 @EACH_SLOWLY
 def test_predicts(run, trained, config):
+    """Each row of each eval set, once and in its order: the share that is right is what the evaluation has found."""
     folder = trained(config)
     run(config, "--mode=predict", to=config)
-    files = list((folder / "predictions").glob("*.npz"))
-    assert files
-    for file in files:
-        found = np.load(file)
+    files = {file.stem: np.load(file) for file in (folder / "predictions").glob("*.npz")}
+    assert files.keys() == (
+        {"validation"} if config == "char_lm" else {"test", "distorted"} if "folder" in config else {"test"}
+    )
+    truth = eval_rows(config, run.folder)
+    for name, found in files.items():
         assert found.files
-        assert len({len(found[key]) for key in found.files}) == 1
+        assert {len(found[key]) for key in found.files} == {len(truth)}
         assert all(np.isfinite(found[key]).all() for key in found.files if found[key].dtype.kind == "f")
+        if guess := {"label", "token"} & set(found.files):
+            (line,) = (each for each in evaluations(folder, name) if each["step"] == STEPS)
+            assert np.mean(found[guess.pop()] == truth) == pytest.approx(line["metrics"]["accuracy"], abs=1e-6)
+
+
+def eval_rows(config, folder):
+    """What is to be predicted of each row of the eval set, in the order of the source; of text, the next bytes."""
+    if config == "char_lm":
+        text = np.frombuffer((folder / "text.txt").read_bytes(), np.uint8)
+        part = text[round(0.9 * len(text)) :]
+        return np.stack([part[start + 1 : start + 17] for start in range(0, len(part) - 16, 16)])
+    if config == "text_classifier":
+        rows = data.labelled_text(folder / "lines", "test")
+        return rows.__getitems__(np.arange(len(rows)))["label"]
+    if config.startswith("tabular"):
+        return data.diabetes("test")["progression"]
+    return data.digits("test")["y"]  # those of the images, and as many halves
 
 
 @EACH_SLOWLY
-def test_exports_what_a_new_process_loads(run, trained, config):
+def test_exports_what_predicts_the_same_in_a_new_process(run, trained, config):
+    """The first 32 rows of the eval set give the same by the SavedModel, model.keras and --mode=predict."""
     folder = trained(config)
     run(config, "--mode=export", to=config)
-    done = run.programs.run(["loader.py", folder / "export"], run.folder)
+    run(config, "--mode=predict", to=config)
+    dataset = "validation" if config == "char_lm" else "test"
+    given = [folder / "export", folder / "loaded.npz", dataset, f"{config}.gin", *SHORT, *SMALL[config]]
+    done = run.programs.run(["loader.py", *map(str, given)], run.folder, XDG_CACHE_HOME=str(run.folder / "cache"))
     assert done.returncode == 0, done.stderr
-    found = json.loads((run.folder / "loaded.json").read_text())
-    assert {Path(path).name for path in found} == {"saved_model", "model.keras"}
+    found, predicted = (np.load(folder / file) for file in ("loaded.npz", f"predictions/{dataset}.npz"))
+    outputs = {key.removeprefix("saved_model/"): found[key] for key in found.files if key.startswith("saved_model/")}
+    assert len(outputs) == {"two_tower": 2, "autoencoder": 2}.get(config, 1)
+    loaded = {key.removeprefix("keras/"): found[key] for key in found.files if key.startswith("keras/")}
+    assert len(loaded) == len(outputs)
+    for one, other in zip(sorted(outputs), sorted(loaded), strict=True):
+        assert_relatively_close(loaded[other], outputs[one])
+    for key, value in as_predicted(config, outputs).items():
+        assert len(value) == 32
+        assert_relatively_close(predicted[key][:32], value)
+
+
+def as_predicted(config, outputs):
+    """key of the predictions -> what follows from the outputs of an exported model."""
+    if config == "two_tower":
+        return {place: outputs[key] for key in outputs for place in ("query", "item") if key.startswith(place)}
+    if config == "autoencoder":
+        return dict(zip(("reconstruction", "code"), (outputs[key] for key in sorted(outputs)), strict=True))
+    (output,) = outputs.values()
+    if config == "gan":
+        return {"image": output}
+    if config.startswith("tabular"):
+        return {"output_0": output[:, 0]}
+    exponentials = np.exp(output - output.max(-1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(-1, keepdims=True)
+    if config == "char_lm":
+        return {"token": output.argmax(-1), "probability": probabilities.max(-1)}
+    return {"label": output.argmax(-1), "probabilities": probabilities}
+
+
+def assert_relatively_close(found, expected):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.slow
@@ -241,6 +385,12 @@ class TestStages:
 def flags_of(*bindings):
     """As flags, which win over those of SHORT and SMALL."""
     return [PARAM + each for each in bindings]
+
+
+def evaluations(folder, name=None):
+    """The lines of metrics.jsonl that are of an evaluation; of several eval sets, those of one."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["split"] != "train" and line["split"] in ("eval", f"eval/{name}")]
 
 
 def evaluated(folder):
@@ -356,6 +506,140 @@ class TestTables:
         assert [key for key in kernels if np.array_equal(plain[key], weighted[key])] == []
 
 
+class TestOwnData:
+    """As the head of each config says, by flags alone."""
+
+    @pytest.mark.slow
+    def test_pairs_of_numbers_from_csv(self, run):
+        """Each of 20 users takes the item of the same number, or the next one."""
+        users = np.arange(40) % 20
+        for name, items in (("train", (users + np.arange(40) // 20) % 20), ("test", users)):
+            pyarrow.csv.write_csv(pyarrow.table({"user": users, "item": items}), run.folder / f"{name}_pairs.csv")
+        given = flags_of(
+            *("train/Input.source=@train/csv", "test/Input.source=@test/csv"),
+            *("train/csv.path=train_pairs.csv", "test/csv.path=test_pairs.csv", "TwoTowerTask.query=user"),
+            *("TwoTowerTask.query_tower=@query/embedding_tower", "TwoTowerTask.item_tower=@item/embedding_tower"),
+            *("query/embedding_tower.size=20", "item/embedding_tower.size=21", "train/Input.global_batch_size=20"),
+            *("keras.optimizers.AdamW.learning_rate=0.05", "Trainer.train_steps=60", "Trainer.eval_interval=60"),
+            *("Trainer.steps_per_loop=20", "Trainer.summary_interval=20", "Trainer.checkpoint_interval=60"),
+        )
+        run("two_tower", *given, to="pairs_csv", small=())
+        found = weights(run.folder / "pairs_csv", step=60)
+        assert sorted(value.shape for value in found.values()) == [(20, 32), (21, 32)]
+        assert evaluated(run.folder / "pairs_csv")["counts"]["recall_at_10"] == 40
+        assert evaluated(run.folder / "pairs_csv")["metrics"]["recall_at_10"] == 1.0  # of chance, a half
+
+    @pytest.mark.slow
+    def test_pairs_of_features_from_arrays(self, run):
+        rng = np.random.default_rng(0)
+        for name, rows in (("train", 300), ("test", 40)):
+            query = rng.normal(size=(rows, 5)).astype(np.float32)
+            np.savez(run.folder / f"{name}_pairs.npz", query=query, item=query[:, :3] * 2)
+        given = flags_of(
+            *("train/Input.source=@train/npz", "test/Input.source=@test/npz"),
+            *("train/npz.path=train_pairs.npz", "test/npz.path=test_pairs.npz"),
+        )
+        run("two_tower", *given, to="pairs_npz")
+        found = weights(run.folder / "pairs_npz")
+        assert {(5, 16), (3, 16)} <= {value.shape for value in found.values()}
+        assert evaluated(run.folder / "pairs_npz")["counts"]["recall_at_10"] == 40
+
+    @pytest.mark.slow
+    def test_a_folder_in_the_format_of_mnist(self, run, write_idx):
+        """12 by 10 pixels, 3 classes, one file of each part gzipped."""
+        folder, rng = run.folder / "like_mnist", np.random.default_rng(0)
+        folder.mkdir()
+        for part, rows in (("train", 64), ("t10k", 30)):
+            write_idx(folder / f"{part}-images-idx3-ubyte.gz", rng.integers(0, 256, (rows, 12, 10)))
+            write_idx(folder / f"{part}-labels-idx1-ubyte", np.arange(rows) % 3)
+        run("mnist_cnn", *flags_of("mnist.path=like_mnist", "num_classes=3"), to="of_a_folder")
+        found = evaluated(run.folder / "of_a_folder")
+        assert found["counts"]["accuracy"] == 30
+        assert np.array(found["metrics"]["confusion"]).sum(1).tolist() == [10, 10, 10]
+
+    @pytest.mark.slow
+    def test_texts_that_are_files(self, run):
+        for label, word in (("good", "fine"), ("bad", "poor")):
+            (run.folder / "reviews" / label).mkdir(parents=True)
+            for number in range(10):
+                text = f"A first line,\nand {word} work\n{number}"
+                (run.folder / "reviews" / label / f"{number}.txt").write_text(text)
+        given = flags_of("labelled_text.path='reviews'", "labelled_text.unit='files'", "text_classifier.length=16")
+        run("text_classifier", *given, to="of_files")
+        found = evaluated(run.folder / "of_files")
+        assert found["counts"]["accuracy"] == 4  # a fifth of 20 files, of 3 lines each
+        run("text_classifier", *given, "--mode=export", to="of_files")
+        serve = tf.saved_model.load(str(run.folder / "of_files/export/saved_model")).signatures["serving_default"]
+        one, other, third = (
+            np.array(next(iter(serve(tf.constant([text])).values()))) for text in ("fine", "poor", "xyz")
+        )
+        assert not np.array_equal(one, other)  # both words are known, though they are in the second line
+        assert not np.array_equal(one, third)
+
+    @pytest.mark.slow
+    def test_images_with_a_table_of_labels(self, run):
+        """In one folder, of two classes by name and of any number of files of each."""
+        folder = run.folder / "pictures"
+        folder.mkdir()
+        lines = ["file,label"]
+        for number in range(20):
+            kind = "dark" if number % 4 else "light"
+            pixels = tf.fill([8, 8, 3], tf.cast(200 if kind == "light" else 40, tf.uint8))
+            (folder / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+            lines.append(f"{number}.png,{kind}")
+        (run.folder / "labels.csv").write_text("\n".join(lines))
+        given = flags_of("images.path=pictures", "images.table=labels.csv", "num_classes=2", "Trainer.actions=[]")
+        run("image_folder", *given, to="of_table")
+        found = evaluated(run.folder / "of_table")
+        assert found["counts"]["accuracy"] == 4  # a fifth of 15 dark ones, and of 5 light ones
+        assert (4, 2) in [value.shape for value in weights(run.folder / "of_table").values()]
+
+
+@pytest.mark.slow
+def test_padding_counts_for_nothing_in_a_language_model(run):
+    """As the head of char_lm.gin says: sentences of different lengths, of 0 behind their end, in training and evaluation."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([16, 3, 9, 1, 12, 5])
+    tokens = rng.integers(1, 256, (6, 17)) * (np.arange(17) <= lengths[:, None])
+    np.savez(run.folder / "padded.npz", x=tokens[:, :-1], y=tokens[:, 1:])
+    given = flags_of(
+        *("train/Input.source=@train/npz", "validation/Input.source=@validation/npz"),
+        *("train/npz.path=padded.npz", "validation/npz.path=padded.npz"),
+        *("Trainer.actions=[]", "Input.global_batch_size=6", "validation/Input.global_batch_size=4"),
+    )
+    small = [each for each in SMALL["char_lm"] if not each.startswith("text.")]
+    for name, padding in (("padded", ["LanguageModelTask.padding=0"]), ("unpadded", [])):
+        run("char_lm", *given, *flags_of(*padding), to=name, small=small)
+        run("char_lm", *given, *flags_of(*padding), "--mode=export", to=name, small=small)
+        serve = tf.saved_model.load(str(run.folder / name / "export/saved_model")).signatures["serving_default"]
+        (logits,) = (value.numpy().astype(np.float64) for value in serve(tf.constant(tokens[:, :-1])).values())
+        real = tokens[:, 1:] > 0 if padding else tokens[:, 1:] >= 0
+        losses = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0]
+        found = evaluated(run.folder / name)
+        assert (
+            found["counts"]["loss"] == found["counts"]["accuracy"] == real.sum() == (lengths.sum() if padding else 96)
+        )
+        assert found["metrics"]["loss"] == pytest.approx(losses[real].mean(), rel=1e-5)
+        assert found["metrics"]["perplexity"] == pytest.approx(np.exp(losses[real].mean()), rel=1e-5)
+        hits = (logits.argmax(-1) == tokens[:, 1:])[real]
+        assert found["metrics"]["accuracy"] == pytest.approx(hits.mean(), abs=1e-6)
+    # What training saw differs: the token 0 alone gets likelier where it counts.
+    one, other = weights(run.folder / "padded"), weights(run.folder / "unpadded")
+    assert [key for key in one if is_trained(key) and np.array_equal(one[key], other[key])] == []
+
+
+@pytest.mark.slow
+def test_ten_times_as_large_by_two_flags_of_the_page(tmp_path):
+    page = (ROOT / "docs" / "results.md").read_text()
+    (part,) = re.findall(r"Ten times as large:(.*?)\. ", page, re.DOTALL)
+    bindings = re.findall(r"--gin_param=([^` ]+)", part)
+    assert len(bindings) == 2
+    (tmp_path / "text.txt").write_text("How much wood would a woodchuck chuck? " * 300)
+    text = f"text.path='{tmp_path / 'text.txt'}'"
+    small, large = (configure(["char_lm.gin"], [text, *more]).model.count_params() for more in ([], bindings))
+    assert large / small == pytest.approx(10, rel=0.15)
+
+
 @pytest.mark.slow
 def test_a_language_model_reads_the_standard_library(run):
     """Without a file: nine tenths of the bytes of Python's modules to train on, the rest to evaluate, by windows of 64."""
@@ -377,6 +661,91 @@ def test_an_action_of_ones_own_counts_silent_units(trained):
     found = {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors("code/silent_units")}
     assert found.keys() == {6, STEPS}
     assert all(0 <= count < 32 for count in found.values())
+
+
+class TestTensorBoard:
+    """What the configs write besides charts."""
+
+    @staticmethod
+    def events(folder, split="eval"):
+        return EventAccumulator(str(folder / split), size_guidance={"tensors": 0}).Reload()
+
+    @pytest.mark.slow
+    def test_text_that_the_language_model_writes(self, trained):
+        events = self.events(trained("char_lm")).Tensors("written")
+        assert [event.step for event in events] == [6, STEPS]
+        texts = [tf.make_ndarray(event.tensor_proto).ravel()[0].decode() for event in events]
+        assert all(text.startswith("\n") and 250 < len(text) <= 501 for text in texts)  # 501 bytes; not all are UTF-8
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("config", "split", "tag", "count", "size"),
+        [
+            ("gan", "eval", "generated", 64, (8, 8)),
+            ("image_folder", "eval/test", "hardest", 16, (8 + 4, 8 + 4)),
+            ("mnist_cnn", "eval", "confusion", 1, None),
+        ],
+    )
+    def test_images(self, trained, config, split, tag, count, size):
+        events = self.events(trained(config), split).Tensors(tag)
+        assert [event.step for event in events] == [6, STEPS]
+        for event in events:
+            width, height, *images = tf.make_ndarray(event.tensor_proto)
+            assert len(images) == count
+            shapes = {tf.io.decode_png(image).shape[:2] for image in images}
+            assert shapes == {(int(height), int(width))}
+            assert size is None or shapes == {size}
+
+    @pytest.mark.slow
+    def test_the_confusion_is_that_of_all_test_images(self, trained):
+        found = evaluated(trained("mnist_cnn"))["metrics"]
+        matrix = np.array(found["confusion"])
+        assert matrix.shape == (10, 10)
+        np.testing.assert_array_equal(matrix.sum(1), np.bincount(data.digits("test")["y"]))
+        assert np.trace(matrix) / matrix.sum() == pytest.approx(found["accuracy"], abs=1e-6)
+
+
+class Asked:
+    """Stands for a run, and writes down which metrics it is asked for."""
+
+    def __init__(self, folder):
+        self.parameters, self.folder, self.asked = (), folder, set()
+
+    def points(self, metric, split="eval"):
+        self.asked.add((metric, split))
+        return [(0, 0.5)]
+
+    def again(self, *_, **__):
+        return self
+
+    def command(self, *_):
+        """Do nothing: the predictions are there."""
+
+
+@EACH
+def test_the_results_page_finds_its_metrics_in_a_run(trained, config, monkeypatch, tmp_path):
+    """A renamed metric would stop `python -m benchmarks.results` after its training."""
+    monkeypatch.syspath_prepend(ROOT)
+    configs = importlib.import_module("benchmarks.results.configs")
+    measured = [each for each in configs.CONFIGS if each.name == config]
+    (tmp_path / config / "predictions").mkdir(parents=True)
+    np.savez(tmp_path / config / "predictions" / "test.npz", image=np.zeros((2, 8, 8, 1)))
+    (tmp_path / config / "checkpoints").mkdir()
+    (tmp_path / config / "checkpoints" / "ckpt-1.index").touch()
+    run = Asked(tmp_path / config)
+    monkeypatch.setattr(configs.images, "train", lambda *_: run)
+    monkeypatch.setattr(configs.language, "_times", lambda _: None)
+    monkeypatch.setattr(configs.language, "_files", lambda _: [Path("tinyshakespeare.txt")])
+    for figure in itertools.chain.from_iterable(each.figures for each in measured):
+        figure.measure(run)
+        if figure.reference in (configs.digits._pca_of_active_units, configs.distillation._alone):
+            figure.reference(run)
+    lines = [json.loads(line) for line in (trained(config) / "metrics.jsonl").read_text().splitlines()]
+    there = {(metric, line["split"]) for line in lines for metric in line["metrics"]}
+    splits = {line["split"] for line in lines}
+    assert run.asked - there == set()
+    assert {(each.curve, split) for each in measured for split in splits} - there == set()
+    assert bool(run.asked) == bool(measured)
 
 
 # The ten likeliest mistakes: config, bindings, what the message has.

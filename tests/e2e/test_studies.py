@@ -75,7 +75,7 @@ include "digits.gin"
 import slowly
 Trainer.best_metric = "accuracy"
 Trainer.best_mode = "max"
-Trainer.train_steps = 300
+Trainer.train_steps = 600
 Trainer.summary_interval = 10
 Trainer.eval_interval = 20
 Trainer.checkpoint_interval = 10
@@ -135,7 +135,7 @@ class TestTwentyKills:
             assert book.trials[number].state.name == "COMPLETE"
             assert book.trials[number].params[RATE] == pytest.approx(rates[-1], rel=1e-5)
             assert book.trials[number].value == label["value"] == max(accuracies(trial))
-            assert [step for step, _ in evaluations(trial)] == list(range(20, 301, 20))
+            assert [step for step, _ in evaluations(trial)] == list(range(20, 601, 20))
         assert len({*rates}) == len(book.trials) == len(list(killed.study.glob("trial-*"))) == 4
 
     def test_change_no_number(self, killed):

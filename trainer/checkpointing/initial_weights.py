@@ -191,7 +191,7 @@ def _read(source: str) -> dict[str, np.ndarray]:
             f"the folder of a SavedModel, got a folder that is none{hint}."
         )
     is_file = source.endswith(".keras")
-    if not Path(source).exists() and not (not is_file and tf.io.gfile.exists(f"{source}.index")):
+    if not tf.io.gfile.exists(source) and not (not is_file and tf.io.gfile.exists(f"{source}.index")):
         raise UsageError(_absent(source, "" if is_file else f", and neither is {source}.index"))
     if not is_file:
         return read_model(source)

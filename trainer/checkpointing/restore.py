@@ -19,13 +19,15 @@ from ..export.saving import VARIABLE_NAMES
 from .folder import CheckpointFolder
 from .integrity import damage
 from .snapshot import VARIABLE
-from .state import GROUPS, Checkpoint
+from .state import GROUPS, LISTED, Checkpoint
 
 _VARIABLE_AT = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"  # in what Keras's `export` writes
 _UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
 # The parts that a checkpoint may lack -> what that means. A run may get actions later.
 _MAY_BE_ABSENT = {
     "actions": "",
+    LISTED: "is of an earlier version, and lacks the weights of layers in lists, such as `self.blocks = [...]`, but for those "
+    "that the optimizer has: moving statistics and frozen layers begin anew.",
     GROUPS: "is of an earlier version, and lacks what the optimizers of a MultiOptimizer have gathered: they begin anew.",
 }
 # Place in the object graph -> (name, shape, key in the files).
@@ -103,9 +105,12 @@ def restore(state: Checkpoint, path: str) -> None:
       UsageError: it belongs to another model or optimizer.
     """
     check_intact(path)
-    parts = [part for part in ("model", "optimizer") if hasattr(state, part)]
+    parts = [part for part in ("model", LISTED, "optimizer") if hasattr(state, part)]
     try:
         stored = _stored(path, parts)
+        if LISTED in parts and not stored[LISTED]:
+            _check_listed(state, path)
+            parts.remove(LISTED)
         present = {part: _present(getattr(state, part)) for part in parts}
         for part in parts:
             _compare(path, part, stored[part], present[part])
@@ -116,6 +121,14 @@ def restore(state: Checkpoint, path: str) -> None:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} does not fit this run: {_first_line(error)}") from error
+
+
+def _check_listed(state: Checkpoint, path: str) -> None:
+    if not hasattr(state, "optimizer"):
+        raise UsageError(
+            f"{path} is of an earlier version, and lacks the weights of layers in lists, such as `self.blocks = [...]`: expected "
+            "one of this version. Train on from it, which writes all weights, and take the next checkpoint."
+        )
 
 
 def _without_absent(state: Checkpoint, path: str) -> Checkpoint:
@@ -137,9 +150,10 @@ def read_model(path: str) -> dict[str, np.ndarray]:
       UnreadableCheckpointError: it is missing or damaged, or has no `model`.
     """
     try:
-        stored = _stored(path, ["model"])["model"].values()
+        stored = _stored(path, ["model", LISTED])
         reader = tf.train.load_checkpoint(path)
-        found = {name: reader.get_tensor(key) for name, _, key in stored}
+        places = [(place, *each) for part in stored.values() for place, each in part.items()]
+        found = {_name(place, name, key): reader.get_tensor(key) for place, name, _, key in places}
     except _UNREADABLE as error:
         raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     if not found:
@@ -147,6 +161,16 @@ def read_model(path: str) -> dict[str, np.ndarray]:
             f"{path} has no model: expected a checkpoint written by tf.train.Checkpoint(model=...)."
         )
     return found
+
+
+def _name(place: str, name: str, key: str) -> str:
+    """Return the name of a weight: its variable's, or the path that the key has in checkpoints of this package.
+
+    A variable's name lacks that of its layer, if this is in a subclassed model.
+    """
+    path = key.removeprefix("model/").removesuffix(f"/.ATTRIBUTES/{VARIABLE}")
+    is_path = key.startswith("model/") and f"/{path}" != place
+    return path if is_path and not f"/{name}".endswith(f"/{path}") else name
 
 
 def read_saved_model(folder: str) -> dict[str, np.ndarray]:

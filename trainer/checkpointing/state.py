@@ -20,6 +20,7 @@ else:
 
 _TABLES = (tf.lookup.experimental.MutableHashTable, tf.lookup.experimental.DenseHashTable)
 GROUPS = "grouped_optimizers"  # the name of the optimizers of a MultiOptimizer
+LISTED = "listed_weights"  # the name of the weights that TensorFlow does not find below the model
 Trackable = Any  # whatever tf.train.Checkpoint can hold
 
 
@@ -90,7 +91,7 @@ class ModelState:
     def state(self) -> dict[str, Trackable]:
         """The model, the optimizer if there is one, and the loose variables if training goes on from here."""
         self._adapted = Adapted([*layers_of(self._model), *owned_layers(self._task)])
-        found = {"model": self._model, "task": _owned(self._task), **self._adapted.state()}
+        found = {**model_state(self._model), "task": _owned(self._task), **self._adapted.state()}
         if self._optimizer is not None:
             found |= optimizer_state(self._optimizer)
         if self._forward_variables is not None:
@@ -110,6 +111,18 @@ class ModelState:
         found = {id(variable) for variable in (*self._model.weights, *owned_variables(self._task))}
         stateful = {id(v): v for v in (*self._model.variables, *forward_variables) if v.synchronization != "on_read"}
         return [variable.value for key, variable in stateful.items() if key not in found]
+
+
+def model_state(model: keras.Model) -> dict[str, Trackable]:
+    """Return what a checkpoint holds of a model.
+
+    `tf.train.Checkpoint` does not look into the lists and dicts of layers that a subclassed model or layer has as attributes
+    (Keras 3.15). Weights in them stand beside the model, by their number in `model.weights`.
+    """
+    below = tf.train.TrackableView(model).descendants()
+    seen = {id(_raw(each)) for each in below if isinstance(each, keras.Variable | tf.Variable)}
+    listed = {str(i): each for i, each in enumerate(model.weights) if id(each.value) not in seen}
+    return {"model": model, **({LISTED: tf.train.Checkpoint(**listed)} if listed else {})}
 
 
 def optimizer_state(optimizer: Optimizers) -> dict[str, Trackable]:

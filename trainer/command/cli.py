@@ -74,7 +74,7 @@ def _exit_code(argv: Sequence[str]) -> int:
     except (DataError, UsageError) as error:
         _log_traceback()
         _print_error(configs.without_gin_notes(str(error)), error)
-        return WRONG_USAGE
+        return FAILED if isinstance(error, DataError) and error.may_pass else WRONG_USAGE
     except KeyboardInterrupt:
         print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
         return FAILED

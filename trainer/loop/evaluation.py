@@ -74,11 +74,11 @@ class Evaluation:
 
     def trace(self) -> None:
         """Trace every loop without running it."""
-        self._is_traced = True
         for name, loop in self._loops.items():
             located = traced_on(self._place(name), lambda name=name: self._feeds[name].element_spec)
             with located, doing(f"tracing the evaluation of {name}"):
                 loop.trace()
+        self._is_traced = True
 
     @property
     def paths(self) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.retention import Best
 from ..checkpointing.snapshot import Snapshots
-from ..checkpointing.state import ModelState, Part, RunState, Trackable, optimizer_state
+from ..checkpointing.state import ModelState, Part, RunState, Trackable, model_state, optimizer_state
 from ..distribution import workers
 from ..distribution.strategies import is_one_cpu
 from ..model.batch_norm import make_exact
@@ -169,7 +169,7 @@ class TrainSession:
 
     def roll_back(self, path: str) -> None:
         """Restore model and optimizer from a checkpoint, and continue with the batch after the one that stopped the loop."""
-        restore.restore(tf.train.Checkpoint(model=self.model, **optimizer_state(self._optimizer)), path)
+        restore.restore(tf.train.Checkpoint(**model_state(self.model), **optimizer_state(self._optimizer)), path)
         self.progress.step_variable.assign_add(1)
         self._sums.start_here()
 

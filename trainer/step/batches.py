@@ -60,6 +60,8 @@ def data_errors_located(feed: Feed, step: int, place: Callable[[], Place | None]
     try:
         yield
     except FAILURES as error:
+        if workers.lost_worker(error) is not None:
+            raise
         usage = _USAGE_ERROR.search(str(error))
         if usage is not None:
             raise UsageError(usage[1]) from error
@@ -218,7 +220,11 @@ class StoppedBatch:
             fetch = tf.function(partial(fetch_one, feed), autograph=False)
             self._structure = fetch.get_concrete_function(tf.TensorSpec([], tf.int64)).structured_outputs
             self._variables = [
-                _on_cpu(tf.zeros([d or 0 for d in each.shape], each.dtype), each.shape.as_list(), "stopped_batch")
+                _on_cpu(
+                    tf.zeros([0, *(d or 0 for d in each.shape[1:])][: each.shape.rank], each.dtype),
+                    _any_rows(each.shape),
+                    "stopped_batch",
+                )
                 for each in tf.nest.flatten(self._structure)
             ]
 
@@ -292,6 +298,10 @@ class SkippedExamples:
 
     def _keep_on_chief(self, count: np.ndarray) -> None:
         self._count.assign(count if workers.is_chief(self._strategy) else 0)
+
+
+def _any_rows(shape: tf.TensorShape) -> list[int | None]:
+    return [None, *shape[1:]] if shape.rank else []
 
 
 def _on_cpu(value: tf.Tensor, shape: list[int | None], name: str) -> tf.Variable:

@@ -57,8 +57,8 @@ def first_non_finite(
         )
     if found is None and is_stream and len(steps) > 1:
         return (
-            f"Step {steps[-1] + 1} was finite when it was run once more, eagerly: an earlier step of the update was not, whose "
-            "batch the stream cannot read again."
+            f"Run once more, eagerly, all numbers of step {steps[-1] + 1} on this process's replicas were finite: the "
+            "cause is in an earlier step of the update, whose batch the stream cannot read again, or in the compiled step."
         )
     if found is None:
         return "Run once more, eagerly, all numbers of this process's replicas were finite: the cause is in the compiled step."

@@ -32,8 +32,8 @@ class ForwardState:
     Seeds differ between replicas while a step runs, so that each drops different units; the first replica's are those that
     Keras would draw on one device. An assignment inside a `tf.while_loop` or another inner graph cannot be moved out of it,
     and happens there, on each replica separately; so do assignments to trainable variables, and to those with
-    `synchronization="on_read"`. The update of a Keras metric, whose state is one of these, is refused. Assignments to a plain
-    `tf.Variable` are not seen at all.
+    `synchronization="on_read"`. The update of a Keras metric, whose state is one of these, is refused in a
+    train step. Assignments to a plain `tf.Variable` are not seen at all.
     """
 
     def __init__(self):
@@ -42,7 +42,7 @@ class ForwardState:
     @contextlib.contextmanager
     def captured(self, share: ReplicaShare, model: keras.Model) -> Iterator[_Capture]:
         """In a replica, capture the assignments in the context; call `contribution` on what it yields, at its end."""
-        with _Capture(share, model) as capture:
+        with _Capture(share, model, refuses_metrics=True) as capture:
             yield capture
         assert self.variables in ([], capture.changed()), "the replicas change different variables"
         self.variables = capture.changed()
@@ -94,11 +94,12 @@ def _wide(dtype: tf.DType) -> tf.DType:
 class _Capture(keras.StatelessScope):
     """Keras's way to run a model without assigning; leaves inner graphs alone, and gives each replica its seeds."""
 
-    def __init__(self, share: ReplicaShare, model: keras.Model):
+    def __init__(self, share: ReplicaShare, model: keras.Model, refuses_metrics: bool = False):
         # In such a scope, Keras computes a regularization loss from the scope's own values.
         regularized = [(v, v.value) for v in model.trainable_variables if v.regularizer is not None]
         super().__init__(regularized, collect_losses=True, initialize_variables=False)
         self._share = share
+        self._refuses_metrics = refuses_metrics
         self._graph = tf.compat.v1.get_default_graph()
         self._changed: dict[int, keras.Variable] = {}
         self._read: dict[int, keras.Variable] = {}
@@ -113,7 +114,7 @@ class _Capture(keras.StatelessScope):
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update
-        if variable.synchronization == "on_read":
+        if self._refuses_metrics and variable.synchronization == "on_read":
             _refuse_metric()
         if self._in_inner_graph() or _is_the_replicas_own(variable):
             self._assign_here(variable, value)

@@ -85,7 +85,8 @@ class Processes:
                 raise DataError(f"Input.read_processes = {self._count}: reading has ended with the program") from None
             raise DataError(
                 f"Input.read_processes = {self._count}: {ended}, as one before: expected processes that live. Look for the "
-                "kernel's message (dmesg) if memory ran out, and for these rows if the transform crashes."
+                "kernel's message (dmesg) if memory ran out, and for these rows if the transform crashes.",
+                may_pass=True,
             ) from None
         finally:
             self._idle.put(process)

@@ -92,7 +92,13 @@ class Mixture:
 
 
 def _in_order(places: list[np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-    """Return the rows of some arrays as one, each at its place."""
+    """Return the rows of some arrays as one, each at its place.
+
+    Raises:
+      ValueError: they differ in shape.
+    """
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise ValueError(f"expected examples of one shape, got {sorted({array.shape[1:] for array in arrays})}")
     found = np.empty((sum(map(len, places)), *arrays[0].shape[1:]), np.result_type(*arrays))
     for place, array in zip(places, arrays, strict=True):
         found[place] = array

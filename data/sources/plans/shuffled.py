@@ -12,7 +12,7 @@ import numpy as np
 _ROUNDS = 10
 # Up to this size, where rounds on so few cells prefer some orders, the rows are sorted by random numbers instead.
 _TINY = 32
-_LONGEST_TABLE = 2**15  # cells of a side, of 10^9 rows
+_LONGEST_TABLE = 2**12  # cells of a side, of 16 million rows
 _FEW_EPOCHS = 4  # in one call; a small source of a mixture is repeated often
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -87,7 +87,7 @@ def _wrapped(cells: np.ndarray, side: int) -> np.ndarray:
     return np.minimum(unsigned, unsigned - np.uint64(side)).view(np.int64)
 
 
-@functools.lru_cache(maxsize=16)  # the epochs that some sources are in, of at most 5 MB each
+@functools.lru_cache(maxsize=64)  # the epochs that some sources are in, of at most 0.7 MB each
 def _tables(seed: int, epoch: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return for each two rounds of an epoch: column -> what is added to the row, row -> what is added to the column."""
     columns = _columns(size)

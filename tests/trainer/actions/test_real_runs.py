@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tallyloop.trainer.actions import BatchSizeFinder, StopAfter, StopAtTarget
 from tallyloop.trainer.checkpointing.folder import CheckpointFolder
 
@@ -13,17 +14,18 @@ def evaluations(folder):
 
 
 class TestStopAfter:
+    @pytest.mark.slow
     def test_ends_a_run_that_would_take_hours_and_the_rerun_trains_on(self, run, tmp_path):
         endless = {"steps": 10**9, "checkpoint_interval": 10**9, "eval_interval": 10**9, "summary_interval": 10**9}
-        first = run(tmp_path, actions=[StopAfter(seconds=2)], **endless)
+        first = run(tmp_path, actions=[StopAfter(seconds=5)], **endless)
         assert 0 < first.step < 10**9
         assert CheckpointFolder(tmp_path / "checkpoints").steps()[-1] == first.step
         record = json.loads((tmp_path / "run.json").read_text())
         assert (
             record["exit_reason"]
-            == f"stopped at step {first.step}: StopAfter: 2 s are over. The same command trains on."
+            == f"stopped at step {first.step}: StopAfter: 5 s are over. The same command trains on."
         )
-        again = run(tmp_path, actions=[StopAfter(seconds=2)], **endless)
+        again = run(tmp_path, actions=[StopAfter(seconds=5)], **endless)
         assert again.step > first.step
 
 

@@ -239,7 +239,7 @@ class TestRestore:
             train(folder, 9, task=dropped(more=["added"]))
 
     def test_refuses_an_absent_one(self, evaluating, tmp_path):
-        with pytest.raises(UsageError, match="ckpt-99 cannot be read as a checkpoint"):
+        with pytest.raises(UsageError, match=r"there is no .*ckpt-99.index"):
             evaluating.evaluate(str(tmp_path / "ckpt-99"))
 
     def test_refuses_a_torn_one(self, folder, evaluating, tmp_path):
@@ -251,6 +251,80 @@ class TestRestore:
 
 
 FILES = ["ckpt-8.index", "ckpt-8.data-00000-of-00001", "ckpt-8.sha256.json", "checkpoint"]
+
+
+class Blocks(keras.layers.Layer):
+    """Layers in lists and dicts, of which TensorFlow's checkpoints know nothing; the first one is frozen."""
+
+    def __init__(self):
+        super().__init__(name="blocks")
+        hidden = keras.layers.Dense(4, "tanh", trainable=False, name="hidden")
+        self.blocks = [hidden, [keras.layers.BatchNormalization(name="norm")]]
+        self.heads = {name: keras.layers.Dense(1, name=name) for name in ("one", "other")}
+
+    def call(self, x, training=False):
+        hidden = self.blocks[1][0](self.blocks[0](x), training=training)
+        return self.heads["one"](hidden) + self.heads["other"](x)
+
+
+class TestLayersInLists:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def listed(cls, regression_task):
+        class Listed(regression_task):
+            def build_model(self):
+                keras.utils.set_random_seed(self.seed)
+                return keras.Sequential([keras.Input((3,)), Blocks()])
+
+        def make(seed=0):
+            task = Listed()
+            task.seed = seed
+            return task
+
+        return make
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def trained(cls, run, listed, tmp_path_factory):
+        """(the Trainer, its folder) of 12 steps."""
+        folder = tmp_path_factory.mktemp("listed")
+        return run(folder, task=listed()), folder
+
+    def test_are_evaluated_with_the_weights_of_the_checkpoint(self, trained, make_trainer, listed, rows):
+        trainer, folder = trained
+        other = make_trainer(listed(seed=1), evaluate=True)
+        found = other.evaluate(str(folder / "checkpoints" / "ckpt-12"))
+        assert found["test"]["loss"] == trainer.evaluate()["test"]["loss"]
+        for before, after in zip(trainer.model.weights, other.model.weights, strict=True):
+            np.testing.assert_array_equal(before.numpy(), after.numpy(), err_msg=before.path)
+
+    def test_continue_as_if_never_stopped(self, trained, run, listed, tmp_path, assert_same_weights):
+        run(tmp_path, steps=8, task=listed())
+        assert_same_weights(run(tmp_path, task=listed(seed=1)), trained[0])
+
+    def test_have_their_paths_in_the_files(self, trained):
+        trainer, folder = trained
+        reader = tf.train.load_checkpoint(str(folder / "checkpoints" / "ckpt-12"))
+        for weight in trainer.model.weights:
+            path = weight.path.removeprefix(f"{trainer.model.name}/")
+            stored = reader.get_tensor(f"model/{path}/.ATTRIBUTES/VARIABLE_VALUE")
+            np.testing.assert_array_equal(stored, weight.numpy(), err_msg=path)
+
+    def test_are_initial_weights(self, trained, make_trainer, listed):
+        trainer, folder = trained
+        begun = make_trainer(listed(seed=1), evaluate=True, initial_weights=folder / "checkpoints" / "ckpt-12")
+        assert begun.evaluate()["test"]["loss"] == trainer.evaluate()["test"]["loss"]
+
+    def test_of_an_earlier_version(self, run, make_trainer, listed, tmp_path, monkeypatch, caplog):
+        """Then, they were only where the optimizer had them."""
+        monkeypatch.setattr(state, "model_state", lambda model: {"model": model})
+        run(tmp_path, steps=4, task=listed())
+        monkeypatch.undo()
+        with pytest.raises(UsageError, match="of an earlier version, and lacks the weights of layers in lists"):
+            make_trainer(listed(), evaluate=True).evaluate(str(tmp_path / "checkpoints" / "ckpt-4"))
+        run(tmp_path, steps=8, task=listed())
+        assert "moving statistics and frozen layers begin anew" in caplog.text
+        make_trainer(listed(), evaluate=True).evaluate(str(tmp_path / "checkpoints" / "ckpt-8"))
 
 
 class TestDamage:

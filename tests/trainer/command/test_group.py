@@ -135,7 +135,12 @@ class TestFailure:
     def test_wrong_data_of_one_goes_before_what_the_others_make_of_it(self, launcher):
         stays = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         done = launcher.run(
-            f"{stays}if me == 0: wait_for(1); sys.exit(1)\ntime.sleep(0.5); sys.exit(2)", max_restarts=3
+            f"{stays}open('ready_%d' % me, 'w').close()\n"
+            "if me == 0:\n"
+            "    while not os.path.exists('ready_1'): time.sleep(0.02)\n"
+            "    sys.exit(1)\n"
+            "time.sleep(0.1); sys.exit(2)",
+            max_restarts=3,
         )
         assert done.returncode == 2
         assert [len(launcher.starts(index)) for index in range(2)] == [1, 1]

@@ -55,7 +55,7 @@ class TestEval:
     def test_fails_on_one_that_is_damaged_or_was_asked_for(self, make_trainer, trained):
         checkpoints = trained / "checkpoints"
         trainer = make_trainer(evaluate=True)
-        with pytest.raises(UnreadableCheckpointError, match="ckpt-2 "):
+        with pytest.raises(UnreadableCheckpointError, match=r"there is no .*ckpt-2\.index"):
             modes.run("eval", trainer, trained, str(checkpoints / "ckpt-2"))
         (checkpoints / "ckpt-4.data-00000-of-00001").unlink()
         with pytest.raises(UnreadableCheckpointError, match="ckpt-4 "):
