@@ -7,13 +7,28 @@ them before a run starts.
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 _CUTOFF = 0.7  # with difflib's default of 0.6, "Trainer" resembles "RandomInvert"
 _TIE = 0.02
-_OF_A_PATH = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # which stays as it is
+_MAY_PASS = {
+    getattr(errno, name, None)
+    for name in (
+        "EIO",
+        "ENOSPC",
+        "ENOMEM",
+        "ESTALE",
+        "EMFILE",
+        "ENFILE",
+        "EAGAIN",
+        "EREMOTEIO",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+    )
+} - {None}
 _OF_TENSORFLOW = ("UnavailableError", "ResourceExhaustedError", "AbortedError", "DeadlineExceededError")
 
 
@@ -47,14 +62,23 @@ class DataError(RuntimeError):
     @property
     def may_pass(self) -> bool:
         """Whether the cause is of the machine, such as a network disk or the memory, and not of the data."""
-        cause: BaseException | None = self
-        while cause is not None:
-            if isinstance(cause, OSError | MemoryError) and not isinstance(cause, _OF_A_PATH):
-                return True
-            if type(cause).__name__ in _OF_TENSORFLOW:
-                return True
-            cause = cause.__cause__
-        return self._may_pass
+        return self._may_pass or any(map(_is_of_the_machine, _causes(self)))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    """Return whether an error may pass; a damaged image, too, is an OSError, without a number."""
+    if isinstance(error, MemoryError | ConnectionError | TimeoutError) or type(error).__name__ in _OF_TENSORFLOW:
+        return True
+    return isinstance(error, OSError) and error.errno in _MAY_PASS
 
 
 def check_parameters(error: TypeError, binding: str, function: Callable[..., Any], count: int, expected: str) -> None:

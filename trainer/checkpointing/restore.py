@@ -107,13 +107,14 @@ def restore(state: Checkpoint, path: str) -> None:
     check_intact(path)
     parts = [part for part in ("model", LISTED, "optimizer") if hasattr(state, part)]
     try:
-        stored = _stored(path, parts)
+        stored = _stored(path, ["model", LISTED, "optimizer"])
+        present = {part: _present(getattr(state, part)) for part in parts}
         if LISTED in parts and not stored[LISTED]:
             _check_listed(state, path)
-            parts.remove(LISTED)
-        present = {part: _present(getattr(state, part)) for part in parts}
-        for part in parts:
-            _compare(path, part, stored[part], present[part])
+            del present[LISTED]
+        for part in ("model", "optimizer"):
+            if part in parts:
+                _compare(path, part, _with_listed(part, stored), _with_listed(part, present))
         _without_absent(state, path).read(path).assert_existing_objects_matched().expect_partial()
     except _UNREADABLE as error:
         raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
@@ -123,8 +124,14 @@ def restore(state: Checkpoint, path: str) -> None:
         raise UsageError(f"{path} does not fit this run: {_first_line(error)}") from error
 
 
+def _with_listed(part: str, shapes: dict[str, Shapes]) -> Shapes:
+    """Return the variables of a part; those of the model with the weights of its layers in lists."""
+    listed = shapes.get(LISTED, {}) if part == "model" else {}
+    return {**shapes[part], **{f"/{LISTED}{place}": each for place, each in listed.items()}}
+
+
 def _check_listed(state: Checkpoint, path: str) -> None:
-    if not hasattr(state, "optimizer"):
+    if not hasattr(state, "loose_variables"):  # which only a training has
         raise UsageError(
             f"{path} is of an earlier version, and lacks the weights of layers in lists, such as `self.blocks = [...]`: expected "
             "one of this version. Train on from it, which writes all weights, and take the next checkpoint."
@@ -150,10 +157,13 @@ def read_model(path: str) -> dict[str, np.ndarray]:
       UnreadableCheckpointError: it is missing or damaged, or has no `model`.
     """
     try:
-        stored = _stored(path, ["model", LISTED])
+        stored = [each for part in _stored(path, ["model", LISTED]).values() for each in part.values()]
         reader = tf.train.load_checkpoint(path)
-        places = [(place, *each) for part in stored.values() for place, each in part.items()]
-        found = {_name(place, name, key): reader.get_tensor(key) for place, name, _, key in places}
+        keys = [key for _, _, key in stored]
+        names = [name for name, _, _ in stored]
+        if "task" in _roots(_graph(reader)):  # it is of this package
+            names = _paths(names, keys)
+        found = {name: reader.get_tensor(key) for name, key in zip(names, keys, strict=True)}
     except _UNREADABLE as error:
         raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     if not found:
@@ -163,14 +173,15 @@ def read_model(path: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _name(place: str, name: str, key: str) -> str:
-    """Return the name of a weight: its variable's, or the path that the key has in checkpoints of this package.
+def _paths(names: list[str], keys: list[str]) -> list[str]:
+    """Return the paths of a model's weights, which their keys have; with the model's name in front, if their names have it.
 
-    A variable's name lacks that of its layer, if this is in a subclassed model.
+    The name of a variable lacks that of its layer, if this is in a subclassed model.
     """
-    path = key.removeprefix("model/").removesuffix(f"/.ATTRIBUTES/{VARIABLE}")
-    is_path = key.startswith("model/") and f"/{path}" != place
-    return path if is_path and not f"/{name}".endswith(f"/{path}") else name
+    found = [key.removeprefix("model/").removesuffix(f"/.ATTRIBUTES/{VARIABLE}") for key in keys]
+    owners = {name.partition("/")[0] for name in names}
+    owner = owners.pop() + "/" if len(owners) == 1 else ""
+    return [path if path.startswith(owner) else owner + path for path in found]
 
 
 def read_saved_model(folder: str) -> dict[str, np.ndarray]:

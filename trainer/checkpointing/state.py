@@ -119,7 +119,10 @@ def model_state(model: keras.Model) -> dict[str, Trackable]:
     `tf.train.Checkpoint` does not look into the lists and dicts of layers that a subclassed model or layer has as attributes
     (Keras 3.15). Weights in them stand beside the model, by their number in `model.weights`.
     """
-    below = tf.train.TrackableView(model).descendants()
+    try:
+        below = tf.train.TrackableView(model).descendants()
+    except ValueError:  # something that no checkpoint can hold, which is told where it is saved
+        return {"model": model}
     seen = {id(_raw(each)) for each in below if isinstance(each, keras.Variable | tf.Variable)}
     listed = {str(i): each for i, each in enumerate(model.weights) if id(each.value) not in seen}
     return {"model": model, **({LISTED: tf.train.Checkpoint(**listed)} if listed else {})}

@@ -101,10 +101,10 @@ class TrainSession:
             longest=longest_loop,
             compiles=("loop" if whole else "step" if whole_steps else "replica") if settings.jit_compile else None,
         )
-        model_state = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
+        state_of_model = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
         position = DataPosition(self.feed, progress, partial(workers.total, strategy))
         self.state: RunState = RunState(
-            [model_state, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
+            [state_of_model, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
         )
 
     def _update(self, name: str, optimizer: keras.optimizers.Optimizer, in_xla: bool) -> Update:

@@ -71,7 +71,7 @@ def data_errors_located(feed: Feed, step: int, place: Callable[[], Place | None]
             raise
         if isinstance(found, DataError) and where is not None:
             found.add_note(f"({where.told()})")
-        raise found from error
+        raise found from (found.__cause__ or error)
 
 
 def _of_the_task(error: Exception, place: Place | None, batch: Any) -> UsageError | None:

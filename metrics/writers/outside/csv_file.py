@@ -67,14 +67,13 @@ def _claim(folder: Path, run: Path, tables: list[Path]) -> None:
     """Note in a folder that it is of this run, or find that noted. A name of the run's own, so that both may be moved."""
     names, mark = run / "csv_run.json", folder / ".csv_run.json"
     name, noted = remembered(names).get("id"), remembered(mark)
-    anew = noted.get("run") == str(run)  # a run that was deleted, and begins in the same place
-    if not anew and (noted.get("id", name) != name or (tables and not noted)):
+    if noted.get("id", name) != name or (tables and not noted):
         whose = f"those of {noted['run']}" if noted else f"{tables[0].name}, which no run has claimed"
         raise UsageError(
             f"CsvWriter.folder = {str(folder)!r}: expected a folder for this run alone, and it has {whose}; bind another "
             "one, which gets all rows from metrics.jsonl"
         )
-    if not noted or anew:
+    if not noted:
         facts = {"id": name or secrets.token_hex(8), "run": str(run)}
         folder.mkdir(parents=True, exist_ok=True)
         remember(names, facts)

@@ -59,7 +59,9 @@ MISTAKES = {
     '`finish="exponential"`': lambda: added("n", finish="exponential"),
     "inside `tf.vectorized_map`": lambda: stage(mapped),
     '`metrics.add("n", self.mean(x))` with a `keras.metrics.Mean`': of_a_running_mean,
-    "a Keras metric, and `loss` returns no outputs": lambda: train(task(metrics={"auc": keras.metrics.AUC(name="auc")})),
+    "a Keras metric, and `loss` returns no outputs": lambda: train(
+        task(metrics={"auc": keras.metrics.AUC(name="auc")})
+    ),
     "`metrics.watch` of another model's tensor": lambda: metrics.watch(
         Line().build_model(), [keras.Input((3,))], ["n"]
     ),

@@ -315,16 +315,62 @@ class TestLayersInLists:
         begun = make_trainer(listed(seed=1), evaluate=True, initial_weights=folder / "checkpoints" / "ckpt-12")
         assert begun.evaluate()["test"]["loss"] == trainer.evaluate()["test"]["loss"]
 
-    def test_of_an_earlier_version(self, run, make_trainer, listed, tmp_path, monkeypatch, caplog):
+    def test_of_a_model_with_fewer_lists_are_refused(self, trained, make_trainer, regression_task):
+        class Empty(Blocks):
+            def __init__(self):
+                keras.layers.Layer.__init__(self, name="blocks")
+
+            def call(self, x, training=False):
+                return x[:, :1]
+
+        class WithoutLists(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.Input((3,)), Empty()])
+
+        with pytest.raises(
+            UsageError, match=r"belongs to another model than the config builds:\n.*in the checkpoint, absent"
+        ):
+            make_trainer(WithoutLists(), evaluate=True).evaluate(str(trained[1] / "checkpoints" / "ckpt-12"))
+
+    @pytest.mark.parametrize("use_ema", [False, True])
+    def test_of_an_earlier_version(self, run, make_trainer, listed, tmp_path, monkeypatch, caplog, use_ema):
         """Then, they were only where the optimizer had them."""
-        monkeypatch.setattr(state, "model_state", lambda model: {"model": model})
-        run(tmp_path, steps=4, task=listed())
-        monkeypatch.undo()
+        optimizer = {"optimizer": lambda: keras.optimizers.Adam(0.05, use_ema=use_ema)}
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "model_state", lambda model: {"model": model})
+            run(tmp_path, steps=4, task=listed(), **optimizer)
         with pytest.raises(UsageError, match="of an earlier version, and lacks the weights of layers in lists"):
-            make_trainer(listed(), evaluate=True).evaluate(str(tmp_path / "checkpoints" / "ckpt-4"))
-        run(tmp_path, steps=8, task=listed())
+            make_trainer(listed(), evaluate=True, **optimizer).evaluate(str(tmp_path / "checkpoints" / "ckpt-4"))
+        run(tmp_path, steps=8, task=listed(), **optimizer)
         assert "moving statistics and frozen layers begin anew" in caplog.text
-        make_trainer(listed(), evaluate=True).evaluate(str(tmp_path / "checkpoints" / "ckpt-8"))
+        make_trainer(listed(), evaluate=True, **optimizer).evaluate(str(tmp_path / "checkpoints" / "ckpt-8"))
+
+
+class Named(keras.Model):
+    """A subclassed model without a `build`: the names of its variables lack those of the layers."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.norm = keras.layers.BatchNormalization(name="norm")
+        self.first = keras.layers.Dense(2, name="hidden")
+        self.last = [keras.layers.Dense(1, name="last")]
+
+    def call(self, x, training=False):
+        return self.last[0](self.first(self.norm(x, training=training)))
+
+
+def test_initial_weights_of_a_subclassed_model(run, make_trainer, regression_task, tmp_path):
+    class Subclassed(regression_task):
+        def __init__(self, name):
+            self.name = name
+
+        def build_model(self):
+            return Named(self.name)
+
+    trainer = run(tmp_path, steps=4, task=Subclassed("one"))
+    path = tmp_path / "checkpoints" / "ckpt-4"
+    begun = make_trainer(Subclassed("other"), evaluate=True, initial_weights=path)
+    assert begun.evaluate() == trainer.evaluate()
 
 
 class TestDamage:

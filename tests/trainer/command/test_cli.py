@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 from absl.testing import flagsaver
 from tallyloop.metrics.errors import DataError, UsageError
@@ -79,6 +81,23 @@ class TestExitCode:
     def test_what_gin_appends_to_an_error_is_left_out(self, ends_with, capsys):
         assert ends_with(DataError("bad row\n  In call to configurable 'Input' (<class 'x.Input'>)")) == 2
         assert capsys.readouterr().err == "Error: bad row\n"
+
+    @pytest.mark.parametrize(
+        ("cause", "code"),
+        [
+            (OSError(errno.EIO, "Input/output error"), 1),
+            (ConnectionResetError(), 1),
+            (MemoryError(), 1),
+            (OSError("image file is truncated"), 2),
+            (FileNotFoundError(errno.ENOENT, "No such file"), 2),
+            (ValueError(), 2),
+        ],
+        ids=repr,
+    )
+    def test_of_data_is_that_of_a_failure_if_the_machine_is_the_cause(self, ends_with, cause, code):
+        error, between = DataError("row 3"), UsageError("images: 'a.png' cannot be read")
+        error.__cause__, between.__cause__ = between, cause
+        assert ends_with(error) == code
 
     def test_of_help_is_0(self, capsys):
         assert cli.main(["tallyloop", "--help"]) == 0
