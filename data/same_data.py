@@ -35,7 +35,7 @@ class SameData:
         """
         before, now = json.loads(bytes(self.variable.numpy())), json.loads(self.text)
         for key in now:
-            if before[key] != now[key]:
+            if before.get(key, now[key]) != now[key]:  # a checkpoint of an earlier version may lack one
                 raise UsageError(
                     f"The train data: expected {key} = {before[key]!r}, as in the checkpoint, got {now[key]!r}: continue with "
                     f"the same {same}, or choose another --model_dir."

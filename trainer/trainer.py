@@ -405,7 +405,8 @@ class Trainer(Steering):
     def _trace(self) -> None:
         dataset = arguments.needed_to_train("train_dataset", self._train_dataset)
         with traced_on(Place("train", "Trainer.train_dataset"), lambda: dataset.element_spec):
-            self._session.trace()
+            session = self._session  # which builds the model
+        session.trace()
 
     def _check_data(self, where: str, dataset: Input, train: bool) -> None:
         arguments.check_data(self._task, self.model, self.strategy, where, dataset, train, self._seed is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import inspect
 import re
@@ -10,7 +11,6 @@ import textwrap
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from traceback import FrameSummary
 from types import CodeType
@@ -34,10 +34,10 @@ from .task import Task, has_several_losses
 _DATA = str(Path(__file__).parents[1] / "data")
 _STEP = str(Path(__file__).parent / "step" / "replica.py")  # calls the task
 _REPLICA = "tallyloop_replica"  # the attribute of an error
-_tracing: list[str] = []  # the splits that are being traced, innermost last
-_graphs: weakref.WeakKeyDictionary[tf.Graph, str | None] = (
+_tracing: list[Place] = []  # what is being traced, innermost last
+_graphs: weakref.WeakKeyDictionary[tf.Graph, Place | None] = (
     weakref.WeakKeyDictionary()
-)  # that the task was traced in -> their split
+)  # that the task was traced in -> their place
 _LONGEST_LINE = 300
 # What TensorFlow's message about a failed operation has besides the reason.
 _OF_THE_STACK = re.compile(r"Graph execution error|Detected at node|<stack traces|Traceback|Original stack|Node: |\s")
@@ -48,7 +48,7 @@ _CALLING = re.compile(
 _NO_FIT = "The data does not fit the model: change the model, or the dataset's Input.source or Input.map_fn."
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Place:
     """Where the user's code was running.
 
@@ -56,11 +56,20 @@ class Place:
       split: "train", "eval/NAME" or "predict"; empty before there is one.
       dataset: the binding of the batches.
       when: such as "step 11".
+      feed: the identity of what gives the batches, which tells the loops of several Trainers apart; None if it is not known.
     """
 
     split: str
     dataset: str
     when: str = "before the first step"
+    feed: int | None = dataclasses.field(default=None, compare=False)
+
+    def may_be(self, other: Place | None) -> bool:
+        """Return whether this is in the same loop as another place, as far as is known."""
+        if other is None:
+            return True
+        feeds = {self.feed, other.feed} - {None}
+        return self.split == other.split and len(feeds) < 2
 
     def told(self, replica: str = "") -> str:
         """Return the place in words, such as "split train, step 11, replica 1 of 2"."""
@@ -83,7 +92,7 @@ def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
     Raises:
       UsageError: the task raised anything but an error about a file or an example. With its traceback as the cause.
     """
-    _tracing.append(place.split)
+    _tracing.append(place)
     try:
         yield
     except UsageError as error:
@@ -212,8 +221,8 @@ def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
     gc.collect()  # or graphs that nobody has any more would count
     found = [
         operation
-        for graph, split in _graphs.items()
-        if place is None or split in (None, place.split)
+        for graph, traced in _graphs.items()
+        if place is None or place.may_be(traced)
         for operation in graph.get_operations()
         if f"/{node}".endswith(f"/{operation.name}")
     ]

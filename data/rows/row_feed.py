@@ -59,6 +59,8 @@ class ReadingFeed(Feed, abc.ABC):
             "seed": order.seed,
             "global_batch_size": order.batch_size,
             "fingerprint": rows.fingerprint,
+            "shuffle": order.shuffle,
+            "drop_remainder": order.drop_remainder,
         }
         self._same = SameData("rows", noted)
         self.num_examples: int | None = order.num_examples

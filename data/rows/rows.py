@@ -114,7 +114,7 @@ def as_rows(source: Any, origin: str = _ORIGIN) -> Rows | None:
     found = Rows(
         len(source),
         gather(source),
-        str(getattr(source, "fingerprint", "") or getattr(source, "_fingerprint", "")),
+        str(getattr(source, "fingerprint", "")),
         arrange=getattr(source, "arranged", None),
         probes=getattr(source, "probes", (0,)),
         name=getattr(source, "named", "row {}".format),
@@ -203,12 +203,16 @@ class _OfArrays:
 
 @dataclasses.dataclass(frozen=True)
 class _AtOnce:
-    """Gathers rows by one call of `__getitems__`."""
+    """Gathers rows by one call of `__getitems__`.
+
+    It gets an array; a list in TensorFlow Datasets, which asks whether what it gets is true.
+    """
 
     source: Any
 
     def __call__(self, rows: np.ndarray) -> Nest:
-        return _as_stack(self.source.__getitems__(rows), len(rows))
+        of_tfds = type(self.source).__module__.startswith("tensorflow_datasets.")
+        return _as_stack(self.source.__getitems__(rows.tolist() if of_tfds else rows), len(rows))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -181,7 +181,9 @@ def _paths(names: list[str], keys: list[str]) -> list[str]:
     found = [key.removeprefix("model/").removesuffix(f"/.ATTRIBUTES/{VARIABLE}") for key in keys]
     owners = {name.partition("/")[0] for name in names}
     owner = owners.pop() + "/" if len(owners) == 1 else ""
-    return [path if path.startswith(owner) else owner + path for path in found]
+    renamed = [not any(part.startswith("_") for part in path.split("/")) for path in found]
+    paths = [path if path.startswith(owner) else owner + path for path in found]
+    return [path if is_path else name for is_path, path, name in zip(renamed, paths, names, strict=True)]
 
 
 def read_saved_model(folder: str) -> dict[str, np.ndarray]:

@@ -105,8 +105,13 @@ def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None
       UsageError: it does not. A worker takes its replicas' share of each batch, so the rest of what only it reads would be
         lost.
     """
-    arrays = [np.asarray(array) for array in tf.nest.flatten(batch)]
-    mine = hashlib.sha256(b"".join(repr((a.dtype, a.shape, a.tolist())).encode() for a in arrays)).hexdigest()
+    if not is_multi_worker(strategy):
+        return
+    digest = hashlib.sha256()
+    for array in map(np.asarray, tf.nest.flatten(batch)):
+        digest.update(repr((array.dtype, array.shape)).encode())
+        digest.update(repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes())
+    mine = digest.hexdigest()
     others = [i for i, found in enumerate(exchange(strategy, mine)) if found != mine]
     if others:
         raise UsageError(

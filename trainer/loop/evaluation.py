@@ -111,7 +111,7 @@ class Evaluation:
         return summarize(self._registries[name], drained, step, self._split(name), seconds, known, times)
 
     def _place(self, name: str, *when: str) -> Place:
-        return Place(self._split(name), f"Trainer.eval_datasets[{name!r}]", *when)
+        return Place(self._split(name), f"Trainer.eval_datasets[{name!r}]", *when, feed=id(self._feeds[name]))
 
     def _split(self, name: str) -> str:
         return "eval" if len(self._loops) == 1 else f"eval/{name}"

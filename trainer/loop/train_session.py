@@ -35,6 +35,7 @@ from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
 from ..step.update import Update, Updates, UpdateSettings
 from ..task import Task, TaskLosses
+from ..user_code import Place, traced_on
 from .progress import Progress
 from .summaries import summarize
 from .timing import TIMES
@@ -136,7 +137,8 @@ class TrainSession:
     def trace(self) -> None:
         """Trace the loop without running a step; before that, there is nothing to restore into."""
         started = time.monotonic()
-        with doing("tracing the train step"):
+        place = Place("train", "Trainer.train_dataset", feed=id(self.feed))
+        with traced_on(place, lambda: self._dataset.element_spec), doing("tracing the train step"):
             self.loop.trace()
         self.trace_seconds: float = time.monotonic() - started
 

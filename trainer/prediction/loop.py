@@ -47,7 +47,7 @@ class PredictLoop:
         self._shapes: list[tuple[int, ...]] = []  # of an example, which are those of the first batch
         number = tf.TensorSpec([], tf.int64)
         # Called as they were traced: TensorFlow takes many predictions for one function that is traced again, and warns.
-        with traced_on(_place(), lambda: feed.element_spec):
+        with traced_on(_place(feed), lambda: feed.element_spec):
             self._step = tf.function(self._predict, autograph=False).get_concrete_function(number)
         self._skip = tf.function(lambda step: fetch_one(feed, step)[1], autograph=False)
 
@@ -68,7 +68,7 @@ class PredictLoop:
         known, skipped = self.feed.batches_per_epoch, 0
         self._go_to(first)
         for number in range(first, 2**62 if known is None else known):
-            with data_errors_located(self.feed, 0, partial(_place, f"batch {number} (counted from 0)")):
+            with data_errors_located(self.feed, 0, partial(_place, self.feed, f"batch {number} (counted from 0)")):
                 replicas, examples, lost = self._step(tf.constant(number, tf.int64))
             more = known is not None or bool(examples > 0)
             if self.local:  # each worker comes to its own end
@@ -134,8 +134,8 @@ class PredictLoop:
         return [each.numpy()[: int(rows)] for each in outputs]
 
 
-def _place(*when: str) -> Place:
-    return Place("predict", "Trainer.predict", *when)
+def _place(feed: Feed, *when: str) -> Place:
+    return Place("predict", "Trainer.predict", *when, feed=id(feed))
 
 
 def _checked(output: Any) -> tf.Tensor:

@@ -147,7 +147,7 @@ class TrainLoop:
 
     def _start(self, step: int, num_steps: int) -> tf.Tensor:
         self._compiled.add(self._feed.kind(step))
-        with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
+        with data_errors_located(self._feed, step, partial(_place, self._feed, step, num_steps)):
             try:
                 # The traced function itself: finding it by its arguments takes longer than a small step.
                 self._planner.prepare(step, num_steps)
@@ -159,7 +159,7 @@ class TrainLoop:
                 raise refused from error
 
     def _finish(self, step: int, num_steps: int, goes_on: tf.Tensor) -> bool:
-        with data_errors_located(self._feed, step, partial(_place, step, num_steps)):
+        with data_errors_located(self._feed, step, partial(_place, self._feed, step, num_steps)):
             return bool(goes_on)  # an accelerator's errors show only here
 
     def _loop(self) -> tf.Tensor:
@@ -214,10 +214,10 @@ class TrainLoop:
         return self._replica_step.differentiate(batch, share, self._updates.scale_of, self._forward_state)
 
 
-def _place(step: int, num_steps: int) -> Place:
+def _place(feed: Feed, step: int, num_steps: int) -> Place:
     """Return where the steps are that follow `step`."""
     several = f"one of the steps {step + 1} to {step + num_steps} (Trainer.steps_per_loop = 1 tells which)"
-    return Place("train", "Trainer.train_dataset", several if num_steps > 1 else f"step {step + 1}")
+    return Place("train", "Trainer.train_dataset", several if num_steps > 1 else f"step {step + 1}", feed=id(feed))
 
 
 _MISSING = re.compile(r"No registered '(\w+)' OpKernel for XLA")

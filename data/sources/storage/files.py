@@ -100,18 +100,25 @@ def kept(beside: str | os.PathLike[str] | None, key: Any, build: Callable[[Path]
       key: what it depends on; its `repr` is compared.
       build: writes it into an empty folder.
     """
-    name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
-    places = [_cache()] if beside is None else [Path(beside).absolute().parent / ".tallyloop", _cache()]
-    for place in places:
+    if beside is None:
+        places = {_cache(): _digest(key)}
+    else:  # files elsewhere may have the same names, sizes and times
+        folder = Path(beside).absolute().parent
+        places = {folder / ".tallyloop": _digest(key), _cache(): _digest((key, str(folder)))}
+    for place, name in places.items():
         if (place / name).is_dir():
             return place / name
-    for place in places:
+    for place, name in places.items():
         if _writable(place):
             return _built(place, name, build)
     raise UsageError(
         f"what is made of the data once has no place: expected one of {[str(place) for place in places]} that can be written; "
         "set XDG_CACHE_HOME to a folder that can"
     )
+
+
+def _digest(key: Any) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:24]
 
 
 def _cache() -> Path:

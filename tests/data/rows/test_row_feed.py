@@ -156,12 +156,21 @@ class TestRowFeed:
 
     @pytest.mark.parametrize(
         ("options", "fragment"),
-        [({"seed": 1}, "expected seed = 0, as in the checkpoint, got 1"), ({}, "expected length = 45.* got 44")],
+        [
+            ({"seed": 1}, "expected seed = 0, as in the checkpoint, got 1"),
+            ({}, "expected length = 45.* got 44"),
+            ({"fingerprint": "b"}, "expected fingerprint = '', as in the checkpoint, got 'b'"),
+            ({"drop_remainder": True}, "expected drop_remainder = False, as in the checkpoint, got True"),
+        ],
     )
     def test_refuses_to_continue_on_other_data(self, train, tmp_path, options, fragment):
+        options = dict(options)
+
         class Shorter(ByNumber):
+            fingerprint = options.pop("fingerprint", "")
+
             def __len__(self):
-                return ROWS - (not options)
+                return ROWS - ("45" in fragment)
 
         train(ByNumber(), 1, 5, tmp_path)
         with pytest.raises(UsageError, match=fragment):

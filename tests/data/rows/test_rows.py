@@ -34,6 +34,16 @@ class InAList(ByNumber):
         return [SQUARES[i] for i in rows]
 
 
+class OfTensorFlowDatasets(InAList):
+    """As its data sources take them."""
+
+    def __getitems__(self, rows):
+        return super().__getitems__(rows) if rows else []
+
+
+OfTensorFlowDatasets.__module__ = "tensorflow_datasets.core.data_sources.base"
+
+
 def spec_of(rows):
     """The spec of its first example."""
     return element_spec(lambda: [rows.examples(np.zeros(1, np.int64))])
@@ -41,7 +51,9 @@ def spec_of(rows):
 
 class TestAsRows:
     @pytest.mark.parametrize(
-        "source", [SQUARES, ByNumber(), ByNumbers(), InAList()], ids=lambda each: type(each).__name__
+        "source",
+        [SQUARES, ByNumber(), ByNumbers(), InAList(), OfTensorFlowDatasets()],
+        ids=lambda each: type(each).__name__,
     )
     def test_any_rows_in_any_order(self, source):
         rows = as_rows(source)

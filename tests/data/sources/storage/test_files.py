@@ -63,6 +63,16 @@ class TestKept:
         found = kept(tmp_path / "data" / "x", "key", lambda folder: (folder / "y").touch())
         assert found.parent == tmp_path / "cache" / "tallyloop"
 
+    def test_in_the_cache_is_of_one_folder(self, tmp_path, monkeypatch):
+        """Files of two folders that are alike by name, size and time have the same key."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        found = []
+        for name in "ab":
+            (tmp_path / name).mkdir()
+            (tmp_path / name / ".tallyloop").touch()
+            found.append(kept(tmp_path / name / "x", "key", lambda folder: (folder / "y").touch()))
+        assert found[0] != found[1]
+
     def test_nowhere_to_write_is_told(self, tmp_path, monkeypatch, refused):
         (tmp_path / ".tallyloop").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".tallyloop"))
