@@ -218,14 +218,7 @@ def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
 
     Empty if graphs of several Trainers have other operations of that name: no line is better than a wrong one.
     """
-    gc.collect()  # or graphs that nobody has any more would count
-    found = [
-        operation
-        for graph, traced in _graphs.items()
-        if place is None or place.may_be(traced)
-        for operation in graph.get_operations()
-        if f"/{node}".endswith(f"/{operation.name}")
-    ]
+    found = _operations(node, place)
     if not found:
         return []
     # In front of the name are the names of what the graph was put into: the longest name tells most.
@@ -237,6 +230,20 @@ def _frames_of_node(node: str, place: Place | None) -> list[FrameSummary]:
     }
     users = {tuple(map(place_of_frame, of_user([FrameSummary(*frame) for frame in stack]))) for stack in stacks}
     return [FrameSummary(*frame) for frame in stacks.pop()] if len(users) == 1 else []
+
+
+def _operations(node: str, place: Place | None) -> list[tf.Operation]:
+    """Return the operations of that name: those of the place's own loop or, if there are none, of any that may be it."""
+    gc.collect()  # or graphs that nobody has any more would count
+    named = [
+        (traced, operation)
+        for graph, traced in _graphs.items()
+        if place is None or place.may_be(traced)
+        for operation in graph.get_operations()
+        if f"/{node}".endswith(f"/{operation.name}")
+    ]
+    own = [operation for traced, operation in named if place and traced and place.feed and traced.feed == place.feed]
+    return own or [operation for _, operation in named]
 
 
 def _reason(text: str) -> str:
