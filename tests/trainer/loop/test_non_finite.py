@@ -1,5 +1,8 @@
 """What happens at a loss or gradient that is NaN or infinite."""
 
+import shlex
+import subprocess
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from tallyloop.metrics import UsageError
 from tallyloop.trainer import NonFiniteError
 from tallyloop.trainer.distribution import preemption
 from tallyloop.trainer.errors import PreemptedError
+from tallyloop.trainer.loop import non_finite
 from tallyloop.trainer.step.batches import Fetching
 
 
@@ -293,3 +297,37 @@ class TestRollback:
         rerun = make_trainer(model_dir=tmp_path / "stopped", **arguments)
         rerun.train()
         np.testing.assert_array_equal(weights_of(rerun), weights_of(whole))
+
+
+class TestCommandToPaste:
+    """The last words of a halt, in a shell."""
+
+    @pytest.fixture
+    def pasted(self, monkeypatch):
+        """pasted(several) -> the words that a shell makes of the command, told by one of several workers or not."""
+
+        def words(several):
+            given = ["/bin/tallyloop", "--gin_file=a b.gin", "--workers=2", "--max_restarts", "1", "--mode=train"]
+            monkeypatch.setattr("sys.argv", given)
+            monkeypatch.setattr(non_finite.workers, "is_multi_worker", lambda strategy: several)
+            return shlex.split(non_finite._replay(None, 7))
+
+        return words
+
+    def test_of_one_worker(self, pasted):
+        assert pasted(False) == ["tallyloop", "--gin_file=a b.gin", "--mode=train", "--mode=replay", "--step=7"]
+
+    def test_of_several_runs_on_one(self, pasted):
+        strategy = "--gin_param=Trainer.strategy=@mirrored()"
+        assert pasted(True) == [
+            "tallyloop",
+            "--gin_file=a b.gin",
+            "--mode=train",
+            strategy,
+            "--mode=replay",
+            "--step=7",
+        ]
+
+    def test_is_a_line_of_a_shell(self, pasted):
+        pasted(True)
+        assert subprocess.run(["bash", "-n", "-c", non_finite._replay(None, 7)], capture_output=True).returncode == 0
