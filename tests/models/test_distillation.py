@@ -1,10 +1,10 @@
-"""Distillation: the loss beside NumPy, a teacher that stays, and clear errors without one."""
+"""Distillation: the loss beside NumPy, a teacher that stays, what a student learns from it, and clear errors without one."""
 
 import keras
 import numpy as np
 import pytest
-from tallyloop.data import Input
-from tallyloop.models import DistillationTask, mlp
+from tallyloop.data import Input, digits
+from tallyloop.models import ClassifierTask, DistillationTask, mlp
 from tallyloop.trainer import Trainer
 
 X = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
@@ -86,6 +86,34 @@ class TestTraining:
         compared = alone.check()
         assert {"eval/test/loss", "eval/test/teacher/accuracy"} <= {each.name for each in compared}
         assert all(each.same for each in compared), compared
+
+
+@pytest.mark.slow
+def test_a_student_of_few_examples_learns_more_than_alone(tmp_path):
+    """A teacher that has seen all digits tells of the classes that 100 of them cannot."""
+
+    def accuracy(task, rows=None, seed=0):
+        few = {key: values[:rows] for key, values in digits("train").items()}
+        run = Trainer(
+            task,
+            keras.optimizers.Adam(0.003),
+            train_dataset=Input(few, 32),
+            eval_datasets={"test": Input(digits("test"), 360)},
+            train_steps=600,
+            seed=seed,
+        )
+        found = run.train_and_eval()["test"]["accuracy"]
+        run.model.save(tmp_path / "last.keras")
+        return found
+
+    teacher = tmp_path / "teacher.keras"
+    assert accuracy(ClassifierTask(lambda: mlp(hidden=(128,)))) > 0.96
+    (tmp_path / "last.keras").rename(teacher)
+    alone, taught = (
+        np.mean([accuracy(DistillationTask(teacher, lambda: mlp((32,)), soft=soft), 100, seed) for seed in (0, 1)])
+        for soft in (0.0, 0.9)
+    )
+    assert taught > alone + 0.03
 
 
 class TestRefused:

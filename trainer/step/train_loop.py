@@ -11,6 +11,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from ...data.checks import map_arrays
 from ...data.feeds.feed import Feed
 from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
@@ -64,6 +65,7 @@ class TrainLoop:
         self._updates = updates
         self._accumulator = replica_step.accumulator
         self._strategy = strategy
+        self._compiles = compiles is not None
         self._feed = feed
         self._step = step
         self._steps_per_update = settings.gradient_accumulation
@@ -102,7 +104,13 @@ class TrainLoop:
         return self._forward_state.variables
 
     def trace(self) -> None:
-        """Trace the loop without running a step, so that errors of the task show before anything is written."""
+        """Trace the loop without running a step, so that errors of the task show before anything is written.
+
+        Raises:
+          UsageError: XLA is to compile steps on strings; it would refuse them at the first step.
+        """
+        if self._compiles:
+            _refuse_strings(self._feed.element_spec)
         self._traced = self._run.get_concrete_function()
 
     def run(self, step: int, num_steps: int, meanwhile: Callable[[], None] = lambda: None) -> bool:
@@ -220,13 +228,22 @@ def _place(feed: Feed, step: int, num_steps: int) -> Place:
     return Place("train", "Trainer.train_dataset", several if num_steps > 1 else f"step {step + 1}", feed=id(feed))
 
 
+def _refuse_strings(batch: Any) -> None:
+    names: list[str] = []
+    map_arrays(lambda name, spec: names.append(repr(name)) if spec.dtype == tf.string else None, batch)
+    if names:
+        raise UsageError(
+            f"Trainer.jit_compile = True: the train batch has strings, {', '.join(names)}, which XLA cannot be given. Make "
+            "numbers of them in Input.map_fn, or leave them out there; or set Trainer.jit_compile = False."
+        )
+
+
 _MISSING = re.compile(r"No registered '(\w+)' OpKernel for XLA")
-_WORDS = {"_Arg": "strings (_Arg)"}  # what else XLA cannot be given, TensorFlow refuses earlier
 
 
 def _cannot_compile(error: tf.errors.OpError) -> UsageError | None:
     """Return the error to raise if XLA lacks an operation; None for any other error."""
-    operations = sorted({_WORDS.get(str(name), str(name)) for name in _MISSING.findall(error.message or "")})
+    operations = sorted(set(map(str, _MISSING.findall(error.message or ""))))
     if not operations:
         return None
     return UsageError(

@@ -1,12 +1,14 @@
-"""The GAN: its losses and penalty beside NumPy, and the same weights on any number of replicas."""
+"""The GAN: its losses and penalty beside NumPy, the same weights on any number of replicas, and images like real ones."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data import Input
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from tallyloop.data import Input, digits
 from tallyloop.models import GanTask, dense_generator, example_with_noise, generated_images, mlp
-from tallyloop.trainer import Trainer
+from tallyloop.trainer import Trainer, configure
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (10, 2, 2, 1)).astype(np.float32)
 
@@ -71,6 +73,25 @@ class TestReplicas:
     def test_same_weights(self, mirrored_on, alone, replicas):
         for mine, one in zip(self.trained(mirrored_on(replicas)), alone, strict=True):
             np.testing.assert_allclose(mine, one, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_learns_to_draw_digits():
+    """Judged by the nearest other image, real or made: 0.5 is perfect, 1 is what noise gets."""
+
+    def told_apart(real, made):
+        both = np.concatenate([each.reshape(len(each), -1) for each in (real, made)])
+        is_made = np.arange(len(both)) >= len(real)
+        return cross_val_score(KNeighborsClassifier(1), both, is_made, cv=LeaveOneOut()).mean()
+
+    run = configure(["gan.gin"], ["Trainer.train_steps=3000", "Trainer.actions=[]", "Trainer.eval_interval=3000"])
+    real, train = digits("test")["x"], digits("train")["x"]
+    at_random = generated_images(run, count=len(real), size=32)
+    found = run.train_and_eval()["test"]
+    made = generated_images(run, count=len(real), size=32)
+    normal = np.random.default_rng(0).multivariate_normal(train.mean(0), np.cov(train.T), len(real)).clip(0, 1)
+    assert told_apart(real, made) < told_apart(real, normal) < told_apart(real, at_random)
+    assert found["told_apart"] == pytest.approx(0.5, abs=0.1)  # its own discriminator is not sure either
 
 
 def test_generated_images_are_the_same_each_time():

@@ -388,3 +388,13 @@ class TestXla:
 
         with pytest.raises(UsageError, match=r"Trainer.jit_compile = True: XLA has no .*AsString.*jit_compile = False"):
             make_trainer(Wordy(), replicas=replicas, jit_compile=True).train()
+
+    @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("by_number", [False, True])
+    def test_refuses_strings_before_the_folder_is_made(self, make_trainer, rows, tmp_path, replicas, by_number):
+        data = {**rows(40), "about": {"id": np.array(["a"] * 40)}}
+        source = [{**{key: data[key][row] for key in ("x", "y")}, "about": {"id": "a"}} for row in range(40)]
+        dataset = Input(source if by_number else data, 16)
+        with pytest.raises(UsageError, match="jit_compile = True: the train batch has strings, 'about/id', which XLA"):
+            make_trainer(train_dataset=dataset, replicas=replicas, jit_compile=True, model_dir=tmp_path / "run").train()
+        assert not (tmp_path / "run").exists()
