@@ -204,7 +204,7 @@ def check_data(
     train: bool,
     seeded: bool,
 ) -> None:
-    """Let the task check the data, of a stream the first batch, and that all workers read the same."""
+    """Let the task check the data, or what this worker reads of the first batch, and that all workers have the same."""
     if dataset.arrays is not None:
         task.check_data(model, dataset.arrays, where)
         return
@@ -212,7 +212,7 @@ def check_data(
     data = first_batch(feed)
     task.check_data(model, data, where)
     if feed.described is not None:
-        workers.check_same_shards(strategy, where, feed.described)
+        workers.check_same_source(strategy, where, feed.described)
     elif seeded:
         workers.check_same(strategy, where, data)
 

@@ -142,7 +142,7 @@ class Feed(abc.ABC):
             return self._examples(tf.nest.map_structure(lambda tensor: cut(tensor, begin, size), part))
 
     def first_batch(self) -> Nest:
-        """Return the first global batch of a newly opened feed in NumPy; all of it on each worker, unless the feed is `local`."""
+        """Return the first global batch of a newly opened feed in NumPy; of a feed that has a `mine`, this worker's part of it."""
         step = tf.zeros([], tf.int64)
         part, _ = self.fetch(self.plan(step, step + 1), step)
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), self.whole(part))
@@ -188,7 +188,7 @@ class Feed(abc.ABC):
 
     @property
     def described(self) -> str | None:
-        """What must be the same on all workers, if each reads another part of the data; None if all read the same."""
+        """What must be the same on all workers, if each reads another part of the data; None if their first batch must be."""
         return None
 
     def before_save(self, total: Callable[[np.ndarray], np.ndarray]) -> None:  # noqa: B027  # nothing to do is a default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -114,6 +115,15 @@ class Loader:
           DataError: one cannot be read, transformed or mapped. The message names its row.
         """
         return self._examples(*self._shares.rows(step, share))
+
+    def digest_of_first(self) -> str:
+        """Return a fingerprint of the first row, or of the first good one."""
+        digest = hashlib.sha256()
+        for array in tf.nest.flatten(self._read(0, np.array([self._first]))):
+            digest.update(
+                repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
+            )
+        return digest.hexdigest()[:16]
 
     def good(self, step: int) -> Good:
         """Return the examples of a global batch that can be read, transformed and mapped."""

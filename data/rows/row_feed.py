@@ -156,8 +156,15 @@ class RowFeed(ReadingFeed):
             return tf.nest.pack_sequence_as(self._loader.element_spec, flat), n
 
     def first_batch(self) -> Nest:
-        """Return all of the first global batch; see `Feed.first_batch`."""
-        return self._loader.share(0, _WHOLE)
+        """Return this worker's examples of the first global batch, which is not read ahead of; see `Feed.first_batch`."""
+        return self._loader.share(0, self.mine)
+
+    @property
+    def described(self) -> str:
+        """What must be the same on all workers: the note, and the first example of a source that has no fingerprint."""
+        return (
+            self._same.text if self._rows.fingerprint else f"{self._same.text}, row 0 {self._loader.digest_of_first()}"
+        )
 
     def rows(self, step: int) -> np.ndarray:
         """Return the numbers of all rows of the batch, int64 (n,)."""

@@ -395,12 +395,19 @@ def test_rows_by_number_on_two_workers_and_on_with_one(command):
         (worker,) = [worker for worker in range(2) if each[: len(mine[worker][0])] == mine[worker][0]]
         assert len(each) >= 15 * BATCH // 2
         assert each == list(itertools.chain(*mine[worker]))[: len(each)]
+        (before,) = [rows for rows, own in zip(map(_before, read), found, strict=True) if own is each]
+        assert set(before) <= {0, *mine[worker][0]}
+
+
+def _before(reads):
+    """The rows that a worker reads before it trains: its part of the first batch, which is checked, and row 0, for its shape."""
+    last = max((place for place, rows in enumerate(reads) if len(rows) == 1), default=0)
+    return list(itertools.chain(*reads[: last + 1]))
 
 
 def _own(reads):
-    """The rows that a worker reads in training: after the first batch, which is checked, and the first rows, for their shape."""
-    before = max((place for place, rows in enumerate(reads) if len(rows) == 1), default=0)
-    return list(itertools.chain(*reads[before + 1 :]))
+    """The rows that a worker reads in training."""
+    return list(itertools.chain(*reads))[len(_before(reads)) :]
 
 
 @pytest.mark.slow

@@ -121,8 +121,8 @@ def check_same(strategy: tf.distribute.Strategy, where: str, batch: Any) -> None
         )
 
 
-def check_same_shards(strategy: tf.distribute.Strategy, where: str, described: str) -> None:
-    """Check that all workers found the same shards of a stream; each must call this with its own description.
+def check_same_source(strategy: tf.distribute.Strategy, where: str, described: str) -> None:
+    """Check that all workers have the same rows, or the same shards of a stream; each must call this with its own description.
 
     Raises:
       UsageError: they did not.
@@ -130,8 +130,8 @@ def check_same_shards(strategy: tf.distribute.Strategy, where: str, described: s
     others = [i for i, found in enumerate(exchange(strategy, described)) if found != described]
     if others:
         raise UsageError(
-            f"{where}: worker {index(strategy)} finds other files than worker {others[0]}: expected the same names and sizes on "
-            "all workers, each of which reads its own of them"
+            f"{where}: worker {index(strategy)} finds other data than worker {others[0]}: expected the same rows, or files of the "
+            "same names and sizes, on all workers, each of which reads its own of them"
         )
 
 

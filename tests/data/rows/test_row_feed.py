@@ -99,6 +99,13 @@ class TestRowFeed:
         weights, _ = train(arrays(), 3, 10, tmp_path, read_processes=1, **options)
         np.testing.assert_array_equal(weights, train(arrays(), 3, **options)[0])
 
+    @pytest.mark.slow
+    def test_draws_the_same_in_the_graph_when_resumed(self, train, tmp_path):
+        """Step 5 is in the middle of an epoch."""
+        train(arrays(), 3, 5, tmp_path, map_fn=shifted_in_the_graph)
+        weights, _ = train(arrays(), 3, 10, tmp_path, map_fn=shifted_in_the_graph)
+        np.testing.assert_array_equal(weights, train(arrays(), 3, map_fn=shifted_in_the_graph)[0])
+
     def test_waiting_for_a_process_is_told(self, tmp_path):
         """A transform of 2 ms for each of 8 rows, and a step that does nothing else."""
 
@@ -216,3 +223,33 @@ class TestRefusals:
     def test_of_a_transform_that_is_no_function(self):
         with pytest.raises(UsageError, match=r"Input.transform = 3: expected a function of \(example, rng\)"):
             Input(ByNumber(), 8, transform=3)
+
+
+class TestSeveralWorkers:
+    """What the checks before the first step read, and compare."""
+
+    @staticmethod
+    def second_of_two(source, **options):
+        return Input(source, 8, shuffle=False, **options).open_train(1, 2)
+
+    def test_the_first_batch_is_this_workers_part(self):
+        source = ByNumber()
+        feed = self.second_of_two(source)
+        source.read.clear()
+        np.testing.assert_array_equal(feed.first_batch()["y"], arrays()["y"][4:8])
+        assert source.read == [4, 5, 6, 7]
+
+    def test_the_description_tells_other_rows_apart(self):
+        changed = ByNumber()
+        changed.arrays["x"] = changed.arrays["x"] + 1
+        one, other = self.second_of_two(ByNumber()).described, self.second_of_two(changed).described
+        assert one != other
+        assert one == Input(ByNumber(), 8, shuffle=False).open_train(0, 2).described
+
+    def test_the_description_reads_nothing_of_a_source_with_a_fingerprint(self):
+        source = ByNumber()
+        source.fingerprint = "45 rows"
+        feed = self.second_of_two(source)
+        source.read.clear()
+        assert '"fingerprint": "45 rows"' in feed.described
+        assert source.read == []

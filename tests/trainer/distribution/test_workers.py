@@ -40,13 +40,13 @@ class TestFinishTogether:
 class TestShards:
     def test_alone(self, mirrored_on):
         strategy = mirrored_on(2)
-        workers.check_same_shards(strategy, "Trainer.train_dataset", "{}")
+        workers.check_same_source(strategy, "Trainer.train_dataset", "{}")
         assert workers.place(strategy) == (0, 1)
         assert workers.total(strategy, np.arange(3)).tolist() == [0, 1, 2]
 
     def test_other_files_on_another_worker(self, mirrored_on, monkeypatch):
         monkeypatch.setattr(workers, "exchange", lambda strategy, text: [text, "other files"])
         with pytest.raises(
-            UsageError, match=r"^Trainer\.train_dataset: worker 0 finds other files than worker 1: expected the"
+            UsageError, match=r"^Trainer\.train_dataset: worker 0 finds other data than worker 1: expected the"
         ):
-            workers.check_same_shards(mirrored_on(1), "Trainer.train_dataset", "files")
+            workers.check_same_source(mirrored_on(1), "Trainer.train_dataset", "files")
