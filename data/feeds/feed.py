@@ -142,7 +142,7 @@ class Feed(abc.ABC):
             return self._examples(tf.nest.map_structure(lambda tensor: cut(tensor, begin, size), part))
 
     def first_batch(self) -> Nest:
-        """Return the first global batch of a newly opened feed in NumPy; of a feed that has a `mine`, this worker's part of it."""
+        """Return the first global batch of a newly opened feed in NumPy; of a feed with a `mine`, this worker's part of it."""
         step = tf.zeros([], tf.int64)
         part, _ = self.fetch(self.plan(step, step + 1), step)
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), self.whole(part))

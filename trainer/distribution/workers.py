@@ -130,8 +130,8 @@ def check_same_source(strategy: tf.distribute.Strategy, where: str, described: s
     others = [i for i, found in enumerate(exchange(strategy, described)) if found != described]
     if others:
         raise UsageError(
-            f"{where}: worker {index(strategy)} finds other data than worker {others[0]}: expected the same rows, or files of the "
-            "same names and sizes, on all workers, each of which reads its own of them"
+            f"{where}: worker {index(strategy)} finds other data than worker {others[0]}: expected the same rows, or files of "
+            "the same names and sizes, on all workers, each of which reads its own of them"
         )
 
 
