@@ -207,11 +207,6 @@ def assert_close(one, other, rtol=1e-5, atol=TOLERANCE):
 
 # Of the scope of the runs, so that all tests of a config follow each other, and one process trains it once.
 EACH = pytest.mark.parametrize(
-    "config",
-    [pytest.param(name, marks=[] if name == "two_tower" else pytest.mark.slow) for name in CONFIGS],
-    scope="module",
-)
-EACH_SLOWLY = pytest.mark.parametrize(
     "config", [pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS], scope="module"
 )
 
@@ -236,7 +231,7 @@ def test_kernels_have_the_size_of_the_flags_and_move(trained, config):
     assert len(still) < len(kernels)
 
 
-@EACH_SLOWLY
+@EACH
 def test_two_replicas_give_the_same_weights(run, config, trained):
     """By SGD, at a rate at which the weights move: unlike Adam, it hides no wrong scale of the gradient."""
     if config == "distil":
@@ -261,7 +256,7 @@ def with_sgd(config):
     return flags_of(f"Trainer.optimizer={optimizer}", *rates, *more)
 
 
-@EACH_SLOWLY
+@EACH
 def test_a_killed_run_ends_with_the_same_bits(run, trained, config, monkeypatch):
     alone, killed = trained(config), run.folder / f"{config}_killed"
     run(config, "--import_module=killer", to=killed.name, code=-9)
@@ -271,13 +266,13 @@ def test_a_killed_run_ends_with_the_same_bits(run, trained, config, monkeypatch)
     assert importlib.import_module("benchmarks.survival.compare").differences(killed, alone) == []
 
 
-@EACH_SLOWLY
+@EACH
 def test_passes_the_check(run, trained, config):
     trained(config)
     assert "All numbers are the same" in run(config, "--mode=check", to=config).stdout
 
 
-@EACH_SLOWLY
+@EACH
 def test_predicts(run, trained, predicted, config):
     """Each row of each eval set, once and in its order: the share that is right is what the evaluation has found."""
     folder, files = trained(config), predicted(config)
@@ -308,7 +303,7 @@ def eval_rows(config, folder):
     return data.digits("test")["y"]  # those of the images, and as many halves
 
 
-@EACH_SLOWLY
+@EACH
 def test_exports_what_predicts_the_same_in_a_new_process(run, trained, predicted, config):
     """The first 32 rows of the eval set give the same by the SavedModel, model.keras and --mode=predict."""
     folder = trained(config)

@@ -46,8 +46,10 @@ def made(guide):
     return importlib.import_module(f"mistakes.{guide}").MISTAKES
 
 
-CASES = [
-    pytest.param(guide, *row, marks=[pytest.mark.slow] if row[0] == SLOW else [], id=f"{guide}: {row[0]}")
+CASES = [  # those of one guide are quick
+    pytest.param(
+        guide, *row, marks=[pytest.mark.slow] if guide != "python" or row[0] == SLOW else [], id=f"{guide}: {row[0]}"
+    )
     for guide in GUIDES
     for row in rows(guide)
 ]

@@ -101,8 +101,13 @@ LAYERS = {
 }
 
 
+COMPILED = ["jit_compile", "gradient, jit_compile"]
+
+
 class TestLayers:
-    @pytest.mark.parametrize("how", ["eager", "traced", "jit_compile", "gradient", "gradient, jit_compile"])
+    @pytest.mark.parametrize(
+        "how", ["eager", "traced", "gradient", *(pytest.param(how, marks=pytest.mark.slow) for how in COMPILED)]
+    )
     @pytest.mark.parametrize("name", LAYERS)
     def test_each_value_counts_once(self, name, how, record_eagerly, record_traced):
         make, expected = LAYERS[name]
