@@ -157,6 +157,11 @@ def _check_keys(origin: str, arrays: Nest) -> None:
 
 
 def _array(origin: str, name: str, value: Any) -> np.ndarray:
+    if hasattr(value, "__getitems__"):  # such as the splits of a dataset of Hugging Face's, in a dict
+        raise UsageError(
+            f"{origin}: {name!r} is a {type(value).__name__}, rows by number: expected an array; give Input one such source, not "
+            "a dict or tuple of them"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:  # such as a ragged list of lists

@@ -6,6 +6,7 @@ Without TensorFlow, which the processes that read rows do not load.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def as_rows(source: Any, origin: str = _ORIGIN) -> Rows | None:
     A dict or tuple is taken for one only if it holds memory-mapped arrays, which would be copied into memory otherwise.
 
     Raises:
-      UsageError: its length or first row cannot be read, or its memory-mapped arrays differ in length.
+      UsageError: it has no rows or no end, or its memory-mapped arrays differ in length.
     """
     if isinstance(source, Mapping | tuple):
         return _of_memory_maps(source, origin)
@@ -123,6 +124,11 @@ def as_rows(source: Any, origin: str = _ORIGIN) -> Rows | None:
     if not found.length:
         raise UsageError(
             f"{origin} has no examples: expected at least one row, got a {type(source).__name__} of length 0"
+        )
+    if found.length == sys.maxsize:  # as Grain tells the length of what is repeated without end
+        raise UsageError(
+            f"{origin}: an epoch has each row once, but the source never ends: expected a length, got that of an endless "
+            f"{type(source).__name__}; remove its .repeat()"
         )
     return found
 

@@ -51,6 +51,29 @@ def read_shards():
     return shards
 
 
+def _joined(parts):
+    """Whole batches: the rows of the parts of each, one after the other."""
+    rows = [tf.nest.map_structure(lambda tensor, n=n: tensor[: int(n)].numpy(), batch) for batch, n in parts]
+    return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *rows)
+
+
+@pytest.fixture(scope="session")
+def read_by_workers():
+    """read_by_workers(feeds, first_step, num_steps) -> the global batches, joined from the parts of these workers' feeds."""
+
+    def batches(feeds, first_step, num_steps):
+        for feed in feeds if first_step else ():
+            feed.seek(first_step)
+        found = []
+        for step in range(first_step, first_step + num_steps):
+            fetched = [_fetch(feed, step) for feed in feeds]
+            parts = enumerate(zip(feeds, fetched, strict=True))
+            found.append(_joined([feed.shard(*each, index, len(feeds)) for index, (feed, each) in parts]))
+        return found
+
+    return batches
+
+
 @pytest.fixture(scope="session")
 def read_to_end():
     """read_to_end(feed) -> the batches of an evaluation stream up to its end."""

@@ -59,6 +59,13 @@ class TestOneOf:
             one_of("Input.word", value, ("a", "b", "c"))
 
 
+class Splits(list):
+    """Rows by number, as a library has them."""
+
+    def __getitems__(self, rows):
+        return [self[row] for row in rows]
+
+
 class TestEqualLengthArrays:
     def test_converts_lists(self):
         found = equal_length_arrays("it", {"x": [[1.0], [2.0]], "s": ["a", "b"]})
@@ -71,6 +78,10 @@ class TestEqualLengthArrays:
             ({"x": [1, 2], "y": [1, 2, 3]}, "it has arrays of different lengths {'x': 2, 'y': 3}: expected the same"),
             ({"x": [], "y": []}, "it has no examples (lengths {'x': 0, 'y': 0}): expected at least one"),
             ({"x": np.array([{}, {}])}, "it: 'x' has dtype object, which holds Python objects: expected numbers"),
+            (
+                {"train": Splits()},
+                "it: 'train' is a Splits, rows by number: expected an array; give Input one such source",
+            ),
             ({"s": np.array(["a", "b"], object)}, "it: 's' has dtype object, which holds Python objects"),
             ({"x": [[1], [1, 2]]}, "it: 'x' cannot be converted to an array"),
             ({"x": 3.0}, "it: 'x' is a single value: expected an array with one row per example"),

@@ -97,3 +97,26 @@ class TestTakesSeed:
         assert not takes_seed(lambda image, label: image)
         assert not takes_seed(None)
         assert not takes_seed(min)
+
+
+def uniform(example, seed):
+    return {**example, "noise": tf.random.stateless_uniform([], seed)}
+
+
+class TestSeeds:
+    """20 rows in batches of 8: three an epoch, the last of 4."""
+
+    def test_are_of_the_row_in_its_epoch_after_a_resume_and_on_two_workers(self, read_by_workers):
+        data = Input({"row": np.arange(20)}, 8, map_fn=uniform, seed=7)
+        whole = read_by_workers([data.open_train()], 0, 7)
+        for step, batch in enumerate(whole):
+            sequences = [np.random.SeedSequence((7, step // 3, row)) for row in batch["row"].tolist()]
+            keys = [sequence.generate_state(2).view(np.int32) for sequence in sequences]
+            assert batch["noise"].tolist() == [float(tf.random.stateless_uniform([], key)) for key in keys]
+        noise = [dict(zip(batch["row"].tolist(), batch["noise"].tolist(), strict=True)) for batch in whole]
+        first, second = ({k: v for each in noise[e : e + 3] for k, v in each.items()} for e in (0, 3))
+        assert len({*first.values(), *second.values()}) == 40
+        resumed = read_by_workers([data.open_train(index, 2) for index in range(2)], 4, 3)
+        for batch, expected in zip(resumed, whole[4:], strict=True):
+            assert batch["row"].tolist() == expected["row"].tolist()
+            assert batch["noise"].tolist() == expected["noise"].tolist()

@@ -106,20 +106,6 @@ class TestRowFeed:
         weights, _ = train(arrays(), 3, 10, tmp_path, map_fn=shifted_in_the_graph)
         np.testing.assert_array_equal(weights, train(arrays(), 3, map_fn=shifted_in_the_graph)[0])
 
-    def test_waiting_for_a_process_is_told(self, tmp_path):
-        """A transform of 2 ms for each of 8 rows, and a step that does nothing else."""
-
-        def slow(example, rng):
-            time.sleep(0.002)
-            return example
-
-        Trainer(
-            task=Regression(), optimizer=keras.optimizers.SGD(), model_dir=tmp_path, train_steps=40, summary_interval=20,
-            train_dataset=Input(arrays(), 8, transform=slow, read_processes=1),
-        ).train()  # fmt: skip
-        lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-        assert lines[-1]["metrics"]["time/data_wait_fraction"] > 0.5
-
     @pytest.mark.parametrize("kind", ["by number", "arrays with a map_fn"])
     def test_a_replica_reads_its_rows_only(self, kind):
         """The second of two workers, of one replica each: 4 of 8 rows, and half of the last 5; read ahead within the pass."""
@@ -182,6 +168,82 @@ class TestRowFeed:
         train(ByNumber(), 1, 5, tmp_path)
         with pytest.raises(UsageError, match=fragment):
             train(Shorter(), 1, 10, tmp_path, **options)
+
+
+class Sleeping(ByNumber):
+    """Takes some time for each row."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def __getitems__(self, rows):
+        time.sleep(self.seconds * len(rows))
+        return super().__getitems__(rows)
+
+
+class SlowRegression(Regression):
+    """A step of 20 ms."""
+
+    def loss(self, model, batch, training):
+        pause = tf.numpy_function(lambda: time.sleep(0.02) or np.int64(0), [], tf.int64)
+        with tf.control_dependencies([pause]):
+            return super().loss(model, batch, training)
+
+
+def sleeping():
+    def transform(example, rng):  # inside a function, it is sent to a process, which imports no TensorFlow for it
+        time.sleep(0.09)
+        return example
+
+    return transform
+
+
+def sleeps_in_the_graph(example):
+    y = tf.numpy_function(lambda y: time.sleep(0.8) or y, [example["y"]], tf.float32)
+    return {**example, "y": tf.ensure_shape(y, [])}
+
+
+class TestWaiting:
+    """Batches of one row, timed over the second half of the steps, when what was read during the first step is used up."""
+
+    @pytest.fixture
+    def train(self, tmp_path):
+        """train(source, steps, **input) -> (the milliseconds of a step, those in which it waited for its batch)."""
+
+        def run(source, steps=16, **options):
+            Trainer(
+                task=SlowRegression(), optimizer=keras.optimizers.SGD(), model_dir=tmp_path, train_steps=steps,
+                summary_interval=steps // 2, train_dataset=Input(source, 1, **options),
+            ).train()  # fmt: skip
+            last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["metrics"]
+            return last["time/step_ms"], last["time/data_wait_fraction"] * last["time/step_ms"]
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("source", "options"),
+        [
+            (Sleeping(0.09), {"read_threads": 1}),
+            pytest.param(arrays(), {"transform": sleeping(), "read_processes": 1}, marks=pytest.mark.slow),
+            pytest.param(arrays(), {"transform": sleeping(), "read_threads": 1}, marks=pytest.mark.slow),
+            pytest.param(Sleeping(0.18), {"read_threads": 2}, marks=pytest.mark.slow),
+            pytest.param(arrays(), {"map_fn": sleeps_in_the_graph, "steps": 48}, marks=pytest.mark.slow),
+        ],
+        ids=["source", "process", "transform", "two threads", "map_fn"],
+    )
+    def test_is_what_a_step_takes_beside_its_work(self, train, source, options):
+        """A batch takes 90 ms, or 180 in each of two threads, or 800 in each of the 8 at most that are mapped at once."""
+        step, waited = train(source, **options)
+        assert step > 65
+        assert 20 <= step - waited < 50
+
+    @pytest.mark.slow
+    def test_is_none_for_what_is_read_in_time(self, train):
+        """A batch takes 15 ms, while the step before it runs."""
+        step, waited = train(Sleeping(0.015), read_threads=1)
+        assert step - waited >= 20
+        assert waited < 10
 
 
 class TestRefusals:

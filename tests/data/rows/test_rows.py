@@ -1,5 +1,7 @@
 """What is taken for rows by number, and how their examples are stacked."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,6 +90,16 @@ class TestAsRows:
     def test_refuses_none_at_all(self):
         with pytest.raises(UsageError, match=r"no examples.*got a list of length 0"):
             as_rows([])
+
+    def test_refuses_what_has_no_end(self):
+        """As Grain repeats a dataset: its length is the largest there is, and an evaluation would never end."""
+
+        class Repeated(ByNumber):
+            def __len__(self):
+                return sys.maxsize
+
+        with pytest.raises(UsageError, match=r"never ends: .* got that of an endless Repeated; remove its"):
+            as_rows(Repeated())
 
 
 class TestRowsOf:

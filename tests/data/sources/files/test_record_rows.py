@@ -1,5 +1,7 @@
 """TFRecord files by number: each record where it is, and every way in which a file is damaged."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +44,19 @@ class TestTable:
         second = tfrecord(three, features, by_number=True)
         assert len(second) == 12
         assert second.fingerprint != first.fingerprint
+
+    def test_is_made_again_for_another_time_though_the_size_is_the_same(self, tmp_path, record, write_records):
+        """A short and a long record change places; the file is a billionth of a second newer."""
+        values = [b"a", b"b" * 9]
+        parts = [{"s": tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))} for value in values]
+        sizes = []
+        for time, order in ((10**18, (0, 1)), (10**18 + 1, (1, 0))):
+            file = write_records(tmp_path / "a", [record(1, **parts[i]) for i in order])
+            os.utime(file, ns=(time, time))
+            source = tfrecord(file, {"s": "string"}, by_number=True)
+            assert source.__getitems__(np.arange(2))["s"].tolist() == [values[i] for i in order]
+            sizes.append(file.stat().st_size)
+        assert sizes[0] == sizes[1]
 
 
 class TestRefused:

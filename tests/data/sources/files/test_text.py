@@ -36,6 +36,14 @@ class TestUnits:
     def test_tokens_of_a_tokenizer(self, book, by_number):
         assert by_number(text([book, book], length=2, tokenizer=words))["x"].tolist() == [[5, 6], [5, 5]]
 
+    def test_tokens_of_the_library_tokenizers(self, book, by_number):
+        library = pytest.importorskip("tokenizers", reason="tokenizers is not installed: pip install tokenizers")
+        vocabulary = {"[UNK]": 0, "hello": 1, ",": 2, "world": 3}
+        tokenizer = library.Tokenizer(library.models.WordLevel(vocabulary, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Whitespace()
+        found = by_number(text(book, length=3, tokenizer=lambda content: tokenizer.encode(content).ids))
+        assert (found["x"].tolist(), found["y"].tolist()) == ([[1, 3, 2]], [[3, 2, 0]])
+
     def test_lines(self, tmp_path, by_number):
         (tmp_path / "a").write_text("one\n\nthree\r\n", newline="")
         assert by_number(text(tmp_path / "a", unit="lines"))["text"].tolist() == ["one", "", "three"]

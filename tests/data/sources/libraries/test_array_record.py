@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from tallyloop.data import array_record
 
-module = pytest.importorskip("array_record.python.array_record_module")
+module = pytest.importorskip(
+    "array_record.python.array_record_module",
+    reason='array_record is not installed: pip install "tallyloop[array_record]"',
+)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tallyloop.data import grain
 
-library = pytest.importorskip("grain")
+library = pytest.importorskip("grain", reason='grain is not installed: pip install "tallyloop[grain]"')
 
 
 def squares():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tallyloop.data import digits, huggingface, packed
 
-datasets = pytest.importorskip("datasets")
+datasets = pytest.importorskip("datasets", reason='datasets is not installed: pip install "tallyloop[huggingface]"')
 
 COLUMNS = {"x": [[i, i + 0.5] for i in range(6)], "y": list(range(6)), "s": [f"row {i}" for i in range(6)]}
 

@@ -76,6 +76,53 @@ class TestTraining:
             assert set(batch // len(lengths)) == {np.searchsorted([2, 5, 9], longest)}
 
 
+def same(batch, expected):
+    assert batch.keys() == expected.keys()
+    for key, values in expected.items():
+        np.testing.assert_array_equal(batch[key], values, err_msg=key)
+
+
+class Noting(list):
+    """Notes the rows that are read."""
+
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.read = []
+
+    def __getitem__(self, row):
+        self.read.append(row)
+        return super().__getitem__(row)
+
+
+class TestWorkers:
+    """Of 53 rows in batches of 8, the last batch has 5: one for the first of three workers, and two for each other."""
+
+    @pytest.mark.parametrize(("workers", "first"), [(3, 5), pytest.param(4, 10**6, marks=pytest.mark.slow)])
+    def test_of_a_training_share_its_batches(self, read_by_workers, workers, first):
+        """Over an epoch and a step more, each pads its part to the size of the batch, whose longest sequence may be another's."""
+        data = Input(bucketed(sequences(LENGTHS), SIZES), 8)
+        parts = read_by_workers([data.open_train(index, workers) for index in range(workers)], first, 8)
+        for batch, whole in zip(parts, read_by_workers([data.open_train()], first, 8), strict=True):
+            same(batch, whole)
+
+    def test_of_an_evaluation_read_their_own_rows_only(self, read_by_workers):
+        """The second of two has rows 4 to 7 of each batch, and the last 3; each batch is as wide as its longest sequence."""
+        lengths = [1, 2, 3, 4, 1, 9, 1, 1] + [5] * 8 + [16, 1, 1, 1, 1]
+        source = Noting(sequences(lengths))
+        data = Input(bucketed(source, SIZES), 8)
+        feeds = [data.open_eval(index, 2) for index in range(2)]
+        source.read.clear()
+        zero = (tf.constant(0, tf.int64),)
+        second = [feeds[1].fetch(zero, tf.constant(step, tf.int64))[0] for step in range(3)]
+        assert [part["id"].numpy().tolist() for part in second] == [[4, 5, 6, 7], [12, 13, 14, 15], [18, 19, 20]]
+        assert [part["tokens"].shape[1] for part in second] == [16, 8, 16]
+        assert sorted(source.read) == [4, 5, 6, 7, 12, 13, 14, 15, 18, 19, 20]
+        for feed in feeds:
+            feed.rewind()
+        for batch, whole in zip(read_by_workers(feeds, 0, 3), read_by_workers([data.open_eval()], 0, 3), strict=True):
+            same(batch, whole)
+
+
 class TestEvaluation:
     def test_keeps_the_order_of_the_source(self):
         feed = Input(bucketed(sequences([1, 5, 2, 16, 3]), SIZES, padding=-1), 2).open_eval()

@@ -5,6 +5,7 @@ import pickle
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 from tallyloop.data import Input, Mixture, bucketed
 from tallyloop.data.rows.rows import as_rows
 from tallyloop.metrics.errors import DataError
@@ -101,6 +102,49 @@ class TestOrder:
             DataError, match=r"row ([01]), '\1.png' of source 1 of the mixture \(counted from 0\): OSError"
         ):
             as_rows(Mixture([rows("a", 4), broken], [1, 1])).examples(np.arange(2))
+
+
+class TestWorkers:
+    """53 rows in batches of 8, the last of 5."""
+
+    @pytest.mark.parametrize(("workers", "first"), [(3, 6), pytest.param(2, 10**6, marks=pytest.mark.slow)])
+    def test_share_the_batches(self, mixture, read_by_workers, workers, first):
+        """And go on from epoch to epoch, of 7 steps."""
+        data, length = Input(mixture, 8), len(mixture)
+        found = read_by_workers([data.open_train(index, workers) for index in range(workers)], first, 3)
+        for step, batch in enumerate(found, first):
+            epoch, place = divmod(step, 7)
+            expected = mixture.__getitems__(epoch * length + np.arange(8 * place, min(8 * place + 8, length)))
+            assert batch["of"].tolist() == expected["of"].tolist()
+            assert batch["y"].tolist() == expected["y"].tolist()
+
+    def test_read_their_own_rows_only(self, read_by_workers):
+        """Of two sources by turns, in batches of 8: the second of two workers has 4 of 8 rows, and 2 of 4."""
+        sources = [Noted("a", 10), Noted("b", 10)]
+        mixture = Mixture(sources, [1, 1], seed=3)
+        expected = mixture.__getitems__(np.array([4, 5, 6, 7, 12, 13, 14, 15, 18, 19]))
+        feed = Input(mixture, 8).open_eval(1, 2)
+        for source in sources:
+            source.read.clear()
+        steps = [feed.fetch((tf.constant(0, tf.int64),), tf.constant(i, tf.int64))[0] for i in range(3)]
+        assert np.concatenate([each["y"] for each in steps]).tolist() == expected["y"].tolist()
+        assert {len(source.read) for source in sources} == {5}
+        for source in sources:
+            assert sorted(source.read) == sorted(expected["y"][expected["of"] == source.name.encode()].tolist())
+
+
+class Noted:
+    """Notes the rows that are read."""
+
+    def __init__(self, name, length):
+        self.name, self.length, self.read = name, length, []
+
+    def __len__(self):
+        return self.length
+
+    def __getitems__(self, rows):
+        self.read += rows.tolist()
+        return {"of": [self.name] * len(rows), "y": rows}
 
 
 class Broken:
