@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import Tally, UsageError
-from tallyloop.trainer.step.objective import recorded_loss
+from tallyloop.trainer.step.objective import objective_terms, recorded_loss, touching
+from tallyloop.trainer.task import SumOfMeans
 
 RATE = 0.02
 
@@ -155,6 +156,24 @@ class TestRecordedLoss:
         terms = [Tally(tf.constant(a), tf.constant(b)) for a, b in ((6.0, 4.0), (0.0, 0.0), (5.0, 10.0))]
         tally, finish = recorded_loss(terms)
         assert finish.finish(tally.value.numpy(), tally.count.numpy()) == 2.0
+
+
+class TestTerms:
+    def test_each_part_keeps_its_own_count(self):
+        parts = [Tally(tf.constant(a), tf.constant(b)) for a, b in ((6.0, 4.0), (5.0, 10.0))]
+        found = objective_terms(SumOfMeans(parts), [], share=None)
+        assert [(float(term.value), float(term.count)) for term in found] == [(6.0, 4.0), (5.0, 10.0)]
+
+
+class TestTouching:
+    def test_a_penalty_belongs_to_the_losses_that_train_what_it_depends_on(self):
+        """One is of `a`, one of `b`, one of both, and one of what no loss trains."""
+        a, b, other = (keras.Variable(value) for value in (1.0, 2.0, 3.0))
+        with tf.GradientTape(persistent=True) as tape:
+            penalties = [a.value**2, b.value**2, a.value * b.value, other.value**2]
+        found = touching(tape, penalties, {"of a": [a], "of b": [b], "of both": [a, b], "of neither": []})
+        places = {name: [[each is p for p in penalties].index(True) for each in of] for name, of in found.items()}
+        assert places == {"of a": [0, 2], "of b": [1, 2], "of both": [0, 1, 2], "of neither": []}
 
 
 class TestRows:

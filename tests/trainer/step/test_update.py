@@ -17,6 +17,9 @@ class MySGD(keras.optimizers.SGD):
     """An optimizer of a user."""
 
 
+ONE = Tally(tf.constant(1.0), tf.constant(1.0))
+
+
 class Weights:
     """Two variables under SGD of rate 1, so that a step is the gradient that was applied."""
 
@@ -172,6 +175,78 @@ class TestUpdates:
         due = [two.updates.due(tf.constant(step, tf.int64), 2).numpy().tolist() for step in range(12)]
         assert due == [[True, step in (4, 5, 10, 11)] for step in range(12)]
         assert Two().updates.due(tf.constant(0, tf.int64), 1) is None
+
+    def test_due_of_every_second(self):
+        two = Two(b=2)
+        assert [two.updates.due(tf.constant(step, tf.int64), 1).numpy().tolist() for step in range(4)] == [
+            [True, step % 2 == 1] for step in range(4)
+        ]
+
+    def test_names_and_scales(self):
+        two = Two()
+        assert two.updates.names == ["a", "b"]
+        assert two.updates.scale_of("b") == two.updates._updates["b"].scale_loss
+
+    def test_of_one_loss_have_no_axis(self):
+        weights = Weights()
+        updates = Updates({"": weights.update}, {"": 2})
+        terms = {"": [Term({0: tf.constant([1.0, 2.0]), 1: tf.constant(3.0)}, ONE)]}
+        assert updates.due(tf.constant(0, tf.int64), 1).shape == ()
+        assert updates.apply(tf.constant(True), lambda: tf.constant(False), terms).numpy() is np.True_
+        assert weights.steps == [[1.0, 2.0], 3.0]
+
+
+class TestApplyAll:
+    """What a batch that is not one of the run's gives."""
+
+    def test_gradients_are_numbered_over_all_losses(self):
+        """Of the losses' two, two and one variables; the scale of a loss is taken out of its gradient."""
+        one, scaled, last = Weights(), Weights(loss_scale_factor=4.0), Two()
+        updates = Updates({"one": one.update, "scaled": scaled.update, "last": last.updates._updates["a"]}, {"one": 2})
+        sum_of_four = Tally(tf.constant(1.0), tf.constant(4.0))
+        terms = {
+            "one": [Term({0: tf.constant([4.0, 8.0]), 1: tf.constant(12.0)}, sum_of_four)],
+            "scaled": [Term({1: tf.constant(32.0)}, sum_of_four)],
+            "last": [Term({0: tf.constant(20.0)}, sum_of_four)],
+        }
+        found = {i: gradient.numpy().tolist() for i, gradient in updates.apply_all(terms).items()}
+        assert found == {0: [1.0, 2.0], 1: 3.0, 3: 2.0, 4: 5.0}
+        assert one.steps == [[1.0, 2.0], 3.0]
+        assert scaled.steps == [[0.0, 0.0], 2.0]
+        assert float(last.variables[0]) == -5.0
+
+    def test_what_is_not_finite_is_not_applied(self):
+        two = Two()
+        terms = {name: [Term({0: tf.constant(number)}, ONE)] for name, number in (("a", np.nan), ("b", 2.0))}
+        assert np.isnan(two.updates.apply_all(terms)[0])
+        assert [float(variable) for variable in two.variables] == [0.0, -2.0]
+
+
+class TestByRows:
+    """Gradients that are given by some of their rows, of which the optimizer takes only some so."""
+
+    @staticmethod
+    def given(by_rows, *gradients):
+        """What the optimizer gets of the gradients of three tables of three rows."""
+        variables = [keras.Variable(tf.zeros([3, 1])) for _ in range(3)]
+        seen = []
+        optimizer = SimpleNamespace(apply=lambda gradients, variables: seen.extend(gradients))
+        update = Update(optimizer, variables, None, by_rows=frozenset(by_rows))
+        update.apply(update.check([Term(dict(enumerate(gradients)), ONE)]), tf.constant(True))
+        return seen
+
+    def test_are_made_dense_where_the_rule_takes_all(self):
+        row = tf.IndexedSlices(tf.constant([[5.0]]), tf.constant([1]), tf.constant([3, 1]))
+        kept, made, dense = self.given({0}, row, row, tf.ones([3, 1]))
+        assert isinstance(kept, tf.IndexedSlices)
+        assert kept.values.numpy().tolist() == [[5.0]]
+        assert made.numpy().tolist() == [[0.0], [5.0], [0.0]]
+        assert dense.numpy().tolist() == [[1.0], [1.0], [1.0]]
+
+    def test_stay_where_all_are_as_wanted(self):
+        row = tf.IndexedSlices(tf.constant([[5.0]]), tf.constant([1]), tf.constant([3, 1]))
+        found = self.given({0, 2}, row, tf.ones([3, 1]), tf.ones([3, 1]))
+        assert [isinstance(each, tf.IndexedSlices) for each in found] == [True, False, False]
 
 
 class TestXlaLoop:
