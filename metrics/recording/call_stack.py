@@ -25,8 +25,8 @@ _RECOMPUTING = "inner_recompute_grad"  # the function inside `tf.recompute_grad`
 
 def caller() -> str:
     """Return `file:line` of the innermost frame outside this package: the line that adds the metric."""
-    frame = next((each for each in _frames() if not each.f_code.co_filename.startswith(_PACKAGE)), None)
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
+    frame = next(each for each in _frames() if not each.f_code.co_filename.startswith(_PACKAGE))
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def is_repeated() -> bool:

@@ -87,6 +87,17 @@ class LoopInAMap(keras.layers.Layer):
         return row * 1
 
 
+class LayerInAMap(keras.layers.Layer):
+    """Gives Keras's loop a layer of Keras's that loops: no frame of a user is between the two."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.RNN(Cell())
+
+    def call(self, inputs):
+        return keras.ops.map(self.inner, inputs[:, None])
+
+
 LAYERS = {
     "subclassed": (Subclassed, (66 * 11, 24)),
     "sequential": (sequential, (66, 12)),
@@ -96,6 +107,7 @@ LAYERS = {
     "map in a map": (Mapped, (66, 12)),
     "loop in a cell": (lambda: keras.layers.RNN(LoopCell()), (66, 12)),
     "loop in a map": (LoopInAMap, (66, 12)),
+    "layer in a map": (LayerInAMap, (66, 12)),
     "stacked cells": (lambda: keras.layers.RNN([Cell(), Cell()]), (66 + 22 + 94, 24)),
     "cell, unrolled": (lambda: keras.layers.RNN(Cell(), unroll=True), (66, 12)),
 }
