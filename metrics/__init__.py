@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .errors import UsageError
+    from .errors import DataError, UsageError
     from .finishers.confusion import confusion_matrix
     from .finishers.finish import per_class
     from .finishers.finisher import Finisher
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .tally import Tally, weighted
 
 __all__ = [
+    "DataError",
     "Finisher",
     "KerasMetric",
     "MetricRegistry",
@@ -43,6 +44,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "DataError": ".errors",
             "Finisher": ".finishers.finisher",
             "KerasMetric": ".keras_metrics",
             "MetricRegistry": ".registry",

@@ -102,6 +102,20 @@ class TestImports:
         found = {target for path in modules("models") for target, _ in imports(path) if target.startswith("trainer")}
         assert found <= {"trainer", "trainer.task"}
 
+    def test_we_import_ourselves_relatively(self):
+        """An absolute import would be seen by none of these tests."""
+        absolute = [
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for package in PACKAGES
+            for path in (ROOT / package).rglob("*.py")
+            if "template" not in path.parts  # which becomes a user's
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            and not getattr(node, "level", 0)
+            and any(each.split(".")[0] == "tallyloop" for each in _absolute_targets(node))
+        ]
+        assert absolute == []
+
     @pytest.mark.parametrize("unit", [room, str], ids=["rooms", "modules"])
     def test_no_cycle(self, unit):
         assert cycle(edges(unit)) is None
@@ -109,6 +123,26 @@ class TestImports:
     def test_a_cycle_is_found(self):
         there_and_back = {"a": {"b": "a.py:1"}, "b": {"c": "b.py:2"}, "c": {"b": "c.py:3"}}
         assert cycle(there_and_back) == ["b -> c (b.py:2)", "c -> b (c.py:3)"]
+
+
+def _absolute_targets(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+
+
+class TestConstructors:
+    def test_take_at_most_8_arguments(self):
+        """But those whose arguments are bindings of a config, which each have a page in the docs."""
+        found = {
+            f"{path.relative_to(ROOT)}: {node.name}"
+            for package in PACKAGES
+            for path in modules(package)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ClassDef)
+            for method in node.body
+            if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+            if len([*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs]) > 9  # with self
+        }
+        assert found == {"data/input.py: Input", "models/tabular.py: TabularTask", "trainer/trainer.py: Trainer"}
 
 
 class TestSize:

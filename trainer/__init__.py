@@ -10,15 +10,18 @@ if TYPE_CHECKING:
     from .compiled.from_keras import from_keras
     from .distribution.gathering import gather_rows
     from .distribution.strategies import mirrored, multi_worker_mirrored, one_device
-    from .errors import ClusterError, NonFiniteError
+    from .errors import CheckpointError, ClusterError, NonFiniteError, OutputError, PreemptedError
     from .model.parameter_groups import ParameterGroup, layer_wise_decay
     from .task import Task
     from .trainer import Trainer
 
 __all__ = [
+    "CheckpointError",
     "ClusterError",
     "NonFiniteError",
+    "OutputError",
     "ParameterGroup",
+    "PreemptedError",
     "Task",
     "Trainer",
     "configure",
@@ -35,8 +38,11 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "CheckpointError": ".errors",
             "ClusterError": ".errors",
             "NonFiniteError": ".errors",
+            "OutputError": ".errors",
+            "PreemptedError": ".errors",
             "ParameterGroup": ".model.parameter_groups",
             "Task": ".task",
             "Trainer": ".trainer",

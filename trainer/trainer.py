@@ -36,7 +36,7 @@ from .loop.run_record import RunFiles, RunRecord, recorded
 from .loop.run_writer import CHECKPOINTS, run_writer
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
-from .loop.train_session import TrainSession
+from .loop.train_session import Trained, TrainSession
 from .model.averaged_weights import AveragedWeights
 from .model.exporting import export
 from .model.layers import another_model, build_model, freeze
@@ -348,10 +348,6 @@ class Trainer(Steering):
         return Schedule(train_steps=self._train_length.steps(self._train_dataset), **self._intervals)
 
     @cached_property
-    def _loop_length(self) -> LoopLength:
-        return LoopLength(self._steps_per_loop, self._schedule.longest_loop)
-
-    @cached_property
     def _progress(self) -> Progress:
         return Progress(self._retention.best)
 
@@ -362,14 +358,12 @@ class Trainer(Steering):
         arguments.enough_examples("Trainer.train_dataset", dataset, self.strategy.num_replicas_in_sync)
         self._check_data("Trainer.train_dataset", dataset, train=True)
         return TrainSession(
-            task=self._task,
-            model=self.model,
-            optimizer=self._built_optimizer,
+            trained=Trained(self._task, self.model, self._built_optimizer),
             strategy=self.strategy,
             dataset=dataset,
             progress=self._progress,
             settings=self._settings,
-            longest_loop=self._loop_length.longest,
+            loop_length=LoopLength(self._steps_per_loop, self._schedule.longest_loop),
             actions=self._actions,
         )
 
@@ -439,7 +433,6 @@ class Trainer(Steering):
                 session=self._session,
                 evaluation=evaluation,
                 schedule=self._schedule,
-                loop_length=self._loop_length,
                 rollbacks=Rollbacks(self.strategy, folder, self._settings),
                 writer=writer,
                 console=console,

@@ -103,6 +103,6 @@ class BatchSizeFinder:
         session.loop.fetching.take()
         begin, steps = self._clock(), 1
         while workers.any_of(session.strategy, self._clock() - begin < self._seconds)[0]:
-            session.loop.run(session.progress.step, min(steps, session.longest_loop))
+            session.loop.run(session.progress.step, min(steps, session.loop_length.longest))
             steps *= 2
         return session.loop.fetching.take().examples / (self._clock() - begin)

@@ -16,7 +16,7 @@ from .acting import Actions
 from .evaluation import Evaluation
 from .non_finite import Rollbacks
 from .run_writer import NullWriter, RunWriter
-from .schedule import LoopLength, Schedule
+from .schedule import Schedule
 from .summaries import Summaries
 from .timing import Timing
 from .train_session import TrainSession
@@ -29,7 +29,6 @@ class HostLoop:
       session: what is trained, restored already.
       evaluation: what is evaluated; None never evaluates.
       schedule: when to do what.
-      loop_length: how many steps run in the graph at once.
       rollbacks: what happens at a step that isn't finite.
       writer: writes the run.
       console: shows it.
@@ -43,7 +42,6 @@ class HostLoop:
         session: TrainSession,
         evaluation: Evaluation | None,
         schedule: Schedule,
-        loop_length: LoopLength,
         rollbacks: Rollbacks,
         writer: RunWriter | NullWriter,
         console: ConsoleWriter,
@@ -53,7 +51,7 @@ class HostLoop:
         self._session = session
         self._evaluation = evaluation
         self._schedule = schedule
-        self._loop_length = loop_length
+        self._loop_length = session.loop_length
         self._rollbacks = rollbacks
         self._writer = writer
         self._console = console

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -37,38 +37,50 @@ from ..step.update import Update, Updates, UpdateSettings
 from ..task import Task, TaskLosses
 from ..user_code import Place, traced_on
 from .progress import Progress
+from .schedule import LoopLength
 from .summaries import summarize
 from .timing import TIMES
+
+
+class Trained(NamedTuple):
+    """What is trained.
+
+    Attributes:
+      task: says how.
+      model: its built model.
+      optimizer: built on the model's trainable variables; for several losses, name -> built on those that the loss trains.
+    """
+
+    task: Task
+    model: keras.Model
+    optimizer: Optimizers
 
 
 class TrainSession:
     """The compiled train loop with its data, optimizer and metrics, and its state in checkpoints.
 
     Args:
-      task: the task to train.
-      model: its built model.
-      optimizer: built on the model's trainable variables; for several losses, name -> built on those that the loss trains.
+      trained: the task, its model and its optimizer.
       strategy: the replicas.
       dataset: the train data.
       progress: how far the run has come.
       settings: how gradients become updates, and what XLA compiles.
-      longest_loop: the most steps of a loop.
+      loop_length: how many steps run in the graph at once.
       actions: what they remember is saved, too.
     """
 
     def __init__(
         self,
         *,
-        task: Task,
-        model: keras.Model,
-        optimizer: Optimizers,
+        trained: Trained,
         strategy: tf.distribute.Strategy,
         dataset: Input,
         progress: Progress,
         settings: UpdateSettings,
-        longest_loop: int,
+        loop_length: LoopLength,
         actions: Part,
     ):
+        task, model, optimizer = trained
         refuse_stateful(model, strategy.num_replicas_in_sync)
         make_exact(model, communicates=strategy.num_replicas_in_sync > 1, compiled=settings.jit_compile)
         self.registry: MetricRegistry = MetricRegistry(task.metrics, TIMES)
@@ -79,7 +91,7 @@ class TrainSession:
         self._settings = settings
         self._actions = actions
         self._dataset = dataset
-        self.longest_loop: int = longest_loop
+        self.loop_length: LoopLength = loop_length
         feed = self.open_feed()
         whole_steps = settings.jit_compile and is_one_cpu(strategy)
         whole = feed.even() if whole_steps and not convolves(task, model) else None
@@ -99,7 +111,7 @@ class TrainSession:
             feed=self.feed,
             step=progress.step_variable,
             settings=settings,
-            longest=longest_loop,
+            longest=loop_length.longest,
             compiles=("loop" if whole else "step" if whole_steps else "replica") if settings.jit_compile else None,
         )
         state_of_model = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
@@ -197,14 +209,12 @@ class TrainSession:
     def with_batch_size(self, size: int) -> TrainSession:
         """Return a session of the same model and optimizer, at its first step, on larger or smaller global batches."""
         return TrainSession(
-            task=self.task,
-            model=self.model,
-            optimizer=self._optimizer,
+            trained=Trained(self.task, self.model, self._optimizer),
             strategy=self.strategy,
             dataset=self._dataset.with_batch_size(size),
             progress=Progress(Best(None, None)),
             settings=self._settings,
-            longest_loop=self.longest_loop,
+            loop_length=self.loop_length,
             actions=self._actions,
         )
 

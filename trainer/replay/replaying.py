@@ -105,7 +105,7 @@ class Replaying:
     def _train_to(self, end: int) -> None:
         session = self._session
         while (step := session.progress.step) < end:
-            wanted = min(self._schedule.loop_steps(step, session.longest_loop), end - step)
+            wanted = min(self._schedule.loop_steps(step, session.loop_length.longest), end - step)
             if not session.loop.run(step, wanted):
                 at = session.progress.step + 1
                 raise UsageError(

@@ -182,6 +182,7 @@ class Host:
     ):
         self.log = []
         self.session = Session(self.log, step, bad)
+        self.session.loop_length = LoopLength(most, most)
         self.writer = Writer(self.log, saves)
         self.console = Console()
         self.stop = StopRequest()
@@ -189,7 +190,6 @@ class Host:
             session=self.session,
             evaluation=Evaluation(self.log, losses or {}) if evaluates else None,
             schedule=schedule,
-            loop_length=LoopLength(most, most),
             rollbacks=Rollbacks(self.log, rollbacks),
             writer=self.writer,
             console=self.console,
