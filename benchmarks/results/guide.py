@@ -22,6 +22,7 @@ class Sight(NamedTuple):
 
 
 SIGHTS = (
+    Sight("the least that a config needs", "digits", "Trainer.task"),
     Sight("metrics by token, one of which is an exponential", "char_lm", 'finish="exp"', "language.py"),
     Sight("masks: padding that counts for nothing", "text_classifier", "mask_zero=True", "text.py"),
     Sight("tokens of padding that no metric counts", "char_lm", "LanguageModelTask.padding"),

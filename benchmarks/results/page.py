@@ -24,8 +24,8 @@ with `tallyloop` in processes of their own, and reads the results from `metrics.
 only: `python -m benchmarks.results digits autoencoder`; `--write` then renews their parts of this page.
 The seconds from start to end were taken on a machine that was busy with other work. The settings of most configs were chosen with
 the figures of this page in sight, while the references have the defaults of their libraries: a small lead proves little.
-On two replicas, each config trains to the same weights as on one, to 1e-4 after 12 steps, and not to 1e-6: Adam divides by the
-size of the gradient, so what is rounding in a gradient near 0 is as large as a step in the weight. With SGD it is 1e-6.
+With SGD, each config trains to the same weights on two replicas as on one, to 1e-6 after 12 steps. With its own optimizer, it is
+1e-4: Adam divides by the size of the gradient, so what is rounding in a gradient near 0 is as large as a step in the weight.
 """
 
 

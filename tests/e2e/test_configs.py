@@ -74,7 +74,7 @@ SHAPES = {
     "text_classifier": (8 + 8, 2),  # of the mean and the largest
     "two_tower": (32, 16),
 }
-# How far 12 steps of Adam on two workers may end from those on one. It divides by the size of the gradient: what is rounding in
+# How far 12 steps of Adam on two replicas may end from those on one. It divides by the size of the gradient: what is rounding in
 # a gradient near 0 is as large as a step in the weight.
 TOLERANCE = 1e-4
 
@@ -243,6 +243,15 @@ def test_two_replicas_give_the_same_weights(run, config, trained):
     first, end = weights(folders[0], first_step(folders[0])), weights(folders[0])
     assert max(np.abs(end[key] - first[key]).max() for key in end if is_trained(key)) > 1e-3
     assert_close(*folders, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["char_lm", "digits", "digits_cnn", "gan"], scope="module")
+def test_two_replicas_give_nearly_the_same_weights_by_the_configs_own_optimizer(run, trained, config):
+    """They have clipping and a schedule, decoupled decay, averaged weights, and two optimizers, all with Adam."""
+    alone = trained(config)
+    run(config, "--virtual_cpus=2", PARAM + "Trainer.strategy=@mirrored()", to=f"{config}_2")
+    assert_close(alone, run.folder / f"{config}_2")
 
 
 def with_sgd(config):
@@ -809,10 +818,10 @@ MISTAKES = [
     ],
 )
 def test_a_mistake_is_told(command, config, bindings, told):
-    """In one message, with exit code 2 and nothing written; XLA refuses only when it compiles, in the run."""
+    """In one message, with exit code 2 and nothing written."""
     done = command(*(PARAM + each for each in bindings), gin_file=f"{config}.gin")
     assert done.returncode == 2, done.stdout + done.stderr
     message = done.stderr + done.stdout
     assert [each for each in told if each not in message] == [], message
     assert "Traceback" not in message
-    assert "jit_compile" in message or list(command.folder.iterdir()) == []
+    assert list(command.folder.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/results.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,28 @@ class TestConfigs:
         for part, whole in PARTS.items():
             assert f"{part}.gin" in page[whole].section
 
+    def test_no_goal_is_missed_but_the_times_beside_pytorch(self):
+        missed = [cells for line in PAGE.splitlines() if (cells := line.split("|"))[-2:-1] == [" ✗ "]]
+        assert [(cells[3].strip(), cells[4].strip()) for cells in missed] == [
+            ("time of a step / nanoGPT's in PyTorch", "1.29"),
+            ("the same with `jit_compile`", "1.01"),
+        ]
+
+    def test_the_readme_shows_three_of_them(self):
+        """Its numbers are those of the page, shortened."""
+        table = re.search(r"(?s)## Configs to copy.*?(?=\n## )", (ROOT / "README.md").read_text())[0]
+        for picture in (pictures := re.findall(r"!\[[^]]*\]\((docs/images/\w+\.svg)\)", table)):
+            assert (ROOT / picture).exists()
+        assert len(pictures) == 3
+        told = {
+            "text_classifier": "95.8% of the test lines; TF-IDF and logistic regression 93.8%",
+            "tabular": "RMSE 57.4 on diabetes, ridge 58.4; 0.32 and 1.61 on a table with interactions",
+            "two_tower": "recall at 10 of 0.79; canonical correlation 0.46",
+        }
+        assert all(f"`{config}.gin`: {words} |" in table for config, words in told.items())
+        found = ["0.9581", "0.9380", "57.43", "58.35", "0.324", "1.610", "0.7939", "0.4568"]
+        assert [number for number in found if number not in PAGE] == []
+
     def test_digits_cnn_has_a_goal(self, results):
         (config,) = (each for each in results("configs").CONFIGS if each.name == "digits_cnn")
         assert [figure.goal for figure in config.figures] == [(">=", 0.985, False)]
@@ -136,6 +160,10 @@ class TestGuide:
             file = ROOT / "models" / sight.model if sight.model else ROOT / "gin" / f"{sight.config}.gin"
             assert sight.text in file.read_text(), sight
             assert (ROOT / "gin" / f"{sight.config}.gin").is_file()
+
+    def test_each_config_shows_something(self, results):
+        shown = {sight.config for sight in results("guide").SIGHTS}
+        assert shown >= {path.stem for path in (ROOT / "gin").glob("*.gin")}
 
     def test_is_on_the_page(self, results):
         text = (ROOT / "docs" / "results.md").read_text()

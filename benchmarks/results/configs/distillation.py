@@ -41,7 +41,7 @@ CONFIGS = (
 The student has 64 hidden units; the teacher is the network of `digits_cnn.gin`, trained before by `tallyloop
 --gin_file=distil_teacher.gin --model_dir=runs/teacher`, which keeps the best export. Look at it for a task that holds a
 second model, for a loss with weighted parts, and for metrics that compare both. Student and reference differ in the weight of
-the teacher alone (`DistillationTask.soft`); both are trained with the same five seeds.
+the teacher alone (`--gin_param=DistillationTask.soft=0`); both are trained with five seeds, `--gin_param=Trainer.seed=0` to 4.
 """,
         (
             Figure("mean test accuracy, 5 seeds", _taught, ABOVE, _alone),

@@ -110,7 +110,9 @@ A folder for each class, and any backbone of `keras.applications` by its name. W
 PNG files. Look at it for augmentation that is the same on any number of replicas and after a resume, several eval sets, a
 schedule with warmup, the hardest images in TensorBoard, and fine-tuning in two stages (`image_folder_head.gin`, then
 `image_folder_all.gin`: all parts at rates of their own). From random weights, as here, the first stage teaches a head on
-random features; it is meant for pretrained ones: `--gin_param=image_classifier.weights=imagenet`.
+random features; it is meant for pretrained ones: `--gin_param=image_classifier.weights=imagenet`. The second stage of the figure
+begins with the last checkpoint of the first: `--gin_file=image_folder_all.gin --gin_param=train_steps=600
+--gin_param=Trainer.initial_weights=runs/image_folder_head/checkpoints/ckpt-300`.
 """,
         (
             Figure("test accuracy", last("accuracy", "eval/test"), Goal(">=", 0.97), logistic_regression_on_images),
