@@ -15,6 +15,7 @@ import tensorflow as tf
 from ..data import Input
 from ..data.checks import seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
+from ..metrics.writers.better import Mode
 from .distribution import workers
 from .distribution.startup import keep_freed_memory
 from .distribution.strategies import one_device
@@ -229,7 +230,7 @@ def as_inputs(datasets: Any) -> dict[str, Input]:
     return {_dataset_name(name): as_input(f"eval_datasets[{name!r}]", dataset) for name, dataset in datasets.items()}
 
 
-def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, Literal["max", "min"] | None]:
+def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | None, Mode | None]:
     """Return the metric and the mode of the best checkpoint; both or none."""
     if metric is None and mode is None:
         return None, None

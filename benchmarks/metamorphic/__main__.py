@@ -38,7 +38,7 @@ _PER_PROCESS = 12  # programs, after which a process makes room for a new one: T
 
 _TOP = """# Metamorphic tests
 
-For users who want to know what the promise "the number is right" was tried on, and for whoever changes how a number is made.
+For users who want to know what the promise "the number is right" was tested on, and for anyone who changes how a number is made.
 
 A generator composes random tasks. A *program* is a task with a random loss and {metrics} random metrics, added within random
 constructs, and a random *cut*: how the rows are divided over batches, replicas, steps and summaries. A *case* is one metric

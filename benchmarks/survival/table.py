@@ -12,7 +12,7 @@ from .settings import SETTINGS
 _TOP = """# Survival
 
 For users whose runs get interrupted: how often a training was killed, what it was doing at that moment, and whether its result is
-that of a training that was never interrupted.
+the same as that of a training that was never interrupted.
 
 The real command trains in its own process. It is killed with `SIGKILL` at a random moment and started again with the same command
 line, many times over, and then left to finish. The control is the same training without interruption. The two must be equal with

@@ -13,8 +13,9 @@ from absl import logging
 from ...data.checks import one_of, whole_number
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
+from ...metrics.writers.better import Mode
 from ..arguments import finite_number
-from ..checkpointing.eval_metric import EvalMetric, Mode, dataset_of
+from ..checkpointing.eval_metric import EvalMetric, dataset_of
 
 if TYPE_CHECKING:
     from ..trainer import Trainer

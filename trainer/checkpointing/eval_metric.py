@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ...metrics.errors import UsageError, did_you_mean
 from ...metrics.writers import Summary
-
-Mode = Literal["max", "min"]
+from ...metrics.writers.better import Mode
 
 
 class EvalMetric:

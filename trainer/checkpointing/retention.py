@@ -7,13 +7,14 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
 from ...metrics.atomic_file import replace_file
 from ...metrics.errors import UsageError
+from ...metrics.writers.better import Mode
 from .eval_metric import EvalMetric
 from .folder import CheckpointFolder
 from .state import Checkpoint
@@ -44,9 +45,9 @@ class Best:
       mode: "max" or "min".
     """
 
-    def __init__(self, metric: str | None, mode: Literal["max", "min"] | None):
+    def __init__(self, metric: str | None, mode: Mode | None):
         self.metric: EvalMetric | None = None if metric is None else EvalMetric("Trainer.best_metric", metric, mode)
-        self._mode: Literal["max", "min"] | None = mode
+        self._mode: Mode | None = mode
         self._value = tf.Variable(tf.constant(math.nan, tf.float64), trainable=False, name="best_value")
         self._step = tf.Variable(tf.constant(-1, tf.int64), trainable=False, name="best_step")
         self._kind = tf.Variable(tf.constant(self._fingerprint(), tf.int64), trainable=False, name="best_kind")
@@ -92,7 +93,7 @@ class Best:
         return value
 
     @property
-    def side(self) -> dict[str, Literal["max", "min"]]:
+    def side(self) -> dict[str, Mode]:
         """The metric's name as given -> which side of it is better; empty without one."""
         if self.metric is None or self._mode is None:
             return {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ...data import Input
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
+from ...metrics.writers.better import Mode
 from ..checkpointing.eval_metric import dataset_of
 from ..checkpointing.retention import Retention
 from ..model.averaged_weights import AveragedWeights
@@ -112,7 +113,7 @@ class Steering:
         return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
 
     @property
-    def best_side(self) -> Mapping[str, Literal["max", "min"]]:
+    def best_side(self) -> Mapping[str, Mode]:
         """The `best_metric` -> its `best_mode`; empty without one."""
         return self._retention.best.side
 
