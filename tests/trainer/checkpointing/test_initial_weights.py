@@ -2,6 +2,7 @@
 
 import logging
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -143,6 +144,21 @@ class TestInitialWeights:
             (tmp_path / f"text.{ending}").write_text("hello")
         with pytest.raises(UsageError, match=name):
             make_trainer(initial_weights=str(tmp_path / name)).train()
+
+    @pytest.mark.parametrize("kind", ["external", "virtual"])
+    def test_numbers_in_another_file(self, make_trainer, tmp_path, kind):
+        """Of a file from a stranger: whatever it names on this machine would become weights."""
+        with h5py.File(tmp_path / "secret.h5", "w") as secret:
+            secret["x"] = np.ones(4, np.float32)
+        with h5py.File(tmp_path / "bad.weights.h5", "w") as file:
+            if kind == "external":
+                file.create_dataset("layers/a/vars/0", (4,), "f4", external=[(tmp_path / "secret.h5", 0, 16)])
+            else:
+                layout = h5py.VirtualLayout((4,), "f4")
+                layout[:] = h5py.VirtualSource(tmp_path / "secret.h5", "x", (4,))
+                file.create_virtual_dataset("layers/a/vars/0", layout)
+        with pytest.raises(UsageError, match="expected all weights in the file itself, got 'layers/a/vars/0'"):
+            make_trainer(initial_weights=str(tmp_path / "bad.weights.h5")).train()
 
     def test_the_folder_around_it(self, make_trainer, tmp_path):
         (tmp_path / "model.keras").touch()
