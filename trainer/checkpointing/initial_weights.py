@@ -119,8 +119,8 @@ def _opened(source: str) -> Iterator[h5py.File]:
         for place, dataset in _datasets(file).items():
             if dataset.external or dataset.is_virtual:  # a stranger's file would have another one of this machine read
                 raise UsageError(
-                    f"Trainer.initial_weights = {source!r}: expected all weights in the file itself, got {place!r}, whose numbers "
-                    "lie in another one; load it into its model, and save that by model.save_weights."
+                    f"Trainer.initial_weights = {source!r}: expected all weights in the file itself, got {place!r}, whose "
+                    "numbers lie in another one; load it into its model, and save that by model.save_weights."
                 )
         yield file
 
