@@ -126,6 +126,11 @@ class TestUpdate:
         Weights().apply({0: [1.0, 1.0], 1: 5.0})
         assert caplog.text == ""
 
+    def test_names_the_loss_that_does_not_touch_them(self, caplog):
+        optimizer = keras.optimizers.SGD()
+        Update(optimizer, [keras.Variable(0.0, name="a")], None, name="generator").check([Term({}, ONE)])
+        assert "The task's loss 'generator' does not depend on a" in caplog.text
+
     @pytest.mark.parametrize("in_xla_loop", [False, True], ids=["condition", "choice"])
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("where", ["loss", 0, 1])
