@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from .. import metrics
+from ..metrics.errors import UsageError
 from ..trainer.task import Task
+from .batch import FEATURES, binding_of, part_of, wide
 
 
 @keras.saving.register_keras_serializable(package="tallyloop")
@@ -91,6 +93,9 @@ class AutoencoderTask(Task):
       model: a function that returns a model from examples of shape (batch, features) to `(reconstruction, code)`.
       sparsity: the weight of the penalty.
       features: the key of the examples in the batch.
+
+    Raises:
+      UsageError: `model` is a model, or cannot be called.
     """
 
     def __init__(
@@ -99,6 +104,11 @@ class AutoencoderTask(Task):
         sparsity: float = 1e-3,
         features: str = "x",
     ):
+        if isinstance(model, keras.Model) or not callable(model):
+            raise UsageError(
+                f"AutoencoderTask.model = {model!r}: expected a function that makes the model, so that the Trainer can "
+                "make it on all devices; write @two_stage_autoencoder, not @two_stage_autoencoder()"
+            )
         self._make_model = model
         self._sparsity = sparsity
         self._features = features
@@ -108,9 +118,19 @@ class AutoencoderTask(Task):
         return self._make_model()
 
     def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
-        """Return the weighted sum of both parts, shape (batch,): one loss per example."""
-        inputs = batch[self._features]
-        reconstruction, code = model(inputs, training=training)
+        """Return the weighted sum of both parts, shape (batch,): one loss per example.
+
+        Raises:
+          UsageError: the batch lacks the key, or a reconstruction has another shape than its example.
+        """
+        inputs = self._inputs_of(batch)
+        reconstruction, code = self._outputs(model, inputs, training)
+        if not reconstruction.shape[1:].is_compatible_with(inputs.shape[1:]):
+            raise UsageError(
+                f"AutoencoderTask.model: expected a reconstruction of the shape of {self._features!r}, "
+                f"{tuple(inputs.shape[1:])}, got {tuple(reconstruction.shape[1:])}; set the model's number of features"
+                f"{binding_of(self._make_model, 'features')}, and flatten examples of several axes in Input.map_fn"
+            )
         error = cast("tf.Tensor", keras.ops.subtract(reconstruction, inputs))  # Keras's types cover every backend
         parts = {
             "reconstruction": tf.reduce_mean(error**2, axis=-1),
@@ -120,8 +140,21 @@ class AutoencoderTask(Task):
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return each example's `code` (batch, code) and `reconstruction` (batch, features)."""
-        reconstruction, code = model(batch[self._features], training=False)
+        reconstruction, code = self._outputs(model, self._inputs_of(batch), training=False)
         return {"code": code, "reconstruction": reconstruction}
+
+    def _inputs_of(self, batch: Any) -> tf.Tensor:
+        return part_of(batch, self._features, FEATURES, "The batch", "set AutoencoderTask.features")
+
+    def _outputs(self, model: keras.Model, inputs: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs: Any = model(inputs, training=training)
+        if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+            got = f"{len(outputs)} outputs" if isinstance(outputs, tuple | list) else f"a {type(outputs).__name__}"
+            raise UsageError(
+                f"AutoencoderTask.model: expected a pair (reconstruction, code), got {got}; return both from the model"
+            )
+        reconstruction, code = outputs
+        return wide(reconstruction), wide(code)
 
 
 @gin.register(module="tallyloop")

@@ -1,9 +1,11 @@
-"""What the bundled tasks share: the parts of a batch, and the weights of its examples."""
+"""What the bundled tasks share: the parts of a batch, the precision of a loss, and the weights of its examples."""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -61,6 +63,20 @@ def numbers_of(column: tf.Tensor, key: str, binding: str, dtype: Any = tf.float3
             f"source, as in csv.columns = {{{key!r}: 'float32'}}, has the line told"
         )
     return tf.cast(column, dtype)
+
+
+def wide(numbers: tf.Tensor) -> tf.Tensor:
+    """Return numbers of half precision as float32: under mixed precision, losses and predictions would be rounded to them."""
+    return tf.cast(numbers, tf.float32) if numbers.dtype in (tf.bfloat16, tf.float16) else numbers
+
+
+def binding_of(make: Callable[..., Any], parameter: str) -> str:
+    """Return a parameter of a model function as a message names it, ` (mlp.num_classes)`; empty if the function lacks it."""
+    name = getattr(make, "__name__", "")
+    with contextlib.suppress(TypeError, ValueError):  # of a callable without a signature
+        if name and parameter in inspect.signature(make).parameters:
+            return f" ({name}.{parameter})"
+    return ""
 
 
 def outputs_of(model: keras.Model, inputs: Any, training: bool, where: str, fix: str) -> Any:

@@ -14,10 +14,8 @@ import tensorflow as tf
 from .. import metrics as tally_metrics
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, part_of, weighted
+from .batch import FEATURES, TARGETS, binding_of, part_of, weighted, wide
 from .networks.mlp import mlp
-
-_FIX = "set ClassifierTask.features and ClassifierTask.labels"
 
 
 @gin.register(module="tallyloop")
@@ -78,7 +76,7 @@ class ClassifierTask(Task):
         losses = cast("tf.Tensor", keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
         if training and self._class_weight:
             losses *= tf.gather(self._weights_of(cast("int", logits.shape[-1]), losses.dtype), labels)
-        return weighted(losses, batch, self._sample_weight, training, "ClassifierTask"), logits
+        return weighted(losses, batch, self._sample_weight, training, type(self).__name__), logits
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return each example's `label`, int64 (batch,), and `probabilities` (batch, classes)."""
@@ -93,7 +91,7 @@ class ClassifierTask(Task):
             wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
             raise UsageError(
                 f"{where}: expected labels from 0 to {classes - 1}, as the model has {classes} classes, got {labels[wrong]} "
-                f"for example {wrong}; raise the number of classes (mlp.num_classes) or fix the labels"
+                f"for example {wrong}; raise the number of classes{binding_of(self._make_model, 'num_classes')} or fix the labels"
             )
 
     def _weights_of(self, classes: int, dtype: tf.DType) -> tf.Tensor:
@@ -128,24 +126,27 @@ class ClassifierTask(Task):
             ) from error
         if logits.shape.rank != 2:
             raise UsageError(
-                f"ClassifierTask.model: expected logits of shape (batch, classes), got outputs of shape "
+                f"{type(self).__name__}.model: expected logits of shape (batch, classes), got outputs of shape "
                 f"{tuple(logits.shape)}"
             )
-        return logits
+        return wide(logits)
 
     def _labels_of(self, batch: Mapping[str, Any], where: str) -> Any:
         """Return the labels; only their type is checked, so that it works while a step is traced."""
-        labels = part_of(batch, self._labels, TARGETS, where, _FIX)
+        labels = part_of(batch, self._labels, TARGETS, where, self._fix())
         dtype = tf.as_dtype(labels.dtype)
         if len(labels.shape) != 1 or not dtype.is_integer:
             raise UsageError(
                 f"{where}: expected integers of shape (n,) as labels {self._labels!r}, got {dtype.name} of shape "
-                f"{tuple(labels.shape)}; convert them in Input.map_fn or in the source, or set ClassifierTask.labels"
+                f"{tuple(labels.shape)}; convert them in Input.map_fn or in the source, or set {type(self).__name__}.labels"
             )
         return labels
 
     def _features_of(self, batch: Any, where: str) -> Any:
-        return part_of(batch, self._features, FEATURES, where, _FIX)
+        return part_of(batch, self._features, FEATURES, where, self._fix())
+
+    def _fix(self) -> str:
+        return f"set {type(self).__name__}.features and {type(self).__name__}.labels"
 
 
 def _one_of(array: np.ndarray) -> keras.KerasTensor:
@@ -182,7 +183,8 @@ def top_k_accuracy(
       k: how many classes count as a hit.
       labels: the key of the labels in the batch.
     """
-    hits = tf.math.in_top_k(part_of(batch, labels, TARGETS, "The batch", "set top_k_accuracy.labels"), outputs, k)
+    given = part_of(batch, labels, TARGETS, "The batch", "set top_k_accuracy.labels")
+    hits = tf.math.in_top_k(tf.cast(given, tf.int64), tf.cast(outputs, tf.float32), k)
     return tf.math.count_nonzero(hits), tf.size(hits, out_type=tf.int64)
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from .. import metrics as tally_metrics
 from ..metrics.errors import UsageError
-from .batch import outputs_of
+from .batch import binding_of, outputs_of, weighted
 from .classifier import ClassifierTask
 from .networks.mlp import mlp
 
@@ -38,6 +38,8 @@ class DistillationTask(ClassifierTask):
       features: the key of the examples in the batch.
       labels: the key of the labels in the batch, integers in [0, classes).
       metrics: name -> `fn(batch, logits) -> (value, count)`; see `Task.metrics`.
+      sample_weight: the key of the examples' weights in the batch, which multiply the sum of both parts; see `ClassifierTask`.
+        `loss/total` and the other metrics are not weighted.
 
     Raises:
       UsageError: an argument is not as described, or there is no teacher.
@@ -52,8 +54,9 @@ class DistillationTask(ClassifierTask):
         features: str = "x",
         labels: str = "y",
         metrics: Mapping[str, Any] | None = None,
+        sample_weight: str | None = None,
     ):
-        super().__init__(model, features, labels, metrics=metrics)
+        super().__init__(model, features, labels, sample_weight=sample_weight, metrics=metrics)
         if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
             raise UsageError(
                 f"DistillationTask.temperature = {temperature!r}: expected a number greater than 0, such as 4"
@@ -92,7 +95,7 @@ class DistillationTask(ClassifierTask):
         if taught.shape[1:] != logits.shape[1:]:
             raise UsageError(
                 f"{where}: expected logits of as many classes as the student's {tuple(logits.shape[1:])}, got "
-                f"{tuple(taught.shape[1:])}; set the student's number of classes (mlp.num_classes)"
+                f"{tuple(taught.shape[1:])}; set the student's number of classes{binding_of(self._make_model, 'num_classes')}"
             )
         answer, said = tf.argmax(logits, -1), tf.argmax(taught, -1)
         tally_metrics.add("accuracy", answer == labels)
@@ -103,7 +106,8 @@ class DistillationTask(ClassifierTask):
         soft = tf.nn.softmax_cross_entropy_with_logits(softened, logits / self._temperature)
         # Soft gradients are smaller by the square of the temperature.
         weights = {"hard": 1 - self._soft, "soft": self._soft * self._temperature**2}
-        return tally_metrics.composite_loss({"hard": hard, "soft": soft}, weights=weights), logits
+        losses = tally_metrics.composite_loss({"hard": hard, "soft": soft}, weights=weights)
+        return weighted(losses, batch, self._sample_weight, training, type(self).__name__), logits
 
 
 def _checked(teacher: Any) -> str:

@@ -13,9 +13,10 @@ import tensorflow as tf
 from .. import metrics
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, part_of
+from .batch import FEATURES, TARGETS, binding_of, part_of
 from .networks.transformer import transformer
 
+_BYTES = 256
 _FIX = "use a source of windows, such as @text with text.length"
 
 
@@ -23,11 +24,12 @@ _FIX = "use a source of windows, such as @text with text.length"
 class LanguageModelTask(Task):
     """Cross-entropy of the next token, with `accuracy` and `perplexity` by token.
 
-    A batch has `x` and `y`, token numbers (batch, tokens), of which `y` is one token further on.
+    A batch has `x` and `y`, token numbers (batch, tokens) of any integer type, of which `y` is one token further on.
 
     Args:
       model: a function that returns a model from tokens to logits (batch, tokens, vocabulary), such as `@transformer`.
-      padding: the token in `y` that stands for none: it counts neither in the loss nor in the metrics. None if all count.
+      padding: the token in `y` that stands for none: it counts neither in the loss nor in the metrics. None if all count. It may
+        be outside the vocabulary, such as -100; the model then reads the token 0 for it in `x`.
 
     Raises:
       UsageError: `model` is a model, or cannot be called.
@@ -48,37 +50,54 @@ class LanguageModelTask(Task):
 
     def loss(self, model: keras.Model, batch: Any, training: bool) -> Any:
         """Return the cross-entropies (batch, tokens), or their `Tally` where some tokens are padding; and the logits."""
-        labels = part_of(batch, "y", TARGETS, "The batch", _FIX)
-        logits = tf.cast(model(part_of(batch, "x", FEATURES, "The batch", _FIX), training=training), tf.float32)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        labels = tf.cast(part_of(batch, "y", TARGETS, "The batch", _FIX), tf.int64)
         real = None if self._padding is None else labels != self._padding
-        metrics.add("accuracy", tf.argmax(logits, -1, labels.dtype) == labels, weights=real)
+        logits = self._logits(model, batch, training)
+        known = labels if real is None else tf.where(real, labels, 0)  # the kernel refuses others, or gives NaN
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(known, logits)
+        metrics.add("accuracy", tf.argmax(logits, -1) == labels, weights=real)
         metrics.add("perplexity", losses, weights=real, finish="exp")
         return (losses if real is None else metrics.weighted(losses, real)), logits
 
     def predict_step(self, model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         """Return the likeliest `token` after each of `x`, (batch, tokens), and its `probability`."""
-        probabilities = tf.nn.softmax(tf.cast(model(part_of(batch, "x", FEATURES, "The batch", _FIX)), tf.float32))
+        probabilities = tf.nn.softmax(self._logits(model, batch, training=False))
         return {"token": tf.argmax(probabilities, -1), "probability": tf.reduce_max(probabilities, -1)}
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
         """Refuse tokens that the model does not have: TensorFlow's kernels would read zeros, or fail in mid-run."""
-        vocabulary, most = getattr(model, "vocabulary", None), getattr(model, "length", None)
+        most = getattr(model, "length", None)
         for key, place in (("x", FEATURES), ("y", TARGETS)):
             tokens = np.asarray(part_of(arrays, key, place, where, _FIX))
             if tokens.dtype.kind not in "iu" or tokens.ndim != 2:
                 raise UsageError(
                     f"{where}: {key!r} is {tokens.dtype} of shape {tokens.shape}: expected token numbers (n, tokens); {_FIX}"
                 )
-            if vocabulary is not None and not 0 <= tokens.min() <= tokens.max() < vocabulary:
-                raise UsageError(
-                    f"{where}: {key!r} has tokens from {tokens.min()} to {tokens.max()}: expected numbers from 0 to "
-                    f"{vocabulary - 1}; set transformer.vocabulary"
-                )
+            self._check_vocabulary(model, tokens, f"{where}: {key!r}")
             if most is not None and tokens.shape[1] > most:
                 raise UsageError(
-                    f"{where}: {key!r} has {tokens.shape[1]} tokens: expected at most {most}; set transformer.length"
+                    f"{where}: {key!r} has {tokens.shape[1]} tokens: expected at most {most}; set the model's length"
+                    f"{binding_of(self._make_model, 'length')}"
                 )
+
+    def _check_vocabulary(self, model: keras.Model, tokens: np.ndarray, where: str) -> None:
+        vocabulary = getattr(model, "vocabulary", None)
+        if self._padding is not None:
+            tokens = tokens[tokens != self._padding]
+        if vocabulary is not None and tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
+            raise UsageError(
+                f"{where} has tokens from {tokens.min()} to {tokens.max()}: expected numbers from 0 to {vocabulary - 1}; set "
+                f"the model's vocabulary{binding_of(self._make_model, 'vocabulary')}, or LanguageModelTask.padding to the token "
+                "that stands for none"
+            )
+
+    def _logits(self, model: keras.Model, batch: Any, training: bool) -> tf.Tensor:
+        tokens = part_of(batch, "x", FEATURES, "The batch", _FIX)
+        if tokens.dtype not in (tf.int32, tf.int64):
+            tokens = tf.cast(tokens, tf.int32)
+        if self._padding is not None and not 0 <= self._padding < getattr(model, "vocabulary", np.inf):
+            tokens = tf.where(tokens == self._padding, 0, tokens)  # an embedding has no such row
+        return tf.cast(model(tokens, training=training), tf.float32)
 
 
 def generate(
@@ -124,7 +143,16 @@ def written_text(
       characters: how many bytes to write.
       temperature: see `generate`.
       seed: of the draws.
+
+    Raises:
+      UsageError: the model has another vocabulary than bytes.
     """
+    vocabulary = getattr(trainer.model, "vocabulary", _BYTES)
+    if vocabulary != _BYTES:
+        raise UsageError(
+            f"written_text: expected a model of bytes, whose vocabulary is {_BYTES}, got a vocabulary of {vocabulary}; bind "
+            "Trainer.actions = [], or WriteText.function to a function that decodes your tokens"
+        )
     start = np.frombuffer(prompt.encode() or b"\n", np.uint8)
     return bytes(generate(trainer.model, start, characters, temperature, seed).astype(np.uint8)).decode(
         errors="replace"

@@ -13,7 +13,7 @@ from .. import metrics as tally_metrics
 from ..data.checks import one_of
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, numbers_of, part_of, weighted
+from .batch import FEATURES, TARGETS, numbers_of, part_of, weighted, wide
 
 Loss = Literal["mse", "mae", "huber"]
 _LOSSES = {
@@ -77,7 +77,7 @@ class RegressionTask(Task):
           UsageError: the batch lacks a key, or predictions and targets differ in shape.
         """
         targets = part_of(batch, self._targets, TARGETS, "The batch", f"set {self._TARGETS}")
-        predicted = model(self._features_of(model, batch), training=training)
+        predicted = wide(model(self._features_of(model, batch), training=training))
         predicted = self._like(predicted, targets)
         targets = numbers_of(targets, self._targets, self._TARGETS, predicted.dtype)
         error = predicted - targets
@@ -89,7 +89,7 @@ class RegressionTask(Task):
 
     def predict_step(self, model: keras.Model, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the model's predictions, (batch,) of a model with one output."""
-        predicted = model(self._features_of(model, batch), training=False)
+        predicted = wide(model(self._features_of(model, batch), training=False))
         return tf.squeeze(predicted, -1) if predicted.shape[1:] == (1,) else predicted
 
     def _like(self, predicted: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -12,10 +13,13 @@ import tensorflow as tf
 
 from ..metrics.errors import UsageError
 from .batch import FEATURES, numbers_of, part_of, training_rows
-from .networks.dropout import InvariantDropout
+from .networks.dropout import InvariantDropout, dropout_rate
 from .regression import Loss, RegressionTask
 
 _WHERE = "TabularTask.rows"
+_WIDE = "float32"  # of the layers that have columns in their own unit, which half precision would round
+# What a layer cannot be called: nothing, a path, or as Keras calls the operations below.
+_NO_NAME = re.compile(r"|.*/.*|(stack|expand_dims)(_\d+)?", re.DOTALL)
 
 
 @gin.register(module="tallyloop")
@@ -24,7 +28,7 @@ class TabularTask(RegressionTask):
 
     The mean and variance of the numbers, the categories, and the scale of the target are learned from the training rows, and are
     a part of the model: an exported model takes the columns as they are in the file. A category that the training rows lack is
-    "another one", which has a place of its own.
+    "another one", which has a place of its own. A column of numbers that is constant in them is shifted, and not scaled.
 
     Args:
       rows: a source of training rows, without parentheses: `@train/csv`. They are read again for predictions and exports, and
@@ -60,7 +64,8 @@ class TabularTask(RegressionTask):
         self._rows, self._target, self._weight = rows, target, sample_weight
         self._numeric = _names("TabularTask.numeric", numeric)
         self._categorical = _names("TabularTask.categorical", categorical)
-        self._hidden, self._dropout, self._most = hidden, dropout, most_categories
+        self._hidden, self._most = hidden, most_categories
+        self._dropout = dropout_rate("TabularTask.dropout", dropout)
         named = [*self._numeric, *self._categorical]
         if not named:
             raise UsageError("TabularTask.numeric, TabularTask.categorical: expected at least one column, got none")
@@ -75,27 +80,34 @@ class TabularTask(RegressionTask):
         target = _numbers(table, self._target, "target")
         if self._weight is not None and _numbers(table, self._weight, "sample_weight").min() < 0:
             raise UsageError(f"{_WHERE}: column {self._weight!r} has a weight below 0: expected weights of at least 0")
+        names = _LayerNames([*self._numeric, *self._categorical])
+        inputs, features = self._inputs(table, names)
+        wide = keras.layers.Concatenate(name=names("features"))(features) if len(features) > 1 else features[0]
+        outputs = keras.layers.Dense(1, name=names("linear"))(wide)
+        if self._hidden:
+            outputs = keras.layers.Add(name=names("sum"))([outputs, self._network(wide, names)])
+        scale, offset = float(target.std()) or 1.0, float(target.mean())
+        predicted = keras.layers.Rescaling(scale, offset, dtype=_WIDE, name=names(self._target))(outputs)
+        return keras.Model(inputs, predicted, name="tabular")
+
+    def _inputs(self, table: Mapping[str, Any], names: _LayerNames) -> tuple[dict[str, Any], list[Any]]:
+        """Return column -> input, and the features made of all of them."""
         inputs, features = {}, []
         if self._numeric:
             columns = np.stack([_numbers(table, name, "numeric") for name in self._numeric], axis=-1)
-            inputs |= {name: keras.Input((), name=name) for name in self._numeric}
-            features.append(_normalized([inputs[name] for name in self._numeric], columns))
+            inputs |= {name: _input(name, "float32", names) for name in self._numeric}
+            features.append(_normalized([inputs[name] for name in self._numeric], columns, names("normalization")))
         for name in self._categorical:
             values = _categories(table, name)
-            inputs[name] = keras.Input((), name=name, dtype=values.dtype.name if values.dtype != object else "string")
-            features.append(_one_hot(inputs[name], values, name, self._most))
-        wide = keras.layers.Concatenate()(features) if len(features) > 1 else features[0]
-        outputs = keras.layers.Dense(1, name="linear")(wide)
-        if self._hidden:
-            outputs = keras.layers.Add()([outputs, self._network(wide)])
-        scale, offset = float(target.std()) or 1.0, float(target.mean())
-        return keras.Model(inputs, keras.layers.Rescaling(scale, offset, name=self._target)(outputs), name="tabular")
+            inputs[name] = _input(name, values.dtype.name if values.dtype != object else "string", names)
+            features.append(_one_hot(inputs[name], values, names(f"categories_{name}"), self._most))
+        return inputs, features
 
-    def _network(self, features: Any) -> Any:
+    def _network(self, features: Any, names: _LayerNames) -> Any:
         for number, width in enumerate(self._hidden):
-            features = keras.layers.Dense(width, "relu", name=f"hidden_{number}")(features)
-            features = InvariantDropout(self._dropout)(features)
-        return keras.layers.Dense(1, name="network")(features)
+            features = keras.layers.Dense(width, "relu", name=names(f"hidden_{number}"))(features)
+            features = InvariantDropout(self._dropout, name=names(f"dropout_{number}"))(features)
+        return keras.layers.Dense(1, name=names("network"))(features)
 
     def _features_of(self, model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         fix = "correct TabularTask.numeric and TabularTask.categorical"
@@ -103,8 +115,8 @@ class TabularTask(RegressionTask):
             name: part_of(batch, name, FEATURES, "The batch", fix) for name in (*self._numeric, *self._categorical)
         }
         numbers = {name: numbers_of(column[name], name, "TabularTask.numeric") for name in self._numeric}
-        known = {each.name: each.dtype for each in model.inputs}
-        return numbers | {name: _of_kind(column[name], name, known[name]) for name in self._categorical}
+        known: Any = model.input  # a dict
+        return numbers | {name: _of_kind(column[name], name, known[name].dtype) for name in self._categorical}
 
 
 @gin.register(module="tallyloop")
@@ -131,15 +143,41 @@ def balanced_rows(rows: Callable[[], Any], column: str, weight: str = "weight") 
     return {**table, weight: (len(place) / (len(counts) * counts[place])).astype(np.float32)}
 
 
-def _normalized(inputs: Sequence[Any], columns: np.ndarray) -> Any:
-    layer = keras.layers.Normalization(name="normalization")
+class _LayerNames:
+    """Names of layers, which must be unique in a model and valid in TensorFlow's graph, whatever the columns are called."""
+
+    def __init__(self, columns: Iterable[str]):
+        self._taken = set(columns)  # by the inputs
+
+    def __call__(self, name: str) -> str:
+        """Return the name; with other characters where a layer cannot have them, and longer if it is taken."""
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name) or "_"
+        while name in self._taken or _NO_NAME.fullmatch(name):
+            name += "_"
+        self._taken.add(name)
+        return name
+
+
+def _input(column: str, dtype: str, names: _LayerNames) -> Any:
+    """Return the input of a column. Its tensor has the column's name, as Keras compares it with the key in the model's dict."""
+    found: Any = keras.Input((), name=names("column") if _NO_NAME.fullmatch(column) else column, dtype=dtype)
+    found.name = column
+    return found
+
+
+def _normalized(inputs: Sequence[Any], columns: np.ndarray, name: str) -> Any:
+    layer = keras.layers.Normalization(dtype=_WIDE, name=name)
     layer.adapt(columns)
+    # Of a constant column, rounding leaves a deviation near 0, by which a value that is new would be divided.
+    constant = columns.min(axis=0) == columns.max(axis=0)
+    layer.adapt_variance.assign(np.where(constant, 1, layer.adapt_variance))
+    layer.finalize_state()
     return layer(keras.ops.stack(inputs, axis=-1))
 
 
 def _one_hot(inputs: Any, values: np.ndarray, name: str, most: int) -> Any:
     lookup = keras.layers.StringLookup if values.dtype == object else keras.layers.IntegerLookup
-    layer = lookup(max_tokens=most + 1, output_mode="one_hot", name=f"categories_{name}")
+    layer = lookup(max_tokens=most + 1, output_mode="one_hot", name=name)
     layer.adapt(tf.constant(values))
     return layer(keras.ops.expand_dims(inputs, -1))
 

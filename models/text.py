@@ -13,7 +13,7 @@ import tensorflow as tf
 from ..data.checks import one_of, whole_number
 from ..metrics.errors import UsageError
 from .batch import training_rows
-from .networks.dropout import InvariantDropout
+from .networks.dropout import InvariantDropout, dropout_rate
 
 Reader = Literal["gru", "transformer"]
 
@@ -27,7 +27,7 @@ def split_words(texts: tf.Tensor) -> tf.Tensor:
     Keras's own standardization removes punctuation, which joins the words of code: `loop.call_soon` becomes `loopcallsoon`.
     """
     apart = tf.strings.regex_replace(texts, "([a-z])([A-Z])", r"\1 \2")
-    return tf.strings.regex_replace(tf.strings.lower(apart), r"([^\pL\pN\s])", r" \1 ")
+    return tf.strings.regex_replace(tf.strings.lower(apart, encoding="utf-8"), r"([^\pL\pN\s])", r" \1 ")
 
 
 @gin.register(module="tallyloop")
@@ -58,6 +58,7 @@ def text_classifier(
     Raises:
       UsageError: an argument is not as described, or the rows have no such texts.
     """
+    rate = dropout_rate("text_classifier.dropout", dropout)
     kind = one_of("text_classifier.reader", reader, get_args(Reader))
     inputs = keras.Input((), dtype="string", name=text)
     vectorize = keras.layers.TextVectorization(
@@ -70,10 +71,10 @@ def text_classifier(
     words = keras.layers.Embedding(vectorize.vocabulary_size(), width, mask_zero=True, name="embedding")(
         vectorize(inputs)
     )
-    words = InvariantDropout(dropout)(words)
+    words = InvariantDropout(rate)(words)
     read = _bidirectional(words, width) if kind == "gru" else _attending(words, length, width)
     found = keras.layers.Concatenate()([_Mean(name="mean")(words), _Largest(name="largest")(read)])
-    logits = keras.layers.Dense(num_classes, name="logits")(InvariantDropout(dropout)(found))
+    logits = keras.layers.Dense(num_classes, name="logits")(InvariantDropout(rate)(found))
     return keras.Model(inputs, logits, name="text_classifier")
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ... import metrics
 from ...metrics.errors import UsageError
 from ...trainer.task import Task
-from ..batch import FEATURES, TARGETS, outputs_of, part_of
+from ..batch import FEATURES, TARGETS, outputs_of, part_of, wide
 from ..networks.mlp import mlp
 
 _FIX = "set GanTask.features and GanTask.noise, and bind Input.map_fn = @example_with_noise"
@@ -99,7 +99,7 @@ class GanTask(Task):
     def losses(self, model: Adversaries, batch: Any, training: bool) -> dict[str, tf.Tensor]:
         """Return both losses, each of shape (batch,)."""
         real, noise = self._parts(batch)
-        made = model.generator(noise, training=training)
+        made = wide(model.generator(noise, training=training))
         if made.shape[1:] != real.shape[1:]:
             raise UsageError(
                 f"GanTask.generator: expected images of the shape of {self._keys[0]!r}, {tuple(real.shape[1:])}, got "
@@ -124,7 +124,8 @@ class GanTask(Task):
 
     def predict_step(self, model: Adversaries, batch: Any) -> dict[str, tf.Tensor]:
         """Return the `image` (batch, ...) that is made of each noise."""
-        return {"image": model.generator(part_of(batch, self._keys[1], TARGETS, "The batch", _FIX), training=False)}
+        noise = part_of(batch, self._keys[1], TARGETS, "The batch", _FIX)
+        return {"image": wide(model.generator(noise, training=False))}
 
     def export(self, model: Adversaries, folder: Path, batch_spec: Any = None) -> None:
         """Write the generator, which makes images of noise."""
@@ -164,4 +165,4 @@ def generated_images(trainer: Any, count: int = 64, size: int = 32, seed: int = 
       seed: of the noise.
     """
     noise = tf.random.stateless_normal([count, size], (seed, 0))
-    return np.clip(cast("tf.Tensor", trainer.model.generator(noise, training=False)).numpy(), 0, 1)
+    return np.clip(wide(trainer.model.generator(noise, training=False)).numpy(), 0, 1)

@@ -11,10 +11,21 @@ import keras
 
 from ...data.checks import one_of, whole_number
 from ...metrics.errors import UsageError
-from ..networks.dropout import InvariantDropout
+from ..networks.dropout import InvariantDropout, dropout_rate
 
-Scale = Literal["0 to 1", "-1 to 1", "0 to 255"]
-_SCALES: dict[Scale, tuple[float, float]] = {"0 to 1": (1.0, 0.0), "-1 to 1": (2.0, -1.0), "0 to 255": (255.0, 0.0)}
+Scale = Literal["0 to 1", "-1 to 1", "0 to 255", "caffe", "torch"]
+_COLORS = 3
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue, from 0 to 1
+_SCALES: dict[Scale, tuple[Any, Any]] = {
+    "0 to 1": (1.0, 0.0),
+    "-1 to 1": (2.0, -1.0),
+    "0 to 255": (255.0, 0.0),
+    "caffe": (255.0, [-103.939, -116.779, -123.68]),  # of blue, green and red
+    "torch": (
+        [1 / each for each in _DEVIATION],
+        [-mean / each for mean, each in zip(_MEAN, _DEVIATION, strict=True)],
+    ),
+}
 _EXAMPLE = "such as @small_backbone or @keras.applications.MobileNetV2, without parentheses"
 
 
@@ -74,10 +85,13 @@ def image_classifier(
         model of features; a reference without parentheses.
       num_classes: the number of logits.
       size: height and width of the images; one number for both.
-      channels: 1 or 3; pretrained weights take 3.
+      channels: 1 or 3; pretrained weights take 3, and so do the scales "caffe" and "torch".
       weights: None for random ones; "imagenet", which Keras downloads; or the path of a `.weights.h5` file.
-      scale: what the backbone takes: its page in Keras's documentation says so. "-1 to 1" for MobileNet, MobileNetV2, ResNetV2,
-        Inception and Xception; "0 to 255" for EfficientNet, MobileNetV3 and ConvNeXt, which scale by themselves.
+      scale: what the backbone takes, which matters for pretrained weights. "-1 to 1": MobileNet, MobileNetV2, ResNet50V2,
+        ResNet101V2, ResNet152V2, InceptionV3, InceptionResNetV2, NASNet and Xception. "0 to 255": EfficientNet, EfficientNetV2,
+        MobileNetV3 and ConvNeXt, which scale by themselves. "caffe", in the order blue, green, red, from 0 to 255 minus the
+        means of ImageNet: VGG16, VGG19, ResNet50, ResNet101 and ResNet152. "torch", from 0 to 1 minus the means, divided by the
+        deviations: DenseNet.
       dropout: the fraction of the features dropped in training; see `InvariantDropout`.
       momentum: of BatchNormalization; None keeps the backbone's, which is meant for runs of 100,000 steps. In a run from random
         weights, 0.9 makes the moving statistics follow.
@@ -85,7 +99,13 @@ def image_classifier(
     Raises:
       UsageError: an argument is not as described, or the weights cannot be had.
     """
-    factor, offset = _SCALES[one_of("image_classifier.scale", scale, get_args(Scale))]
+    rate = dropout_rate("image_classifier.dropout", dropout)
+    one_of("image_classifier.scale", scale, get_args(Scale))
+    if scale in ("caffe", "torch") and channels != _COLORS:
+        raise UsageError(
+            f"image_classifier.scale = {scale!r}: expected images of {_COLORS} channels, got image_classifier.channels = "
+            f"{channels!r}; bind image_classifier.channels = {_COLORS}, or another scale"
+        )
     pair = size if isinstance(size, tuple | list) else (size, size)
     shape = (*(whole_number("image_classifier.size", each, least=1) for each in pair), channels)
     features = _features(backbone, shape, weights)
@@ -94,12 +114,18 @@ def image_classifier(
             layer.synchronized = True
             layer.momentum = layer.momentum if momentum is None else momentum
     inputs = keras.Input(shape, name="image")
-    hidden = keras.layers.Rescaling(factor, offset, name="rescaled")(inputs)
-    hidden = InvariantDropout(dropout, name="dropout")(features(hidden))
+    hidden = InvariantDropout(rate, name="dropout")(features(_rescaled(inputs, scale)))
     outputs = keras.layers.Dense(whole_number("image_classifier.num_classes", num_classes, least=1), name="head")(
         hidden
     )
     return keras.Model(inputs, outputs, name="image_classifier")
+
+
+def _rescaled(images: Any, scale: Scale) -> Any:
+    """Return images, red, green and blue from 0 to 1, as a backbone takes them; in float32, as bfloat16 has 8 bits."""
+    if scale == "caffe":
+        images = keras.ops.flip(images, axis=-1)
+    return keras.layers.Rescaling(*_SCALES[scale], dtype="float32", name="rescaled")(images)
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gin
 import keras
 
-from .dropout import InvariantDropout
+from .dropout import InvariantDropout, dropout_rate
 
 
 @gin.register(module="tallyloop")
@@ -22,7 +22,11 @@ def cnn(
       dropout: the fraction of the last features dropped in training; see `InvariantDropout`.
       synchronized: BatchNormalization computes its statistics over the global batch, so that the model trains to the
         same weights on any number of replicas. False computes them over each replica's share, without communication.
+
+    Raises:
+      UsageError: `dropout` is not in [0, 1).
     """
+    rate = dropout_rate("cnn.dropout", dropout)
     layers: list[keras.Layer] = []
     for count in filters:
         layers += [
@@ -31,5 +35,5 @@ def cnn(
             keras.layers.ReLU(),
             keras.layers.MaxPooling2D(2),
         ]
-    layers += [keras.layers.Flatten(), InvariantDropout(dropout), keras.layers.Dense(num_classes)]
+    layers += [keras.layers.Flatten(), InvariantDropout(rate), keras.layers.Dense(num_classes)]
     return keras.Sequential(layers, name="cnn")

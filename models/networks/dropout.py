@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import random
 from typing import Any
 
@@ -14,6 +15,21 @@ from ...metrics.errors import UsageError
 
 _PHILOX = 1  # TensorFlow's number of this generator
 _BLOCK = 4  # random numbers per value of Philox's counter
+
+
+def dropout_rate(binding: str, rate: Any) -> float:
+    """Return a rate of dropout if it is one.
+
+    Args:
+      binding: what was bound, for the message: "mlp.dropout".
+      rate: its value.
+
+    Raises:
+      UsageError: it is not a number in [0, 1).
+    """
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= float(rate) < 1:
+        raise UsageError(f"{binding} = {rate!r}: expected a number of at least 0 and below 1")
+    return float(rate)
 
 
 @gin.register(module="tallyloop")
@@ -36,9 +52,7 @@ class InvariantDropout(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise UsageError(f"InvariantDropout.rate = {rate!r}: expected a number of at least 0 and below 1")
-        self.rate = rate
+        self.rate = dropout_rate("InvariantDropout.rate", rate)
         self.seed = seed
         self.supports_masking = True
         self.built = True

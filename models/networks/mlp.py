@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gin
 import keras
 
-from .dropout import InvariantDropout
+from .dropout import InvariantDropout, dropout_rate
 
 
 @gin.register(module="tallyloop")
@@ -21,10 +21,14 @@ def mlp(
       num_classes: the number of logits.
       activation: the Keras name of the hidden layers' activation.
       dropout: the fraction of each hidden layer's outputs dropped in training; see `InvariantDropout`.
+
+    Raises:
+      UsageError: `dropout` is not in [0, 1).
     """
+    rate = dropout_rate("mlp.dropout", dropout)
     layers: list[keras.Layer] = [keras.layers.Flatten()]
     for width in hidden:
         layers.append(keras.layers.Dense(width, activation=activation))
-        if dropout:
-            layers.append(InvariantDropout(dropout))
+        if rate:
+            layers.append(InvariantDropout(rate))
     return keras.Sequential([*layers, keras.layers.Dense(num_classes)], name="mlp")

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from ...metrics.errors import UsageError
-from .dropout import InvariantDropout
+from .dropout import InvariantDropout, dropout_rate
 from .fused import Norm, gelu
 
 _NORMAL = 0.02  # standard deviation of the initial weights
@@ -143,11 +143,12 @@ def transformer(
       dropout: the fraction dropped of the embeddings and of what a block adds; see `InvariantDropout`.
 
     Raises:
-      UsageError: the heads do not divide the width.
+      UsageError: the heads do not divide the width, or `dropout` is not in [0, 1).
     """
+    rate = dropout_rate("transformer.dropout", dropout)
     if width % heads:
         raise UsageError(f"transformer.heads = {heads}: expected a divisor of transformer.width = {width}")
-    model = Transformer(vocabulary, length, depth, heads, width, dropout, name="transformer")
+    model = Transformer(vocabulary, length, depth, heads, width, rate, name="transformer")
     model.build((None, length))
     return model
 

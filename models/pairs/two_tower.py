@@ -16,7 +16,7 @@ from ...data.checks import whole_number
 from ...metrics.errors import UsageError
 from ...trainer import gather_rows
 from ...trainer.task import Task
-from ..batch import TARGETS, outputs_of, part_of
+from ..batch import TARGETS, outputs_of, part_of, wide
 from .towers import dense_tower
 
 _ROUNDING = 1e-6  # of a product, relative to the lengths of the vectors
@@ -108,7 +108,7 @@ class TwoTowerTask(Task):
         """Return the vectors of the `query` and of the `item`, (batch, width); of a batch with one of them, that one."""
         towers = dict(zip(self._keys, (model.query, model.item), strict=True))
         if isinstance(batch, Mapping) and (found := [key for key in self._keys if key in batch]):
-            return {key: towers[key](batch[key], training=False) for key in found}
+            return {key: wide(towers[key](batch[key], training=False)) for key in found}
         return dict(zip(self._keys, self._vectors(model, batch, training=False), strict=True))
 
     def export(self, model: TwoTowers, folder: Path, batch_spec: Any = None) -> None:
@@ -148,7 +148,7 @@ class TwoTowerTask(Task):
                 "TwoTowerTask: expected towers with vectors of one width (batch, width), got vectors of shape "
                 f"{tuple(queries.shape[1:])} for queries and {tuple(items.shape[1:])} for items; set the width of both"
             )
-        return queries, items
+        return wide(queries), wide(items)
 
     def _ids(self, batch: Any) -> tf.Tensor | None:
         if self._item_id is not None:

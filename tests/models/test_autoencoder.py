@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.models import AutoencoderTask, silent_units, two_stage_autoencoder
 from tallyloop.trainer import Trainer
@@ -40,6 +41,43 @@ def test_metrics_are_those_of_numpy(mirrored_on, dense, rng, replicas):
     predicted = trainer.predict(Input({"x": x}, 8))
     np.testing.assert_allclose(predicted["code"], code, atol=1e-5)
     np.testing.assert_allclose(predicted["reconstruction"], reconstruction, atol=1e-5)
+
+
+class TestRefused:
+    def test_a_made_model(self, refused):
+        with refused(
+            "AutoencoderTask.model = <TwoStageAutoencoder name=autoencoder, built=False>: expected a function that makes"
+        ):
+            AutoencoderTask(two_stage_autoencoder())
+
+    @pytest.mark.parametrize("step", ["loss", "predict_step"])
+    def test_another_key(self, refused, step):
+        task = AutoencoderTask(features="image")
+        model, more = task.build_model(), {"training": True} if step == "loss" else {}
+        with refused("The batch: expected the key 'image', got ['x']; set AutoencoderTask.features"):
+            getattr(task, step)(model, {"x": tf.zeros([2, 64])}, **more)
+
+    @pytest.mark.parametrize(("shape", "features"), [((8, 8, 1), 64), ((6,), 1), ((8, 6), 5)])
+    def test_a_reconstruction_of_another_shape(self, refused, shape, features):
+        """(b, 8, 8, 64) minus (b, 8, 8, 1) would be broadcast."""
+        task = AutoencoderTask(two_stage_autoencoder)
+        with refused(
+            f"AutoencoderTask.model: expected a reconstruction of the shape of 'x', {shape}, got {(*shape[:-1], features)}; "
+            "set the model's number of features (two_stage_autoencoder.features), and flatten examples"
+        ):
+            task.loss(two_stage_autoencoder(features=features), {"x": tf.zeros([2, *shape])}, training=True)
+
+    def test_one_output(self, refused):
+        task = AutoencoderTask(lambda: keras.layers.Identity())
+        with refused("AutoencoderTask.model: expected a pair (reconstruction, code), got "):
+            task.loss(task.build_model(), {"x": tf.zeros([2, 64])}, training=True)
+
+
+def test_takes_tuples(rng):
+    task = AutoencoderTask(lambda: two_stage_autoencoder(features=6))
+    model, x = task.build_model(), tf.constant(rng.normal(size=(4, 6)), tf.float32)
+    np.testing.assert_array_equal(task.loss(model, (x,), False), task.loss(model, {"x": x}, False))
+    assert task.predict_step(model, (x,))["code"].shape == (4, 32)
 
 
 def test_loads_from_its_file(tmp_path, rng):

@@ -1,12 +1,14 @@
 """The classification task: its losses, its predictions, and what it refuses."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 from tallyloop.metrics import UsageError
-from tallyloop.models import ClassifierTask, class_confusion, mlp, top_k_accuracy
+from tallyloop.models import ClassifierTask, class_confusion, cnn, mlp, top_k_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,20 @@ class TestCheckData:
             ClassifierTask().check_data(model, arrays, "Trainer.train_dataset")
         assert str(caught.value).startswith("Trainer.train_dataset: ")
 
+    @pytest.mark.parametrize(
+        ("make", "fix"),
+        [
+            (mlp, " (mlp.num_classes)"),
+            (cnn, " (cnn.num_classes)"),
+            (lambda: None, ""),
+            (functools.partial(mlp, num_classes=3), ""),
+        ],
+    )
+    def test_names_the_model_function(self, model, refused, make, fix):
+        arrays = {"x": np.zeros([1, 2], np.float32), "y": np.array([3])}
+        with refused(f"got 3 for example 0; raise the number of classes{fix} or fix the labels"):
+            ClassifierTask(make).check_data(model, arrays, "here")
+
     def test_accepts_labels_that_are_classes(self, model):
         arrays = {"x": np.zeros([3, 2], np.float32), "y": np.array([0, 2, 1], np.uint8)}
         ClassifierTask().check_data(model, arrays, "here")
@@ -131,6 +147,15 @@ def test_top_k_accuracy_is_that_of_scikit_learn(rng, k):
     logits, y = rng.normal(size=(40, 6)).astype(np.float32), np.arange(40) % 6
     hits, count = top_k_accuracy({"y": tf.constant(y)}, tf.constant(logits), k=k)
     assert int(hits) / int(count) == top_k_accuracy_score(y, logits, k=k)
+
+
+@pytest.mark.parametrize("labels", ["uint8", "int16", "int64"])
+@pytest.mark.parametrize("logits", ["bfloat16", "float16", "float64"])
+def test_top_k_accuracy_takes_all_types(labels, logits):
+    """2 of 3: the label 0 has the least of three logits."""
+    outputs = tf.cast([[3, 2, 1], [1, 2, 3], [1, 2, 3]], logits)
+    hits, count = top_k_accuracy({"y": tf.cast([1, 2, 0], labels)}, outputs, k=2)
+    assert (int(hits), int(count)) == (2, 3)
 
 
 def test_class_confusion_is_that_of_scikit_learn(rng, refused):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tallyloop.data import Input, digits
 from tallyloop.models import ClassifierTask, DistillationTask, mlp
 from tallyloop.trainer import Trainer
@@ -60,6 +61,27 @@ def test_numbers(teacher):
         "teacher/agreement": (answer == said).mean(),
     }
     assert {key: found[key] for key in wanted} == pytest.approx(wanted, rel=1e-5)
+
+
+class TestSampleWeight:
+    """A weight multiplies the loss of its example, in a dict and in a tuple, as in `ClassifierTask`; the metrics have none."""
+
+    weights = np.array([0, 1, 2, 0.5, 3, 1, 0, 4, 1], np.float32)
+
+    @pytest.mark.parametrize("key", [None, "w"])
+    def test_multiplies_the_losses(self, teacher, key):
+        task = DistillationTask(teacher, linear, sample_weight=key)
+        model = task.build_model()
+        x, y, weights = tf.constant(X), tf.constant(Y), tf.constant(self.weights)
+        plain, _ = task.loss(model, (x, y), training=False)
+        batch = (x, y, weights) if key is None else {"x": x, "y": y, key: weights}
+        found, _ = task.loss(model, batch, training=True)
+        np.testing.assert_allclose(found, plain * self.weights, rtol=1e-6)
+
+    def test_missing_in_training(self, teacher, refused):
+        task = DistillationTask(teacher, linear, sample_weight="w")
+        with refused("The batch: expected the key 'w', got ['x', 'y']; set DistillationTask.sample_weight"):
+            task.loss(task.build_model(), {"x": tf.constant(X), "y": tf.constant(Y)}, training=True)
 
 
 class TestTraining:
@@ -148,6 +170,21 @@ class TestRefused:
             "expected logits of as many classes as the student's (4,), got (3,); set the student's number of classes"
         ):
             trainer(teacher, model=lambda: linear(4)).evaluate()
+
+    def test_other_classes_by_the_name_of_the_model_function(self, teacher, refused):
+        def student(num_classes=4):
+            return linear(num_classes)
+
+        with refused("got (3,); set the student's number of classes (student.num_classes)"):
+            trainer(teacher, model=student).evaluate()
+
+    @pytest.mark.parametrize("key", ["features", "labels"])
+    def test_other_keys(self, teacher, refused, key):
+        task = DistillationTask(teacher, linear, **{key: "no"})
+        with refused(
+            "expected the key 'no', got ['x', 'y']; set DistillationTask.features and DistillationTask.labels"
+        ):
+            task.loss(task.build_model(), {"x": tf.constant(X), "y": tf.constant(Y)}, training=True)
 
     def test_other_features(self, teacher, refused):
         dataset = Input({"x": X[:, :3], "y": Y}, 5)

@@ -80,6 +80,53 @@ class TestModel:
         np.testing.assert_allclose(loaded(columns), trainer.model(columns), rtol=1e-5, atol=1e-6)
 
 
+class TestColumns:
+    """Any name of a column can be bound: those of Keras layers must be unique, without spaces and slashes."""
+
+    @pytest.mark.parametrize("place", ["target", "numeric", "categorical"])
+    @pytest.mark.parametrize(
+        "name",
+        ["Sale Price", "a/b", "linear", "network", "normalization", "hidden_0", "dropout_0", "add", "stack", "expand_dims_1",
+         "concatenate", "categories_kind", "prix en €", "x\\y", "_x", "", "column_0"],
+    )  # fmt: skip
+    def test_may_have_any_name(self, name, place, recwarn):
+        old = {"target": "price", "numeric": "age", "categorical": "code"}[place]
+        table = {name if key == old else key: values for key, values in TABLE.items()}
+        columns = {key: name if names == old else names for key, names in NAMES.items()}
+        columns |= {key: [name if each == old else each for each in NAMES[key]] for key in ("numeric", "categorical")}
+        keras.utils.clear_session(free_memory=False)  # Keras counts the names that it gives: they begin anew
+        found = task(table, hidden=(4,), dropout=0.5, **columns)
+        model = found.build_model()
+        assert model.input.keys() == {*columns["numeric"], *columns["categorical"]}
+        losses = tf.function(lambda batch: found.loss(model, batch, training=True)[0])(tensors(table))
+        assert losses.shape == 4
+        assert not [each for each in recwarn if each.category is UserWarning]
+
+    @pytest.mark.parametrize("names", [("a b", "a_b"), ("a/b", "a_b"), ("€", "_")])
+    def test_may_be_alike(self, names, tmp_path):
+        table = dict(zip(names, (TABLE["kind"], TABLE["code"]), strict=True)) | {"price": TABLE["price"]}
+        found = TabularTask(lambda: table, "price", categorical=names, hidden=())
+        model = found.build_model()
+        predicted = found.predict_step(model, tensors(table))
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(found.predict_step(loaded, tensors(table)), predicted, rtol=1e-6)
+
+    @pytest.mark.parametrize("constant", [0.1, 0.0, 16777216.0])
+    def test_constant_in_training_is_scaled_by_one(self, constant, tmp_path):
+        """Keras divides by its least deviation, 1e-7, and a value that is new is ten million deviations away."""
+        table = {"a": np.full(10, constant), "b": np.array([-1.0, 1] * 5), "y": np.array([0.0, 2] * 5)}
+        found = TabularTask(lambda: table, "y", ["a", "b"], hidden=())
+        model = found.build_model()
+        model.get_layer("linear").set_weights([np.array([[3.0], [1.0]]), np.zeros(1)])
+        batch = tensors({"a": np.array([constant, constant + 2]), "b": np.array([1.0, 0.0])})
+        expected = [2, 7]  # the mean 1 and the deviation 1 of the target: 1 + (0 * 3 + 1), 1 + (2 * 3 + 0)
+        np.testing.assert_allclose(found.predict_step(model, batch), expected, atol=1e-5)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(found.predict_step(loaded, batch), expected, atol=1e-5)
+
+
 class TestBalancedRows:
     @pytest.mark.parametrize("column", ["code", "kind"])
     def test_weigh_as_in_scikit_learn(self, column):

@@ -25,6 +25,9 @@ class TestWords:
         found = split_words(tf.constant(["Loop.call_soon(aWord, 12)"])).numpy()[0].decode()
         assert found.split() == ["loop", ".", "call", "_", "soon", "(", "a", "word", ",", "12", ")"]
 
+    def test_are_in_lower_case(self):
+        assert split_words(tf.constant(["Äpfel ÉTÉ ΩЖ"])).numpy()[0].decode() == "äpfel été ωж"
+
     def test_are_those_of_the_training_rows(self, model):
         words = model.get_layer("words").get_vocabulary()
         assert words[:2] == ["", "[UNK]"]

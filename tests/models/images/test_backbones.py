@@ -43,6 +43,21 @@ class TestClassifier:
         model.get_layer("head").kernel.assign(np.eye(3))
         np.testing.assert_allclose(model(np.full([1, 4, 4, 3], 0.5, np.float32)), [[wanted] * 3], atol=1e-5)
 
+    @pytest.mark.parametrize(("scale", "mode"), [("-1 to 1", "tf"), ("caffe", "caffe"), ("torch", "torch")])
+    def test_scales_as_keras_applications(self, rng, tmp_path, scale, mode):
+        def pixels(include_top, input_shape, weights, pooling):
+            inputs = keras.Input(input_shape)
+            return keras.Model(inputs, keras.layers.Flatten()(inputs))
+
+        model = image_classifier(pixels, num_classes=12, size=2, scale=scale, dropout=0.0)
+        model.get_layer("head").set_weights([np.eye(12), np.zeros(12)])
+        images = rng.integers(0, 256, (5, 2, 2, 3)).astype(np.float32)
+        expected = keras.applications.imagenet_utils.preprocess_input(images.copy(), "channels_last", mode)
+        np.testing.assert_allclose(model(images / 255), expected.reshape(5, 12), rtol=1e-5, atol=1e-4)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded(images / 255), expected.reshape(5, 12), rtol=1e-5, atol=1e-4)
+
     def test_takes_weights_from_a_file(self, tmp_path):
         backbone = tiny(input_shape=(8, 8, 3))
         backbone.save_weights(tmp_path / "own.weights.h5")
@@ -60,7 +75,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"scale": "0-1"}, "image_classifier.scale = '0-1': expected '0 to 1', '-1 to 1' or '0 to 255'"),
+            (
+                {"scale": "0-1"},
+                "image_classifier.scale = '0-1': expected '0 to 1', '-1 to 1', '0 to 255', 'caffe' or 'torch'",
+            ),
             (
                 {"backbone": "MobileNetV2"},
                 "image_classifier.backbone = 'MobileNetV2': expected a function that makes a model",
@@ -70,6 +88,10 @@ class TestRefused:
                 "@linear: expected a function like those of keras.applications, got one",
             ),
             ({"size": 0}, "image_classifier.size = 0: expected"),
+            (
+                {"scale": "caffe", "channels": 1},
+                "image_classifier.scale = 'caffe': expected images of 3 channels, got image_classifier.channels = 1",
+            ),
             ({"num_classes": 1.5}, "image_classifier.num_classes = 1.5: expected"),
             ({"backbone": tiny, "weights": "no.weights.h5"}, "with weights = 'no.weights.h5', got "),
             (

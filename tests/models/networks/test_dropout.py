@@ -8,7 +8,15 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.metrics import UsageError
-from tallyloop.models import InvariantDropout
+from tallyloop.models import (
+    InvariantDropout,
+    TabularTask,
+    cnn,
+    image_classifier,
+    mlp,
+    text_classifier,
+    transformer,
+)
 from tallyloop.trainer import Task, Trainer
 
 
@@ -94,3 +102,21 @@ class TestLayer:
     def test_refuses_a_rate_out_of_range(self, rate):
         with pytest.raises(UsageError, match=rf"InvariantDropout.rate = {rate}: expected a number of at least 0"):
             InvariantDropout(rate)
+
+
+class TestNames:
+    """A rate is refused under the name that was bound."""
+
+    @pytest.mark.parametrize("rate", [1.5, -0.1, 1, float("nan"), "0.5", True, None], ids=repr)
+    @pytest.mark.parametrize("make", [mlp, cnn, transformer, image_classifier], ids=lambda make: make.__name__)
+    def test_of_a_model(self, refused, make, rate):
+        with refused(f"{make.__name__}.dropout = {rate!r}: expected a number of at least 0 and below 1"):
+            make(dropout=rate)
+
+    def test_of_a_model_of_rows(self, refused):
+        with refused("text_classifier.dropout = 1.5: expected a number of at least 0 and below 1"):
+            text_classifier(lambda: {"text": np.array(["a"])}, dropout=1.5)
+
+    def test_of_a_task(self, refused):
+        with refused("TabularTask.dropout = 1.5: expected a number of at least 0 and below 1"):
+            TabularTask(lambda: {}, "y", ["x"], dropout=1.5)
