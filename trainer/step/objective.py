@@ -220,4 +220,4 @@ def _identities(variable: tf.Variable) -> set[int]:
 
 
 def _shape(losses: tf.Tensor) -> str:
-    return str(tuple("batch" if size is None else size for size in losses.shape))
+    return f"({', '.join('batch' if size is None else str(size) for size in losses.shape)})"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop import metrics
+from tallyloop.data import Input
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.trainer.step.objective import objective_terms, recorded_loss, touching
 from tallyloop.trainer.task import SumOfMeans
@@ -184,14 +185,21 @@ class TestRows:
 
         make_trainer(Other(), **data, train_steps=1).train()
 
-    @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
-    def test_a_matrix_of_each_against_each_is_refused(self, make_trainer, regression_task, options):
+    @pytest.mark.parametrize(
+        ("options", "shape"),
+        [((), "batch, batch"), (("jit_compile",), "batch, batch"), (("drop_remainder",), "16, 16")],
+        ids=["plain", "compiled", "of one size"],
+    )
+    def test_a_matrix_of_each_against_each_is_refused(self, make_trainer, regression_task, rows, options, shape):
         class Crossed(regression_task):
             def loss(self, model, batch, training):
                 return (model(batch["x"], training=training) - batch["y"]) ** 2
 
-        with pytest.raises(UsageError, match=r"matrix of shape .*\(batch, 1\) array minus a \(batch,\) array"):
-            make_trainer(Crossed(), train_steps=1, **options).train()
+        with pytest.raises(
+            UsageError, match=rf"matrix of shape \({shape}\), .*\(batch, 1\) array minus a \(batch,\) array"
+        ):
+            dataset = Input(rows(40), 16, drop_remainder="drop_remainder" in options)
+            make_trainer(Crossed(), train_dataset=dataset, train_steps=1, jit_compile="jit_compile" in options).train()
 
     @pytest.mark.parametrize("layer", [keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.5)])
     def test_a_matrix_of_a_model_with_state_is_refused(self, make_trainer, regression_task, layer):
