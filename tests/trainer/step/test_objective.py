@@ -195,11 +195,11 @@ class TestRows:
             def loss(self, model, batch, training):
                 return (model(batch["x"], training=training) - batch["y"]) ** 2
 
-        with pytest.raises(
-            UsageError, match=rf"matrix of shape \({shape}\), .*\(batch, 1\) array minus a \(batch,\) array"
-        ):
-            dataset = Input(rows(40), 16, drop_remainder="drop_remainder" in options)
-            make_trainer(Crossed(), train_dataset=dataset, train_steps=1, jit_compile="jit_compile" in options).train()
+        dataset = Input(rows(40), 16, drop_remainder="drop_remainder" in options)
+        trainer = make_trainer(Crossed(), train_dataset=dataset, train_steps=1, jit_compile="jit_compile" in options)
+        told = rf"matrix of shape \({shape}\), .*\(batch, 1\) array minus a \(batch,\) array"
+        with pytest.raises(UsageError, match=told):
+            trainer.train()
 
     @pytest.mark.parametrize("layer", [keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.5)])
     def test_a_matrix_of_a_model_with_state_is_refused(self, make_trainer, regression_task, layer):
