@@ -48,9 +48,10 @@ class Input:
       cache: read a dataset, or arrays with a `map_fn`, into memory once, after `map_fn`; from then on it behaves like
         arrays.
       map_fn: example -> example, without a batch dimension, made of TensorFlow operations. It is called as by
-        `tf.data.Dataset.map`: a dict is one argument. A second parameter named `seed` gets a stateless seed, int32 (2,), of
-        this row in this epoch, for `tf.image.stateless_random_*`: the same on any number of workers and after a resume, and
-        another one in each epoch. Other random numbers are not repeated after a resume.
+        `tf.data.Dataset.map`: a dict is one argument, and a tuple is several. A last parameter named `seed`, after those of
+        the example, gets a stateless seed, int32 (2,), of this row in this epoch, for `tf.image.stateless_random_*`: the same
+        on any number of workers and after a resume, and another one in each epoch. Other random numbers are not repeated
+        after a resume.
       seed: the seed of the order, in [0, 2**32).
       drop_remainder: leave out an epoch's short batch, so that all shapes are static. In training only: an
         evaluation sees each example once in any case.

@@ -119,7 +119,7 @@ def open_rows(
     if train and not loader.repeatable:
         logging.warning(
             "Input.map_fn draws random numbers or calls Python: a resumed run will not repeat them, and will differ from "
-            "an uninterrupted one. Use tf.random.stateless_* in it, with a second parameter named `seed`."
+            "an uninterrupted one. Use tf.random.stateless_* in it, with a last parameter named `seed`."
         )
     if options.skip:
         return GoodRowFeed(rows, order, loader, threads)

@@ -21,11 +21,18 @@ class SameData:
     Attributes:
       variable: the note, which a checkpoint restores.
       text: that of this run, in JSON.
+      holder: what a checkpoint holds instead of the variable if checkpoints of earlier versions lack the note. It is empty
+        until `hold` is called, so that such a checkpoint fits.
     """
 
     def __init__(self, name: str, noted: Mapping[str, Any]):
         self.text: str = json.dumps(noted)
         self.variable: tf.Variable = tf.Variable(tf.constant(self.text), trainable=False, name=name)
+        self.holder: Any = tf.Module()
+
+    def hold(self) -> None:
+        """Put the note into `holder`, where it is saved. A note that a checkpoint had for it is restored at once."""
+        self.holder.note = self.variable
 
     def check(self, same: str) -> None:
         """Compare this run with the note that was restored; `same` says what to continue with, in the message.

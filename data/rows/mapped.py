@@ -21,21 +21,32 @@ _KEY = tf.TensorSpec([2], tf.int32)  # of a stateless seed
 
 
 def takes_seed(map_fn: Callable[..., Any] | None) -> bool:
-    """Return whether `Input.map_fn` is a function of `(example, seed)`: its second parameter is named `seed`."""
+    """Return whether `Input.map_fn` is a function of `(example, seed)`, or `(x, y, seed)` for tuples.
+
+    Its last positional parameter is named `seed`, and is not the only one. Parameters with a default may follow it.
+    """
     if map_fn is None:
         return False
     try:
-        names = list(inspect.signature(map_fn).parameters)
+        parameters = inspect.signature(map_fn).parameters.values()
     except (TypeError, ValueError):  # a builtin has no signature
         return False
-    return len(names) > 1 and names[1] == "seed"
+    positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    names = [each.name for each in positional]
+    place = names.index("seed") if "seed" in names else 0
+    before, after = positional[:place], positional[place + 1 :]
+    return place > 0 and all(_is_required(each) for each in before) and not any(_is_required(each) for each in after)
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty
 
 
 class Mapped:
     """Applies `map_fn` to stacked examples, one by one, in a graph that is traced once.
 
     Args:
-      map_fn: `map_fn(example)` or `map_fn(example, seed)`, of TensorFlow operations.
+      map_fn: `map_fn(example)` or `map_fn(example, seed)`, of TensorFlow operations; see `takes_seed`.
       element_spec: a nest of `tf.TensorSpec`, a single example.
       seed: the seed of the run.
       name: a row -> what an error calls it.

@@ -82,6 +82,7 @@ class ReadingFeed(Feed, abc.ABC):
           UsageError: it had not.
         """
         self._reader.restart(step)
+        self._same.hold()
         self._same.check("data, seed and batch size")
 
     def rewind(self) -> None:
@@ -99,9 +100,14 @@ class ReadingFeed(Feed, abc.ABC):
             return DataError(with_fix(place), may_pass=True)
         return found if isinstance(found, DataError) else None
 
+    def before_save(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Put the note where it is saved."""
+        self._same.hold()
+
     def checkpoint_items(self) -> dict[str, Any]:
-        """Return what must be the same on a rerun, of rows that are not in memory; the place is the step alone."""
-        return {} if self._rows.in_memory else {"rows": self._same.variable}
+        """Return what must be the same on a rerun; the place is the step alone."""
+        # Checkpoints of earlier versions have no note of rows in memory.
+        return {"rows": self._same.holder if self._rows.in_memory else self._same.variable}
 
     @abc.abstractmethod
     def _load(self, step: int, count: int) -> Sequence[np.ndarray]:
@@ -161,10 +167,10 @@ class RowFeed(ReadingFeed):
 
     @property
     def described(self) -> str:
-        """What must be the same on all workers: the note, and the first example of a source that has no fingerprint."""
-        return (
-            self._same.text if self._rows.fingerprint else f"{self._same.text}, row 0 {self._loader.digest_of_first()}"
-        )
+        """What must be the same on all workers: the note, and the first example if no fingerprint covers the content."""
+        if self._rows.covers_content:
+            return self._same.text
+        return f"{self._same.text}, row 0 {self._loader.digest_of_first()}"
 
     def rows(self, step: int) -> np.ndarray:
         """Return the numbers of all rows of the batch, int64 (n,)."""

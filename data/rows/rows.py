@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 _ORIGIN = "the source of Input"
 
 
+class Gather(Protocol):
+    """Reads rows of a source."""
+
+    def __call__(self, rows: np.ndarray) -> Nest:
+        """Return the examples of these rows, stacked."""
+        ...
+
+    def each(self, rows: np.ndarray) -> list[Nest]:
+        """Return the examples of these rows, whose arrays may differ in length."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """A source as the feed reads it.
@@ -30,6 +42,7 @@ class Rows:
       length: the number of rows.
       gather: row numbers, int64 (k,) -> their examples, stacked: a nest of arrays (k, ...).
       fingerprint: what must be the same on a rerun, besides the length; empty if the source does not tell.
+      covers_content: whether other examples have another fingerprint; see `covers_content`.
       in_memory: whether the rows are arrays in memory.
       arrange: the source's own order, instead of a permutation: as `Buckets.arranged`; None for most sources. A number beyond
         the length says more of how a row is read.
@@ -39,8 +52,9 @@ class Rows:
     """
 
     length: int
-    gather: Callable[[np.ndarray], Nest]
+    gather: Gather
     fingerprint: str = ""
+    covers_content: bool = False
     in_memory: bool = False
     arrange: Callable[..., np.ndarray] | None = None
     probes: tuple[int, ...] = (0,)
@@ -57,6 +71,10 @@ class Rows:
             return self.gather(rows)
         except Exception as error:
             raise DataError(with_fix(self._named(rows, error))) from error
+
+    def each(self, rows: np.ndarray) -> list[Nest]:
+        """Return the examples of these rows as the source gives them: their arrays may differ in length."""
+        return self.gather.each(rows)
 
     def _named(self, rows: np.ndarray, error: Exception) -> str:
         for row in rows.tolist():
@@ -111,11 +129,13 @@ def as_rows(source: Any, origin: str = _ORIGIN) -> Rows | None:
     if not is_by_number(source):
         return None
     _refuse_table(source, origin)
+    _refuse_batches(source, origin)
     gather = _AtOnce if hasattr(source, "__getitems__") else _OneByOne
     found = Rows(
         len(source),
         gather(source),
-        str(getattr(source, "fingerprint", "")),
+        str(getattr(source, "fingerprint", None) or ""),
+        covers_content(source),
         arrange=getattr(source, "arranged", None),
         probes=getattr(source, "probes", (0,)),
         name=getattr(source, "named", "row {}".format),
@@ -143,6 +163,17 @@ def _refuse_table(source: Any, origin: str) -> None:
         )
 
 
+def _refuse_batches(source: Any, origin: str) -> None:
+    """Refuse the datasets of Keras, which have a length and items, which are batches; Keras is not imported for that."""
+    for kind in type(source).__mro__:
+        if kind.__name__ in ("PyDataset", "Sequence") and kind.__module__.partition(".")[0] in ("keras", "tf_keras"):
+            raise UsageError(
+                f"{origin}: expected rows by number, got {type(source).__name__}, a keras.utils.PyDataset, whose items are whole "
+                "batches; give what it reads, or an object whose __getitem__(i) returns one example and whose __len__ is their "
+                "number"
+            )
+
+
 def is_by_number(source: Any) -> bool:
     """Return whether an object has a length and rows, and is neither a dict, a tuple nor an array."""
     if isinstance(source, type | Mapping | tuple | np.ndarray | str | bytes) or type(source).__module__.startswith(
@@ -150,6 +181,14 @@ def is_by_number(source: Any) -> bool:
     ):
         return False
     return hasattr(source, "__len__") and (hasattr(source, "__getitem__") or hasattr(source, "__getitems__"))
+
+
+def covers_content(source: Any) -> bool:
+    """Return whether other examples give a source another fingerprint.
+
+    That of a plan over sources that have none covers lengths and settings only.
+    """
+    return bool(getattr(source, "fingerprint", None)) and getattr(source, "covers_content", True)
 
 
 def of_arrays(arrays: Nest, *, in_memory: bool = False) -> Rows:
@@ -206,6 +245,9 @@ class _OfArrays:
     def __call__(self, rows: np.ndarray) -> Nest:
         return map_nest(lambda array: _array(array[rows]), self.source)
 
+    def each(self, rows: np.ndarray) -> list[Nest]:
+        return [map_nest(lambda array, row=row: array[row], self.source) for row in rows.tolist()]
+
 
 @dataclasses.dataclass(frozen=True)
 class _AtOnce:
@@ -220,6 +262,9 @@ class _AtOnce:
         of_tfds = type(self.source).__module__.startswith("tensorflow_datasets.")
         return _as_stack(self.source.__getitems__(rows.tolist() if of_tfds else rows), len(rows))
 
+    def each(self, rows: np.ndarray) -> list[Nest]:
+        return one_by_one(self.source, rows)
+
 
 @dataclasses.dataclass(frozen=True)
 class _OneByOne:
@@ -228,7 +273,22 @@ class _OneByOne:
     source: Any
 
     def __call__(self, rows: np.ndarray) -> Nest:
-        return stacked([self.source[int(row)] for row in rows])
+        return stacked(self.each(rows))
+
+    def each(self, rows: np.ndarray) -> list[Nest]:
+        return one_by_one(self.source, rows)
+
+
+def one_by_one(source: Any, rows: np.ndarray) -> list[Nest]:
+    """Return the examples of some rows of an object, as it gives them: their arrays may differ in length."""
+    if hasattr(source, "unstacked"):  # our own, of many rows in less time
+        return source.unstacked(rows)
+    if hasattr(source, "__getitem__"):  # `__getitems__` stacks them, as that of `huggingface`
+        return [source[row] for row in rows.tolist()]
+    found = source.__getitems__(rows)
+    if not isinstance(found, Mapping | tuple):
+        return list(found)
+    return [map_nest(lambda values, place=place: values[place], found) for place in range(len(rows))]
 
 
 def _as_stack(found: Any, count: int) -> Nest:

@@ -118,7 +118,7 @@ class TestSkipping:
             feed.seek(first)
             lost = [len(row) - len(left) for row, left in zip(rows, expected, strict=True)]
             assert read_skipping(feed, 8, first) == (expected, lost)
-        assert feed.checkpoint_items() == {}
+        assert set(feed.checkpoint_items()) == {"rows"}
         assert feed.batches_per_epoch == 6
 
     @pytest.mark.parametrize("mode", ["open_train", "open_eval"])

@@ -1,5 +1,6 @@
 """The configs in the guide to data, and the blocks that need a library; the other blocks are run with those of all guides."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -61,7 +62,18 @@ def first_column(title):
     return sorted(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (\[?`.*?) \|", section, re.M))))
 
 
+def defaults(title):
+    """Name -> the value in the second column of the table of a section."""
+    section = GUIDE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", section, re.M)
+    return {name: ast.literal_eval(value.replace(",", "")) for name, value in rows}
+
+
 class TestTables:
+    def test_have_the_defaults_of_an_input(self):
+        parameters = inspect.signature(Input).parameters.items()
+        assert defaults("Batches") == {name: each.default for name, each in parameters if name != "source"}
+
     def test_have_all_arguments_of_an_input(self):
         assert first_column("Batches") == sorted(set(inspect.signature(Input).parameters) - {"source"})
 

@@ -70,6 +70,9 @@ class ImageFiles:
       files: the files.
       labels: of the files; int64.
       classes: the names of the labels; empty for labels without names.
+
+    Attributes:
+      fingerprint: what is the same for the same files, also for a copy: names, sizes (4 s for a million files), labels.
     """
 
     def __init__(self, folder: str, files: Sequence[str], labels: np.ndarray, classes: Sequence[str]):
@@ -77,6 +80,7 @@ class ImageFiles:
         self.classes: list[str] = list(classes)
         digest = hashlib.sha256(repr((self._files, self.classes)).encode())
         digest.update(np.ascontiguousarray(labels).data)
+        digest.update(np.array([_size(self._path(row)) for row in range(len(self))], np.int64).data)
         self.fingerprint: str = f"{len(self._files)} images ({digest.hexdigest()[:16]})"
 
     def __len__(self) -> int:
@@ -94,6 +98,14 @@ class ImageFiles:
 
     def _path(self, row: int) -> str:
         return os.path.join(self._folder, self._files[row])
+
+
+def _size(file: str) -> int:
+    """Return the bytes of a file; -1 if it is gone, which an error tells when it is read."""
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return -1
 
 
 def _content(file: str) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....metrics.errors import UsageError
 from ...checks import whole_number
-from ...rows.rows import is_by_number
+from ...rows.rows import covers_content, is_by_number, one_by_one
 from ..storage.files import kept
 from ..storage.rows import checked, stack
 from .shuffled import shuffled
@@ -79,30 +79,38 @@ class Sequences:
         """That of the source, if it has one."""
         return getattr(self._source, "fingerprint", None)
 
+    @property
+    def covers_content(self) -> bool:
+        """Whether other examples have another fingerprint."""
+        return covers_content(self._source)
+
     def lengths(self) -> np.ndarray:
         """Return the length of each example, int32; from the cache folder if they were measured before."""
-        told = self.fingerprint
-        if told is None:
+        if not self.covers_content:
             return self._measured()
-        name = "lengths.npy"
-        folder = kept(
-            None, ("bucketed", told, len(self), *self._keys), lambda place: np.save(place / name, self._measured())
-        )
-        return np.load(folder / name)
+        name, key = "lengths.npy", ("bucketed", self.fingerprint, len(self), *self._keys)
+        return np.load(kept(None, key, lambda place: np.save(place / name, self._measured())) / name)
 
     def padded(self, rows: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
-        """Return examples, each padded to its size, stacked; the sizes of a call are the same."""
-        examples = self._read(rows)
+        """Return examples, each padded to its size, stacked; the sizes of a call are the same.
+
+        Raises:
+          UsageError: one is longer than its size: it has changed since all were measured.
+        """
+        examples = one_by_one(self._source, rows)
         lengths = [self._length(row, example) for row, example in zip(rows.tolist(), examples, strict=True)]
+        _check_fit(rows, lengths, sizes)
         return stack([
             {**self._padded(example, size), "length": np.int32(length)}
             for example, size, length in zip(examples, sizes.tolist(), lengths, strict=True)
         ])  # fmt: skip
 
     def _padded(self, example: Mapping[str, Any], size: int) -> dict[str, Any]:
-        return {**example, **{key: self._pad(np.asarray(example[key]), size) for key in self._keys}}
+        return {**example, **{key: self._pad(example[key], size) for key in self._keys}}
 
-    def _pad(self, array: np.ndarray, size: int) -> np.ndarray:
+    def _pad(self, value: Any, size: int) -> np.ndarray:
+        is_empty = isinstance(value, list) and not value  # of which NumPy would make floats
+        array = np.asarray(value, type(self._padding) if is_empty else None)
         widths = [(0, max(0, size - len(array)))] + [(0, 0)] * (array.ndim - 1)
         return np.pad(array, widths, constant_values=self._padding)
 
@@ -112,7 +120,7 @@ class Sequences:
     def _all_lengths(self) -> Iterator[int]:
         for start in range(0, len(self), _BLOCK):
             rows = np.arange(start, min(start + _BLOCK, len(self)))
-            yield from map(self._length, rows.tolist(), self._read(rows))
+            yield from map(self._length, rows.tolist(), one_by_one(self._source, rows))
 
     def _length(self, row: int, example: Any) -> int:
         missing = self._keys if not isinstance(example, Mapping) else [key for key in self._keys if key not in example]
@@ -128,19 +136,21 @@ class Sequences:
             raise UsageError(f"bucketed.keys: expected one length for all in row {row} of the source, got {lengths}")
         return lengths[self._keys[0]]
 
-    def _read(self, rows: np.ndarray) -> list[Any]:
-        if not hasattr(self._source, "__getitems__"):
-            return [self._source[row] for row in rows.tolist()]
-        found = self._source.__getitems__(rows)
-        if not isinstance(found, Mapping):
-            return list(found)
-        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+def _check_fit(rows: np.ndarray, lengths: list[int], sizes: np.ndarray) -> None:
+    for row, length, size in zip(rows.tolist(), lengths, sizes.tolist(), strict=True):
+        if length > size:
+            raise UsageError(
+                f"bucketed: row {row} of the source has length {length}: expected at most {size}, as when all were measured; "
+                "the source has changed without its fingerprint, or is not the same each time"
+            )
 
 
 class Buckets:
     """Sequences by row number, in an order of their own.
 
-    A number beyond the length of the source says to what size the row is padded: `row + k * len` to that of number k.
+    A number beyond the length of the source says to what size the row is padded: `row + k * len` to that of number k, but at
+    least to the smallest that holds it. One size more, 1 above the largest, shows that lengths vary.
 
     Args:
       sequences: the examples.
@@ -149,7 +159,8 @@ class Buckets:
 
     Attributes:
       probes: numbers of rows whose examples have all shapes.
-      fingerprint: what must be the same on a rerun.
+      fingerprint: what must be the same on a rerun: the lengths, and the fingerprint of the source, if it has one.
+      covers_content: whether other examples have another fingerprint.
 
     Raises:
       UsageError: a sequence is longer than the largest size.
@@ -166,7 +177,8 @@ class Buckets:
             )
         self._sorted = np.argsort(self._bucket, kind="stable")
         self._starts = np.searchsorted(self._bucket[self._sorted], np.arange(len(sizes) + 1))
-        self.probes: tuple[int, ...] = tuple({0: None, (len(sizes) - 1) * len(self): None})
+        self.probes: tuple[int, ...] = (0, len(sizes) * len(self)) if len(sizes) > 1 else (0,)
+        self.covers_content: bool = sequences.covers_content
         digest = hashlib.sha256(repr((sequences.fingerprint, sizes.tolist())).encode() + lengths.tobytes()).hexdigest()
         self.fingerprint: str = f"{len(self)} sequences in buckets of {sizes.tolist()} ({digest[:16]})"
 
@@ -175,8 +187,9 @@ class Buckets:
 
     def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return examples padded as their numbers say, which must be the same size for all of a call."""
-        sizes, rows = np.divmod(checked(rows, len(self) * len(self._sizes)), len(self))
-        return self._sequences.padded(rows, self._sizes[sizes])
+        sizes, rows = np.divmod(checked(rows, len(self) * (len(self._sizes) + 1)), len(self))
+        all_sizes = np.append(self._sizes, self._sizes[-1] + 1)
+        return self._sequences.padded(rows, all_sizes[np.maximum(sizes, self._bucket[rows])])
 
     def arranged(
         self, positions: np.ndarray, epochs: np.ndarray, *, batch_size: int, seed: int, shuffle: bool

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....metrics.errors import UsageError
-from ...rows.rows import is_by_number
+from ...rows.rows import covers_content, is_by_number, one_by_one
 
 _BLOCK = 1024  # the documents that are in memory at once while all are counted
 
@@ -46,7 +46,12 @@ class Documents:
     def fingerprint(self) -> str | None:
         """What is the same for the same documents; None if the source or a tokenizer does not tell."""
         found = getattr(self._source, "fingerprint", None)
-        return None if found is None or self._tokenizer is not None else f"{found}, {self._key!r}"
+        return None if not found or self._tokenizer is not None else f"{found}, {self._key!r}"
+
+    @property
+    def covers_content(self) -> bool:
+        """Whether other documents have another fingerprint."""
+        return self.fingerprint is not None and covers_content(self._source)
 
     def lengths(self) -> np.ndarray:
         """Return the tokens in each document; all of them are read."""
@@ -77,7 +82,7 @@ class Documents:
     def _values(self, numbers: np.ndarray) -> Any:
         """Return what the source holds at some numbers: a list, or an array with a row for each."""
         if hasattr(self._source, "__getitem__"):  # in which lengths may differ
-            return [self._value(self._source[number]) for number in numbers.tolist()]
+            return [self._value(each) for each in one_by_one(self._source, numbers)]
         found = self._source.__getitems__(numbers)
         return self._value(found) if isinstance(found, Mapping) else [self._value(each) for each in found]
 

@@ -28,11 +28,17 @@ class Mixture:
     An epoch (`len`) ends where each source has been read whole at least once. The next one goes on from there: numbers beyond
     the length are rows too. `Input.shuffle` and `Input.seed` change nothing in this order.
 
+    Where sequences differ in length, give the mixture to `packed` or `bucketed`, which read its rows one by one.
+
     Args:
       sources: source -> weight, or a list of sources with `weights` beside it. A source is a function, arrays, or rows by
-        number; all have the same keys (or are tuples of one length), dtypes and shapes.
+        number; all have the same keys (or are tuples of one length), dtypes and shapes, but for the first axis.
       weights: one positive number for each source of a list; they need not add up to 1.
       seed: the seed of the orders, in [0, 2**32).
+
+    Attributes:
+      fingerprint: what must be the same on a rerun: lengths, weights, seed, and the fingerprints of the sources that have one.
+      covers_content: whether all of them have one.
 
     Raises:
       UsageError: an argument is not as described, or the sources don't fit together.
@@ -48,6 +54,7 @@ class Mixture:
         _check_same(self._sources)
         self._turns = Turns(shares)
         self._length = max(self._turns.end_of(k, length) for k, length in enumerate(self._lengths))
+        self.covers_content: bool = all(source.covers_content for source in self._sources)
         parts = [source.fingerprint or None for source in self._sources]
         told = repr((parts, self._lengths, shares, self._seed)).encode()
         self.fingerprint: str = (
@@ -67,6 +74,23 @@ class Mixture:
         asked = [source for source, place in enumerate(places) if len(place)] or [0]
         parts = [self._part(source, counts[places[source]]) for source in asked]
         return map_nest(partial(_in_order, [places[source] for source in asked]), *parts)
+
+    def __getitem__(self, row: int) -> Any:
+        """Return the example of a row of the first epoch, as its source gives it."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row}: expected rows from 0 to {len(self) - 1}")
+        return self.unstacked(np.array([row]))[0]
+
+    def unstacked(self, rows: np.ndarray) -> list[Any]:
+        """Return the examples of these rows as their sources give them: their arrays may differ in length."""
+        owners, counts = self._turns.at(rows)
+        found: list[Any] = [None] * len(rows)
+        for source in np.unique(owners).tolist():
+            places = np.flatnonzero(owners == source)
+            examples = self._sources[source].each(self._rows(source, counts[places]))
+            for place, example in zip(places.tolist(), examples, strict=True):
+                found[place] = example
+        return found
 
     def arranged(
         self, positions: np.ndarray, epochs: np.ndarray, *, batch_size: int, seed: int, shuffle: bool
@@ -138,4 +162,7 @@ def _check_same(sources: list[Rows]) -> None:
 
 
 def _kind(array: np.ndarray) -> str:
-    return f"{'string' if array.dtype.kind in 'SUO' else array.dtype} {array.shape[1:]}"
+    """Return the dtype and shape of an example; its first axis may be the length of a sequence."""
+    sizes = array.shape[1:]
+    shape = f"({', '.join(['any', *map(str, sizes[1:])])})" if sizes else "()"
+    return f"{'string' if array.dtype.kind in 'SUO' else array.dtype} {shape}"

@@ -42,12 +42,10 @@ def packed(
     """
     documents = Documents(source, key, tokenizer)
     size = whole_number("packed.length", length, least=1)
-    told = documents.fingerprint
-    if told is None:
+    if not documents.covers_content:
         return Packs(documents, plan_packs(documents.lengths(), size), size)
-    folder = kept(
-        None, ("packed", told, len(documents), size), lambda place: plan_packs(documents.lengths(), size).save(place)
-    )
+    depends_on = ("packed", documents.fingerprint, len(documents), size)
+    folder = kept(None, depends_on, lambda place: plan_packs(documents.lengths(), size).save(place))
     return Packs(documents, Plan.load(folder), size)
 
 
@@ -58,6 +56,10 @@ class Packs:
       documents: what is packed.
       plan: of these documents.
       length: the tokens of a pack.
+
+    Attributes:
+      fingerprint: what must be the same on a rerun: the plan, and the fingerprint of the documents, if they have one.
+      covers_content: whether other documents have another fingerprint.
 
     Raises:
       UsageError: there are no tokens.
@@ -70,6 +72,7 @@ class Packs:
         digest = hashlib.sha256(repr(documents.fingerprint).encode())
         for array in plan:
             digest.update(np.ascontiguousarray(array).data)
+        self.covers_content: bool = documents.covers_content
         self.fingerprint: str = f"{len(self)} packs of {length} tokens ({digest.hexdigest()[:16]})"
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """`Input.map_fn`: a graph for one example, applied to many."""
 
 import inspect
+from functools import partial
 
 import numpy as np
 import pytest
@@ -92,8 +93,18 @@ class TestMapFunction:
 
 
 class TestTakesSeed:
-    def test_by_the_name_of_the_second_parameter(self):
+    def test_by_the_name_of_the_last_parameter(self):
         assert takes_seed(graph_noise)
+        assert takes_seed(lambda x, y, seed: x)
+        assert takes_seed(lambda x, y, z, seed: x)
+        assert takes_seed(partial(lambda size, example, seed: example, 3))
+        assert takes_seed(lambda example, seed=None, size=8: example)
+
+    def test_not_by_another(self):
+        assert not takes_seed(lambda seed: seed)
+        assert not takes_seed(lambda x, seed, y: x)
+        assert not takes_seed(lambda example, size=8, seed=None: example)
+        assert not takes_seed(lambda *parts, seed: parts)
         assert not takes_seed(lambda image, label: image)
         assert not takes_seed(None)
         assert not takes_seed(min)
@@ -103,20 +114,49 @@ def uniform(example, seed):
     return {**example, "noise": tf.random.stateless_uniform([], seed)}
 
 
+def uniform_of_a_pair(x, y, seed):
+    return x, tf.random.stateless_uniform([], seed)
+
+
+def noisy(example, rng):
+    return {**example, "noise": rng.normal()}
+
+
+def uniform_of(key):
+    return float(tf.random.stateless_uniform([], np.random.SeedSequence(key).generate_state(2).view(np.int32)))
+
+
+def normal_of(key):
+    seed, epoch, row = key
+    words = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
+    return np.random.Generator(np.random.Philox(key=words ^ np.array([0, row], np.uint64))).normal()
+
+
+DRAWS = {"map_fn": {"map_fn": uniform}, "transform": {"transform": noisy}}
+EXPECTED = {"map_fn": uniform_of, "transform": normal_of}
+
+
 class TestSeeds:
     """20 rows in batches of 8: three an epoch, the last of 4."""
 
-    def test_are_of_the_row_in_its_epoch_after_a_resume_and_on_two_workers(self, read_by_workers):
-        data = Input({"row": np.arange(20)}, 8, map_fn=uniform, seed=7)
+    def test_of_pairs_are_those_of_dicts(self, read):
+        data = Input((np.arange(20), np.arange(20)), 8, map_fn=uniform_of_a_pair, seed=7)
+        dicts = Input({"row": np.arange(20)}, 8, map_fn=uniform, seed=7)
+        for (row, noise), expected in zip(read(data.open_train(), 0, 4), read(dicts.open_train(), 0, 4), strict=True):
+            assert row.tolist() == expected["row"].tolist()
+            assert noise.tolist() == expected["noise"].tolist()
+
+    @pytest.mark.parametrize("kind", ["map_fn", "transform"])
+    def test_are_of_the_row_in_its_epoch_after_a_resume_and_on_several_workers(self, read_by_workers, kind):
+        data = Input({"row": np.arange(20)}, 8, seed=7, **DRAWS[kind])
         whole = read_by_workers([data.open_train()], 0, 7)
         for step, batch in enumerate(whole):
-            sequences = [np.random.SeedSequence((7, step // 3, row)) for row in batch["row"].tolist()]
-            keys = [sequence.generate_state(2).view(np.int32) for sequence in sequences]
-            assert batch["noise"].tolist() == [float(tf.random.stateless_uniform([], key)) for key in keys]
+            assert batch["noise"].tolist() == [EXPECTED[kind]((7, step // 3, row)) for row in batch["row"].tolist()]
         noise = [dict(zip(batch["row"].tolist(), batch["noise"].tolist(), strict=True)) for batch in whole]
         first, second = ({k: v for each in noise[e : e + 3] for k, v in each.items()} for e in (0, 3))
         assert len({*first.values(), *second.values()}) == 40
-        resumed = read_by_workers([data.open_train(index, 2) for index in range(2)], 4, 3)
-        for batch, expected in zip(resumed, whole[4:], strict=True):
-            assert batch["row"].tolist() == expected["row"].tolist()
-            assert batch["noise"].tolist() == expected["noise"].tolist()
+        for workers in (2, 3):
+            resumed = read_by_workers([data.open_train(index, workers) for index in range(workers)], 4, 3)
+            for batch, expected in zip(resumed, whole[4:], strict=True):
+                assert batch["row"].tolist() == expected["row"].tolist()
+                assert batch["noise"].tolist() == expected["noise"].tolist()

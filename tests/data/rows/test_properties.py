@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tallyloop.data import Mixture, packed
+from tallyloop.data import Mixture, bucketed, packed
 from tallyloop.data.feeds.feed import Share
 from tallyloop.data.feeds.order import Order
 from tallyloop.data.rows import shares
@@ -56,9 +56,9 @@ def size_of(order, step):
     return min(order.batch_size, order.num_examples - place * order.batch_size)
 
 
-def read(order, first, last, replicas):
+def read(order, first, last, replicas, arrange=None):
     """The rows of each step, as the replicas of all workers read them: (epoch, rows)."""
-    drawn, found = Shares(order), []
+    drawn, found = Shares(order, arrange), []
     for step in range(first, last):
         size, parts = size_of(order, step), []
         for index in range(replicas):
@@ -68,10 +68,13 @@ def read(order, first, last, replicas):
     return found
 
 
-def in_pieces(order, end, replicas, stops):
+def in_pieces(order, end, replicas, stops, arrange=None):
     """The rows of each step of a run that is interrupted after some steps, and goes on with other replicas."""
     places = [0, *sorted(stops), end]
-    pieces = [read(order, *bounds, replicas[i % len(replicas)]) for i, bounds in enumerate(itertools.pairwise(places))]
+    pieces = [
+        read(order, *bounds, replicas[i % len(replicas)], arrange)
+        for i, bounds in enumerate(itertools.pairwise(places))
+    ]
     return [step for piece in pieces for step in piece]
 
 
@@ -139,15 +142,22 @@ class TestMixtures:
     @quickly
     @given(mixtures(), REPLICAS, st.data())
     def test_the_same_examples_and_noise_after_interruptions(self, mixture, replicas, data):
-        """Each life of the run makes the source again."""
+        """Each life of the run makes the source again. The order is the mixture's own, whatever `shuffle` is."""
         make, _ = mixture
-        order = data.draw(orders(num_examples=min(len(make()), 130)))
+        order = data.draw(orders(num_examples=len(make())))
         end = min(order.batches_per_epoch + 3, 60)
         stops = data.draw(st.lists(st.integers(0, end), max_size=2))
-        whole, again = (Examples(as_rows(make()), noisy, order.seed) for _ in range(2))
-        for (epoch, rows), (_, same) in zip(
-            read(order, 0, end, 1), in_pieces(order, end, replicas, stops), strict=True
+        first, second = as_rows(make()), as_rows(make())
+        whole, again = (Examples(rows, noisy, order.seed) for rows in (first, second))
+        for step, ((epoch, rows), (_, same)) in enumerate(
+            zip(
+                read(order, 0, end, 1, first.arrange),
+                in_pieces(order, end, replicas, stops, second.arrange),
+                strict=True,
+            )
         ):
+            start = epoch * order.num_examples + step % order.batches_per_epoch * order.batch_size
+            assert rows.tolist() == list(range(start, start + size_of(order, step)))
             one = whole.read(epoch, rows)
             halves = [again.read(epoch, part) for part in np.array_split(same, 2) if len(part)]
             for key, values in one.items():
@@ -166,6 +176,27 @@ class TestPacks:
         packs = [source.__getitems__(each) for each in rows]
         tokens = np.concatenate([each["tokens"][each["segment_ids"] > 0] for each in packs])
         assert collections.Counter(tokens.tolist()) == collections.Counter(range(sum(lengths)))
+
+
+class TestBuckets:
+    @quickly
+    @given(st.lists(st.integers(0, 12), min_size=1, max_size=60), REPLICAS, st.data())
+    def test_each_row_once_in_any_epoch_and_the_same_after_interruptions(self, lengths, replicas, data):
+        """A number is that of a row, and of the size of its batch, which all replicas pad to."""
+        source = bucketed([{"tokens": [1] * length} for length in lengths], [3, 6, 12])
+        order = data.draw(orders(num_examples=len(lengths), shuffle=True, drop_remainder=False))
+        end = 2 * order.batches_per_epoch
+        stops = data.draw(st.lists(st.integers(0, end), max_size=3))
+        whole = read(order, 0, end, 1, source.arranged)
+        for (epoch, rows), (same_epoch, same) in zip(
+            whole, in_pieces(order, end, replicas, stops, source.arranged), strict=True
+        ):
+            assert epoch == same_epoch
+            np.testing.assert_array_equal(rows, same)
+            assert len(set(rows // len(lengths))) == 1
+        for epoch in range(2):
+            rows = np.concatenate([rows for each, rows in whole if each == epoch])
+            assert sorted((rows % len(lengths)).tolist()) == list(range(len(lengths)))
 
 
 class TestEvaluations:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
+from tallyloop.data.rows.row_feed import ReadingFeed
 from tallyloop.metrics.errors import DataError, UsageError
 from tallyloop.trainer import Task, Trainer
 
@@ -168,6 +169,49 @@ class TestRowFeed:
         train(ByNumber(), 1, 5, tmp_path)
         with pytest.raises(UsageError, match=fragment):
             train(Shorter(), 1, 10, tmp_path, **options)
+
+
+SHIFTED = {
+    "transform": {"transform": shifted},
+    "map_fn": {"map_fn": shifted_in_the_graph},
+    "processes": {"read_processes": 1},
+}
+
+
+class TestNoteOfArrays:
+    """Arrays in memory, which are read by number for a transform, a seed or processes."""
+
+    @pytest.mark.parametrize("kind", SHIFTED)
+    @pytest.mark.parametrize(
+        ("changed", "fragment"),
+        [
+            ({"seed": 1}, "expected seed = 0, as in the checkpoint, got 1"),
+            ({"global_batch_size": 9}, "expected global_batch_size = 8, as in the checkpoint, got 9"),
+            ({"source": {key: array[:-1] for key, array in arrays().items()}}, "expected length = 45.* got 44"),
+        ],
+        ids=["seed", "batch size", "length"],
+    )
+    def test_refuses_to_continue_on_other_data(self, tmp_path, kind, changed, fragment):
+        given = {"source": arrays(), "global_batch_size": 8, **SHIFTED[kind]}
+        saved, same, other = (Input(**given | more).open_train() for more in ({}, {}, changed))
+        saved.before_save(lambda array: array)
+        tf.train.Checkpoint(**saved.checkpoint_items()).write(str(tmp_path / "saved"))
+        for feed in (same, other):
+            tf.train.Checkpoint(**feed.checkpoint_items()).read(str(tmp_path / "saved"))
+        same.seek(5)
+        with pytest.raises(UsageError, match=fragment):
+            other.seek(5)
+
+    def test_may_be_lacking_in_an_old_checkpoint(self, train, tmp_path, monkeypatch):
+        """Step 5 is in the middle of an epoch; the checkpoint of step 10 has the note."""
+        options = SHIFTED["transform"]
+        with monkeypatch.context() as patch:
+            patch.setattr(ReadingFeed, "checkpoint_items", lambda self: {})
+            train(arrays(), 3, 5, tmp_path, **options)
+        weights, _ = train(arrays(), 3, 10, tmp_path, **options)
+        np.testing.assert_array_equal(weights, train(arrays(), 3, **options)[0])
+        with pytest.raises(UsageError, match="expected seed = 0, as in the checkpoint, got 1"):
+            train(arrays(), 3, 15, tmp_path, seed=1, **options)
 
 
 class Sleeping(ByNumber):

@@ -2,6 +2,7 @@
 
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -155,6 +156,24 @@ class TestTables:
         table = type(kind, (), {"__module__": f"{library}.core", **columns})()
         with pytest.raises(UsageError, match=rf"expected rows by number, got a {name}.*table\[name\].to_numpy"):
             as_rows(table)
+
+
+class TestKeras:
+    def test_batches_are_refused_with_the_fix(self):
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 2
+
+            def __getitem__(self, index):
+                return np.zeros([8, 3]), np.zeros([8])
+
+        message = (
+            r"expected rows by number, got Batches, a keras\.utils\.PyDataset, whose items are whole batches; give"
+        )
+        with pytest.raises(UsageError, match="the source of Input: " + message):
+            as_rows(Batches())
+        with pytest.raises(UsageError, match="Mixture.sources, source 0: " + message):
+            rows_of(Batches, "Mixture.sources, source 0")
 
 
 class TestExamples:

@@ -1,5 +1,7 @@
 """Image files and labels, from folders and from a table."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -57,6 +59,21 @@ class TestFolders:
             images(folder / "b")
         with refused("no': expected a folder, which isn't there"):
             images(tmp_path / "no")
+
+
+class TestFingerprint:
+    def test_is_of_the_files_of_its_split(self, folder):
+        told = images(folder).fingerprint
+        assert images(folder).fingerprint == told
+        with (folder / "b" / "0.png").open("ab") as file:
+            file.write(b"more")
+        assert images(folder).fingerprint != told
+
+    def test_of_a_copy_is_the_same(self, folder, tmp_path_factory):
+        """Times are not compared, which a copy changes."""
+        copy = tmp_path_factory.mktemp("copy") / "images"
+        shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+        assert images(copy).fingerprint == images(folder).fingerprint
 
 
 class TestSplit:

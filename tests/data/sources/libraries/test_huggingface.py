@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from tallyloop.data import digits, huggingface, packed
+from tallyloop.data import bucketed, digits, huggingface, packed
 
 datasets = pytest.importorskip("datasets", reason='datasets is not installed: pip install "tallyloop[huggingface]"')
 
@@ -68,12 +68,29 @@ class TestRows:
         found = by_number(packed(huggingface(lambda: tokens), length=4, key="input_ids"))
         assert found["tokens"].tolist() == [[1, 2, 3, 4], [5, 6, 0, 0]]
 
+    def test_bucketed(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        columns = {"input_ids": [[1, 2, 3], [4], [5, 6]], "attention_mask": [[1, 1, 1], [1], [1, 1]]}
+        source = huggingface(lambda: datasets.Dataset.from_dict(columns))
+        found = bucketed(source, [4], keys=list(columns)).__getitems__(np.arange(3))
+        assert found["input_ids"].tolist() == [[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 0, 0]]
+        assert found["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]]
+        assert found["length"].tolist() == [3, 1, 2]
+
 
 class TestFingerprint:
     def test_is_of_the_content(self, saved):
         first = huggingface(saved(datasets.Dataset.from_dict(COLUMNS))).fingerprint
         assert huggingface(lambda: datasets.Dataset.from_dict(COLUMNS)).fingerprint == first
-        changed = datasets.Dataset.from_dict(COLUMNS | {"y": [9] * 6})
+        for row in range(6):
+            changed = datasets.Dataset.from_dict(COLUMNS | {"y": [9 if i == row else i for i in range(6)]})
+            assert huggingface(lambda changed=changed: changed).fingerprint != first
+
+    def test_is_of_rows_throughout(self):
+        """Of 5,000 rows, every fifth or so is compared."""
+        rows = np.arange(5000)
+        first = huggingface(lambda: datasets.Dataset.from_dict({"y": rows})).fingerprint
+        changed = datasets.Dataset.from_dict({"y": np.where((rows > 1000) & (rows < 1010), 0, rows)})
         assert huggingface(lambda: changed).fingerprint != first
 
 

@@ -58,6 +58,10 @@ class TestTraining:
             for key, value in batch.items():
                 np.testing.assert_array_equal(np.concatenate([shard[key][:rows] for shard, rows in shards]), value)
 
+    def test_the_first_row_may_be_of_the_largest_size(self):
+        feed = Input(bucketed(sequences([16, 1, 2, 3]), SIZES), 2).open_train()
+        assert {batch["tokens"].shape for batch in batches(feed, 0, 2)} == {(2, 4), (2, 16)}
+
     @settings(deadline=None, max_examples=60)
     @given(
         st.lists(st.integers(0, 9), min_size=1, max_size=40),
@@ -148,7 +152,23 @@ class Stacked:
         return {"tokens": [[1] * self.lengths[row] for row in rows]}
 
 
+class OneOrStacked(Noting):
+    """As `huggingface`: a row has lists of any length, but rows that are read at once must stack."""
+
+    def __getitems__(self, rows):
+        lists = [self[row]["tokens"] for row in rows]
+        if len({len(each) for each in lists}) > 1:
+            raise UsageError(f"column 'tokens' has a list of {len(lists[1])}: expected {len(lists[0])} values")
+        return {"tokens": lists}
+
+
 class TestSource:
+    def test_may_refuse_to_stack_lists_of_different_lengths(self):
+        source = bucketed(OneOrStacked({"tokens": [1] * n} for n in (3, 1, 2)), [4])
+        found = source.__getitems__(np.arange(3))
+        assert found["tokens"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]]
+        assert found["length"].tolist() == [3, 1, 2]
+
     def test_measures_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         first, second = Stacked([1, 2, 3]), Stacked([1, 2, 3])
@@ -156,6 +176,19 @@ class TestSource:
         assert made[0].fingerprint == made[1].fingerprint != bucketed(second, [4]).fingerprint
         assert (first.reads, second.reads) == (1, 0)
         assert made[1].__getitems__(np.array([1]))["tokens"].tolist() == [[1, 1, 0]]
+
+    def test_that_has_changed_is_told(self, tmp_path, monkeypatch):
+        """A sequence that still fits is padded; one that does not would have the shape of another size."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        bucketed(Stacked([1, 2, 4]), [2, 4])
+        changed = bucketed(Stacked([3, 1, 4]), [2, 4])
+        assert changed.__getitems__(np.array([1]))["length"].tolist() == [1]
+        with pytest.raises(UsageError, match="row 0 of the source has length 3: expected at most 2, as when all were"):
+            changed.__getitems__(np.array([0]))
+
+    def test_an_empty_list_has_the_dtype_of_the_others(self):
+        found = bucketed([{"tokens": [1]}, {"tokens": []}], [2]).__getitems__(np.array([1]))["tokens"]
+        assert (found.tolist(), found.dtype) == ([[0, 0]], np.int64)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

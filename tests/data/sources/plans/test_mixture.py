@@ -1,12 +1,13 @@
 """A mixture: which rows of which source, counted."""
 
+import collections
 import pickle
 
 import gin
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.data import Input, Mixture, bucketed
+from tallyloop.data import Input, Mixture, bucketed, packed
 from tallyloop.data.rows.rows import as_rows
 from tallyloop.metrics.errors import DataError
 
@@ -75,6 +76,87 @@ class TestNests:
         mixture = Mixture([{"in": {"a": [1, 1]}, "y": [0, 0]}, {"y": [1, 1], "in": {"a": [2, 2]}}], [1, 1])
         found = mixture.__getitems__(np.arange(4))
         assert found["in"]["a"].tolist() == (found["y"] + 1).tolist()
+
+
+class Tokens:
+    """Documents of their own token numbers, of different lengths: 1, 2, ... of them from `first` on."""
+
+    def __init__(self, first, count):
+        self.documents = [[first + document] * (document + 1) for document in range(count)]
+
+    def __len__(self):
+        return len(self.documents)
+
+
+class ByNumber(Tokens):
+    """One at a time."""
+
+    def __getitem__(self, row):
+        return {"tokens": self.documents[row]}
+
+
+class Listed(Tokens):
+    """Any number at once, as a list of examples."""
+
+    def __getitems__(self, rows):
+        return [{"tokens": np.array(self.documents[row])} for row in rows]
+
+
+def counted(mixture_of, sources):
+    """How often each token is in an epoch of the mixture: its rows of each source, times the length of each."""
+    tokens = [token for row in range(len(mixture_of)) for token in mixture_of[row]["tokens"]]
+    assert set(tokens) == {token for source in sources for document in source.documents for token in document}
+    return collections.Counter(tokens)
+
+
+class TestOfDifferentLengths:
+    """An epoch has each of 9 documents once, and each of 4 twice."""
+
+    @pytest.fixture
+    def sources(self):
+        return [ByNumber(100, 9), Listed(200, 4)]
+
+    @pytest.fixture
+    def mixed(self, sources):
+        return Mixture(sources, [1, 1], seed=2)
+
+    def test_a_row_is_that_of_its_source(self, mixed, sources):
+        found = collections.Counter(tuple(mixed[row]["tokens"]) for row in range(len(mixed)))
+        assert len(mixed) == 17
+        assert [found[tuple(document)] for document in sources[0].documents] == [1] * 9
+        assert [found[tuple(document)] for document in sources[1].documents] == [2] * 4
+
+    def test_is_the_row_that_is_read_at_once(self, mixture):
+        whole = mixture.__getitems__(np.arange(len(mixture)))
+        assert [mixture[row]["y"] for row in range(len(mixture))] == whole["y"].tolist()
+        assert len(list(mixture)) == len(mixture)
+        with pytest.raises(IndexError, match="row 53: expected rows from 0 to 52"):
+            mixture[len(mixture)]
+
+    def test_packed_has_all_tokens(self, mixed, sources):
+        source = packed(mixed, length=8)
+        found = source.__getitems__(np.arange(len(source)))
+        tokens = found["tokens"][found["segment_ids"] > 0]
+        assert collections.Counter(tokens.tolist()) == counted(mixed, sources)
+
+    @pytest.mark.parametrize("opened", ["open_train", "open_eval"])
+    def test_bucketed_has_all_tokens(self, mixed, sources, read, opened):
+        data = Input(bucketed(mixed, sizes=[4, 9]), 4)
+        found = read(getattr(data, opened)(), 0, data.batches_per_epoch)
+        assert {batch["tokens"].shape[1] for batch in found} == {4, 9}
+        tokens = np.concatenate([batch["tokens"].ravel() for batch in found])
+        assert collections.Counter(tokens[tokens > 0].tolist()) == counted(mixed, sources)
+
+    def test_texts_are_given_to_the_tokenizer_as_they_are(self):
+        texts = [[{"text": "ab"}, {"text": "c"}], [{"text": "d"}]]
+        source = packed(Mixture(texts, [2, 1]), 4, key="text", tokenizer=lambda text: [ord(each) for each in text])
+        assert sorted(source.__getitems__(np.arange(1))["tokens"][0].tolist()) == [97, 98, 99, 100]
+
+    def test_without_packing_are_told_by_their_rows(self, mixed):
+        with pytest.raises(
+            DataError, match=r"is unlike row \d of source \d of the mixture .*expected examples of one shape"
+        ):
+            Input(mixed, 8).open_train().first_batch()
 
 
 class TestOrder:
@@ -170,6 +252,40 @@ class TestFingerprint:
         assert len({each.fingerprint for each in found}) == 4
         assert Mixture(sources, [2, 2]).fingerprint == found[0].fingerprint
 
+    def test_covers_the_content_if_all_of_its_sources_have_one(self):
+        assert Mixture([Numbers(), Mixture([Numbers()], [1])], [1, 1]).covers_content
+        assert not Mixture([Numbers(), {"y": [1, 2]}], [1, 1]).covers_content
+        assert not Mixture([Numbers(), Mixture([{"y": [1, 2]}], [1])], [1, 1]).covers_content
+        assert as_rows(Mixture([Numbers()], [1])).covers_content
+        assert not as_rows(Mixture([{"y": [1, 2]}], [1])).covers_content
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            lambda source: source,
+            lambda source: packed(source, 3),
+            lambda source: bucketed(source, [3]),
+            lambda source: Mixture([packed(source, 3)], [1]),
+        ],
+        ids=["itself", "packed", "bucketed", "packed in a mixture"],
+    )
+    def test_without_the_content_workers_compare_the_first_row(self, made, tmp_path, monkeypatch):
+        """Two workers have other tokens, of the same lengths."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        sources = [Mixture([[{"tokens": [first, 2]}] * 3], [1]) for first in (1, 3)]
+        told = [Input(made(source), 1).open_train(worker, 2).described for worker, source in enumerate(sources)]
+        assert told[0] != told[1]
+
+    def test_without_the_content_no_plan_is_kept(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        for lengths in ([1, 4], [4, 1]):
+            mixture = Mixture([[{"tokens": [length] * length} for length in lengths]], [1])
+            packs = packed(mixture, 5).__getitems__(np.arange(1))
+            assert sorted(packs["tokens"][0].tolist()) == [1, 4, 4, 4, 4]
+            buckets = bucketed(mixture, [1, 4]).__getitems__(np.array([2, 3]))
+            assert sorted(buckets["length"].tolist()) == [1, 4]
+        assert not list(tmp_path.iterdir())
+
 
 class Numbers:
     fingerprint = "numbers"
@@ -214,6 +330,12 @@ class TestArguments:
                 [1, 1],
                 "source 1 (counted from 0) has {'y': 'float64 ()'}: expected the keys",
             ),
+            (
+                [{"y": [[[1, 2]]]}, {"y": [[[1, 2, 3]]]}],
+                [1, 1],
+                "source 1 (counted from 0) has {'y': 'int64 (any, 3)'}: expected the keys",
+            ),
+            ([{"y": [[1]]}, {"y": [1]}], [1, 1], "source 1 (counted from 0) has {'y': 'int64 ()'}: expected the keys"),
             ([([1], [2]), [1]], [1, 1], "source 1 (counted from 0) has int64 (): expected the keys"),
             ([{"y": []}], [1], "Mixture.sources, source 0 has no examples"),
             ([bucketed([{"tokens": [1]}], [4, 8])], [1], "give the mixture to it, as bucketed(Mixture(...), ...)"),
