@@ -201,6 +201,16 @@ class TestRows:
         with pytest.raises(UsageError, match=told):
             trainer.train()
 
+    def test_a_matrix_of_a_batch_with_integers_is_refused(self, make_trainer, regression_task, rows):
+        class Crossed(regression_task):
+            def loss(self, model, batch, training):
+                weights = tf.reduce_max(tf.one_hot(batch["kind"], 3), -1)  # of integers only
+                return (model(batch["x"], training=training) - batch["y"]) ** 2 * weights
+
+        trainer = make_trainer(Crossed(), data={**rows(40), "kind": np.arange(40) % 3}, train_steps=1)
+        with pytest.raises(UsageError, match="returned a matrix of shape"):
+            trainer.train()
+
     @pytest.mark.parametrize("layer", [keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.5)])
     def test_a_matrix_of_a_model_with_state_is_refused(self, make_trainer, regression_task, layer):
         class Crossed(regression_task):
