@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -106,7 +107,25 @@ def serving_spec(model: keras.Model, batch_spec: Any) -> Any:
         places = ["inputs"] if len(flat) == 1 else [f"inputs_{i}" for i in range(len(flat))]
         return tf.nest.pack_sequence_as(inputs, [_spec(*each) for each in zip(places, flat, strict=True)])
     tensors = model.inputs if isinstance(model, keras.Sequential) else tf.nest.flatten(model.input)
-    return tf.nest.pack_sequence_as(names, [_spec(*each) for each in zip(tf.nest.flatten(names), tensors, strict=True)])
+    flat = _served_names(tf.nest.flatten(names))
+    return tf.nest.pack_sequence_as(names, [_spec(*each) for each in zip(flat, tensors, strict=True)])
+
+
+def _served_names(names: list[str]) -> list[str]:
+    """Return the names of inputs as a SavedModel can have them: letters, digits and "_" of ASCII, from a letter on; log others.
+
+    TensorFlow would replace them, and then not find them.
+    """
+    found: list[str] = []
+    for name in names:
+        clean = re.sub(r"[^0-9A-Za-z_]", "_", name)
+        wanted = clean if clean[:1].isalpha() else f"arg_{clean}"
+        while wanted in found:
+            wanted += "_"
+        if wanted != name and not name.startswith(UNNAMED):
+            logging.warning("Export: the input %r is called %r in %s/.", name, wanted, SAVED_MODEL)
+        found.append(wanted)
+    return found
 
 
 def _spec(name: str, tensor: Any) -> tf.TensorSpec:

@@ -81,6 +81,16 @@ class TestExport:
         found = served(tmp_path, a=tf.constant([[1.0], [2.0]]), b=tf.constant([[1, 2, 3], [4, 5, 6]]))
         np.testing.assert_array_equal(found["total"], [7, 17])
 
+    def test_names_that_a_saved_model_cannot_have(self, tmp_path, caplog):
+        """Columns of a table are called as people call them."""
+        inputs = {name: keras.Input((), name=f"i{place}") for place, name in enumerate(("a b", "a_b", "é", "_x", "1"))}
+        model = keras.Model(inputs, sum(10**place * each for place, each in enumerate(inputs.values())))
+        saving.save(model, tmp_path, None)
+        values = {"a_b": 1.0, "a_b_": 2.0, "arg__": 3.0, "arg__x": 4.0, "arg_1": 5.0}
+        (found,) = served(tmp_path, **{name: tf.constant([value]) for name, value in values.items()}).values()
+        assert found.numpy().tolist() == [54321.0]
+        assert "Export: the input 'a b' is called 'a_b' in saved_model/." in caplog.text
+
     def test_a_subclassed_model_takes_the_datas_types(self, make_trainer, words, tmp_path, caplog):
         trainer = make_trainer(WordTask(), train_dataset=Input(words, 5), train_steps=2)
         folder = trainer.export(tmp_path)
