@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
@@ -660,6 +661,20 @@ def test_a_language_model_reads_the_standard_library(run):
     found = evaluated(run.folder / "standard_library")
     assert found["counts"]["loss"] == windows * 64
     assert found["metrics"]["loss"] == pytest.approx(np.log(256), abs=0.2)  # of guessing among all bytes
+
+
+@pytest.mark.slow
+def test_a_task_that_was_copied_into_a_project(run):
+    """By the lines of docs/tasks.md."""
+    page = (ROOT / "docs" / "tasks.md").read_text()
+    block = re.search(r"(?s)## From a bundled task.*?```bash\n(.*?)```", page)[1]
+    copy, line = block.rsplit("tallyloop --import_module", 1)
+    subprocess.run(
+        ["bash", "-ec", copy.replace("models/", f"{ROOT}/models/").replace("gin/", f"{ROOT}/gin/")], cwd=run.folder
+    )
+    assert line.split() == ["=my_classifier", "--gin_file=mine.gin", "--model_dir=runs/mine"]
+    run("mine", "--import_module=my_classifier", to="mine", small=())
+    assert (run.folder / "mine" / "checkpoints" / f"ckpt-{STEPS}.index").exists()
 
 
 @pytest.mark.slow
