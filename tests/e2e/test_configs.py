@@ -667,7 +667,7 @@ def test_a_language_model_reads_the_standard_library(run):
 def test_a_task_that_was_copied_into_a_project(run):
     """By the lines of docs/tasks.md."""
     page = (ROOT / "docs" / "tasks.md").read_text()
-    block = re.search(r"(?s)## From a bundled task.*?```bash\n(.*?)```", page)[1]
+    block = re.search(r"(?s)## From a bundled task.*?```sh\n(.*?)```", page)[1]
     copy, line = block.rsplit("tallyloop --import_module", 1)
     subprocess.run(
         ["bash", "-ec", copy.replace("models/", f"{ROOT}/models/").replace("gin/", f"{ROOT}/gin/")], cwd=run.folder
