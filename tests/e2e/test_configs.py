@@ -670,7 +670,9 @@ def test_a_task_that_was_copied_into_a_project(run):
     block = re.search(r"(?s)## From a bundled task.*?```sh\n(.*?)```", page)[1]
     copy, line = block.rsplit("tallyloop --import_module", 1)
     subprocess.run(
-        ["bash", "-ec", copy.replace("models/", f"{ROOT}/models/").replace("gin/", f"{ROOT}/gin/")], cwd=run.folder
+        ["bash", "-ec", copy.replace("models/", f"{ROOT}/models/").replace("gin/", f"{ROOT}/gin/")],
+        cwd=run.folder,
+        check=True,
     )
     assert line.split() == ["=my_classifier", "--gin_file=mine.gin", "--model_dir=runs/mine"]
     run("mine", "--import_module=my_classifier", to="mine", small=())
