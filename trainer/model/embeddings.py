@@ -62,7 +62,7 @@ def _rows(layer: keras.layers.Embedding, inputs: Any) -> Any:
     if table is None or not isinstance(inputs, tf.Tensor):  # ragged, sparse, or symbolic
         return type(layer).call(layer, inputs)
     ids = inputs if inputs.dtype in (tf.int32, tf.int64) else tf.cast(inputs, tf.int32)
-    ids = tf.where(ids < 0, ids + tf.constant(layer.input_dim, ids.dtype), ids)
+    ids = tf.where(ids < 0, ids + tf.constant(table.shape[0], ids.dtype), ids)
     return tf.cast(tf.gather(table, ids), layer.compute_dtype)
 
 

@@ -49,6 +49,7 @@ def changed(gradient: Gradient, change: Callable[[tf.Tensor], tf.Tensor]) -> Gra
 def total(one: Gradient, other: Gradient) -> Gradient:
     """Return the sum of two gradients of a variable."""
     if isinstance(one, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):
-        values, rows = (tf.concat(pair, 0) for pair in ((one.values, other.values), (one.indices, other.indices)))
-        return added_by_row(tf.IndexedSlices(values, rows, one.dense_shape))
+        # One term of the loss may look up by int32, another by int64.
+        rows = tf.concat([tf.cast(each.indices, tf.int64) for each in (one, other)], 0)
+        return added_by_row(tf.IndexedSlices(tf.concat([one.values, other.values], 0), rows, one.dense_shape))
     return dense(one) + dense(other)

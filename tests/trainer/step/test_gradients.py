@@ -47,6 +47,11 @@ class TestTotal:
         assert found.indices.numpy().tolist() == [3, 0, 1]
         assert dense(found).numpy().tolist() == [[6, 7], [1, 1], [0, 0], [11, 22]]
 
+    def test_of_rows_by_numbers_of_two_types(self):
+        other = tf.IndexedSlices(tf.ones((1, 2)), tf.constant([3], tf.int64), tf.constant([4, 2], tf.int64))
+        for pair in ((TWICE, other), (other, TWICE)):
+            assert dense(total(*pair)).numpy().tolist() == [[5, 6], [0, 0], [0, 0], [12, 23]]
+
     def test_with_a_dense_one_is_dense(self):
         assert total(TWICE, tf.ones((4, 2))).numpy().tolist() == [[6, 7], [1, 1], [1, 1], [12, 23]]
         assert total(tf.ones((4, 2)), tf.ones((4, 2))).numpy().tolist() == [[2, 2]] * 4
