@@ -84,7 +84,9 @@ def _serve(argv: Sequence[str], policy: str, answer: Any) -> None:
     trainer = session.make_trainer(config, None, **_instead(config, laps))
     with session.explained(config):
         trainer.train()
-        answer({"facts": dataclasses.asdict(facts_of(config, trainer)), "first_step": laps.first_step - begin})
+        compiling = trainer.session.trace_seconds + laps.to_first_step
+        start = {"first_step": laps.first_step - begin, "compiling": compiling}
+        answer({"facts": dataclasses.asdict(facts_of(config, trainer)), **start})
         for asked in iter(sys.stdin.readline, ""):
             answer(_lap(trainer, laps) if asked.strip() == LAP else _can_cache(trainer))
 
@@ -139,6 +141,7 @@ class _Laps:
 
     def __init__(self) -> None:
         self.first_step: float = 0.0  # when it was over
+        self.to_first_step: float = 0.0  # seconds, from the start of the training
         self.seconds: float = 0.0
         self.steps_done: int = 0
         self._most: float = _SECONDS
@@ -156,6 +159,7 @@ class _Laps:
 
     def reached(self, trainer: Trainer) -> None:
         self.first_step = time.perf_counter()
+        self.to_first_step = self.first_step - self._begin
         trainer.stop("the first step is done")
 
     def end(self, trainer: Trainer) -> None:

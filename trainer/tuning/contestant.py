@@ -80,7 +80,7 @@ class Contestant:
                 undo.callback(self._kill)
             found = self._answer(_TO_START)
             self.facts: Facts = Facts(**found["facts"])
-            self.start: Start = Start(found["first_step"], self._warm_up())
+            self.start: Start = Start(found["first_step"], found["compiling"], self._warm_up())
             undo.pop_all()
         self.seconds: float = time.monotonic() - begin
 

@@ -32,10 +32,12 @@ class Start:
 
     Attributes:
       first_step: seconds from the first look at the data to the end of the first step: reading, building, tracing, compiling.
+      compiling: those of them that tracing, compiling and the first step itself took.
       warm_up: the laps that do not count.
     """
 
     first_step: float
+    compiling: float
     warm_up: Sequence[Lap]
 
     def cost(self, step: float) -> float:

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from .measured import Measured
 from .settings import AS_GIVEN, Setting
 
-_COLUMNS = {"a step": 10, "of given": 10, "spread": 14, "1st step": 10, "examples/s": 12, "memory": 10}  # -> width
+_COLUMNS = {
+    "a step": 10,
+    "of given": 10,
+    "spread": 14,
+    "compiling": 11,
+    "1st step": 10,
+    "examples/s": 12,
+    "memory": 10,
+}  # -> width
 
 
 class Table:
@@ -38,6 +46,7 @@ class Table:
             duration(measured.step),
             ratio,
             spread,
+            duration(measured.start.compiling),
             duration(measured.start.first_step),
             f"{measured.examples_per_second:,.0f}",
             f"{measured.memory / 1e6:,.0f} MB",

@@ -67,7 +67,7 @@ class TestLaps:
         laps.reached(trainer)
         laps.end(trainer)
         assert stopped.is_set()
-        assert (laps.steps_done, laps.first_step > 0) == (1, True)
+        assert (laps.steps_done, 0 < laps.to_first_step < laps.first_step) == (1, True)
 
         stopped.clear()
         laps.start(trainer)

@@ -5,11 +5,11 @@ from tallyloop.trainer.tuning.settings import AS_GIVEN, Setting
 JIT = Setting("jit", ("Trainer.jit_compile = True",))
 MIXED = Setting("mixed", policy="mixed_bfloat16", changes="numbers")
 THREADS = Setting("threads", variables={"TF_NUM_INTRAOP_THREADS": "1"})
-GIVEN = Measured(AS_GIVEN, Start(2.0, ()), 0.1, 10.0, 800_000_000)
+GIVEN = Measured(AS_GIVEN, Start(2.0, 0.5, ()), 0.1, 10.0, 800_000_000)
 
 
 def measured(setting, ratio, first_step=2.0):
-    return Measured(setting, Start(first_step, ()), 0.1 * ratio, 10.0, 900_000_000, (ratio,) * 3)
+    return Measured(setting, Start(first_step, 0.5, ()), 0.1 * ratio, 10.0, 900_000_000, (ratio,) * 3)
 
 
 class TestAdvice:

@@ -20,7 +20,7 @@ from tallyloop.trainer.tuning.settings import Setting
 SCRIPT = """
 import json, os, sys
 answer = lambda found: print(json.dumps(found), flush=True)
-start = lambda: answer({"facts": json.loads(os.environ["FACTS"]), "first_step": 2.5})
+start = lambda: answer({"facts": json.loads(os.environ["FACTS"]), "first_step": 2.5, "compiling": 0.5})
 """
 LAPS = """
 start()
@@ -60,7 +60,7 @@ def started(facts, tmp_path):
 class TestContestant:
     def test_is_told_to_train_lap_by_lap(self, started, facts):
         with started(LAPS, STEPS="10,10,20,30") as found:
-            assert (found.facts, found.start.first_step) == (facts, 2.5)
+            assert (found.facts, found.start.first_step, found.start.compiling) == (facts, 2.5, 0.5)
             assert found.start.warm_up == [Lap(1.0, 10), Lap(1.0, 10)]
             assert [found.lap(), found.lap()] == [Lap(1.0, 20), Lap(1.0, 30)]
             assert found.memory == 5

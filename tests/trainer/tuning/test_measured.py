@@ -6,7 +6,7 @@ from tallyloop.trainer.tuning.settings import AS_GIVEN, Setting
 
 
 def measured(step=0.1, first_step=2.0, examples=10.0, ratios=(1.0,), warm_up=(), setting=AS_GIVEN):
-    return Measured(setting, Start(first_step, warm_up), step, examples, 0, tuple(ratios))
+    return Measured(setting, Start(first_step, 0.5, warm_up), step, examples, 0, tuple(ratios))
 
 
 GIVEN = measured()
@@ -73,13 +73,13 @@ class TestPaired:
     def test_takes_the_ratios_of_laps_side_by_side(self):
         # the machine slows down to half in the second pair: the ratio stays
         pairs = [(Lap(1.0, 10), Lap(1.0, 20)), (Lap(1.0, 5), Lap(1.0, 10)), (Lap(1.0, 10), Lap(1.2, 20))]
-        found = paired(Setting("s"), Start(1.0, ()), pairs, GIVEN, 10.0, 7)
+        found = paired(Setting("s"), Start(1.0, 0.5, ()), pairs, GIVEN, 10.0, 7)
         assert found.ratios == pytest.approx((0.5, 0.5, 0.6))
         assert found.step == pytest.approx(0.05)
         assert found.examples_per_second == pytest.approx(200)
         assert found.memory == 7
 
     def test_compares_per_example(self):
-        found = paired(Setting("s"), Start(1.0, ()), [(Lap(1.0, 10), Lap(1.0, 8))] * 3, GIVEN, 20.0, 0)
+        found = paired(Setting("s"), Start(1.0, 0.5, ()), [(Lap(1.0, 10), Lap(1.0, 8))] * 3, GIVEN, 20.0, 0)
         assert found.ratio == pytest.approx(0.625)
         assert found.step == pytest.approx(0.125)

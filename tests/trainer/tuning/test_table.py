@@ -5,24 +5,24 @@ from tallyloop.trainer.tuning.table import Table, duration
 
 LONG = "best + cache = True (from memory), and more"
 JIT = Setting("jit", ("Trainer.jit_compile = True",))
-FAST = Measured(JIT, Start(10.0, ()), 0.06, 10.0, 900_000_000, (0.58, 0.6, 0.63))
-SLOW = Measured(JIT, Start(10.0, ()), 0.12, 10.0, 900_000_000, (1.2,) * 3)
-GIVEN = Measured(AS_GIVEN, Start(2.0, ()), 0.1, 10.0, 800_000_000)
+FAST = Measured(JIT, Start(10.0, 8.0, ()), 0.06, 10.0, 900_000_000, (0.58, 0.6, 0.63))
+SLOW = Measured(JIT, Start(10.0, 8.0, ()), 0.12, 10.0, 900_000_000, (1.2,) * 3)
+GIVEN = Measured(AS_GIVEN, Start(2.0, 0.5, ()), 0.1, 10.0, 800_000_000)
 
 
 class TestTable:
     def test_lines_up(self):
         table = Table(["jit"])
         assert "\n".join([table.header(), table.row(GIVEN), table.row(FAST, GIVEN)]).splitlines() == [
-            "setting     a step  of given        spread  1st step  examples/s    memory  pays after",
-            "-" * 86,
-            "as given    100 ms                            2.00 s         100    800 MB",
-            "jit        60.0 ms      0.60     0.58-0.63    10.0 s         167    900 MB  200 steps",
+            "setting     a step  of given        spread  compiling  1st step  examples/s    memory  pays after",
+            "-" * 97,
+            "as given    100 ms                             500 ms    2.00 s         100    800 MB",
+            "jit        60.0 ms      0.60     0.58-0.63     8.00 s    10.0 s         167    900 MB  200 steps",
         ]
 
     def test_is_as_wide_as_the_longest_name(self):
         table = Table(["jit", LONG])
-        long = Measured(Setting(LONG), Start(10.0, ()), 0.06, 10.0, 900_000_000, (0.6,) * 3)
+        long = Measured(Setting(LONG), Start(10.0, 8.0, ()), 0.06, 10.0, 900_000_000, (0.6,) * 3)
         rows = [table.row(GIVEN), table.row(FAST, GIVEN), table.row(long, GIVEN)]
         assert {each.index(" MB") for each in rows} == {table.header().index("memory") + len("memory") - len(" MB")}
 

@@ -25,7 +25,7 @@ class Made:
             else:
                 self._step *= factors.get(line.split(" ")[0], 1.0)
         self.facts = dataclasses.replace(facts, examples_per_step=size)
-        self.start = Start(first_step if any("jit" in line for line in lines) else 1.0, ())
+        self.start = Start(first_step if any("jit" in line for line in lines) else 1.0, 0.5, ())
 
     def __enter__(self):
         return self
