@@ -66,7 +66,6 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/trainer/step/test_objective.py",
         "tests/trainer/test_several_losses.py",
         "tests/trainer/model/test_row_updates.py",
-        "tests/trainer/test_user_code.py",
     ],
     "trainer/step/objective.py": ["tests/trainer/step/test_objective.py", "tests/trainer/test_several_losses.py"],
     "trainer/step/gradient_sums.py": ["tests/trainer/step/test_gradient_sums.py"],
