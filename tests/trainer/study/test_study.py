@@ -211,8 +211,8 @@ class TestKills:
         ("kind", "kills", "count"),
         [
             ("grid", 1, 2),
-            pytest.param("grid", 20, 30, marks=pytest.mark.slow),
-            pytest.param("search", 20, 30, marks=pytest.mark.slow),
+            pytest.param("grid", 5, 10, marks=pytest.mark.slow),
+            pytest.param("search", 5, 10, marks=pytest.mark.slow),  # of real trainings: tests/e2e/test_studies.py
         ],
     )
     def test_neither_lose_nor_repeat_a_trial(self, studies, kind, kills, count):
