@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 import numbers
 import operator
 from collections.abc import Callable, Iterator, Mapping
@@ -24,32 +25,64 @@ LARGEST_SEED = 2**32 - 1
 _Choice = TypeVar("_Choice", bound=str)
 
 
-def whole_number(name: str, value: Any, *, least: int, most: int | None = None, otherwise: str = "") -> int:
+def whole_number(name: str, value: Any, *, least: int, most: float = math.inf, otherwise: str = "") -> int:
     """Return `value` as an int if it is a whole number in the range.
 
     Args:
       name: the binding, as the user writes it: "Input.seed".
       value: what was bound. Python's and NumPy's integers pass; bools and floats, even 2.0, do not.
       least: the smallest number allowed.
-      most: the largest number allowed; None for no limit.
+      most: the largest number allowed.
       otherwise: what else the caller accepts, for the message: "None".
 
     Raises:
       UsageError: `value` is not a whole number, or out of range.
     """
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        number = operator.index(value)
-        if number >= least and (most is None or number <= most):
-            return number
-    allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise UsageError(
-        f"{name} = {value!r}: expected a whole number {allowed}" + (f", or {otherwise}" if otherwise else "")
-    )
+        found = operator.index(value)
+        if least <= found <= most:
+            return found
+    allowed = _allowed({"of at least": least, "of at most": most}, otherwise)
+    raise UsageError(f"{name} = {value!r}: expected a whole number{allowed}")
 
 
 def seed_number(name: str, value: Any, *, otherwise: str = "") -> int:
     """Return `value` as an int if it is a seed of 32 bits; see `whole_number`."""
     return whole_number(name, value, least=0, most=LARGEST_SEED, otherwise=otherwise)
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    otherwise: str = "",
+) -> float:
+    """Return `value` as a float if it is a finite number in the range.
+
+    Args:
+      name: the binding, as the user writes it: "StopAtTarget.target".
+      value: what was bound. Python's and NumPy's integers and floats pass, and fractions; bools, NaN and infinities do not.
+      least: the smallest number allowed.
+      most: the largest number allowed.
+      above: what the number must be greater than.
+      below: what the number must be less than.
+      otherwise: what else the caller accepts, for the message: "None".
+
+    Raises:
+      UsageError: `value` is not a finite number, or out of range.
+    """
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # of an int with more than 308 digits
+            found = float(value)
+            if least <= found <= most and above < found < below:
+                return found
+    kind = "a finite number" if isinstance(value, float | np.floating) and np.isinf(value) else "a number"
+    allowed = _allowed({"of at least": least, "greater than": above, "of at most": most, "less than": below}, otherwise)
+    raise UsageError(f"{name} = {value!r}: expected {kind}{allowed}")
 
 
 def true_or_false(name: str, value: Any) -> bool:
@@ -143,6 +176,18 @@ def _check_map_fn(error: TypeError, map_fn: Callable[..., Any], element_spec: Ne
 def with_fix(place: str) -> str:
     """Return the message for a bad example at `place`, with what the user can do about it."""
     return f'{place}. Fix or remove it, or skip such examples with Input.on_error = "skip"'
+
+
+def _allowed(bounds: Mapping[str, float], otherwise: str) -> str:
+    """Return the rest of a message that says which numbers are allowed."""
+    given = {words: bound for words, bound in bounds.items() if math.isfinite(bound)}
+    if given.keys() == {"of at least", "of at most"}:
+        told = " from {} to {}".format(*given.values())
+    elif given.keys() == {"greater than", "less than"}:
+        told = " between {} and {}".format(*given.values())
+    else:
+        told = " and".join(f" {words} {bound}" for words, bound in given.items())
+    return f"{told}, or {otherwise}" if otherwise else told
 
 
 def _check_keys(origin: str, arrays: Nest) -> None:

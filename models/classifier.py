@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import metrics as tally_metrics
+from ..data.checks import number, whole_number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
 from .batch import FEATURES, TARGETS, binding_of, part_of, weighted, wide
@@ -101,7 +101,7 @@ class ClassifierTask(Task):
                 f"ClassifierTask.class_weight = {self._class_weight}: expected classes from 0 to {classes - 1}, as the model has "
                 f"{classes}"
             )
-        return tf.constant([self._class_weight.get(number, 1.0) for number in range(classes)], dtype)
+        return tf.constant([self._class_weight.get(label, 1.0) for label in range(classes)], dtype)
 
     def _classes(self, model: keras.Model, features: Any, where: str) -> int:
         try:
@@ -159,16 +159,11 @@ def _checked(class_weight: Mapping[int, float] | None) -> dict[int, float]:
             f"ClassifierTask.class_weight = {class_weight!r}: expected a dict, class -> weight, got a "
             f"{type(class_weight).__name__}"
         )
-    found = dict(class_weight or {})
-    for key, weight in found.items():
-        if not (
-            isinstance(key, numbers.Integral) and key >= 0 and isinstance(weight, numbers.Real) and 0 <= weight < np.inf
-        ):
-            raise UsageError(
-                f"ClassifierTask.class_weight = {found}: expected whole numbers from 0 on, each with a weight of at least 0, got "
-                f"{key!r}: {weight!r}"
-            )
-    return {int(key): float(weight) for key, weight in found.items()}
+    name = "ClassifierTask.class_weight"
+    return {
+        whole_number(f"{name}: class", key, least=0): number(f"{name}[{key!r}]", weight, least=0)
+        for key, weight in (class_weight or {}).items()
+    }
 
 
 @gin.register(module="tallyloop")

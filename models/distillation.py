@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from .. import metrics as tally_metrics
+from ..data.checks import number
 from ..metrics.errors import UsageError
 from .batch import binding_of, outputs_of, weighted
 from .classifier import ClassifierTask
@@ -57,14 +58,9 @@ class DistillationTask(ClassifierTask):
         sample_weight: str | None = None,
     ):
         super().__init__(model, features, labels, sample_weight=sample_weight, metrics=metrics)
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
-            raise UsageError(
-                f"DistillationTask.temperature = {temperature!r}: expected a number greater than 0, such as 4"
-            )
-        if isinstance(soft, bool) or not isinstance(soft, int | float) or not 0 <= soft <= 1:
-            raise UsageError(f"DistillationTask.soft = {soft!r}: expected a number from 0 to 1")
+        self._temperature = number("DistillationTask.temperature", temperature, above=0)
+        self._soft = number("DistillationTask.soft", soft, least=0, most=1)
         self._path = _checked(teacher)
-        self._temperature, self._soft = temperature, soft
         self.teacher: keras.Model | None = None
 
     def build_model(self) -> keras.Model:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ..data import Input
-from ..data.checks import seed_number, true_or_false, whole_number
+from ..data.checks import number, seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
 from ..metrics.writers.better import Mode
 from .distribution import workers
@@ -99,24 +97,9 @@ def update_every(value: Any, optimizer: Any) -> dict[str, int]:
     return {name: positive(f"update_every[{name!r}]", every) for name, every in value.items()}
 
 
-def positive_or_none(name: str, value: Any) -> float | None:
-    """Return `value` if it is None or a number > 0."""
-    if value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool) and value > 0):
-        return value if value is None else float(value)
-    raise UsageError(f"Trainer.{name} = {value!r}: expected a number greater than 0, or None.")
-
-
-def finite_number(name: str, value: Any, least: float = -math.inf) -> float:
-    """Return `value` as a float if it is a finite number of at least `least`; `name` is the binding."""
-    if (
-        isinstance(value, int | float | np.number)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= least
-    ):
-        return float(value)
-    range_ = "" if least == -math.inf else f" of at least {least:g}"
-    raise UsageError(f"{name} = {value!r}: expected a number{range_}.")
+def clip_global_norm(value: Any) -> float | None:
+    """Return `Trainer.clip_global_norm`: None or a number > 0."""
+    return None if value is None else number("Trainer.clip_global_norm", value, above=0, otherwise="None")
 
 
 def as_task(task: Any) -> Task:

@@ -43,7 +43,7 @@ from .model.layers import another_model, build_model, freeze
 from .model.optimizers import GivenOptimizer, Optimizers, build_optimizers
 from .model.parameter_groups import GroupMaker, ParameterGroup, ParameterGroups
 from .prediction.predicting import predict
-from .replay.replaying import Replaying, checked_step
+from .replay.replaying import Replaying
 from .replay.result import Replay
 from .replay.run_folder import RunFolder
 from .step.update import OnNonFinite, UpdateSettings
@@ -174,7 +174,7 @@ class Trainer(Steering):
         arguments.make_deterministic(deterministic, self._seed)
         self._settings = UpdateSettings(
             gradient_accumulation=arguments.positive("gradient_accumulation", gradient_accumulation),
-            clip_global_norm=arguments.positive_or_none("clip_global_norm", clip_global_norm),
+            clip_global_norm=arguments.clip_global_norm(clip_global_norm),
             on_nonfinite=arguments.on_nonfinite(on_nonfinite, model_dir),
             max_consecutive_skips=arguments.positive("max_consecutive_skips", max_consecutive_skips),
             jit_compile=jit_compile,
@@ -336,7 +336,7 @@ class Trainer(Steering):
         Raises:
           UsageError: the run has not made that step, with this config, or the step cannot be reached.
         """
-        number = checked_step(step)
+        number = arguments.positive("replay: step", step)
         self._trace()
         folder = None if self._model_dir is None else RunFolder(self._model_dir, self.run_files)
         repeats, together = self._seed is not None, self._settings.gradient_accumulation

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ... import metrics
+from ...data.checks import number
 from ...metrics.errors import UsageError
 from ...trainer.task import Task
 from ..batch import FEATURES, TARGETS, outputs_of, part_of, wide
@@ -86,11 +87,9 @@ class GanTask(Task):
                     f"GanTask.{name} = {make!r}: expected a function that makes the network, so that the Trainer can make it on "
                     "all devices; write @dense_generator, not @dense_generator()"
                 )
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not penalty >= 0:
-            raise UsageError(f"GanTask.penalty = {penalty!r}: expected a number of at least 0")
         self._make = generator, discriminator
         self._keys = features, noise
-        self._penalty = penalty
+        self._penalty = number("GanTask.penalty", penalty, least=0)
 
     def build_model(self) -> Adversaries:
         """Return both networks."""

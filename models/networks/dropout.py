@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import random
 from typing import Any
 
@@ -10,8 +9,8 @@ import gin
 import keras
 import tensorflow as tf
 
+from ...data.checks import number
 from ...data.feeds.replica_share import ReplicaShare
-from ...metrics.errors import UsageError
 
 _PHILOX = 1  # TensorFlow's number of this generator
 _BLOCK = 4  # random numbers per value of Philox's counter
@@ -27,9 +26,7 @@ def dropout_rate(binding: str, rate: Any) -> float:
     Raises:
       UsageError: it is not a number in [0, 1).
     """
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= float(rate) < 1:
-        raise UsageError(f"{binding} = {rate!r}: expected a number of at least 0 and below 1")
-    return float(rate)
+    return number(binding, rate, least=0, below=1)
 
 
 @gin.register(module="tallyloop")

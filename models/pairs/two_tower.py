@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ... import metrics
-from ...data.checks import whole_number
+from ...data.checks import number, whole_number
 from ...metrics.errors import UsageError
 from ...trainer import gather_rows
 from ...trainer.task import Task
@@ -69,17 +69,13 @@ class TwoTowerTask(Task):
                     f"TwoTowerTask.{name} = {tower!r}: expected a function that makes the tower, so that the Trainer can make it "
                     "on all devices; write @dense_tower, not @dense_tower()"
                 )
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
-            raise UsageError(
-                f"TwoTowerTask.temperature = {temperature!r}: expected a number greater than 0, such as 0.05"
-            )
         if isinstance(recall_at, str) or not isinstance(recall_at, Sequence) or not recall_at:
             raise UsageError(
                 f"TwoTowerTask.recall_at = {recall_at!r}: expected a list of whole numbers, such as [1, 10]"
             )
         self._make = query_tower, item_tower
         self._keys, self._item_id = (query, item), item_id
-        self._temperature = temperature
+        self._temperature = number("TwoTowerTask.temperature", temperature, above=0)
         self._recall_at = [whole_number("TwoTowerTask.recall_at", each, least=1) for each in recall_at]
 
     def build_model(self) -> TwoTowers:

@@ -1,8 +1,10 @@
 """Validators of what a user bound."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from tallyloop.data.checks import equal_length_arrays, one_of, seed_number, true_or_false, whole_number
+from tallyloop.data.checks import equal_length_arrays, number, one_of, seed_number, true_or_false, whole_number
 
 
 class TestWholeNumber:
@@ -24,6 +26,43 @@ class TestWholeNumber:
     def test_names_what_else_is_accepted(self, refused):
         with refused("Trainer.n = -1: expected a whole number of at least 0, or None"):
             whole_number("Trainer.n", -1, least=0, otherwise="None")
+
+
+class TestNumber:
+    @pytest.mark.parametrize("value", [0.5, 1, np.float32(0.5), np.int64(1), Fraction(1, 2)])
+    def test_returns_a_float(self, value):
+        found = number("Input.x", value)
+        assert (found, type(found)) == (value, float)
+
+    @pytest.mark.parametrize("value", [True, np.True_, "1", None, float("nan"), 10**400, np.ones(2), [1.0]])
+    def test_refuses_other_values(self, refused, value):
+        with refused(f"Input.x = {value!r}: expected a number"):
+            number("Input.x", value)
+
+    @pytest.mark.parametrize("value", [float("inf"), float("-inf"), np.float32("inf")])
+    def test_says_that_infinity_is_refused(self, refused, value):
+        with refused(f"Input.x = {value!r}: expected a finite number"):
+            number("Input.x", value)
+
+    @pytest.mark.parametrize(
+        ("bounds", "good", "bad", "told"),
+        [
+            ({"least": 0}, [0, 5], [-0.1], "a number of at least 0"),
+            ({"most": 2.5}, [2.5, -1], [2.6], "a number of at most 2.5"),
+            ({"above": 0}, [0.1], [0, -1], "a number greater than 0"),
+            ({"below": 1}, [0.9], [1, 2], "a number less than 1"),
+            ({"least": 0, "most": 1}, [0, 0.5, 1], [-0.1, 1.1], "a number from 0 to 1"),
+            ({"above": 0, "below": 1}, [0.5], [0, 1], "a number between 0 and 1"),
+            ({"least": 0, "below": 1}, [0, 0.5], [-0.1, 1], "a number of at least 0 and less than 1"),
+            ({"above": 0, "otherwise": "None"}, [1], [0, None], "a number greater than 0, or None"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+    )
+    def test_keeps_to_the_bounds(self, refused, bounds, good, bad, told):
+        assert [number("Input.x", value, **bounds) for value in good] == good
+        for value in bad:
+            with refused(f"Input.x = {value!r}: expected {told}"):
+                number("Input.x", value, **bounds)
 
 
 class TestSeedNumber:

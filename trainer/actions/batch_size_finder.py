@@ -10,9 +10,8 @@ import gin
 import tensorflow as tf
 from absl import logging
 
-from ...data.checks import whole_number
+from ...data.checks import number, whole_number
 from ...metrics.errors import UsageError
-from ..arguments import finite_number
 from ..distribution import workers
 from ..loop.probing import unchanged
 from ..loop.train_session import TrainSession
@@ -45,7 +44,7 @@ class BatchSizeFinder:
 
     def __init__(self, most: int = 4096, seconds: float = 1.0):
         self._most = whole_number("BatchSizeFinder.most", most, least=1)
-        self._seconds = finite_number("BatchSizeFinder.seconds", seconds, least=0.01)
+        self._seconds = number("BatchSizeFinder.seconds", seconds, least=0.01)
         self._clock: Callable[[], float] = time.monotonic
         self.found: dict[int, float] = {}
 

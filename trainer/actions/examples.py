@@ -151,11 +151,12 @@ def _batches(feed: Any, examples: int) -> Iterator[Any]:
 def _shape(value: Any) -> tuple[int, int, int]:
     sizes = tuple(value) if isinstance(value, list | tuple) else ()
     sizes = (*sizes, 1) if len(sizes) == 2 else sizes
-    if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+    if len(sizes) != 3:
         raise UsageError(
             f"WriteExamples.shape = {value!r}: expected (height, width) or (height, width, channels), such as (28, 28)."
         )
-    return sizes
+    height, width, channels = (whole_number("WriteExamples.shape", size, least=1) for size in sizes)
+    return height, width, channels
 
 
 def _told(value: Any) -> str:

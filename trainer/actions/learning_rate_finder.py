@@ -10,10 +10,9 @@ import gin
 import numpy as np
 from absl import logging
 
-from ...data.checks import whole_number
+from ...data.checks import number, whole_number
 from ...metrics.atomic_file import replace_file
 from ...metrics.errors import UsageError
-from ..arguments import finite_number
 from ..distribution import workers
 from ..loop.probing import unchanged
 from ..loop.train_session import TrainSession
@@ -64,8 +63,8 @@ class LearningRateFinder:
     """
 
     def __init__(self, lowest: float = 1e-7, highest: float = 1.0, steps: int = 100):
-        self._lowest = finite_number("LearningRateFinder.lowest", lowest, least=1e-30)
-        self._highest = finite_number("LearningRateFinder.highest", highest)
+        self._lowest = number("LearningRateFinder.lowest", lowest, least=1e-30)
+        self._highest = number("LearningRateFinder.highest", highest)
         if self._highest <= self._lowest:
             raise UsageError(
                 f"LearningRateFinder.highest = {highest}: expected more than LearningRateFinder.lowest = {lowest}."

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import gin
 from absl import logging
 
-from ...data.checks import one_of, whole_number
+from ...data.checks import number, one_of, whole_number
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
 from ...metrics.writers.better import Mode
-from ..arguments import finite_number
 from ..checkpointing.eval_metric import EvalMetric, dataset_of
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class EarlyStopping:
     def __init__(self, metric: str, mode: Mode, patience: int, min_delta: float = 0.0, name: str | None = None):
         self._watch = _Watch("EarlyStopping", metric, mode)
         self._patience = whole_number("EarlyStopping.patience", patience, least=1)
-        self._min_delta = finite_number("EarlyStopping.min_delta", min_delta, least=0)
+        self._min_delta = number("EarlyStopping.min_delta", min_delta, least=0)
         self.name: str = name or self._watch.name
         self._best, self._best_step = math.nan, -1
         self._waited, self._last, self._seen = 0, math.nan, -1  # the last value, and its step
@@ -160,7 +159,7 @@ class StopAtTarget:
 
     def __init__(self, metric: str, mode: Mode, target: float, name: str | None = None):
         self._watch = _Watch("StopAtTarget", metric, mode)
-        self._target = finite_number("StopAtTarget.target", target)
+        self._target = number("StopAtTarget.target", target)
         self.name: str = name or self._watch.name
         self._last, self._seen = math.nan, -1
 
@@ -216,7 +215,7 @@ class StopAfter:
 
     def __init__(self, hours: float = 0.0, minutes: float = 0.0, seconds: float = 0.0):
         given = {"hours": (hours, 3600), "minutes": (minutes, 60), "seconds": (seconds, 1)}
-        self._limit = sum(unit * finite_number(f"StopAfter.{name}", n, least=0) for name, (n, unit) in given.items())
+        self._limit = sum(unit * number(f"StopAfter.{name}", n, least=0) for name, (n, unit) in given.items())
         if not self._limit:
             raise UsageError("StopAfter.hours = 0: expected a time: bind StopAfter.hours, minutes or seconds.")
         self._end = time.monotonic() + self._limit

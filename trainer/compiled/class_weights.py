@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ...data.checks import number
 from ...metrics.errors import UsageError
 
 
@@ -25,16 +26,10 @@ def check_class_weight(class_weight: Any) -> Mapping[int, float] | None:
             f"class_weight = {class_weight!r}: expected a dict of class -> weight, such as {{0: 1.0, 1: 5.0}}."
         )
     for label, weight in class_weight.items():
-        if not isinstance(label, int | np.integer) or not _is_weight(weight):
-            raise UsageError(
-                f"class_weight = {dict(class_weight)!r}: expected whole numbers as classes and weights of at least 0, got "
-                f"{label!r}: {weight!r}."
-            )
+        if not isinstance(label, int | np.integer):
+            raise UsageError(f"class_weight = {class_weight!r}: expected whole numbers as classes, got {label!r}.")
+        number(f"class_weight[{label!r}]", weight, least=0)
     return class_weight
-
-
-def _is_weight(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and bool(value >= 0)
 
 
 def weights_of_classes(y: Any, weights: Any, class_weight: Mapping[int, float]) -> tf.Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
+from ...data.checks import number
 from ...metrics.errors import UsageError
 from . import environment, preemption
 from .cpu_replicas import AllDevicesStrategy, tensorflow_is_in_use
@@ -66,8 +67,7 @@ def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strateg
       UsageError: the environment names no cluster, or a malformed one, or TensorFlow is already in use.
       ClusterError: a worker did not appear in time.
     """
-    if not start_timeout > 0:
-        raise UsageError(f"multi_worker_mirrored.start_timeout = {start_timeout!r}: expected a number greater than 0.")
+    seconds = number("multi_worker_mirrored.start_timeout", start_timeout, above=0)
     if not _made:
         membership = environment.membership(os.environ)
         if tensorflow_is_in_use():
@@ -75,8 +75,8 @@ def multi_worker_mirrored(start_timeout: float = 600.0) -> tf.distribute.Strateg
                 "multi_worker_mirrored: TensorFlow is already in use, and a worker must join its cluster first. Make the "
                 "strategy before any tensor, optimizer, model or list of devices (an imported module may make one, too)."
             )
-        wait_for_workers(membership, start_timeout)
-        with ends_process_after(start_timeout), preemption.sigterm_kept(), quiet_stderr():
+        wait_for_workers(membership, seconds)
+        with ends_process_after(seconds), preemption.sigterm_kept(), quiet_stderr():
             strategy = AllDevicesStrategy(_resolver(membership))
         _check_equal_devices(membership)
         _made.append(strategy)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gin
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ...data.checks import number, true_or_false
 from ...metrics.errors import UsageError
 from .optimizers import parts
 
@@ -45,17 +44,11 @@ class ParameterGroup:
 
     def __post_init__(self):
         _check_patterns("ParameterGroup.variables", self.variables)
-        if not _is_number(self.learning_rate) or self.learning_rate <= 0:
-            raise UsageError(
-                f"ParameterGroup.learning_rate = {self.learning_rate!r}: expected a number greater than 0, a factor; to train "
-                "nothing, set ParameterGroup.freeze = True."
-            )
-        if self.weight_decay is not None and (not _is_number(self.weight_decay) or self.weight_decay < 0):
-            raise UsageError(
-                f"ParameterGroup.weight_decay = {self.weight_decay!r}: expected a number of at least 0, or None."
-            )
-        if not isinstance(self.freeze, bool):
-            raise UsageError(f"ParameterGroup.freeze = {self.freeze!r}: expected True or False.")
+        nothing = "ParameterGroup.freeze = True to train nothing"
+        number("ParameterGroup.learning_rate", self.learning_rate, above=0, otherwise=nothing)
+        if self.weight_decay is not None:
+            number("ParameterGroup.weight_decay", self.weight_decay, least=0, otherwise="None")
+        true_or_false("ParameterGroup.freeze", self.freeze)
         if self.learning_rate == 1 and self.weight_decay is None and not self.freeze:
             raise UsageError(
                 f"ParameterGroup.variables = {list(self.variables)!r}: expected a learning_rate other than 1, a weight_decay or "
@@ -78,15 +71,14 @@ def layer_wise_decay(rate: float, layers: Sequence[str] | None = None) -> GroupM
     Raises:
       UsageError: an argument is wrong.
     """
-    if not _is_number(rate) or not 0 < rate < 1:
-        raise UsageError(f"layer_wise_decay.rate = {rate!r}: expected a number between 0 and 1, such as 0.8.")
+    factor = number("layer_wise_decay.rate", rate, above=0, below=1)
     if layers is not None:
         _check_patterns("layer_wise_decay.layers", layers)
 
     def make(model: keras.Model) -> list[ParameterGroup]:
         found = [[each] for each in layers] if layers is not None else _weights_by_layer(model)
         last = len(found) - 1
-        return [ParameterGroup(each, rate ** (last - i)) for i, each in enumerate(found[:-1])]
+        return [ParameterGroup(each, factor ** (last - i)) for i, each in enumerate(found[:-1])]
 
     return make
 
@@ -289,7 +281,3 @@ def _check_patterns(name: str, given: Any) -> None:
             re.compile(each)
         except (re.error, TypeError) as error:
             raise UsageError(f"{name}: expected a regular expression, got {each!r} ({error}).") from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)

@@ -25,19 +25,6 @@ from .result import Replay
 from .run_folder import Agreement, RunFolder, compare, losses_in
 
 
-def checked_step(step: Any) -> int:
-    """Return the number of a step.
-
-    Raises:
-      UsageError: it is none.
-    """
-    if not isinstance(step, int) or isinstance(step, bool) or step < 1:
-        raise UsageError(
-            f"trainer.replay(step = {step!r}): expected a whole number of at least 1, the number of a step."
-        )
-    return step
-
-
 class Replaying:
     """Replays a step of a run; afterwards, the session is as it was before.
 

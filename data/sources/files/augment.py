@@ -9,6 +9,7 @@ import gin
 import tensorflow as tf
 
 from ....metrics.errors import UsageError
+from ...checks import number
 
 _Example = dict[str, Any]
 
@@ -48,10 +49,11 @@ def augmented(
         raise UsageError(
             f"augmented.decode = {decode!r}: expected a function of an example, such as @decode_image(), or None"
         )
-    sizes = {"rotate": (rotate, 180.0), "zoom": (zoom, 0.9), "shift": (shift, 0.9), "brightness": (brightness, 1.0)}
-    for name, (value, most) in {**sizes, "contrast": (contrast, 1.0)}.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            raise UsageError(f"augmented.{name} = {value!r}: expected a number from 0 to {most}")
+    rotate = number("augmented.rotate", rotate, least=0, most=180)
+    zoom = number("augmented.zoom", zoom, least=0, most=0.9)
+    shift = number("augmented.shift", shift, least=0, most=0.9)
+    brightness = number("augmented.brightness", brightness, least=0, most=1)
+    contrast = number("augmented.contrast", contrast, least=0, most=1)
 
     def augment(example: _Example, seed: tf.Tensor) -> _Example:
         example = example if decode is None else decode(example)

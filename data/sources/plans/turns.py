@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....metrics.errors import UsageError
+from ...checks import number
 
 _LONGEST = 100_000  # turns until the schedule repeats
 
@@ -67,13 +68,11 @@ def shares_of(binding: str, weights: Sequence[Any]) -> list[int]:
 
 
 def _fraction(binding: str, weight: Any) -> Fraction:
-    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not is_number or not 0 < float(weight) < math.inf:
-        raise UsageError(f"{binding}: weight {weight!r}: expected a number above 0")
+    given = number(f"{binding}: weight", weight, above=0)
     if isinstance(weight, numbers.Rational):
         return Fraction(weight)
-    near = Fraction(float(weight)).limit_denominator(1000)  # what 1 / 3 was meant to be
-    return near if float(near) == float(weight) else Fraction(repr(float(weight)))
+    near = Fraction(given).limit_denominator(1000)  # what 1 / 3 was meant to be
+    return near if float(near) == given else Fraction(repr(given))
 
 
 def _schedule(shares: Sequence[int]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ....metrics.errors import UsageError
-from ...checks import one_of, seed_number
+from ...checks import number, one_of, seed_number
 
 Split = Literal["train", "test", "all"]
 
@@ -76,12 +76,11 @@ def split_rows(source: str, labels: np.ndarray, split: Any, test_fraction: Any, 
       UsageError: an argument is not as described.
     """
     part = one_of(f"{source}.split", split, get_args(Split))
-    if isinstance(test_fraction, bool) or not isinstance(test_fraction, int | float) or not 0 < test_fraction < 1:
-        raise UsageError(f"{source}.test_fraction = {test_fraction!r}: expected a number between 0 and 1")
+    fraction = number(f"{source}.test_fraction", test_fraction, above=0, below=1)
     generator = np.random.RandomState(seed_number(f"{source}.seed", seed))
     in_test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        wanted = max(round(test_fraction * len(members)), 1)
+        wanted = max(round(fraction * len(members)), 1)
         in_test[members[: min(wanted, len(members) - 1)]] = True
     return np.flatnonzero({"train": ~in_test, "test": in_test, "all": np.ones_like(in_test)}[part])

@@ -110,13 +110,13 @@ class TestNames:
     @pytest.mark.parametrize("rate", [1.5, -0.1, 1, float("nan"), "0.5", True, None], ids=repr)
     @pytest.mark.parametrize("make", [mlp, cnn, transformer, image_classifier], ids=lambda make: make.__name__)
     def test_of_a_model(self, refused, make, rate):
-        with refused(f"{make.__name__}.dropout = {rate!r}: expected a number of at least 0 and below 1"):
+        with refused(f"{make.__name__}.dropout = {rate!r}: expected a number of at least 0 and less than 1"):
             make(dropout=rate)
 
     def test_of_a_model_of_rows(self, refused):
-        with refused("text_classifier.dropout = 1.5: expected a number of at least 0 and below 1"):
+        with refused("text_classifier.dropout = 1.5: expected a number of at least 0 and less than 1"):
             text_classifier(lambda: {"text": np.array(["a"])}, dropout=1.5)
 
     def test_of_a_task(self, refused):
-        with refused("TabularTask.dropout = 1.5: expected a number of at least 0 and below 1"):
+        with refused("TabularTask.dropout = 1.5: expected a number of at least 0 and less than 1"):
             TabularTask(lambda: {}, "y", ["x"], dropout=1.5)

@@ -32,7 +32,7 @@ class TestRefused:
         "given", [[1.0, 2.0], {}, {"cat": 1.0}, {0: -1.0}, {0: [1.0]}, {0: float("nan")}, {0: "heavy"}], ids=repr
     )
     def test_no_weights_of_classes(self, given):
-        with pytest.raises(UsageError, match=r"class_weight = .*expected"):
+        with pytest.raises(UsageError, match=r"class_weight(\[.*\])? = .*expected"):
             check_class_weight(given)
 
     def test_taken(self):

@@ -259,7 +259,7 @@ def folder(make_trainer, tmp_path_factory):
 class TestMistakes:
     @pytest.mark.parametrize("step", [0, -1, True, 2.0, "3", None])
     def test_a_step_that_is_none(self, make_trainer, step):
-        with pytest.raises(UsageError, match=r"trainer\.replay\(step = .*\): expected a whole number of at least 1"):
+        with pytest.raises(UsageError, match=r"Trainer\.replay: step = .*: expected a whole number of at least 1"):
             make_trainer().replay(step)
 
     def test_a_trainer_that_cannot_go_back(self, make_trainer, folder):

@@ -60,9 +60,9 @@ class TestShares:
     @pytest.mark.parametrize(
         ("weights", "message"),
         [
-            ([1, 0], "Mixture.sources: weight 0: expected a number above 0"),
-            ([1, float("nan")], "weight nan: expected a number above 0"),
-            ([1, True], "weight True: expected a number above 0"),
+            ([1, 0], "Mixture.sources: weight = 0: expected a number greater than 0"),
+            ([1, float("nan")], "weight = nan: expected a number greater than 0"),
+            ([1, True], "weight = True: expected a number greater than 0"),
             ([1, 0.123456789], "expected whole numbers that add up to at most 100000"),
         ],
     )
