@@ -141,6 +141,42 @@ class TestSameAsAllRows:
         same(expected("SGD", examples(), decay=0.1), trained(OPTIMIZERS["SGD"], parameter_groups=groups))
 
 
+class TwoTypes(Rows):
+    """Looks up by int32 in one term of its loss, and by int64 in the other."""
+
+    def loss(self, model, batch, training):
+        table = model.get_layer("table")
+        sums = [tf.reduce_sum(table(tf.cast(batch["ids"], each)), (1, 2)) for each in (tf.int32, tf.int64)]
+        return SumOfMeans([(each - batch["y"]) ** 2 for each in sums])
+
+
+class Tied(Rows):
+    """Uses all of the table, too, as a language model does that shares its embedding with the last layer."""
+
+    def loss(self, model, batch, training):
+        scores = tf.linalg.matvec(model.trainable_variables[0], tf.constant([1.0, -2.0]))
+        return super().loss(model, batch, training) + tf.reduce_logsumexp(scores)
+
+
+class TestSameAsDense:
+    @pytest.mark.parametrize(
+        ("task", "options"),
+        [
+            (Rows, {"jit_compile": True}),
+            (Rows, {"gradient_accumulation": 2, "data": examples(16), "train_steps": 8}),
+            (Rows, {"optimizer": lambda: keras.optimizers.Adagrad(RATE, use_ema=True, ema_momentum=0.5)}),
+            (TwoTypes, {}),
+            (Tied, {}),
+        ],
+        ids=["jit_compile", "accumulation", "use_ema", "numbers of two types", "tied"],
+    )
+    def test_with(self, trained, monkeypatch, task, options):
+        arguments = {"optimizer": OPTIMIZERS["Adagrad"], **options}
+        by_rows = trained(task=task(), **arguments)
+        monkeypatch.setattr(embeddings, "LARGE", 10**9)
+        same(trained(task=task(), **arguments).model.get_weights()[0], by_rows)
+
+
 class TestDense:
     def test_optimizers_of_all_rows_get_all(self, trained, monkeypatch):
         """Rows all the same until then: reduced, checked, clipped and unscaled."""
