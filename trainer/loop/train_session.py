@@ -26,10 +26,10 @@ from ..checkpointing.state import ModelState, Part, RunState, Trackable, model_s
 from ..distribution import workers
 from ..distribution.strategies import is_one_cpu
 from ..model.batch_norm import make_exact
-from ..model.embeddings import is_large
+from ..model.embeddings import is_large_table
+from ..model.large_updates import updated_by_rows
 from ..model.layers import convolves, refuse_stateful, replica_dependent_layers
 from ..model.optimizers import LearningRates, Optimizers, by_loss, learning_rates
-from ..model.row_updates import updated_by_rows
 from ..step.first_non_finite import first_non_finite
 from ..step.replica_step import ReplicaStep
 from ..step.train_loop import TrainLoop
@@ -104,7 +104,12 @@ class TrainSession:
         updates = {name: self._update(name, each, whole_steps) for name, each in by_loss(optimizer).items()}
         self.loop: TrainLoop = TrainLoop(
             replica_step=ReplicaStep(
-                self.losses, task.train_step, self.registry, self._sums.accumulator, self._large(settings)
+                self.losses,
+                task.train_step,
+                self.registry,
+                self._sums.accumulator,
+                self._large(whole_steps),
+                whole_steps,
             ),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
@@ -125,12 +130,12 @@ class TrainSession:
         by_rows = updated_by_rows(optimizer, variables)
         return Update(optimizer, variables, self._settings.clip_global_norm, in_xla, name, by_rows)
 
-    def _large(self, settings: UpdateSettings) -> dict[str, frozenset[int]]:
-        """Return name of a loss -> the tables whose gradient is given by its rows; XLA and sums over steps need all of it."""
-        if settings.jit_compile or settings.gradient_accumulation > 1:
+    def _large(self, whole_steps: bool) -> dict[str, frozenset[int]]:
+        """Return name of a loss -> the tables whose gradient is given by its rows; none if steps, or replicas in XLA, add up."""
+        if self._settings.gradient_accumulation > 1 or (self._settings.jit_compile and not whole_steps):
             return {}
         variables = {name: self.losses.variables(name) for name in by_loss(self._optimizer)}
-        return {name: frozenset(i for i, v in enumerate(each) if is_large(v)) for name, each in variables.items()}
+        return {name: frozenset(i for i, v in enumerate(each) if is_large_table(v)) for name, each in variables.items()}
 
     @property
     def variables(self) -> list[keras.Variable]:

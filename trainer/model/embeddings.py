@@ -15,13 +15,18 @@ from .layers import layers_of
 
 LARGE = (
     2**19
-)  # numbers in a table; what a step does with all of a smaller one takes no longer than telling its rows apart
+)  # numbers; what a step does with all of a smaller variable takes no longer than telling rows apart, or than calling XLA
 
 
-def is_large(variable: keras.Variable) -> bool:
-    """Return whether a variable is a table of float32 rows so large that a step should touch only some of them."""
-    shape = variable.shape
-    return len(shape) == 2 and math.prod(shape) >= LARGE and variable.dtype == "float32"
+def is_large(variable: keras.Variable | tf.Variable) -> bool:
+    """Return whether a variable has so many float32 numbers that a step should go through them rarely."""
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return math.prod(variable.shape) >= LARGE and dtype == "float32"
+
+
+def is_large_table(variable: keras.Variable) -> bool:
+    """Return whether a variable has so many rows or columns that a step should touch only some of its rows."""
+    return len(variable.shape) == 2 and is_large(variable)
 
 
 @contextlib.contextmanager
@@ -52,7 +57,7 @@ def _is_plain(layer: keras.Layer) -> bool:
         and "call" not in vars(layer)
         and layer.built
         and isinstance(layer.embeddings, keras.Variable)  # not so with LoRA, or if it is quantized
-        and is_large(layer.embeddings)
+        and is_large_table(layer.embeddings)
     )
 
 

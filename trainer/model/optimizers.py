@@ -12,7 +12,7 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from ..task import ONE_LOSS, TaskLosses
 from .embeddings import is_large
-from .row_updates import let_update_rows
+from .large_updates import let_update_large
 
 GivenOptimizer = keras.optimizers.Optimizer | Callable[[], keras.optimizers.Optimizer]
 # That of a task with one loss, or those of several losses by name.
@@ -55,7 +55,7 @@ def build_optimizers(
         )
     if any(is_large(variable) for variable in model.trainable_variables):
         for part in parts(made):
-            let_update_rows(part)
+            let_update_large(part)
     prepare(list(made.values()), model)
     with strategy.scope():
         for name, each in made.items():

@@ -57,6 +57,7 @@ class ReplicaStep:
       registry: collects the metrics.
       accumulator: packs the metrics of the step.
       by_rows: name of a loss -> the positions of the variables whose gradient may be given by its rows.
+      in_xla: whether what happens to the gradients is compiled by XLA, too.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ReplicaStep:
         registry: MetricRegistry,
         accumulator: Accumulator,
         by_rows: Mapping[str, frozenset[int]] | None = None,
+        in_xla: bool = False,
     ):
         self._losses = losses
         self._model = losses.model
@@ -73,6 +75,7 @@ class ReplicaStep:
         self._registry = registry
         self.accumulator = accumulator
         self._by_rows = by_rows or {}
+        self._in_xla = in_xla
 
     def lookups(self) -> contextlib.AbstractContextManager[None]:
         """Return a context for whatever runs this on the replicas: large embeddings are not read as a whole inside."""
@@ -158,7 +161,12 @@ class ReplicaStep:
     ) -> list[dict[int, Gradient]]:
         variables = self._losses.variables(name)
         by_rows = self._by_rows.get(name, frozenset())
-        gradients = [_gradients(tape, *each, variables, by_rows) for each in objectives]
+
+        def of(objective: tf.Tensor, unscale: Callable[[Gradient], Gradient]) -> dict[int, Gradient]:
+            found = {i: unscale(g) for i, g in enumerate(tape.gradient(objective, variables)) if g is not None}
+            return {i: of_variable(g, variables[i], i in by_rows, self._in_xla) for i, g in found.items()}
+
+        gradients = [of(*each) for each in objectives]
         check_some(name, gradients, variables)
         return gradients
 
@@ -186,17 +194,6 @@ def _objective(loss: tf.Tensor, share: ReplicaShare, scale: Scale) -> tuple[tf.T
         return loss, lambda gradient: gradient
     examples = tf.cast(share.examples, loss.dtype)
     return scale(loss / examples), lambda gradient: changed(gradient, lambda each: each * tf.cast(examples, each.dtype))
-
-
-def _gradients(
-    tape: tf.GradientTape,
-    objective: tf.Tensor,
-    unscale: Callable[[Gradient], Gradient],
-    variables: list[keras.Variable],
-    by_rows: frozenset[int],
-) -> dict[int, Gradient]:
-    found = {i: g for i, g in enumerate(tape.gradient(objective, variables)) if g is not None}
-    return {i: of_variable(unscale(gradient), variables[i], i in by_rows) for i, gradient in found.items()}
 
 
 def _only_if(active: tf.Tensor, tally: Tally) -> Tally:

@@ -13,7 +13,8 @@ from absl import logging
 from ...metrics.errors import UsageError
 from ..model.optimizers import all_of_keras
 from ..task import ONE_LOSS
-from .gradients import Gradient, changed, dense, is_by_rows, numbers
+from .choice import changed_only_if
+from .gradients import Gradient, Scattered, changed, dense, is_by_rows, numbers
 from .objective import Term, mean_gradients
 
 OnNonFinite = Literal["halt", "skip", "rollback"]
@@ -45,7 +46,7 @@ class Checked(NamedTuple):
     """A reduced gradient.
 
     Attributes:
-      gradients: by position of the variable, ascending.
+      gradients: by position of the variable, ascending; dense, or by rows.
       finite: bool scalar, whether the gradient and its loss are.
     """
 
@@ -108,8 +109,9 @@ class Update:
         """
         gradients = dict(sorted(mean_gradients(terms).items()))
         self._name_untouched(gradients)
+        finite = self._finite(list(gradients.values()), [part for term in terms for part in term.loss])
         return Checked(
-            gradients, self._finite(list(gradients.values()), [part for term in terms for part in term.loss])
+            {i: each.whole if isinstance(each, Scattered) else each for i, each in gradients.items()}, finite
         )
 
     def apply(self, checked: Checked, condition: tf.Tensor) -> None:
@@ -126,12 +128,8 @@ class Update:
         tf.cond(condition, lambda: self._step(by_position), lambda: None)
 
     def _apply_and_choose(self, condition: tf.Tensor, by_position: dict[int, Gradient]) -> None:
-        """Apply, then restore the old values if not `condition`: XLA copies whatever goes through a condition."""
-        variables = [*self._variables, *self._optimizer.variables]
-        before = [tf.convert_to_tensor(variable) for variable in variables]
-        self._step(by_position)
-        for variable, old in zip(variables, before, strict=True):
-            variable.assign(tf.where(condition, variable, old))
+        with changed_only_if(condition, self._optimizer, self._variables):
+            self._step(by_position)
 
     def _step(self, by_position: dict[int, Gradient]) -> None:
         positions = list(by_position)

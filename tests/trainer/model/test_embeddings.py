@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.trainer.model import embeddings
-from tallyloop.trainer.model.embeddings import is_large, rows_looked_up
+from tallyloop.trainer.model.embeddings import is_large, is_large_table, rows_looked_up
 
 TABLE = np.arange(12, dtype=np.float32).reshape(6, 2)
 
@@ -95,13 +95,16 @@ class TestLookup:
 
 class TestLarge:
     @pytest.mark.parametrize(
-        ("shape", "dtype", "large"),
+        ("shape", "dtype", "large", "table"),
         [
-            ((6, 2), "float32", True),
-            ((5, 2), "float32", False),
-            ((6, 2), "float64", False),
-            ((6, 1, 2), "float32", False),
+            ((6, 2), "float32", True, True),
+            ((5, 2), "float32", False, False),
+            ((6, 2), "float64", False, False),
+            ((6, 1, 2), "float32", True, False),
+            ((12,), "float32", True, False),
         ],
     )
-    def test_tables_of_float32(self, shape, dtype, large):
-        assert is_large(keras.Variable(np.zeros(shape), dtype=dtype)) == large
+    def test_many_numbers_of_float32(self, shape, dtype, large, table):
+        variable = keras.Variable(np.zeros(shape), dtype=dtype)
+        assert is_large(variable) == is_large(variable.value) == large
+        assert is_large_table(variable) == table

@@ -1,4 +1,4 @@
-"""Optimizers that update only the rows with a gradient: the same weights as from all rows, in NumPy."""
+"""Updates of the rows with a gradient, or of all in one pass: the same weights as Keras's rules give, and as NumPy does."""
 
 import keras
 import numpy as np
@@ -6,15 +6,18 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.trainer import ParameterGroup, Task
-from tallyloop.trainer.model import embeddings
-from tallyloop.trainer.model.row_updates import let_update_rows, updated_by_rows
+from tallyloop.trainer.model import embeddings, large_updates
+from tallyloop.trainer.model.large_updates import let_update_large, updated_by_rows
 from tallyloop.trainer.task import SumOfMeans
 
 ROWS, WIDTH, BATCH, STEPS = 97, 2, 8, 7
 RATE, LIMIT, START, EPSILON = 0.7, 0.5, 0.1, 1e-7
+SLOW = 0.01  # the rate of Adam, whose first steps are as long as that
 OPTIMIZERS = {
     "SGD": lambda **options: keras.optimizers.SGD(RATE, **options),
     "Adagrad": lambda: keras.optimizers.Adagrad(RATE),
+    "Adam": lambda: keras.optimizers.Adam(SLOW, beta_1=0.8, beta_2=0.95, epsilon=1e-3),
+    "AdamW": lambda: keras.optimizers.AdamW(SLOW, weight_decay=0.5, beta_1=0.8, beta_2=0.95, epsilon=1e-3),
 }
 
 
@@ -50,6 +53,7 @@ def examples(count=21, rows=ROWS):
 def expected(name, data, steps=STEPS, limit=LIMIT, decay=0.0, skipped=()):
     """The table in float64; batches in order, the last of an epoch short."""
     table, sums = np.ones((ROWS, WIDTH)), np.full((ROWS, WIDTH), START)
+    moments, updates = np.zeros((2, ROWS, WIDTH)), 0
     batches = [range(i, min(i + BATCH, len(data["y"]))) for i in range(0, len(data["y"]), BATCH)]
     for step in set(range(steps)) - set(skipped):
         rows = batches[step % len(batches)]
@@ -60,6 +64,13 @@ def expected(name, data, steps=STEPS, limit=LIMIT, decay=0.0, skipped=()):
             for each in looked_up:
                 gradient[each] += slope
         gradient *= min(1, limit / np.linalg.norm(gradient))
+        if name.startswith("Adam"):
+            updates += 1
+            moments = [0.8 * moments[0] + 0.2 * gradient, 0.95 * moments[1] + 0.05 * gradient**2]
+            mean, square = moments[0] / (1 - 0.8**updates), np.sqrt(moments[1])
+            root = np.sqrt(1 - 0.95**updates)  # Keras adds epsilon before this division
+            table = table * (1 - (SLOW * 0.5 if name == "AdamW" else 0)) - SLOW * root * mean / (square + 1e-3)
+            continue
         sums += gradient**2
         table = table * (1 - decay * RATE) - RATE * gradient / (1 if name == "SGD" else np.sqrt(sums + EPSILON))
     return table
@@ -109,15 +120,21 @@ class TestSameAsAllRows:
         """With repeated ids, a short batch that leaves replicas uneven, and a norm that all ids limit together."""
         trainer = trained(OPTIMIZERS[name], replicas=replicas)
         same(expected(name, examples()), trainer)
-        assert "ResourceScatterSub" in operations(trainer)
+        assert ("ResourceScatterSub" in operations(trainer)) == (name in ("SGD", "Adagrad"))
+        assert "Unique" in operations(trainer)
         if name == "SGD":  # what replicas send each other does not grow with the table
             assert ROWS not in shapes(trainer)
 
-    def test_skipped_rows_are_left_as_they_are(self, trained):
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [("Adagrad", {}), ("Adam", {}), ("Adam", {"jit_compile": True}), ("AdamW", {"jit_compile": True})],
+        ids=["Adagrad", "Adam", "Adam in XLA", "AdamW in XLA"],
+    )
+    def test_skipped_rows_are_left_as_they_are(self, trained, name, options):
         data = examples()
         data["y"][9] = np.nan  # in the second batch of an epoch of three
-        trainer = trained(OPTIMIZERS["Adagrad"], data=data, on_nonfinite="skip")
-        same(expected("Adagrad", data, skipped=(1, 4)), trainer)
+        trainer = trained(OPTIMIZERS[name], data=data, on_nonfinite="skip", **options)
+        same(expected(name, data, skipped=(1, 4)), trainer)
 
     def test_of_several_means(self, trained):
         class Halves(Rows):
@@ -199,7 +216,7 @@ class TestDense:
                 return keras.Model(summed.inputs, scaled[:, 0])
 
         def train():
-            return trained(lambda: keras.optimizers.Adam(0.1), Scaled(), clip_global_norm=None, replicas=replicas)
+            return trained(lambda: keras.optimizers.Adam(SLOW), Scaled(), clip_global_norm=None, replicas=replicas)
 
         by_rows = train()
         monkeypatch.setattr(embeddings, "LARGE", 10**9)
@@ -235,16 +252,15 @@ class TestWhichVariables:
         ("make", "expected"),
         [
             (lambda: keras.optimizers.SGD(0.1), {1}),
+            (lambda: keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1, use_ema=True), {1}),
             (lambda: keras.optimizers.Adagrad(0.1), {1}),
-            (lambda: keras.optimizers.SGD(0.1, momentum=0.9), set()),
-            (lambda: keras.optimizers.Adam(0.1), set()),
+            (lambda: keras.optimizers.Adam(0.1, amsgrad=True), {1}),
+            (lambda: keras.optimizers.Lamb(0.1), set()),
             (lambda: type("Own", (keras.optimizers.SGD,), {})(0.1), set()),
             (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)), set()),
             *(
                 (lambda options=options: keras.optimizers.SGD(0.1, **options), set())
                 for options in (
-                    {"weight_decay": 0.1},
-                    {"use_ema": True},
                     {"clipnorm": 1.0},
                     {"clipvalue": 1.0},
                     {"global_clipnorm": 1.0},
@@ -261,14 +277,14 @@ class TestWhichVariables:
 
     @pytest.mark.parametrize(("pattern", "expected"), [("table", {1}), ("small", set())])
     def test_by_the_optimizer_of_a_group(self, variables, pattern, expected):
-        groups = keras.optimizers.OptimizerMap(keras.optimizers.Adam(0.1), {pattern: keras.optimizers.Adagrad(0.1)})
+        groups = keras.optimizers.OptimizerMap(keras.optimizers.Lamb(0.1), {pattern: keras.optimizers.Adagrad(0.1)})
         optimizer = keras.optimizers.MultiOptimizer(groups)
         optimizer.build(variables)
         assert updated_by_rows(optimizer, variables) == expected
 
 
 class TestPrivateNames:
-    """Of Keras; see row_updates.py."""
+    """Of Keras; see large_updates.py."""
 
     def test_are_there(self):
         optimizer, variable = keras.optimizers.Adagrad(0.1), keras.Variable(np.zeros((2, 2), np.float32))
@@ -276,17 +292,79 @@ class TestPrivateNames:
         assert optimizer._accumulators[optimizer._get_variable_index(variable.value)].shape == (2, 2)
         assert optimizer._trainable_variables == [variable]
 
-    def test_the_rule_is_that_of_keras(self):
-        """Eagerly, row by row."""
-        found = []
-        for by_rows in (False, True):
-            optimizer, variable = keras.optimizers.Adagrad(0.1), keras.Variable(np.ones((3, 2), np.float32))
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            *((each.__name__, {}) for each in sorted(large_updates._KNOWN, key=lambda each: each.__name__)),
+            ("SGD", {"momentum": 0.9, "nesterov": True}),
+            ("SGD", {"weight_decay": 0.1}),
+            ("Adagrad", {"use_ema": True, "ema_momentum": 0.5}),
+            ("Adam", {"amsgrad": True}),
+            ("RMSprop", {"momentum": 0.9, "centered": True}),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("by_rows", [True, False], ids=["by rows", "dense"])
+    @pytest.mark.parametrize("in_graph", [False, True], ids=["eagerly", "in a graph"])
+    def test_are_those_of_keras(self, monkeypatch, name, options, by_rows, in_graph):
+        def three_steps(by_rows):
+            optimizer = getattr(keras.optimizers, name)(0.1, **options)
+            variable = keras.Variable(np.ones((3, 2), np.float32))
             optimizer.build([variable])
-            let_update_rows(optimizer)
-            gradient = tf.IndexedSlices(
-                tf.constant([[1.0, -2.0], [3.0, 4.0]]), tf.constant([2, 0]), tf.constant([3, 2])
-            )
-            for _ in range(2):
-                optimizer.apply([gradient if by_rows else tf.convert_to_tensor(gradient)], [variable])
-            found.append(np.concatenate([variable.numpy(), optimizer._accumulators[0].numpy()]))
-        np.testing.assert_allclose(found[1], found[0], rtol=1e-7)
+            let_update_large(optimizer)
+            rows = tf.IndexedSlices(tf.constant([[1.0, -2.0], [3.0, 4.0]]), tf.constant([2, 0]), tf.constant([3, 2]))
+            given = rows if by_rows else tf.convert_to_tensor(rows)
+            step = (tf.function if in_graph else lambda each: each)(lambda: optimizer.apply([given], [variable]))
+            for _ in range(3):
+                step()
+            return [each.numpy() for each in (variable, *optimizer.variables)]
+
+        theirs = three_steps(False)
+        monkeypatch.setattr(embeddings, "LARGE", 6)
+        for mine, keras_own in zip(three_steps(by_rows), theirs, strict=True):
+            np.testing.assert_allclose(mine, keras_own, rtol=1e-6, atol=1e-9)
+
+
+class TestLayers:
+    """Large kernels of layers, whose gradients are dense."""
+
+    class Wide(Task):
+        def build_model(self):
+            layers = [keras.layers.Dense(97, "tanh"), keras.layers.Dense(1)]
+            return keras.Sequential([keras.Input((2,)), *layers])
+
+        def loss(self, model, batch, training):
+            return (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
+
+    @pytest.fixture
+    @staticmethod
+    def train(trained):
+        random = np.random.default_rng(0)
+        data = {"x": random.normal(size=(21, 2)).astype(np.float32), "y": random.normal(size=21).astype(np.float32)}
+        groups = [ParameterGroup(["bias"], learning_rate=0.5)]
+
+        def train(**options):
+            keras.utils.set_random_seed(1)
+            return trained(OPTIMIZERS["AdamW"], TestLayers.Wide(), data, parameter_groups=groups, **options)
+
+        return train
+
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"replicas": 2}, {"gradient_accumulation": 2}, {"jit_compile": True}],
+        ids=["1 replica", "2 replicas", "accumulated", "jit_compile"],
+    )
+    def test_get_the_same_weights(self, train, monkeypatch, options):
+        in_one_pass = train(**options)
+        monkeypatch.setattr(embeddings, "LARGE", 10**9)
+        plain = train(**{name: value for name, value in options.items() if name == "gradient_accumulation"})
+        for mine, keras_own in zip(in_one_pass.model.get_weights(), plain.model.get_weights(), strict=True):
+            np.testing.assert_allclose(mine, keras_own, atol=1e-6, rtol=0)
+
+    @pytest.mark.parametrize("large", [True, False])
+    def test_are_compiled_if_they_are_large(self, train, monkeypatch, large):
+        monkeypatch.setattr(embeddings, "LARGE", 2 * 97 if large else 2 * 97 + 1)
+        functions = train(train_steps=1)._session.loop.graph.as_graph_def().library.function
+        assert sum(each.attr["_XlaMustCompile"].b for each in functions) == large

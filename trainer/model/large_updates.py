@@ -1,0 +1,126 @@
+"""Updates of large variables: of the rows of a table that have a gradient, or of all numbers in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .embeddings import is_large, is_large_table
+
+
+def let_update_large(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer update large variables in less time, if it is one of Keras's that takes each number by itself.
+
+    - A gradient that is given by its rows, each of them once, changes these rows only, where the rule leaves all others as they
+      are. Keras's rule of Adagrad goes through the whole accumulator.
+    - Other updates are compiled by XLA on a CPU. In TensorFlow, that of Adam goes through the variable and its moments eleven
+      times and makes five tensors of their size, whose pages the system has to clear.
+
+    Call this before anything else replaces `update_step`, as parameter groups do.
+    """
+    if type(optimizer) not in _KNOWN:
+        return
+    whole = optimizer.update_step
+
+    def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
+        if isinstance(gradient, tf.IndexedSlices) and _touches_rows_only(optimizer):
+            _RULES[type(optimizer)](optimizer, gradient, variable, keras.ops.cast(learning_rate, variable.dtype))
+            return
+        # Dense outside of XLA, which would compile anew for each number of rows.
+        gradient = tf.convert_to_tensor(gradient)
+        if is_large(variable) and "CPU" in variable.device:
+            _compiled(whole, variable)(gradient, tf.convert_to_tensor(learning_rate))
+        else:
+            whole(gradient, variable, learning_rate)
+
+    optimizer.update_step = update_step
+
+
+def updated_by_rows(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> frozenset[int]:
+    """Return the positions of the variables whose gradient may be given by its rows.
+
+    These are large tables that one of Keras's optimizers with a rule for each number updates. Clipping and scales set on the
+    optimizer need the whole gradient: there it stays dense.
+
+    Args:
+      optimizer: built on the variables, after `let_update_large` of its parts.
+      variables: what it updates.
+    """
+    several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
+    owners = [part for part in (optimizer.optimizers if several else [optimizer]) if _takes_rows(part)]
+    assert all(hasattr(part, "_trainable_variables") for part in owners), "Keras keeps the variables elsewhere now"
+    owned = {id(variable) for part in owners for variable in part._trainable_variables}
+    # A constraint goes through all rows, whose single rows had better not be written to (see `embeddings.rows_looked_up`).
+    return frozenset(
+        i for i, each in enumerate(variables) if id(each) in owned and is_large_table(each) and each.constraint is None
+    )
+
+
+def _takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
+    return (
+        type(optimizer) in _KNOWN
+        and optimizer.built
+        and all(getattr(optimizer, name) is None for name in _NEED_THE_WHOLE_GRADIENT)
+    )
+
+
+def _touches_rows_only(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether all else that an update does leaves the rows without a gradient as they are, too."""
+    return (
+        type(optimizer) in _RULES
+        and optimizer.weight_decay is None
+        and not optimizer.use_ema
+        and not getattr(optimizer, "momentum", 0)
+    )
+
+
+def _compiled(whole: Callable[..., None], variable: tf.Variable) -> Callable[..., None]:
+    @tf.function(autograph=False, jit_compile=True)
+    def update(gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
+        whole(gradient, variable, learning_rate)
+
+    return update
+
+
+def _sgd(optimizer: Any, gradient: tf.IndexedSlices, variable: tf.Variable, rate: tf.Tensor) -> None:
+    variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+
+
+def _adagrad(optimizer: Any, gradient: tf.IndexedSlices, variable: tf.Variable, rate: tf.Tensor) -> None:
+    assert hasattr(optimizer, "_accumulators"), "Keras keeps Adagrad's accumulators elsewhere now"
+    accumulators = optimizer._accumulators[optimizer._get_variable_index(variable)]
+    accumulator = _beside(accumulators, variable)
+    sums = tf.gather(accumulator, gradient.indices) + tf.square(gradient.values)
+    accumulator.scatter_update(tf.IndexedSlices(sums, gradient.indices))
+    step = rate * gradient.values / tf.sqrt(sums + tf.constant(optimizer.epsilon, sums.dtype))
+    variable.scatter_sub(tf.IndexedSlices(step, gradient.indices))
+
+
+def _beside(state: keras.Variable, variable: tf.Variable) -> tf.Variable:
+    """Return the copy of an optimizer's variable that is on the device of a replica's copy of the variable it belongs to."""
+    copies = tf.distribute.get_strategy().experimental_local_results(state.value)
+    return copies[0] if len(copies) == 1 else next(each for each in copies if each.device == variable.device)
+
+
+_NEED_THE_WHOLE_GRADIENT = (
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+)
+_RULES: dict[type, Callable[..., None]] = {keras.optimizers.SGD: _sgd, keras.optimizers.Adagrad: _adagrad}
+_KNOWN = {  # those that take each number of a variable by itself
+    *_RULES,
+    keras.optimizers.Adadelta,
+    keras.optimizers.Adam,
+    keras.optimizers.AdamW,
+    keras.optimizers.Adamax,
+    keras.optimizers.Ftrl,
+    keras.optimizers.Lion,
+    keras.optimizers.Nadam,
+    keras.optimizers.RMSprop,
+}
