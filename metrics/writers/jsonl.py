@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..atomic_file import replace_file
-from .summary import Summary
+
+if TYPE_CHECKING:
+    from .summary import Summary
 
 
 class JsonlWriter:
@@ -77,25 +78,30 @@ class JsonlWriter:
         """Do nothing: the file is not held open."""
 
 
+def json_value(value: Any) -> Any:
+    """Return a nest of dicts and lists as JSON can have it: NaN and infinities as the strings that `JsonlWriter` writes."""
+    if isinstance(value, Mapping):
+        return {key: json_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
 def _line(summary: Summary) -> bytes:
+    import numpy as np  # here, as tallyloop-report does without it
+
     fields = {
         "step": int(summary.step),
         "split": summary.split,
         "metrics": {
-            path: _json_value(value if isinstance(value, float) else np.asarray(value).tolist())
+            path: json_value(value if isinstance(value, float) else np.asarray(value).tolist())
             for path, value in (summary.metrics | summary.times).items()
         },
-        "counts": {path: _json_value(float(count)) for path, count in summary.counts.items()},
+        "counts": {path: json_value(float(count)) for path, count in summary.counts.items()},
     }
     return json.dumps(fields, allow_nan=False).encode() + b"\n"
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_json_value(element) for element in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _key(line: bytes) -> tuple[float, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import tensorflow as tf
 from ...data.sources.libraries.optional import library
 from ...metrics.atomic_file import replacing
 from ...metrics.errors import UsageError, did_you_mean
+from ...metrics.writers.jsonl import json_value
 
 Format = Literal["npz", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -136,14 +136,8 @@ def _lists(name: str, chunk: np.ndarray) -> list[Any]:
     if chunk.dtype.kind == "c":
         raise UsageError(_unfit(name, chunk))
     if chunk.dtype.kind == "f" and not np.isfinite(chunk).all():  # JSON has no NaN and no infinities
-        return _finite(chunk.tolist())
+        return json_value(chunk.tolist())
     return chunk.tolist()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _write_parquet(file: BinaryIO, columns: Mapping[str, Column]) -> None:

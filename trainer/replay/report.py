@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...data.checks import map_arrays
+from ...metrics.writers.jsonl import json_value
 from ...metrics.writers.media import png
 
 _MOST_IMAGES = 64  # of the examples, from the worst down; batch.npz has all
@@ -34,7 +34,7 @@ def write(folder: Path, facts: dict[str, Any], batch: Any) -> Path:
     images = _write_images(folder, facts["examples"], arrays)
     savable: dict[str, Any] = {name: _savable(array) for name, array in arrays.items()}
     np.savez(folder / "batch.npz", **savable)
-    (folder / "report.json").write_text(json.dumps(_without_nan(facts), indent=1) + "\n")
+    (folder / "report.json").write_text(json.dumps(json_value(facts), indent=1) + "\n")
     (folder / "report.md").write_text(_markdown(facts, arrays, images))
     return folder
 
@@ -209,12 +209,3 @@ def _pixels(array: np.ndarray) -> np.ndarray | None:
 def _savable(array: np.ndarray) -> np.ndarray:
     """Return strings as an array that can be read without pickle."""
     return array.astype("S") if array.dtype == object and all(isinstance(e, bytes) for e in array.ravel()) else array
-
-
-def _without_nan(value: Any) -> Any:
-    """Write NaN and infinities as metrics.jsonl does: JSON has none."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {key: _without_nan(each) for key, each in value.items()}
-    return [_without_nan(each) for each in value] if isinstance(value, list | tuple) else value

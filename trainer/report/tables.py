@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...metrics.writers.jsonl import json_value
 from .comparing import Cell, Table, differing, final, metrics_of, spent
 from .run import Run
 
@@ -125,19 +125,9 @@ def to_json(runs: Sequence[Run]) -> str:
         }
         for number, run in enumerate(runs)
     ]
-    return json.dumps({"runs": _finite(entries)}, indent=2, allow_nan=False)
+    return json.dumps({"runs": json_value(entries)}, indent=2, allow_nan=False)
 
 
 def _metric(run: Run, metric: Any) -> dict[str, Any]:
     step, value = run.best(metric) or (None, None)
     return {"final": final(run, metric), "best": value, "best_step": step, "better": run.mode(metric)}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

@@ -1,10 +1,12 @@
 import errno
 import json
+import math
 import os
 
 import numpy as np
 import pytest
 from tallyloop.metrics.writers import JsonlWriter, Summary
+from tallyloop.metrics.writers.jsonl import json_value
 
 
 def summary(step, split="train", **metrics):
@@ -160,3 +162,16 @@ class TestUpsert:
     def test_creates_the_file(self, path):
         JsonlWriter(path).upsert(summary(20, "eval", loss=2.5))
         assert steps(path) == [(20, "eval")]
+
+
+class TestJsonValue:
+    def test_nan_and_infinities_are_strings_that_python_reads(self):
+        found = json_value({"a": [math.nan, (math.inf, -math.inf)], "b": 1.5})
+        assert found == {"a": ["NaN", ["Infinity", "-Infinity"]], "b": 1.5}
+        assert math.isnan(float(found["a"][0]))
+        assert [float(each) for each in found["a"][1]] == [math.inf, -math.inf]
+
+    def test_whatever_else_there_is_stays(self):
+        value = {"text": "NaN", "true": True, "none": None, "whole": 3}
+        assert json_value(value) == value
+        assert json.loads(json.dumps(json_value(value), allow_nan=False)) == value
