@@ -94,10 +94,6 @@ class EvenArrayFeed(ArrayFeed):
             step += found[-1]
         return found
 
-    def kind(self, step: int) -> bool:
-        """Return whether the batch is short: XLA compiles for sizes."""
-        return self._is_short(step)
-
     def plan(self, first_step: tf.Tensor, num_steps: int | tf.Tensor) -> tuple[tf.Tensor]:
         """Return (rows int64 [num_steps, batch size],)."""
         return (super().plan(first_step, num_steps)[0],)
@@ -106,7 +102,7 @@ class EvenArrayFeed(ArrayFeed):
         """Return the plan with as many rows as the batch of `step` has."""
         order = self._order
         short = order.num_examples - (order.batches_per_epoch - 1) * order.batch_size
-        return (plan[0][:, :short],) if self._is_short(step) else plan
+        return (plan[0][:, :short],) if self.kind(step) else plan
 
     def fetch(self, plan: tuple[tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return (the row numbers of the batch, int64 [n]; n)."""
@@ -117,11 +113,7 @@ class EvenArrayFeed(ArrayFeed):
         """Return how many steps from this one on have batches of the same size."""
         if self.full_batch:
             return UNLIMITED
-        return 1 if self._is_short(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
-
-    def _is_short(self, step: int) -> bool:
-        last = self._order.batches_per_epoch - 1
-        return not self.full_batch and step % self._order.batches_per_epoch == last
+        return 1 if self.kind(step) else self._order.batches_per_epoch - 1 - step % self._order.batches_per_epoch
 
 
 class SlicedFeed(ArrayFeed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,9 +94,11 @@ class Feed(abc.ABC):
         """Return the number of steps of each call of the compiled loop; from `step` on they add up to `num_steps`."""
         return [num_steps]
 
-    def kind(self, step: int) -> Hashable:
-        """Return the kind of a step: what was compiled for one step runs all others of its kind."""
-        return None
+    def kind(self, step: int) -> bool:
+        """Return whether the batch is short, as far as that is known: XLA compiles once for each size."""
+        if self.full_batch or not self.batches_per_epoch:
+            return False
+        return (step + 1) % self.batches_per_epoch == 0
 
     def narrowed(self, plan: Nest, step: int) -> Nest:
         """Return the plan in the shape that a span starting at `step` needs; eagerly."""

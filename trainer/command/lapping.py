@@ -92,11 +92,13 @@ def _serve(argv: Sequence[str], policy: str, answer: Any) -> None:
 
 
 def _lap(trainer: Trainer, laps: _Laps) -> dict[str, Any]:
+    kinds = trainer.session.loop.kinds
     if trainer.session.feed.waits:
         laps.run(trainer, _TO_SETTLE)
     laps.run(trainer, _SECONDS)
+    compiled = trainer.session.loop.kinds > kinds
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MEMORY_UNIT
-    return {"seconds": laps.seconds, "steps": laps.steps_done, "memory": memory}
+    return {"seconds": laps.seconds, "steps": laps.steps_done, "compiled": compiled, "memory": memory}
 
 
 def _can_cache(trainer: Trainer) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 from typing import Any, Literal
@@ -76,7 +76,7 @@ class TrainLoop:
         self.stopped_batch: StoppedBatch = StoppedBatch(feed)
         self._forward_state = ForwardState()
         self._planner = StepPlanner(feed, longest, jit_compile=compiles == "loop")
-        self._compiled: set[Hashable] = set()  # the kinds of steps that have run
+        self._kinds_run: set[bool] = set()
         compiled = partial(tf.function, autograph=False, jit_compile=True)
         self._differentiate = compiled(self._contribution) if compiles == "replica" else self._contribution
         self._steps = compiled(self._all_steps) if compiles == "loop" else self._all_steps
@@ -144,17 +144,30 @@ class TrainLoop:
         contributions = self._on_replicas(feed, part, examples, self._contribution)
         return self._updates.apply_all(sum_over_replicas(self._strategy, contributions.terms))
 
+    @property
+    def kinds(self) -> int:
+        """The number of kinds of steps that have run, each of which XLA compiles by itself: full and short batches."""
+        return len(self._kinds_run)
+
     def compiled_steps(self, step: int, num_steps: int) -> int:
         """Return how many of these steps can run at once; the one after them has to be compiled first."""
         compiled = 0
         for span in self._feed.spans(step, num_steps):
-            if self._feed.kind(step + compiled) not in self._compiled:
+            if self._kind(step + compiled) not in self._kinds_run:
                 break
             compiled += span
         return compiled
 
+    def _kind(self, step: int) -> bool:
+        return self._compiles and self._feed.kind(step)
+
+    def _note_kinds(self, step: int, num_steps: int) -> None:
+        self._kinds_run.add(self._kind(step))
+        if self._compiles and len(self._kinds_run) < 2:
+            self._kinds_run.update(map(self._kind, range(step, step + num_steps)))
+
     def _start(self, step: int, num_steps: int) -> tf.Tensor:
-        self._compiled.add(self._feed.kind(step))
+        self._note_kinds(step, num_steps)
         with data_errors_located(self._feed, step, partial(_place, self._feed, step, num_steps)):
             try:
                 # The traced function itself: finding it by its arguments takes longer than a small step.

@@ -22,6 +22,7 @@ from .settings import Facts, Setting
 
 LAP, CAN_CACHE = "lap", "can cache"  # what the process is told
 _MOST_WARM_UP, _STEADY = 6, 0.1  # laps; the difference of two that are as long as those after them will be
+_MOST_COMPILING = 6  # laps in a row
 _TO_START = 900.0  # seconds: compiling a large model takes minutes
 _TO_LAP = 300.0
 _TO_END = 10.0
@@ -80,7 +81,9 @@ class Contestant:
                 undo.callback(self._kill)
             found = self._answer(_TO_START)
             self.facts: Facts = Facts(**found["facts"])
-            self.start: Start = Start(found["first_step"], found["compiling"], self._warm_up())
+            self._not_counted: list[Lap] = []
+            self._warm_up()
+            self.start: Start = Start(found["first_step"], found["compiling"], self._not_counted)
             undo.pop_all()
         self.seconds: float = time.monotonic() - begin
 
@@ -99,14 +102,23 @@ class Contestant:
             self._kill()
 
     def lap(self) -> Lap:
-        """Train for a while."""
-        found = self._asked(LAP)
-        self.memory: int = found["memory"]
-        return Lap(found["seconds"], found["steps"])
+        """Train for a while; a lap in which something was compiled belongs to the start, and another one follows."""
+        lap, compiled = self._lap()
+        for _ in range(_MOST_COMPILING):
+            if not compiled:
+                break
+            self._not_counted.append(lap)
+            lap, compiled = self._lap()
+        return lap
 
     def can_cache(self) -> bool:
         """Return whether the train data may be read into memory as a whole, ends, and fits; it is read for some seconds."""
         return self._asked(CAN_CACHE)["can_cache"]
+
+    def _lap(self) -> tuple[Lap, bool]:
+        found = self._asked(LAP)
+        self.memory: int = found["memory"]
+        return Lap(found["seconds"], found["steps"]), found["compiled"]
 
     def _asked(self, what: str) -> dict[str, Any]:
         """Let the process go on until it has answered."""
@@ -119,11 +131,12 @@ class Contestant:
             self._process.send_signal(signal.SIGSTOP)
         return found
 
-    def _warm_up(self) -> list[Lap]:
-        laps = [self.lap(), self.lap()]
+    def _warm_up(self) -> None:
+        laps = self._not_counted
+        for _ in range(2):
+            laps.append(self._lap()[0])
         while len(laps) < _MOST_WARM_UP and abs(laps[-1].step / laps[-2].step - 1) > _STEADY:
-            laps.append(self.lap())
-        return laps
+            laps.append(self._lap()[0])
 
     def _pipe(self, name: str) -> Any:
         return getattr(self._process, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,12 +10,13 @@ from ...metrics.errors import UsageError
 from ...metrics.terminal.spinner import doing
 from .advice import advice, fastest
 from .contestant import Contestant, Failure
-from .measured import Lap, Measured, paired
+from .measured import Lap, Measured, Start, paired
 from .settings import AS_GIVEN, Setting, alternatives, combined, of_batch_size
 from .table import Table
 
 _SECONDS, _LEAST, _MOST = 10.0, 3, 10  # of laps per setting; pairs of laps
 _TOGETHER, _ON_BEST = "the faster ones together", "best + "  # names
+_JIT = "Trainer.jit_compile = True"
 _ALONE = 5  # laps of the config as given, before there is anything to compare
 
 Starter = Callable[[Setting], Contestant]
@@ -42,16 +44,29 @@ def tune(start: Starter, sizes: Sequence[int], cores: int, environment: Mapping[
                 "--tune_batch_sizes: expected Trainer.train_dataset = @train/Input() or the like, whose batch size can be bound, "
                 "got something else: remove the flag."
             )
+        first = _start_again(contestant, start)
         with doing("looking whether the train data fits into memory"):
             can_cache = contestant.can_cache()
         tried = alternatives(contestant.facts, can_cache, cores, environment)
         of_sizes = [of_batch_size(contestant.facts.dataset, size) for size in sizes]
-        tuning = _Tuning(contestant, start, _table(tried, of_sizes))
+        tuning = _Tuning(contestant, first, start, _table(tried, of_sizes))
         tuning.announce(len(tried) + 1 + len(sizes))
         tuning.try_each(tried)
-        tuning.try_together()
+        tuning.try_together(tried)
         tuning.try_each_on_best(of_sizes)
         print(f"\n{tuning.advice()}", flush=True)
+
+
+def _start_again(given: Contestant, start: Starter) -> Start:
+    """Return a second start of the config as given: the first reads its files from disk, all others from the page cache.
+
+    The laps in which something was compiled stay those of the process that goes on.
+    """
+    try:
+        with doing("starting the config as given once more"), start(AS_GIVEN) as again:
+            return dataclasses.replace(again.start, warm_up=given.start.warm_up)
+    except Failure:  # such as for the memory of two
+        return given.start
 
 
 class GivenFailure(Exception):
@@ -61,14 +76,15 @@ class GivenFailure(Exception):
 class _Tuning:
     """The measurements so far."""
 
-    def __init__(self, given: Contestant, start: Starter, table: Table):
+    def __init__(self, given: Contestant, first: Start, start: Starter, table: Table):
         self._beside = given
         self._start = start
         self._table = table
         self._found: list[Measured] = []
+        self._failed: set[str] = set()
         laps = [given.lap() for _ in range(_ALONE)]
         step = sorted(lap.step for lap in laps)[_ALONE // 2]
-        self.given = Measured(AS_GIVEN, given.start, step, given.facts.examples_per_step, given.memory)
+        self.given = Measured(AS_GIVEN, first, step, given.facts.examples_per_step, given.memory)
 
     def announce(self, settings: int) -> None:
         """Print how long it will take, and how the table begins."""
@@ -85,7 +101,7 @@ class _Tuning:
         for setting in settings:
             self._try(setting)
 
-    def try_together(self) -> None:
+    def try_together(self, tried: Sequence[Setting]) -> None:
         """Measure all together that are faster alone, first those that leave the training as it is."""
         steps = self._beside.facts.train_steps
         faster = [each for each in self._found if each.is_faster and fastest(self.given, [each], steps)]
@@ -93,6 +109,8 @@ class _Tuning:
         changing = [each.setting for each in faster if each.setting.changes]
         if len(same) > 1:
             self._try(combined(same, _TOGETHER))
+        if all(each.bindings != (_JIT,) for each in same):
+            self._try_jit_on_best(tried)
         if self._best():
             self.try_each_on_best(changing)
 
@@ -104,6 +122,15 @@ class _Tuning:
     def advice(self) -> str:
         """Return what to take."""
         return advice(self.given, self._found, self._beside.facts.train_steps)
+
+    def _try_jit_on_best(self, tried: Sequence[Setting]) -> None:
+        """Measure `jit_compile` with a faster way of reading, if alone it gained nothing: it was reading that took the time."""
+        best = self._best()
+        reads = f"{self._beside.facts.dataset}."
+        if best and any(line.startswith(reads) for line in best.setting.bindings):
+            self.try_each_on_best(
+                [each for each in tried if each.bindings == (_JIT,) and each.name not in self._failed]
+            )
 
     def _best(self) -> Measured | None:
         same = [each for each in self._found if each.is_faster and not each.setting.changes]
@@ -118,6 +145,7 @@ class _Tuning:
             with doing(f"trying {setting.name}"):
                 found = self._measured(setting)
         except Failure as failure:
+            self._failed.add(setting.name)
             print(self._table.failed_row(setting, str(failure)), flush=True)
             return
         self._found.append(found)
@@ -145,7 +173,7 @@ class _Tuning:
 
 
 def _table(tried: Sequence[Setting], of_sizes: Sequence[Setting]) -> Table:
-    on_best = [_ON_BEST + each.name for each in [*tried, *of_sizes] if each.changes]
+    on_best = [_ON_BEST + each.name for each in [*tried, *of_sizes] if each.changes or each.bindings == (_JIT,)]
     return Table([_TOGETHER, *(each.name for each in tried), *on_best])
 
 

@@ -84,7 +84,8 @@ class TestLap:
         """8 batches are ready at first; then, one call trains 5 steps."""
         laps = lapping._Laps()
         feed = types.SimpleNamespace(waits=waits, ready=8)
-        trainer = types.SimpleNamespace(step=1, stop=lambda reason: None, session=types.SimpleNamespace(feed=feed))
+        session = types.SimpleNamespace(feed=feed, loop=types.SimpleNamespace(kinds=1))
+        trainer = types.SimpleNamespace(step=1, stop=lambda reason: None, session=session)
 
         def train():
             laps.start(trainer)
@@ -93,7 +94,18 @@ class TestLap:
             laps.end(trainer)
 
         trainer.train = train
-        assert lapping._lap(trainer, laps)["steps"] == steps
+        found = lapping._lap(trainer, laps)
+        assert (found["steps"], found["compiled"]) == (steps, False)
+
+    def test_tells_that_another_kind_of_step_was_compiled(self):
+        session = types.SimpleNamespace(feed=types.SimpleNamespace(waits=False), loop=types.SimpleNamespace(kinds=1))
+        laps = types.SimpleNamespace(seconds=1.0, steps_done=3)
+
+        def run(trainer, seconds):
+            session.loop.kinds += 1
+
+        laps.run = run
+        assert lapping._lap(types.SimpleNamespace(session=session), laps)["compiled"]
 
 
 class TestTold:

@@ -27,7 +27,7 @@ start()
 for steps in [int(text) for text in os.environ["STEPS"].split(",")]:
     if not sys.stdin.readline():
         break
-    answer({"seconds": 1.0, "steps": steps, "memory": 5})
+    answer({"seconds": 1.0, "steps": steps, "compiled": False, "memory": 5})
 """
 
 READING = """
@@ -41,7 +41,7 @@ def read():
 threading.Thread(target=read, daemon=True).start()
 start()
 while sys.stdin.readline():
-    answer({"seconds": 1.0, "steps": 1 + ready, "memory": 5})
+    answer({"seconds": 1.0, "steps": 1 + ready, "compiled": False, "memory": 5})
     ready = 0
 """
 
@@ -68,6 +68,15 @@ class TestContestant:
     def test_warms_up_until_laps_are_alike(self, started):
         with started(LAPS, STEPS="1,2,4,8,8,9") as found:
             assert [lap.steps for lap in found.start.warm_up] == [1, 2, 4, 8, 8]
+
+    def test_a_lap_that_compiles_is_part_of_the_start(self, started):
+        """As where the first short batch of an epoch comes."""
+        code = LAPS.replace("False", "steps == 3")
+        with started(code, STEPS="10,10,20,3,20,3,3,3,3,3,3,3") as found:
+            assert [found.lap().steps, found.lap().steps] == [20, 20]
+            assert [lap.steps for lap in found.start.warm_up] == [10, 10, 3]
+            assert found.start.cost(0.05) == pytest.approx(2.5 + 0.5 + 0.5 + 1 - 3 * 0.05)
+            assert found.lap().steps == 3  # a source of ever new shapes does not end
 
     def test_reads_nothing_ahead_while_it_waits(self, started):
         with started(READING) as found:

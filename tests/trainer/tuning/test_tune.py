@@ -76,6 +76,7 @@ class TestTune:
         tried, printed = run({JIT: 0.5})
         assert [each.name for each in tried] == [
             "as given",
+            "as given",
             "jit_compile = True",
             "read_processes = 1 (read ahead)",
             "intra-op threads = 1",
@@ -89,6 +90,24 @@ class TestTune:
     def test_takes_the_better_of_what_excludes_each_other(self, run):
         tried, _ = run({INTRA: 0.7, JIT: 0.5}, cores=8)
         assert tried[-1].variables == {INTRA: "1"}  # of 1 and 4, as fast as each other
+
+    def test_tries_xla_again_where_reading_took_the_time(self, run):
+        tried, printed = run({AHEAD: 0.5, INTER: 0.8})
+        assert tried[-1].bindings == (f"{AHEAD} = 1", "Trainer.jit_compile = True")
+        assert tried[-1].variables == {INTER: "2"}
+        assert re.search(r"^best \+ jit_compile = True +40", printed, re.M)
+
+    @pytest.mark.parametrize(
+        ("factors", "fails"),
+        [({INTER: 0.8}, []), ({AHEAD: 0.5}, ["Trainer.jit_compile"]), ({AHEAD: 0.5, JIT: 0.5}, [])],
+        ids=["nothing is read in another way", "it failed", "it is in the best"],
+    )
+    def test_tries_xla_once_otherwise(self, run, factors, fails):
+        tried, _ = run(factors, fails=fails)
+        alone = [each for each in tried if each.bindings == ("Trainer.jit_compile = True",)]
+        together = [each for each in tried if len(each.bindings) > 1]
+        assert len(alone) == 1
+        assert len(together) == (JIT in factors)
 
     def test_does_not_combine_what_does_not_pay(self, run):
         # 0.05 s less a step, 99 s more at the start: 1,980 steps
