@@ -68,6 +68,13 @@ SETTINGS: Mapping[str, Setting] = {
         optimizer=functools.partial(Adagrad, 0.5),
         rows=RAGGED,
         options={"clip_global_norm": 0.3},
+        weights=1e-6,
+    ),
+    # Reduced by rows, and updated by XLA in one pass.
+    "large embedding, AdamW": Setting(
+        task=functools.partial(DigitsTask, embedding),
+        optimizer=functools.partial(AdamW, 0.002, weight_decay=0.01),
+        rows=RAGGED,
     ),
 }
 

@@ -28,13 +28,14 @@ NAMES = (
     "synchronized batch norm",
     "jit_compile",
     "large embedding",
+    "large embedding, AdamW",
 )
 FAST = {"masked loss"}  # the others have fast tests in tests/trainer
 UNEVEN = {"masked loss", "ragged", "large embedding"}  # of 4 replicas, some have no rows or none that count
 ACTING = {*NAMES} - {"plain", "jit_compile", "dropout", "synchronized batch norm"}
 BETWEEN_WORKERS = {  # between the two, what adds up between workers in a way of its own
-    "2 workers": ("plain", "masked loss", "accumulation", "EMA", "large embedding"),
-    "2 workers x 2 replicas": ("masked loss", "ragged", "AdamW", "large embedding"),
+    "2 workers": ("plain", "masked loss", "accumulation", "EMA", "large embedding", "large embedding, AdamW"),
+    "2 workers x 2 replicas": ("masked loss", "ragged", "AdamW", "large embedding", "large embedding, AdamW"),
 }
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from .workers import is_multi_worker
 
-_PIECE = 1024  # rows that a replica sends at once
+_PIECE = 1024  # the most rows that a replica sends at once
 
 
 def sum_over_replicas(strategy: tf.distribute.Strategy, per_replica: Any) -> Any:
@@ -66,11 +66,14 @@ def _rows_of_workers(strategy: tf.distribute.Strategy, per_replica: Any, local: 
     They are sent in pieces of one size, as many as the replica with most of them needs: within a call of a graph, with all the
     steps of its loop, a collective of TensorFlow 2.21 sends one shape only.
     """
-    counts = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(_pieces, args=(per_replica,)), axis=None)
+    shape = tf.get_static_value(local.dense_shape)
+    # Of a wide table of few rows, no more than it has.
+    size = _PIECE if shape is None else min(_PIECE, int(shape[0]))
+    counts = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(_pieces, args=(per_replica, size)), axis=None)
     most = tf.reduce_max(counts.values)
 
     def send(i: tf.Tensor, values: tf.TensorArray, rows: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-        piece = strategy.run(_piece, args=(per_replica, i))
+        piece = strategy.run(_piece, args=(per_replica, i, size))
         sent = strategy.reduce(tf.distribute.ReduceOp.SUM, piece, axis=None)
         return i + 1, values.write(i, sent.values), rows.write(i, sent.indices)
 
@@ -80,19 +83,19 @@ def _rows_of_workers(strategy: tf.distribute.Strategy, per_replica: Any, local: 
     return tf.IndexedSlices(all_values, rows.concat(), local.dense_shape)
 
 
-def _pieces(slices: tf.IndexedSlices) -> tf.IndexedSlices:
-    """Return the number of pieces as a row: the sum of the replicas' is a list of them."""
-    count = -(-tf.size(slices.indices) // _PIECE)
+def _pieces(slices: tf.IndexedSlices, size: int) -> tf.IndexedSlices:
+    """Return the number of pieces of `size` rows as a row: the sum of the replicas' is a list of them."""
+    count = -(-tf.size(slices.indices) // size)
     return tf.IndexedSlices(tf.reshape(count, [1, 1]), tf.zeros([1], tf.int32), tf.constant([1, 1]))
 
 
-def _piece(slices: tf.IndexedSlices, i: tf.Tensor) -> tf.IndexedSlices:
+def _piece(slices: tf.IndexedSlices, i: tf.Tensor, size: int) -> tf.IndexedSlices:
     """Return piece `i`, filled up by zeros."""
-    places = slice(i * _PIECE, (i + 1) * _PIECE)
+    places = slice(i * size, (i + 1) * size)
     values, rows = slices.values[places], slices.indices[places]
-    missing = _PIECE - tf.size(rows)
-    values = tf.ensure_shape(tf.pad(values, [[0, missing], [0, 0]]), [_PIECE, slices.values.shape[1]])
-    return tf.IndexedSlices(values, tf.ensure_shape(tf.pad(rows, [[0, missing]]), [_PIECE]), slices.dense_shape)
+    missing = size - tf.size(rows)
+    values = tf.ensure_shape(tf.pad(values, [[0, missing], [0, 0]]), [size, slices.values.shape[1]])
+    return tf.IndexedSlices(values, tf.ensure_shape(tf.pad(rows, [[0, missing]]), [size]), slices.dense_shape)
 
 
 @tf.custom_gradient

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -13,15 +12,14 @@ import tensorflow as tf
 
 from .layers import layers_of
 
-LARGE = (
-    2**19
-)  # numbers; what a step does with all of a smaller variable takes no longer than telling rows apart, or than calling XLA
+# Numbers; a step goes through a smaller variable in the time that it takes to tell rows apart, or to call XLA.
+LARGE = 2**19
 
 
 def is_large(variable: keras.Variable | tf.Variable) -> bool:
     """Return whether a variable has so many float32 numbers that a step should go through them rarely."""
-    dtype = keras.backend.standardize_dtype(variable.dtype)
-    return math.prod(variable.shape) >= LARGE and dtype == "float32"
+    count = tf.TensorShape(variable.shape).num_elements() or 0
+    return count >= LARGE and keras.backend.standardize_dtype(variable.dtype) == "float32"
 
 
 def is_large_table(variable: keras.Variable) -> bool:

@@ -16,8 +16,8 @@ def let_update_large(optimizer: keras.optimizers.Optimizer) -> None:
 
     - A gradient that is given by its rows, each of them once, changes these rows only, where the rule leaves all others as they
       are. Keras's rule of Adagrad goes through the whole accumulator.
-    - Other updates are compiled by XLA on a CPU. In TensorFlow, that of Adam goes through the variable and its moments eleven
-      times and makes five tensors of their size, whose pages the system has to clear.
+    - Other updates are compiled by XLA on a CPU, in a graph. In TensorFlow, that of Adam goes through the variable and its
+      moments eleven times and makes five tensors of their size, whose pages the system has to clear.
 
     Call this before anything else replaces `update_step`, as parameter groups do.
     """
@@ -31,7 +31,7 @@ def let_update_large(optimizer: keras.optimizers.Optimizer) -> None:
             return
         # Dense outside of XLA, which would compile anew for each number of rows.
         gradient = tf.convert_to_tensor(gradient)
-        if is_large(variable) and "CPU" in variable.device:
+        if tf.inside_function() and is_large(variable) and "CPU" in variable.device:
             _compiled(whole, variable)(gradient, tf.convert_to_tensor(learning_rate))
         else:
             whole(gradient, variable, learning_rate)

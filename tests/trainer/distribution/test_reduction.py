@@ -53,12 +53,15 @@ class TestSumOverReplicas:
         assert (float(found["loss"].value), int(found["loss"].count)) == (60, 6 * 2**40)
         assert "ConcatV2" not in ops  # on one machine, tensors need no packing
 
-    @pytest.mark.parametrize("workers", [False, True])
-    def test_rows_of_a_table(self, mirrored_on, request, workers, monkeypatch):
+    @pytest.mark.parametrize(("workers", "piece"), [(False, 3), (True, 3), (True, 1024)])
+    def test_rows_of_a_table(self, mirrored_on, request, workers, piece, monkeypatch):
         """Replica n has the rows 0 to n - 1, and row 9: the sum has each of them once."""
+        sent = []
         if workers:
             request.getfixturevalue("as_workers")
-            monkeypatch.setattr(reduction, "_PIECE", 3)
+            monkeypatch.setattr(reduction, "_PIECE", piece)
+            cut = reduction._piece
+            monkeypatch.setattr(reduction, "_piece", lambda *given: sent.append(cut(*given)) or sent[-1])
 
         def replica():
             ids = tf.concat([tf.range(number()), [9]], 0)
@@ -69,6 +72,7 @@ class TestSumOverReplicas:
         assert sorted(found["rows"].indices.numpy()) == [0, 1, 2, 9]
         assert tf.convert_to_tensor(found["rows"])[:, 1].numpy().tolist() == [6, 5, 3, 0, 0, 0, 0, 0, 0, 6]
         assert found["whole"].numpy().tolist() == [3, 3, 3]
+        assert {each.values.shape[0] for each in sent} == ({min(piece, 10)} if workers else set())
 
     def test_of_nothing(self, mirrored_on):
         assert sum_over_replicas(mirrored_on(2), {}) == {}

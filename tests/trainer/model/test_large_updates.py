@@ -8,6 +8,7 @@ from tallyloop.data import Input
 from tallyloop.trainer import ParameterGroup, Task
 from tallyloop.trainer.model import embeddings, large_updates
 from tallyloop.trainer.model.large_updates import let_update_large, updated_by_rows
+from tallyloop.trainer.step import update
 from tallyloop.trainer.task import SumOfMeans
 
 ROWS, WIDTH, BATCH, STEPS = 97, 2, 8, 7
@@ -303,14 +304,15 @@ class TestRules:
             ("Adagrad", {"use_ema": True, "ema_momentum": 0.5}),
             ("Adam", {"amsgrad": True}),
             ("RMSprop", {"momentum": 0.9, "centered": True}),
+            ("Adam", {"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 3)}),
         ],
-        ids=str,
+        ids=lambda each: each if isinstance(each, str) else " and ".join(each) or "as it is",
     )
     @pytest.mark.parametrize("by_rows", [True, False], ids=["by rows", "dense"])
     @pytest.mark.parametrize("in_graph", [False, True], ids=["eagerly", "in a graph"])
     def test_are_those_of_keras(self, monkeypatch, name, options, by_rows, in_graph):
         def three_steps(by_rows):
-            optimizer = getattr(keras.optimizers, name)(0.1, **options)
+            optimizer = getattr(keras.optimizers, name)(**{"learning_rate": 0.1, **options})
             variable = keras.Variable(np.ones((3, 2), np.float32))
             optimizer.build([variable])
             let_update_large(optimizer)
@@ -358,10 +360,24 @@ class TestLayers:
     )
     def test_get_the_same_weights(self, train, monkeypatch, options):
         in_one_pass = train(**options)
+        functions = in_one_pass._session.loop.graph.as_graph_def().library.function
+        compiled = sum(each.attr["_XlaMustCompile"].b for each in functions)
+        assert compiled >= options.get("replicas", 1)
         monkeypatch.setattr(embeddings, "LARGE", 10**9)
         plain = train(**{name: value for name, value in options.items() if name == "gradient_accumulation"})
         for mine, keras_own in zip(in_one_pass.model.get_weights(), plain.model.get_weights(), strict=True):
             np.testing.assert_allclose(mine, keras_own, atol=1e-6, rtol=0)
+
+    @pytest.mark.parametrize("large", [True, False])
+    def test_in_xla_only_their_rows_are_checked(self, trained, monkeypatch, large):
+        """Of a table, of which the step reads some rows."""
+        if not large:
+            monkeypatch.setattr(embeddings, "LARGE", 10**9)
+        checked = []
+        numbers = update.numbers
+        monkeypatch.setattr(update, "numbers", lambda gradient: checked.append(numbers(gradient)) or checked[-1])
+        trained(OPTIMIZERS["Adam"], train_steps=1, jit_compile=True)
+        assert any(each.shape == (ROWS, WIDTH) for each in checked) != large
 
     @pytest.mark.parametrize("large", [True, False])
     def test_are_compiled_if_they_are_large(self, train, monkeypatch, large):
