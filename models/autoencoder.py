@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import metrics
+from ..data.checks import number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
 from .batch import FEATURES, binding_of, part_of, wide
@@ -95,7 +96,7 @@ class AutoencoderTask(Task):
       features: the key of the examples in the batch.
 
     Raises:
-      UsageError: `model` is a model, or cannot be called.
+      UsageError: `model` is a model, or cannot be called, or `sparsity` is less than 0.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class AutoencoderTask(Task):
                 "make it on all devices; write @two_stage_autoencoder, not @two_stage_autoencoder()"
             )
         self._make_model = model
-        self._sparsity = sparsity
+        self._sparsity = number("AutoencoderTask.sparsity", sparsity, least=0)
         self._features = features
 
     def build_model(self) -> keras.Model:

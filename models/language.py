@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import metrics
+from ..data.checks import number, whole_number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
 from .batch import FEATURES, TARGETS, binding_of, part_of
@@ -114,7 +115,14 @@ def generate(
 
     Returns:
       int32 (n + tokens,).
+
+    Raises:
+      UsageError: the prompt is empty, `tokens` is no whole number of at least 0, or `temperature` no number of at least 0.
     """
+    whole_number("generate.tokens", tokens, least=0)
+    number("generate.temperature", temperature, least=0)
+    if not len(prompt):
+        raise UsageError("generate.prompt: expected at least one token, got none")
     length, generator = model.length, np.random.default_rng(seed)
     step = tf.function(lambda window, last: model(window, training=False)[0, last], autograph=False)
     found = list(np.asarray(prompt, np.int32))

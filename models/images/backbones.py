@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import gin
 import keras
 
-from ...data.checks import one_of, whole_number
+from ...data.checks import number, one_of, whole_number
 from ...metrics.errors import UsageError
 from ..networks.dropout import InvariantDropout, dropout_rate
 
@@ -49,10 +49,10 @@ def small_backbone(
       name: of the model.
     """
     inputs = hidden = keras.Input(input_shape)
-    for number, count in enumerate(filters):
-        hidden = keras.layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"conv_{number}")(hidden)
-        hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}")(hidden)
-        hidden = keras.layers.MaxPooling2D(2, name=f"pool_{number}")(keras.layers.ReLU(name=f"relu_{number}")(hidden))
+    for i, count in enumerate(filters):
+        hidden = keras.layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"conv_{i}")(hidden)
+        hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{i}")(hidden)
+        hidden = keras.layers.MaxPooling2D(2, name=f"pool_{i}")(keras.layers.ReLU(name=f"relu_{i}")(hidden))
     if pooling is not None:
         pool = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[pooling]
         hidden = pool(name="pool")(hidden)
@@ -101,6 +101,9 @@ def image_classifier(
     """
     rate = dropout_rate("image_classifier.dropout", dropout)
     one_of("image_classifier.scale", scale, get_args(Scale))
+    whole_number("image_classifier.channels", channels, least=1)
+    if momentum is not None:
+        number("image_classifier.momentum", momentum, least=0, below=1, otherwise="None")
     if scale in ("caffe", "torch") and channels != _COLORS:
         raise UsageError(
             f"image_classifier.scale = {scale!r}: expected images of {_COLORS} channels, got image_classifier.channels = "

@@ -8,6 +8,7 @@ import gin
 import keras
 import tensorflow as tf
 
+from ...data.checks import whole_number
 from ...metrics.errors import UsageError
 from .dropout import InvariantDropout, dropout_rate
 from .fused import Norm, gelu
@@ -143,9 +144,12 @@ def transformer(
       dropout: the fraction dropped of the embeddings and of what a block adds; see `InvariantDropout`.
 
     Raises:
-      UsageError: the heads do not divide the width, or `dropout` is not in [0, 1).
+      UsageError: a size is no whole number of at least 1, the heads do not divide the width, or `dropout` is not in [0, 1).
     """
     rate = dropout_rate("transformer.dropout", dropout)
+    sizes = {"vocabulary": vocabulary, "length": length, "depth": depth, "heads": heads, "width": width}
+    for name, size in sizes.items():
+        whole_number(f"transformer.{name}", size, least=1)
     if width % heads:
         raise UsageError(f"transformer.heads = {heads}: expected a divisor of transformer.width = {width}")
     model = Transformer(vocabulary, length, depth, heads, width, rate, name="transformer")

@@ -50,6 +50,10 @@ class TestRefused:
         ):
             AutoencoderTask(two_stage_autoencoder())
 
+    def test_a_reward_for_active_units(self, refused):
+        with refused("AutoencoderTask.sparsity = -0.1: expected a number of at least 0"):
+            AutoencoderTask(sparsity=-0.1)
+
     @pytest.mark.parametrize("step", ["loss", "predict_step"])
     def test_another_key(self, refused, step):
         task = AutoencoderTask(features="image")

@@ -149,6 +149,18 @@ class TestGenerate:
         texts = {tuple(generate(successor(), np.array([1]), 20, temperature=2.0, seed=seed)) for seed in (0, 0, 1)}
         assert len(texts) == 2
 
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"tokens": -1}, "generate.tokens = -1: expected a whole number of at least 0"),
+            ({"temperature": -0.5}, "generate.temperature = -0.5: expected a number of at least 0"),
+            ({"prompt": np.array([], np.int32)}, "generate.prompt: expected at least one token, got none"),
+        ],
+    )
+    def test_refuses(self, refused, given, message):
+        with refused(message):
+            generate(**{"model": successor(), "prompt": np.array([1]), "tokens": 3, **given})
+
     def test_draws_by_the_softmax(self):
         """The successor in 2.718^2 / (2.718^2 + 4) of the draws."""
         found = generate(successor(), np.array([0]), 2000, temperature=1.0)

@@ -88,6 +88,11 @@ class TestRefused:
                 "@linear: expected a function like those of keras.applications, got one",
             ),
             ({"size": 0}, "image_classifier.size = 0: expected"),
+            ({"channels": 0}, "image_classifier.channels = 0: expected a whole number of at least 1"),
+            (
+                {"momentum": 1.0},
+                "image_classifier.momentum = 1.0: expected a number of at least 0 and less than 1, or None",
+            ),
             (
                 {"scale": "caffe", "channels": 1},
                 "image_classifier.scale = 'caffe': expected images of 3 channels, got image_classifier.channels = 1",

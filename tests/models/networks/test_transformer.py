@@ -53,6 +53,12 @@ class TestTransformer:
         with refused("transformer.heads = 3: expected a divisor of transformer.width = 8"):
             transformer(**{**SMALL, "heads": 3})
 
+    @pytest.mark.parametrize("name", ["vocabulary", "length", "depth", "heads", "width"])
+    @pytest.mark.parametrize("size", [0, 2.0])
+    def test_sizes_are_whole_numbers(self, refused, name, size):
+        with refused(f"transformer.{name} = {size}: expected a whole number of at least 1"):
+            transformer(**{**SMALL, name: size})
+
     def test_is_loaded_from_a_file(self, model, tmp_path, rng):
         tokens = rng.integers(0, 11, (2, 6))
         model.save(tmp_path / "model.keras")
