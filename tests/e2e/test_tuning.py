@@ -87,7 +87,7 @@ class TestTuning:
     def test_its_lines_train_and_nothing_is_left(self, command, tuning):
         before = files(command.folder)
         process = tuning("--gin_param=Wordy.words=True", f"--model_dir={command.model_dir}")
-        printed, errors = process.communicate(timeout=300)
+        printed, errors = process.communicate(timeout=600)
         assert process.returncode == 0, printed + errors
         assert files(command.folder) == before
         assert "tracing" not in printed
