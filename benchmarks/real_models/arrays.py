@@ -24,10 +24,10 @@ def images() -> dict[str, np.ndarray]:
 
 
 def table() -> dict[str, np.ndarray]:
-    """Return random rows: `x` float32 (65536, COLUMNS), `y` int32 (65536,) below CLASSES."""
+    """Return random rows: `x` float32 (262144, COLUMNS), `y` int32 (262144,) below CLASSES."""
     chance = np.random.default_rng(0)
-    x = chance.standard_normal((65_536, COLUMNS), np.float32)
-    return {"x": x, "y": chance.integers(0, CLASSES, 65_536).astype(np.int32)}
+    x = chance.standard_normal((262_144, COLUMNS), np.float32)
+    return {"x": x, "y": chance.integers(0, CLASSES, 262_144).astype(np.int32)}
 
 
 def clicks(items: int) -> dict[str, np.ndarray]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tallyloop.data import Input
 from tallyloop.trainer import Trainer
 
 from ..harness.child import run_in_laps
@@ -55,26 +57,52 @@ def by_trainer(steps: int, together: int = 1, **arguments: Any) -> Contestant:
     return Gated(run, steps // together)
 
 
+def same(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Return the batch: a `map_fn` that costs what any does."""
+    return batch
+
+
+def streamed(arrays: Mapping[str, np.ndarray], batch: int) -> Input:
+    """Return shuffled arrays, as a stream of which no length is known."""
+    stream = tf.data.Dataset.from_tensor_slices(dict(arrays)).cache()
+    return Input(stream, batch, shuffle=True, drop_remainder=True)
+
+
 def by_fit(
-    steps: int, model: Callable[[], keras.Model], arrays: Sequence[np.ndarray], batch: int, **compiled: Any
+    steps: int,
+    model: Callable[[], keras.Model],
+    arrays: Sequence[np.ndarray],
+    batch: int,
+    as_they_are: bool = False,
+    **compiled: Any,
 ) -> Contestant:
-    """Return a `Model.fit` with laps of so many steps, each an epoch and, if nothing else is asked for, one execution.
+    """Return a `Model.fit` with laps of so many steps, each one execution if nothing else is asked for.
 
     Args:
       steps: per lap.
       model: makes the model.
-      arrays: x and y, shuffled and cut into batches by tf.data, as Keras's guides do.
+      arrays: x and y.
       batch: its size.
+      as_they_are: give `fit` the arrays, which it shuffles and cuts, without the rows that would make a shorter lap: an epoch has
+        many laps, as Keras takes 0.2 s to begin one. If not, tf.data does both, as Keras's guides do, and each lap is an epoch.
       **compiled: passed to `Model.compile`.
     """
 
     def run(halt: Callable[[], None]) -> None:
         fitted = model()
         fitted.compile(**{"steps_per_execution": steps, **compiled})
-        data = tf.data.Dataset.from_tensor_slices(tuple(arrays)).cache().shuffle(len(arrays[0])).repeat()
-        callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: halt())
-        batches = data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-        fitted.fit(batches, epochs=ENDLESS, steps_per_epoch=steps, verbose=0, callbacks=[callback])
+        fit = partial(fitted.fit, epochs=ENDLESS, verbose=0)
+        if as_they_are:
+            lap = steps * batch
+            whole = [each[: len(each) // lap * lap] for each in arrays]
+            assert len(whole[0]), "a lap has more examples than there are"
+            callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda i, logs: (i + 1) % steps or halt())
+            fit(*whole, batch, callbacks=[callback])
+        else:
+            data = tf.data.Dataset.from_tensor_slices(tuple(arrays)).cache().shuffle(len(arrays[0])).repeat()
+            batches = data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+            callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: halt())
+            fit(batches, steps_per_epoch=steps, callbacks=[callback])
 
     return Gated(run, steps)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +101,7 @@ MODELS: dict[str, Callable[[], Training]] = {
     "transformer": transformer,
     "cnn": cnn,
     "tabular": tabular,
-    **{f"embedding, {name}": lambda name=name: embedding(name) for name in ("SGD", "Adagrad", "Adam")},
+    **{f"embedding, {name}": partial(embedding, name) for name in ("SGD", "Adagrad", "Adam")},
 }
 
 
