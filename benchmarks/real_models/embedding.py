@@ -36,7 +36,6 @@ def _group(optimizer: str, replicas: int = 1) -> str:
 def _rows(optimizer: str) -> list[Row]:
     """Return the rows of one replica."""
     row = partial(Row, _group(optimizer))
-    # Under XLA all rows have a gradient. That is the faster way for a rule that changes all of them.
     trainer, fit = (FASTEST.join([each, f"{each} jit"]) for each in ("large", "fit"))
     as_it_is = FASTEST.join(["fit as it is", "fit arrays as it is"])
     found = [] if optimizer == "Adam" else [row(f"{_ROWS} / 10^4 rows", "large", "small", Goal("<=", 1.5))]

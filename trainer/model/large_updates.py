@@ -86,17 +86,21 @@ def _compiled(whole: Callable[..., None], variable: tf.Variable) -> Callable[...
 
 
 def _sgd(optimizer: Any, gradient: tf.IndexedSlices, variable: tf.Variable, rate: tf.Tensor) -> None:
-    variable.scatter_sub(tf.IndexedSlices(rate * gradient.values, gradient.indices))
+    optimizer.assign_sub(variable, _with(gradient, rate * gradient.values))
 
 
 def _adagrad(optimizer: Any, gradient: tf.IndexedSlices, variable: tf.Variable, rate: tf.Tensor) -> None:
     assert hasattr(optimizer, "_accumulators"), "Keras keeps Adagrad's accumulators elsewhere now"
     accumulators = optimizer._accumulators[optimizer._get_variable_index(variable)]
     accumulator = _beside(accumulators, variable)
-    sums = tf.gather(accumulator, gradient.indices) + tf.square(gradient.values)
-    accumulator.scatter_update(tf.IndexedSlices(sums, gradient.indices))
+    optimizer.assign_add(accumulator, _with(gradient, tf.square(gradient.values)))
+    sums = tf.gather(accumulator, gradient.indices)
     step = rate * gradient.values / tf.sqrt(sums + tf.constant(optimizer.epsilon, sums.dtype))
-    variable.scatter_sub(tf.IndexedSlices(step, gradient.indices))
+    optimizer.assign_sub(variable, _with(gradient, step))
+
+
+def _with(gradient: tf.IndexedSlices, values: tf.Tensor) -> tf.IndexedSlices:
+    return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
 
 
 def _beside(state: keras.Variable, variable: tf.Variable) -> tf.Variable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,6 +16,10 @@ _CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "assign": lambda old, value: value,
     "assign_add": tf.add,
     "assign_sub": tf.subtract,
+}
+_CHANGES_OF_ROWS: dict[str, Callable[[Any, tf.IndexedSlices], Any]] = {
+    "assign_add": lambda variable, rows: variable.scatter_add(rows),
+    "assign_sub": lambda variable, rows: variable.scatter_sub(rows),
 }
 
 
@@ -33,18 +38,23 @@ def changed_only_if(
       variables: what it trains.
     """
     before = [(each, tf.convert_to_tensor(each)) for each in (*variables, *optimizer.variables)]
-    assigned: set[int] = set()
+    done: set[int] = set()  # the variables whose change was chosen
     own = {id(each.value) for each in optimizer.variables}
 
-    def chosen(variable: Any, value: Any, change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> None:
+    def chosen(variable: Any, value: Any, name: str) -> None:
         variable = variable.value if isinstance(variable, keras.Variable) else variable
-        assigned.add(id(variable))
+        if isinstance(value, tf.IndexedSlices):  # all that happens to the variable
+            done.add(id(variable))
+            _CHANGES_OF_ROWS[name](variable, _where(condition, value))
+            return
+        if id(variable) in own:  # the trained ones may also decay
+            done.add(id(variable))
         old = tf.convert_to_tensor(variable)
-        variable.assign(tf.where(condition, change(old, tf.cast(value, variable.dtype)), old))
+        variable.assign(tf.where(condition, _CHANGES[name](old, tf.cast(value, variable.dtype)), old))
 
     for part in parts(optimizer):
-        for name, change in _CHANGES.items():
-            setattr(part, name, lambda variable, value, change=change: chosen(variable, value, change))
+        for name in _CHANGES:
+            setattr(part, name, partial(chosen, name=name))
     try:
         yield
     finally:
@@ -52,5 +62,16 @@ def changed_only_if(
             for name in _CHANGES:
                 delattr(part, name)
     for variable, old in before:
-        if id(variable.value) not in assigned & own:  # the trained ones may also decay
+        if not _ids(variable) & done:
             variable.assign(tf.where(condition, variable, old))
+
+
+def _ids(variable: keras.Variable) -> set[int]:
+    """Return how `done` may name it: an update is given a replica's copy."""
+    copies = tf.distribute.get_strategy().experimental_local_results(variable.value)
+    return {id(variable.value), *map(id, copies)}
+
+
+def _where(condition: tf.Tensor, rows: tf.IndexedSlices) -> tf.IndexedSlices:
+    values = tf.where(condition, rows.values, tf.zeros_like(rows.values))
+    return tf.IndexedSlices(values, rows.indices, rows.dense_shape)

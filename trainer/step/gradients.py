@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from ..distribution.reduction import added_by_row
 
-
-class Scattered(NamedTuple):
-    """A dense gradient of a table of which a step read some rows only, in XLA, where these cannot be told apart.
-
-    Attributes:
-      whole: of the table's shape.
-      rows: int, of any shape; all other rows are 0. A number may occur again.
-    """
-
-    whole: tf.Tensor
-    rows: tf.Tensor
-
-
-Gradient = tf.Tensor | tf.IndexedSlices | Scattered  # the second of a table, each of its rows once
+Gradient = tf.Tensor | tf.IndexedSlices  # the second of a table, each of its rows once but for zeros
 
 
 def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool, in_xla: bool = False) -> Gradient:
@@ -32,7 +18,7 @@ def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool, in_
     A table that is also used as a whole, such as by a regularizer or as the last layer's kernel, has a dense gradient.
     """
     if by_rows and isinstance(gradient, tf.IndexedSlices):
-        return Scattered(dense(gradient), gradient.indices) if in_xla else added_by_row(gradient)
+        return _each_row_once(gradient, in_xla)
     found = dense(gradient)
     # Of the variable's shape: sums over replicas and norms then don't depend on their number.
     return found if found.shape == variable.shape else tf.ensure_shape(found, variable.shape)
@@ -45,35 +31,37 @@ def is_by_rows(gradient: Gradient) -> bool:
 
 def dense(gradient: Gradient) -> tf.Tensor:
     """Return all of it."""
-    return gradient.whole if isinstance(gradient, Scattered) else tf.convert_to_tensor(gradient)
+    return tf.convert_to_tensor(gradient)
 
 
 def numbers(gradient: Gradient) -> tf.Tensor:
     """Return all its numbers, or those that may not be 0."""
-    if isinstance(gradient, Scattered):
-        return tf.gather(gradient.whole, gradient.rows)
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def changed(gradient: Gradient, change: Callable[[tf.Tensor], tf.Tensor]) -> Gradient:
     """Return it with other numbers; `change` leaves 0 as it is."""
-    if isinstance(gradient, Scattered):
-        return Scattered(change(gradient.whole), gradient.rows)
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(change(gradient.values), gradient.indices, gradient.dense_shape)
     return change(gradient)
 
 
-def total(one: Gradient, other: Gradient) -> Gradient:
+def total(one: Gradient, other: Gradient, in_xla: bool = False) -> Gradient:
     """Return the sum of two gradients of a variable."""
-    if isinstance(one, Scattered) and isinstance(other, Scattered):
-        return Scattered(one.whole + other.whole, _one_after_the_other(one.rows, other.rows))
     if isinstance(one, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):
-        rows = _one_after_the_other(one.indices, other.indices)
-        return added_by_row(tf.IndexedSlices(tf.concat([one.values, other.values], 0), rows, one.dense_shape))
+        # One term of the loss may look up by int32, another by int64.
+        rows = tf.concat([tf.cast(each.indices, tf.int64) for each in (one, other)], 0)
+        values = tf.concat([one.values, other.values], 0)
+        return _each_row_once(tf.IndexedSlices(values, rows, one.dense_shape), in_xla)
     return dense(one) + dense(other)
 
 
-def _one_after_the_other(*rows: tf.Tensor) -> tf.Tensor:
-    # One term of the loss may look up by int32, another by int64.
-    return tf.concat([tf.reshape(tf.cast(each, tf.int64), [-1]) for each in rows], 0)
+def _each_row_once(slices: tf.IndexedSlices, in_xla: bool) -> tf.IndexedSlices:
+    """Return the same sum, each row once; in XLA, where shapes are fixed, a row may come again with zeros."""
+    if not in_xla:
+        return added_by_row(slices)
+    rows = slices.indices
+    places = tf.range(tf.size(rows))
+    # A number per row of the table: a fraction of a pass through it. XLA sorts in many times of that.
+    last = tf.gather(tf.math.unsorted_segment_max(places, rows, slices.dense_shape[0]), rows)
+    return tf.IndexedSlices(tf.math.unsorted_segment_sum(slices.values, last, tf.size(rows)), rows, slices.dense_shape)

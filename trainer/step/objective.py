@@ -35,7 +35,7 @@ class Term(NamedTuple):
     loss: Tally
 
 
-def mean_gradients(terms: list[Term]) -> dict[int, Gradient]:
+def mean_gradients(terms: list[Term], in_xla: bool = False) -> dict[int, Gradient]:
     """Return the gradient of the objective, by position of the variable, from the terms' sums over all examples."""
     means: dict[int, Gradient] = {}
     for term in terms:
@@ -44,7 +44,7 @@ def mean_gradients(terms: list[Term]) -> dict[int, Gradient]:
         )  # without examples, all sums are 0
         for i, gradient in term.gradients.items():
             mean = changed(gradient, lambda each, count=count: each / tf.cast(count, each.dtype))
-            means[i] = total(means[i], mean) if i in means else mean
+            means[i] = total(means[i], mean, in_xla) if i in means else mean
     return means
 
 

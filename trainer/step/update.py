@@ -14,7 +14,7 @@ from ...metrics.errors import UsageError
 from ..model.optimizers import all_of_keras
 from ..task import ONE_LOSS
 from .choice import changed_only_if
-from .gradients import Gradient, Scattered, changed, dense, is_by_rows, numbers
+from .gradients import Gradient, changed, dense, is_by_rows, numbers
 from .objective import Term, mean_gradients
 
 OnNonFinite = Literal["halt", "skip", "rollback"]
@@ -78,6 +78,7 @@ class Update:
         name: str = ONE_LOSS,
         by_rows: frozenset[int] = frozenset(),
     ):
+        self._in_xla = in_xla_loop
         # Only for Keras's own optimizers is it known that `variables` holds everything they assign.
         chooses = in_xla_loop and all_of_keras(optimizer)
         self._apply_if = self._apply_and_choose if chooses else self._apply_on_condition
@@ -107,12 +108,10 @@ class Update:
         Args:
           terms: the terms of the objective, summed over all replicas.
         """
-        gradients = dict(sorted(mean_gradients(terms).items()))
+        gradients = dict(sorted(mean_gradients(terms, self._in_xla).items()))
         self._name_untouched(gradients)
         finite = self._finite(list(gradients.values()), [part for term in terms for part in term.loss])
-        return Checked(
-            {i: each.whole if isinstance(each, Scattered) else each for i, each in gradients.items()}, finite
-        )
+        return Checked(gradients, finite)
 
     def apply(self, checked: Checked, condition: tf.Tensor) -> None:
         """Update the weights if `condition` holds, a bool scalar; if not, nothing changes."""

@@ -126,10 +126,20 @@ class TestSameAsAllRows:
         if name == "SGD":  # what replicas send each other does not grow with the table
             assert ROWS not in shapes(trainer)
 
+    @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
+    def test_in_xla(self, trained, name):
+        trainer = trained(OPTIMIZERS[name], jit_compile=True)
+        same(expected(name, examples()), trainer)
+        assert "ResourceScatterSub" in operations(trainer)
+
     @pytest.mark.parametrize(
         ("name", "options"),
-        [("Adagrad", {}), ("Adam", {}), ("Adam", {"jit_compile": True}), ("AdamW", {"jit_compile": True})],
-        ids=["Adagrad", "Adam", "Adam in XLA", "AdamW in XLA"],
+        [
+            ("Adagrad", {}),
+            ("Adam", {}),
+            *((name, {"jit_compile": True}) for name in OPTIMIZERS),
+        ],
+        ids=["Adagrad", "Adam", *(f"{name} in XLA" for name in OPTIMIZERS)],
     )
     def test_skipped_rows_are_left_as_they_are(self, trained, name, options):
         data = examples()

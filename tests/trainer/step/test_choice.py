@@ -1,11 +1,14 @@
 """Updates under a condition, compiled by XLA: all variables as they were, or as the optimizer alone would have them."""
 
 import re
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tallyloop.trainer.model import embeddings
+from tallyloop.trainer.model.large_updates import let_update_large
 from tallyloop.trainer.step.choice import changed_only_if
 
 OPTIMIZERS = {
@@ -99,19 +102,56 @@ def test_the_optimizer_is_as_it_was():
     assert not {"assign", "assign_add", "assign_sub"} & {*vars(training.optimizer)}
 
 
-def test_nothing_is_copied():
-    """In a loop, where XLA updates in place: a copy of Adam's moments took as long as the update."""
-    training = Training(keras.optimizers.Adam)
+def compiled_loop(body):
+    """What XLA makes of a loop that calls body(step): it updates variables in place there."""
 
     @tf.function(jit_compile=True, autograph=False)
     def loop(count):
         def step(i):
-            training._apply_if(i > 2, tf.cast(i, tf.float32))
+            body(i)
             return i + 1
 
         return tf.while_loop(lambda i: i < count, step, (tf.constant(0),))
 
-    compiled = loop.experimental_get_compiler_ir(tf.constant(5))(stage="optimized_hlo")
+    return loop.experimental_get_compiler_ir(tf.constant(5))(stage="optimized_hlo")
+
+
+def test_nothing_is_copied():
+    """A copy of Adam's moments took as long as the update."""
+    training = Training(keras.optimizers.Adam)
+    compiled = compiled_loop(lambda i: training._apply_if(i > 2, tf.cast(i, tf.float32)))
     assert "sqrt" in compiled
     assert "f32[6,4]" in compiled
     assert not re.findall(r"f32\[6,4\]\S* copy\(", compiled)
+
+
+class TestRows:
+    """Of a table whose rule changes those with a gradient only."""
+
+    @pytest.fixture(params=["SGD", "Adagrad"])
+    def training(self, request, monkeypatch):
+        monkeypatch.setattr(embeddings, "LARGE", 24)
+        training = Training(OPTIMIZERS[request.param])
+        let_update_large(training.optimizer)
+        return training
+
+    @staticmethod
+    def apply_if(training, condition, scale):
+        rows = tf.IndexedSlices(scale * tf.ones((3, 4)), tf.constant([4, 1, 2]), tf.constant([6, 4]))
+        with changed_only_if(condition, training.optimizer, training.weights):
+            training.optimizer.apply([rows, tf.ones((2, 4))], training.weights)
+
+    def test_are_all_or_nothing(self, training):
+        apply_if = tf.function(partial(self.apply_if, training), jit_compile=True, autograph=False)
+        before = training.numbers()
+        apply_if(tf.constant(False), tf.constant(np.nan))
+        for now, old in zip(training.numbers(), before, strict=True):
+            np.testing.assert_array_equal(now, old)
+        apply_if(tf.constant(True), tf.constant(1.0))
+        changed = np.any(training.numbers()[0] != before[0], axis=1)
+        assert changed.tolist() == [False, True, True, False, True, False]
+
+    def test_are_all_that_is_touched(self, training):
+        compiled = compiled_loop(lambda i: self.apply_if(training, i > 2, 1.0))
+        made = set(re.findall(r"= f32\[6,4\]\S* ([\w-]+)\(", compiled))
+        assert made <= {"parameter", "get-tuple-element", "scatter", "fusion"}
