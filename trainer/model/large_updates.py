@@ -16,27 +16,15 @@ def let_update_large(optimizer: keras.optimizers.Optimizer) -> None:
 
     - A gradient that is given by its rows, each of them once, changes these rows only, where the rule leaves all others as they
       are. Keras's rule of Adagrad goes through the whole accumulator.
-    - Other updates are compiled by XLA on a CPU, in a graph. In TensorFlow, that of Adam goes through the variable and its
-      moments eleven times and makes five tensors of their size, whose pages the system has to clear.
+    - Other updates are compiled by XLA on a CPU, in a graph, all of a replica as one function. In TensorFlow, that of Adam goes
+      through the variable and its moments eleven times and makes five tensors of their size, whose pages the system has to clear.
 
     Call this before anything else replaces `update_step`, as parameter groups do.
     """
-    if type(optimizer) not in _KNOWN:
-        return
-    whole = optimizer.update_step
-
-    def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
-        if isinstance(gradient, tf.IndexedSlices) and _touches_rows_only(optimizer):
-            _RULES[type(optimizer)](optimizer, gradient, variable, keras.ops.cast(learning_rate, variable.dtype))
-            return
-        # Dense outside of XLA, which would compile anew for each number of rows.
-        gradient = tf.convert_to_tensor(gradient)
-        if tf.inside_function() and is_large(variable) and "CPU" in variable.device:
-            _compiled(whole, variable)(gradient, tf.convert_to_tensor(learning_rate))
-        else:
-            whole(gradient, variable, learning_rate)
-
-    optimizer.update_step = update_step
+    if type(optimizer) in _KNOWN:
+        updates = _LargeUpdates(optimizer)
+        optimizer.apply = updates.apply
+        optimizer.update_step = updates.update_step
 
 
 def updated_by_rows(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> frozenset[int]:
@@ -77,12 +65,57 @@ def _touches_rows_only(optimizer: keras.optimizers.Optimizer) -> bool:
     )
 
 
-def _compiled(whole: Callable[..., None], variable: tf.Variable) -> Callable[..., None]:
-    @tf.function(autograph=False, jit_compile=True)
-    def update(gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
-        whole(gradient, variable, learning_rate)
+class _LargeUpdates:
+    """What takes the place of two methods of an optimizer.
 
-    return update
+    A variable waits for the others of its device, as XLA takes a multiple of the time for as many functions as for one.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer):
+        self._optimizer = optimizer
+        self._apply = optimizer.apply
+        self._update_step = optimizer.update_step
+        self._expected = 0
+        self._waiting: dict[str, list[tuple[tf.Tensor, tf.Variable, tf.Tensor]]] = {}
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable]) -> None:
+        """Update all variables that have a gradient."""
+        given = [
+            (gradient, each) for gradient, each in zip(grads, trainable_variables, strict=True) if gradient is not None
+        ]
+        self._expected = sum(is_large(each) and not self._changes_rows(gradient) for gradient, each in given)
+        self._waiting = {}
+        self._apply(grads, trainable_variables)
+        assert not self._waiting, "Keras has not updated all large variables"
+
+    def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
+        """Update a variable, or let it wait for the others."""
+        if self._changes_rows(gradient):
+            rule = _RULES[type(self._optimizer)]
+            rule(self._optimizer, gradient, variable, keras.ops.cast(learning_rate, variable.dtype))
+            return
+        # Dense outside of XLA, which would compile anew for each number of rows.
+        gradient = tf.convert_to_tensor(gradient)
+        if not (tf.inside_function() and is_large(variable) and "CPU" in variable.device):
+            self._update_step(gradient, variable, learning_rate)
+            return
+        waiting = self._waiting.setdefault(variable.device, [])
+        waiting.append((gradient, variable, tf.convert_to_tensor(learning_rate)))
+        if len(waiting) == self._expected:
+            self._update_all(*zip(*self._waiting.pop(variable.device), strict=True))
+
+    def _changes_rows(self, gradient: Any) -> bool:
+        return isinstance(gradient, tf.IndexedSlices) and _touches_rows_only(self._optimizer)
+
+    def _update_all(
+        self, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable], rates: Sequence[tf.Tensor]
+    ) -> None:
+        @tf.function(autograph=False, jit_compile=True)
+        def update(gradients: Sequence[tf.Tensor], rates: Sequence[tf.Tensor]) -> None:
+            for each in zip(gradients, variables, rates, strict=True):
+                self._update_step(*each)
+
+        update(gradients, rates)
 
 
 def _sgd(optimizer: Any, gradient: tf.IndexedSlices, variable: tf.Variable, rate: tf.Tensor) -> None:

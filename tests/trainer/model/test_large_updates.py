@@ -344,7 +344,7 @@ class TestLayers:
 
     class Wide(Task):
         def build_model(self):
-            layers = [keras.layers.Dense(97, "tanh"), keras.layers.Dense(1)]
+            layers = [*(keras.layers.Dense(97, "tanh") for _ in range(2)), keras.layers.Dense(1)]
             return keras.Sequential([keras.Input((2,)), *layers])
 
         def loss(self, model, batch, training):
@@ -372,7 +372,8 @@ class TestLayers:
         in_one_pass = train(**options)
         functions = in_one_pass._session.loop.graph.as_graph_def().library.function
         compiled = sum(each.attr["_XlaMustCompile"].b for each in functions)
-        assert compiled >= options.get("replicas", 1)
+        # Both kernels of a replica together; under `jit_compile`, within the function of all steps.
+        assert compiled == options.get("replicas", 1) + options.get("jit_compile", False)
         monkeypatch.setattr(embeddings, "LARGE", 10**9)
         plain = train(**{name: value for name, value in options.items() if name == "gradient_accumulation"})
         for mine, keras_own in zip(in_one_pass.model.get_weights(), plain.model.get_weights(), strict=True):
@@ -391,6 +392,6 @@ class TestLayers:
 
     @pytest.mark.parametrize("large", [True, False])
     def test_are_compiled_if_they_are_large(self, train, monkeypatch, large):
-        monkeypatch.setattr(embeddings, "LARGE", 2 * 97 if large else 2 * 97 + 1)
+        monkeypatch.setattr(embeddings, "LARGE", 97 * 97 if large else 97 * 97 + 1)
         functions = train(train_steps=1)._session.loop.graph.as_graph_def().library.function
         assert sum(each.attr["_XlaMustCompile"].b for each in functions) == large
