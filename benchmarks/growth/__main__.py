@@ -20,7 +20,7 @@ from ..harness.command import Command, Goal, Measured, Row
 from ..harness.processes import ask, cluster_environments
 from ..harness.report import aligned, progress
 
-LAST = 3  # points of the fit
+LAST = 3  # points of the fit; 2 of workers, as one worker sends nothing
 SLACK = 0.1  # of an exponent
 UNITS = {
     "step": (1e3, "ms"),
@@ -46,13 +46,14 @@ class Axis(NamedTuple):
 ALL = ("step", "start", "memory", "checkpoint")
 AXES = {
     "parameters": Axis([10**k for k in range(4, 9)], dict.fromkeys(ALL, 1)),
-    "parameters, 2 replicas": Axis([10**k for k in range(4, 8)], dict.fromkeys((*ALL, "reduced"), 1)),
+    "parameters, 2 replicas": Axis([10**k for k in range(4, 9)], dict.fromkeys((*ALL, "reduced"), 1)),
     "metrics": Axis([1, 16, 256, 4096], dict.fromkeys(ALL, 1)),
-    "metrics, 2 replicas": Axis([1, 16, 256], {**dict.fromkeys(ALL, 1), "reduced": 0}),
+    "metrics, 2 replicas": Axis([1, 16, 256, 4096], {**dict.fromkeys(ALL, 1), "reduced": 0}),
     "replicas": Axis([1, 2, 4, 8], {"step": 1, "start": 1, "memory": 1, "checkpoint": 0}),
     "workers": Axis([1, 2, 4], {"step": 1, "start": 1, "memory": 0, "checkpoint": 0}),
     "rows": Axis([10**k for k in (3, 5, 7, 9)], dict.fromkeys(ALL, 0)),
-    "steps": Axis([10**k for k in (2, 3, 4)], {"step": 0, "memory": 0, "checkpoint": 0}),
+    "vocabulary, 2 workers": Axis([10**k for k in (4, 5, 6)], {"step": 0, "memory": 1, "checkpoint": 1, "reduced": 0}),
+    "steps": Axis([10**k for k in (4, 5, 6)], {"step": 0, "memory": 0, "checkpoint": 0}),
 }
 ROWS = [
     Row(axis, f"exponent of {cost}", goal=Goal("<=", power + SLACK))
@@ -60,22 +61,25 @@ ROWS = [
     for cost, power in powers.items()
 ]
 ABOUT = f"""
-A cost grows as size^exponent: 0 is flat, 1 is proportional, 2 quadruples when the size doubles. An exponent is that of the line
-through the logarithms of the {LAST} largest sizes, as constant costs hide the growth of small ones. Each training runs in its own
-process, on a multilayer perceptron with two hidden layers, SGD, batches of 16, about 10,000 parameters, 16 metrics, 1 replica and
-arrays in memory, unless that is what grows; **rows** are read by number, shuffled, from a source that makes them. Replicas and
-workers share the 2 cores, and the global batch stays the same. **step** is a train step; **start** is building, tracing and the
-first 100 steps (5 where parameters grow); **memory** is the largest resident memory over that before the training;
-**checkpoint** is the size of its files; **reduced** is what a replica's step sends. **steps** are those of a sixth of the run.
+A cost grows as size^exponent: 0 is flat, 1 is proportional, 2 quadruples when the size doubles. An exponent is that of the
+line through the logarithms of the {LAST} largest sizes, as constant costs hide the growth of small ones; of 2 and 4 workers,
+as one sends nothing. Each training runs in its own process, on a multilayer perceptron with two hidden layers, SGD, batches
+of 16, about 10,000 parameters, 16 metrics, 1 replica and arrays in memory, unless that is what grows; **rows** are read by
+number, shuffled, from a source that makes them. Replicas and workers share the 2 cores, and the global batch stays the same.
+**step** is a train step; **start** is building, tracing and the first sixth of the run, 100 steps (5 where parameters grow);
+**memory** is the largest resident memory over that before the training; **checkpoint** is the size of its files; **reduced**
+is what a replica's step sends. **vocabulary** is the rows of an embedding 64 wide, trained by Adagrad, of which a batch looks
+up 128; it is reduced in pieces of 1,024 rows. There, **reduced** is all that passed between the processes of the machine, and
+so an upper bound.
 
-Where a step grows faster than it must here, the machine is the reason: weights of 400 MB do not fit into its caches, and 8
-replicas or 4 workers share 2 cores, so that each waits for others that do not run.
+Where a step grows faster than it must here, the machine is the reason: 8 replicas or 4 workers share 2 cores, so that each waits
+for others that do not run.
 """
 
 
-def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+def exponent(sizes: Sequence[float], values: Sequence[float], last: int = LAST) -> float:
     """Return the slope of the line through the logarithms of the last points, by least squares."""
-    return float(np.polyfit(np.log(sizes[-LAST:]), np.log(values[-LAST:]), 1)[0])
+    return float(np.polyfit(np.log(sizes[-last:]), np.log(values[-last:]), 1)[0])
 
 
 def measure(rows: Sequence[Row], rounds: int) -> Measured:
@@ -83,21 +87,28 @@ def measure(rows: Sequence[Row], rounds: int) -> Measured:
     figures: dict[Row, float | None] = {}
     tables = []
     for axis in dict.fromkeys(row.group for row in rows):
-        costs = {size: _costs(axis, size, rounds) for size in AXES[axis].sizes}
+        costs = _costs(axis, rounds)
         for row in (row for row in rows if row.group == axis):
             cost = row.title.split()[-1]
-            figures[row] = exponent(list(costs), [each[cost] for each in costs.values()])
+            values = [each[cost] for each in costs.values()]
+            figures[row] = exponent(list(costs), values, 2 if axis == "workers" else LAST)
         tables.append(_table(axis, costs))
     return Measured(figures, "\n\n".join(tables))
 
 
-def _costs(axis: str, size: int, rounds: int) -> dict[str, float]:
-    found = [ask("growth.training", axis, size, environments=_environments(axis, size)) for _ in range(rounds)]
-    progress(f"{axis} = {size}: {found}")
-    return {cost: median(each[cost] for each in found) for cost in UNITS}
+def _costs(axis: str, rounds: int) -> dict[int, dict[str, float]]:
+    """Return size -> the medians of its costs; the sizes take turns."""
+    found: dict[int, list[dict[str, float]]] = {size: [] for size in AXES[axis].sizes}
+    for _ in range(rounds):
+        for size, each in found.items():
+            each.append(ask("growth.training", axis, size, environments=_environments(axis, size)))
+            progress(f"{axis} = {size}: {each[-1]}")
+    return {size: {cost: median(one[cost] for one in each) for cost in UNITS} for size, each in found.items()}
 
 
 def _environments(axis: str, size: int) -> list[dict[str, str]]:
+    if "2 workers" in axis:
+        return cluster_environments(2)
     return cluster_environments(size) if axis == "workers" else [{}]
 
 
@@ -114,7 +125,7 @@ COMMAND = Command(
     title="Growth",
     reader="people whose trainings grow",
     shows="how step time, memory, checkpoints, start-up and communication grow with parameters, metrics, replicas, workers, "
-    "rows and steps",
+    "rows, vocabulary and steps",
     about=ABOUT,
     rows=ROWS,
     measure=measure,

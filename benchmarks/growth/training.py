@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.data import Input
+from tallyloop.metrics.writers import Summary
 from tallyloop.trainer import Task, Trainer
 
 from ..harness.child import answer, peak_memory, reset_peak_memory, resident_memory
@@ -39,7 +40,8 @@ class Size(NamedTuple):
       replicas: per worker.
       workers: processes; 0 is one process without a cluster.
       rows: of the data, read by number from a source that makes them; 0 is arrays in memory.
-      steps: per lap.
+      vocabulary: rows of an embedding; 0 is the perceptron.
+      steps: of the run.
     """
 
     parameters: int = 10_000
@@ -47,7 +49,8 @@ class Size(NamedTuple):
     replicas: int = 1
     workers: int = 0
     rows: int = 0
-    steps: int = 100
+    vocabulary: int = 0
+    steps: int = LAPS * 100
 
 
 class Rows:
@@ -61,6 +64,29 @@ class Rows:
 
     def __getitem__(self, row: int) -> dict[str, np.ndarray]:
         return {"x": np.full(FEATURES, row % 7, np.float32), "y": np.int64(row % CLASSES)}
+
+
+IDS, WIDTH = 8, 64  # of a row that looks up in the vocabulary
+
+
+class Looked(Task):
+    """Classifies rows of ids.
+
+    Args:
+      vocabulary: the number of ids.
+    """
+
+    def __init__(self, vocabulary: int):
+        self._vocabulary = vocabulary
+
+    def build_model(self) -> keras.Model:
+        """Return the mean of the rows of an embedding, classified."""
+        layers = [keras.layers.Embedding(self._vocabulary, WIDTH), keras.layers.GlobalAveragePooling1D()]
+        return keras.Sequential([keras.Input((IDS,), dtype="int32"), *layers, keras.layers.Dense(CLASSES)])
+
+    def loss(self, model: keras.Model, batch: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Return the cross-entropies."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["y"], model(batch["x"], training=training))
 
 
 class Grown(Task):
@@ -92,8 +118,9 @@ def size_of(axis: str, size: int) -> Size:
     name, _, rest = axis.partition(", ")
     found = Size()._replace(**{name: size})
     if rest:
-        found = found._replace(replicas=int(rest.split()[0]))
-    return found._replace(steps=5) if name == "parameters" else found
+        count, of = rest.split()
+        found = found._replace(**{of: int(count)})
+    return found._replace(steps=LAPS * 5) if name == "parameters" else found
 
 
 def measure(size: Size, folder: Path) -> dict[str, float]:
@@ -102,31 +129,51 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     Returns:
       `start`, the seconds to build, trace and train the first lap; `step`, the median seconds per step of a later lap;
       `memory`, the bytes by which the largest resident memory exceeds that before the training; `checkpoint`, the bytes of
-      the last one; `reduced`, the bytes that a replica's step sends.
+      the last one; `reduced`, the bytes that a replica's step sends. A graph does not tell how many rows of an embedding these
+      are: there, what passes between the workers is counted, that of other programs on this machine included.
     """
     strategy = make_strategy(size.workers, size.replicas)
+    passed: list[int] = []
     before, times = resident_memory(), [time.perf_counter()]
     reset_peak_memory()
+    lap = size.steps // LAPS
+
+    def note(trainer: Trainer, summary: Summary) -> None:
+        times.append(time.perf_counter())
+        if size.vocabulary:
+            passed.append(_bytes_between_workers())
+
     trainer = Trainer(
-        task=Grown(size),
-        optimizer=keras.optimizers.SGD(1e-3),
+        task=Looked(size.vocabulary) if size.vocabulary else Grown(size),
+        optimizer=keras.optimizers.Adagrad(1e-2) if size.vocabulary else keras.optimizers.SGD(1e-3),
         strategy=strategy,
         train_dataset=_input(size),
-        train_steps=LAPS * size.steps,
-        steps_per_loop=min(size.steps, 50),
-        summary_interval=size.steps,
-        actions=[lambda trainer, summary: times.append(time.perf_counter())],
+        train_steps=LAPS * lap,
+        steps_per_loop=min(lap, 50),
+        summary_interval=lap,
+        actions=[note],
         model_dir=folder,
     )
     trainer.train()
     laps = np.diff(times)
     return {
         "start": laps[0],
-        "step": median(laps[1:]) / size.steps,
+        "step": median(laps[1:]) / lap,
         "memory": peak_memory() - before,
         "checkpoint": _last_checkpoint(folder),
-        "reduced": sum(reductions(trainer._session.loop.graph)),  # private: the Trainer shows no graphs
+        "reduced": (
+            median(np.diff(passed)) / lap / size.workers
+            if size.vocabulary
+            else sum(reductions(trainer._session.loop.graph))  # private: the Trainer shows no graphs
+        ),
     }
+
+
+def _bytes_between_workers() -> int:
+    """Return the bytes that this machine has sent to itself."""
+    counters = Path("/proc/net/dev").read_text()  # of Linux
+    (loopback,) = (line for line in counters.splitlines() if line.strip().startswith("lo:"))
+    return int(loopback.partition(":")[2].split()[8])
 
 
 def _last_checkpoint(folder: Path) -> int:
@@ -137,7 +184,10 @@ def _last_checkpoint(folder: Path) -> int:
 def _input(size: Size) -> Input:
     source: Any = Rows(size.rows or 4096)
     if not size.rows:
-        x = np.random.default_rng(0).random((len(source), FEATURES), np.float32)
+        random = np.random.default_rng(0)
+        x = random.random((len(source), FEATURES), np.float32)
+        if size.vocabulary:
+            x = random.integers(0, size.vocabulary, (len(source), IDS)).astype(np.int32)
         source = {"x": x, "y": np.arange(len(source)) % CLASSES}
     return Input(source, BATCH, shuffle=True, drop_remainder=True)
 

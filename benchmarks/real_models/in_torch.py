@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -89,6 +90,15 @@ def tabular() -> Training:
     )
 
 
+def wide() -> Training:
+    """Return the wide perceptron and AdamW."""
+    sizes = [arrays.COLUMNS, *[4096] * 4]
+    hidden = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    model = nn.Sequential(*hidden, nn.Linear(4096, arrays.CLASSES))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    return Training(model, optimizer, arrays.table(), 256, _classes, _right)
+
+
 def embedding(optimizer: str) -> Training:
     """Return the recommender; its table has sparse gradients where the optimizer takes them."""
     model = _Clicks(10**6, 64, sparse=optimizer != "Adam")
@@ -101,6 +111,7 @@ MODELS: dict[str, Callable[[], Training]] = {
     "transformer": transformer,
     "cnn": cnn,
     "tabular": tabular,
+    "wide": wide,
     **{f"embedding, {name}": partial(embedding, name) for name in ("SGD", "Adagrad", "Adam")},
 }
 

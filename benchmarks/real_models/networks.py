@@ -1,4 +1,4 @@
-"""Networks of the bundled kinds: a character transformer, a convolutional network, a multilayer perceptron for tables.
+"""Networks of the bundled kinds: a character transformer, a convolutional network, multilayer perceptrons for tables.
 
 `python -m benchmarks.real_models.networks NETWORK NAME` runs a contestant lap by lap, in an environment that may be another.
 """
@@ -79,6 +79,14 @@ NETWORKS: Mapping[str, Network] = {
         batch=4096,
         lap=16,
     ),
+    "wide": Network(
+        f"four layers of 4,096 units on {arrays.COLUMNS} columns, 51 million parameters; batches of 256 rows; AdamW",
+        lambda: models.mlp((4096,) * 4, arrays.CLASSES),
+        partial(keras.optimizers.AdamW, 1e-4, weight_decay=0.01),
+        arrays.table,
+        batch=256,
+        lap=4,
+    ),
 }
 
 
@@ -105,46 +113,53 @@ class Classifies(Task):
 
 
 def contestants(name: str) -> dict[str, Contestant]:
-    """Return the contestants of a network by name."""
+    """Return the contestants of a network by name, each in a process of its own."""
     network = NETWORKS[name]
-    found = {
-        "trainer": _trainer(network),
-        "trainer as it is": _trainer(network, steps_per_loop="auto"),
-        "trainer deterministic": _trainer(network, deterministic=True, seed=0),
-        "trainer jit": _trainer(network, jit_compile=True),
-        "stream jit": _trainer(network, streamed(network.data(), network.batch), jit_compile=True),
-        "map_fn jit": _trainer(network, _input(network, map_fn=same), jit_compile=True),
-        "fit": _fit(network, jit_compile=False),
-        "fit jit": _fit(network, jit_compile=True),
-        "fit arrays": _fit(network, as_they_are=True, jit_compile=False),
-        "fit as it is": _fit(network, steps_per_execution=1),
-        "fit arrays as it is": _fit(network, as_they_are=True, steps_per_execution=1),
-        "deterministic": apart("networks", name, "trainer deterministic", network.lap),
-        **{
-            f"{each} onednn": apart("networks", name, each, network.lap, TF_ENABLE_ONEDNN_OPTS="1")
-            for each in ("trainer", "trainer jit", "fit", "fit jit", "fit arrays")
-        },
-        **by_torch(name, network.lap),
-        **by_torch(name, network.lap, compiled=True),
+    found = {each: apart("networks", name, each, network.lap) for each in _makers(network)}
+    found |= {
+        f"{each} onednn": apart("networks", name, each, network.lap, TF_ENABLE_ONEDNN_OPTS="1")
+        for each in ("trainer", "trainer jit", "fit", "fit jit", "fit arrays")
     }
-    return found | (_of_the_transformer(network) if name == "transformer" else {})
+    found |= by_torch(name, network.lap) | by_torch(name, network.lap, compiled=True)
+    if name == "transformer":
+        found |= {each: apart("networks", name, each, network.lap // 4) for each in _accumulating(network)}
+        found |= by_jax(network.lap)
+    return found
 
 
-def _of_the_transformer(network: Network) -> dict[str, Contestant]:
-    large = network._replace(batch=ACCUMULATED * network.batch, lap=network.lap // 4)
-    steps = ACCUMULATED * large.lap
-    small = network._replace(lap=steps)
-    options = {"together": ACCUMULATED, "gradient_accumulation": ACCUMULATED}
+def _makers(network: Network) -> dict[str, Callable[[], Contestant]]:
+    """Return what makes the contestants that TensorFlow trains, batch by batch."""
+    trainer, fit = partial(_trainer, network), partial(_fit, network)
     found = {
-        "accumulated": _trainer(small, **options),
-        "accumulated jit": _trainer(small, jit_compile=True, **options),
-        "large batch": _trainer(large),
-        "large batch jit": _trainer(large, jit_compile=True),
-        **by_jax(network.lap),
+        "trainer": trainer,
+        "trainer as it is": partial(trainer, steps_per_loop="auto"),
+        "trainer deterministic": partial(trainer, deterministic=True, seed=0),
+        "trainer jit": partial(trainer, jit_compile=True),
+        "stream jit": lambda: trainer(streamed(network.data(), network.batch), jit_compile=True),
+        "map_fn jit": lambda: trainer(_input(network, map_fn=same), jit_compile=True),
+        "fit": partial(fit, jit_compile=False),
+        "fit jit": partial(fit, jit_compile=True),
+        "fit arrays": partial(fit, as_they_are=True, jit_compile=False),
+        "fit as it is": partial(fit, steps_per_execution=1),
+        "fit arrays as it is": partial(fit, as_they_are=True, steps_per_execution=1),
     }
     if has_bfloat16():
-        found["bfloat16"] = _trainer(network._replace(build=partial(_with_policy, "mixed_bfloat16", network.build)))
+        half = network._replace(build=partial(_with_policy, "mixed_bfloat16", network.build))
+        found["bfloat16"] = partial(_trainer, half)
     return found
+
+
+def _accumulating(network: Network) -> dict[str, Callable[[], Contestant]]:
+    """Return what makes the contestants with large batches, and with as many small ones: a quarter of the updates a lap."""
+    large = network._replace(batch=ACCUMULATED * network.batch, lap=network.lap // 4)
+    small = network._replace(lap=ACCUMULATED * large.lap)
+    accumulated = partial(_trainer, small, together=ACCUMULATED, gradient_accumulation=ACCUMULATED)
+    return {
+        "accumulated": accumulated,
+        "accumulated jit": partial(accumulated, jit_compile=True),
+        "large batch": partial(_trainer, large),
+        "large batch jit": partial(_trainer, large, jit_compile=True),
+    }
 
 
 def has_bfloat16() -> bool:
@@ -206,7 +221,7 @@ def _rows(name: str) -> list[Row]:
         Row(name, "Trainer: jit_compile / without", "trainer jit", "trainer"),
         Row(name, "Keras fit: jit_compile / without", "fit jit", "fit"),
         Row(name, "Trainer: oneDNN / without", "trainer onednn", "trainer"),
-        Row(name, "Trainer: deterministic / without", "deterministic", "trainer"),
+        Row(name, "Trainer: deterministic / without", "trainer deterministic", "trainer"),
     ]
     if name == "transformer":
         found += [
@@ -233,5 +248,5 @@ MODELS = {
 
 
 if __name__ == "__main__":
-    network, name = sys.argv[1:]
-    run_apart(contestants(network)[name])
+    of, name = sys.argv[1:]
+    run_apart((_makers(NETWORKS[of]) | _accumulating(NETWORKS[of]))[name]())

@@ -341,7 +341,9 @@ class TestRealModels:
     def test_other_model_is_refused(self, benchmark, capsys):
         with pytest.raises(SystemExit):
             benchmark("real_models.__main__").main(["embeding"])
-        assert "MODEL = embeding: expected one of transformer, cnn, tabular, embedding\n" in capsys.readouterr().err
+        assert (
+            "MODEL = embeding: expected one of transformer, cnn, tabular, wide, embedding\n" in capsys.readouterr().err
+        )
 
 
 class TestCheckpointStall:
@@ -433,9 +435,10 @@ class TestGrowth:
         module = benchmark("growth.training")
         assert module.size_of("metrics, 2 replicas", 256) == module.Size(metrics=256, replicas=2)
         assert module.size_of("rows", 10**9) == module.Size(rows=10**9)
+        assert module.size_of("vocabulary, 2 workers", 256) == module.Size(vocabulary=256, workers=2)
         for parameters in (10**4, 10**6):
             size = module.size_of("parameters", parameters)
-            assert size.steps == 5  # on the whole axis
+            assert size.steps == 5 * module.LAPS  # on the whole axis
             model = module.Grown(size).build_model()
             assert model.count_params() == pytest.approx(parameters, rel=0.03)
 
@@ -443,7 +446,7 @@ class TestGrowth:
         """On 2 replicas: a float32 for each of the parameters, and a loss and its count."""
         module = benchmark("growth.training")
         monkeypatch.setattr(module, "make_strategy", lambda workers, replicas: mirrored_on(replicas))
-        size = module.size_of("replicas", 2)._replace(steps=4)
+        size = module.size_of("replicas", 2)._replace(steps=4 * module.LAPS)
         parameters = module.Grown(size).build_model().count_params()
         found = module.measure(size, tmp_path)
         assert found["reduced"] == 4 * parameters + 8
