@@ -48,11 +48,18 @@ def mirrored_on():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark the cases that `slow.txt` lists, and deal what was chosen to the workers of xdist."""
-    listed = set(Path(__file__).with_name("slow.txt").read_text().splitlines())
+    """Mark the cases that `slow.txt` and `nightly.txt` list, and deal what was chosen to the workers of xdist."""
+    slow, nightly = (
+        set(Path(__file__).with_name(name).read_text().splitlines()) for name in ("slow.txt", "nightly.txt")
+    )
     for item in items:
-        if item.nodeid in listed:
+        if item.nodeid in slow:
             item.add_marker(pytest.mark.slow)
+        if item.nodeid in nightly:
+            item.add_marker(pytest.mark.nightly)
+    if "nightly" not in config.option.markexpr:  # slow ones, but not with the slow ones
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in nightly])
+        items[:] = [item for item in items if item.nodeid not in nightly]
     yield
     items[:] = _dealt(items, getattr(config, "workerinput", {}).get("workercount", 1))
 

@@ -187,8 +187,9 @@ class TestMirror:
 
 
 class TestSlowList:
-    def test_names_tests_that_there_are(self):
-        listed = [line for line in (ROOT / "tests/slow.txt").read_text().splitlines() if line[0] != "#"]
+    @pytest.mark.parametrize("name", ["slow.txt", "nightly.txt"])
+    def test_names_tests_that_there_are(self, name):
+        listed = [line for line in (ROOT / "tests" / name).read_text().splitlines() if line[0] != "#"]
         for case in listed:
             file, *_, name = case.partition("[")[0].split("::")
             assert f"def {name}(" in (ROOT / file).read_text(), case
