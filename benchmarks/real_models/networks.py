@@ -19,10 +19,10 @@ import numpy as np
 import tensorflow as tf
 from tallyloop import metrics, models
 from tallyloop.data import Input
-from tallyloop.trainer import Task, one_device
+from tallyloop.trainer import Task, Trainer, one_device
 
 from ..harness.command import FASTEST, Goal, Row
-from ..harness.paired import Contestant
+from ..harness.paired import Calls, Contestant
 from . import arrays
 from .contestants import Model, apart, by_fit, by_jax, by_torch, by_trainer, run_apart, same, streamed
 
@@ -143,6 +143,10 @@ def _makers(network: Network) -> dict[str, Callable[[], Contestant]]:
         "fit as it is": partial(fit, steps_per_execution=1),
         "fit arrays as it is": partial(fit, as_they_are=True, steps_per_execution=1),
     }
+    found |= {
+        "evaluation": partial(_evaluation, network, jit_compile=False),
+        "evaluation jit": partial(_evaluation, network, jit_compile=True),
+    }
     if has_bfloat16():
         half = network._replace(build=partial(_with_policy, "mixed_bfloat16", network.build))
         found["bfloat16"] = partial(_trainer, half)
@@ -194,6 +198,18 @@ def _trainer(network: Network, dataset: Input | None = None, together: int = 1, 
     )
 
 
+def _evaluation(network: Network, jit_compile: bool) -> Contestant:
+    """Return evaluations of as many batches as a lap has."""
+    rows = {name: each[: network.lap * network.batch] for name, each in network.data().items()}
+    trainer = Trainer(
+        task=Classifies(network.build),
+        strategy=one_device(),
+        eval_datasets={"test": Input(rows, network.batch)},
+        jit_compile=jit_compile,
+    )
+    return Calls(trainer.evaluate, network.lap)
+
+
 def _fit(network: Network, **compiled: Any) -> Contestant:
     return by_fit(
         network.lap,
@@ -211,6 +227,7 @@ def _rows(name: str) -> list[Row]:
     trainer = FASTEST.join(f"trainer{how}" for how in SETTINGS)
     fit = FASTEST.join(f"fit{how}" for how in (*SETTINGS, *GIVEN_ARRAYS))
     as_it_is = FASTEST.join(["fit as it is", "fit arrays as it is"])
+    evaluated = Goal("<=", 0.7) if name == "transformer" else None
     found = [
         Row(name, "Trainer at its best / PyTorch", trainer, "torch", Goal("<=", 0.65)),
         Row(name, "Trainer at its best / PyTorch, torch.compile", trainer, "torch compile", Goal("<=", 1.0)),
@@ -220,6 +237,7 @@ def _rows(name: str) -> list[Row]:
         Row(name, "with a map_fn, jit_compile / Keras fit, jit_compile", "map_fn jit", "fit jit", Goal("<=", 1.0)),
         Row(name, "Trainer: jit_compile / without", "trainer jit", "trainer"),
         Row(name, "Keras fit: jit_compile / without", "fit jit", "fit"),
+        Row(name, "evaluation: jit_compile / without", "evaluation jit", "evaluation", evaluated),
         Row(name, "Trainer: oneDNN / without", "trainer onednn", "trainer"),
         Row(name, "Trainer: deterministic / without", "trainer deterministic", "trainer"),
     ]

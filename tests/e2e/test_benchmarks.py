@@ -1,5 +1,6 @@
 """The benchmarks: their arithmetic, tables, pages and exit codes, and their child processes; never a timing."""
 
+import ast
 import contextlib
 import importlib
 import io
@@ -26,6 +27,7 @@ COMMANDS = {
     "scaling": "scaling.__main__",
     "real_models": "real_models.__main__",
     "growth": "growth.__main__",
+    "advice": "advice.__main__",
 }
 everywhere = pytest.mark.parametrize("name", COMMANDS)
 TIMES = {"a": [2.0, 9.0, 4.0], "b": [1.0, 3.0, 4.0]}  # seconds per step
@@ -452,6 +454,43 @@ class TestGrowth:
         assert found["reduced"] == 4 * parameters + 8
         assert 4 * parameters < found["checkpoint"] < 4 * parameters + 20_000
         assert found["start"] > found["step"] > 0
+
+
+class TestAdvice:
+    PRINTED = """setting      a step  of given
+as given    1.10 ms            673 ms
+no oneDNN   1.51 ms      1.37
+
+Fastest: best + intra-op threads = 1. 0.68 (0.68 to 0.69) times the time per example, 752 us a step.
+  Mind: the examples come in another order.
+  In the config:
+      import tallyloop.data
+      train/Input.cache = True
+  Before the command:
+      TF_NUM_INTRAOP_THREADS=1 TF_ENABLE_ONEDNN_OPTS=0
+
+Faster, but another training: best + global_batch_size = 128. 0.46 (0.45 to 0.48) times the time per example, 972 us a step.
+  In the config:
+      train/Input.global_batch_size = 128
+"""
+
+    def test_is_what_trains_the_same(self, benchmark):
+        found = benchmark("advice.__main__").advice_in(self.PRINTED)
+        assert found.name == "best + intra-op threads = 1"
+        assert found.ratio == 0.68
+        assert found.flags == ("--import_module=tallyloop.data", "--gin_param=train/Input.cache = True")
+        assert dict(found.environment) == {"TF_NUM_INTRAOP_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
+    def test_to_keep_the_config(self, benchmark):
+        module = benchmark("advice.__main__")
+        assert module.advice_in("Keep the config as it is: no setting that") == module.Advice()
+
+    def test_step(self, benchmark):
+        assert benchmark("advice.__main__").step_of_given(self.PRINTED) == pytest.approx(1.1e-3)
+
+    def test_made_rows_have_the_columns_of_the_bundled_config(self, benchmark):
+        (columns,) = re.findall(r"TabularTask.numeric = (.*)", (ROOT / "gin/tabular.gin").read_text())
+        assert benchmark("advice.made").made_rows().keys() == {"sex", "progression", *ast.literal_eval(columns)}
 
 
 class TestScaling:

@@ -1,0 +1,1 @@
+"""How right the advice of `--mode=tune` is."""
