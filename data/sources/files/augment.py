@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gin
@@ -57,8 +57,9 @@ def augmented(
 
     def augment(example: _Example, seed: tf.Tensor) -> _Example:
         example = example if decode is None else decode(example)
-        if key not in example:
-            raise UsageError(f"augmented.key = {key!r}: expected one of the keys of an example, got {sorted(example)}")
+        if not isinstance(example, Mapping) or key not in example:
+            got = sorted(example) if isinstance(example, Mapping) else f"a {type(example).__name__}"
+            raise UsageError(f"augmented.key = {key!r}: expected one of the keys of an example, got {got}")
         draw = tf.random.stateless_uniform([7], seed, -1.0, 1.0)
         image = _moved(example[key], draw[0] * rotate, 1 + draw[1] * zoom, draw[2:4] * shift)
         if flip:

@@ -84,3 +84,13 @@ class TestSeeds:
 def test_refused(refused, given, message):
     with refused(message):
         augmented(**given)
+
+
+@pytest.mark.parametrize(
+    ("example", "got"),
+    [({"x": IMAGE, "label": 1}, "['label', 'x']"), ((IMAGE, 1), "a tuple")],
+    ids=["dict", "tuple"],
+)
+def test_examples_without_the_image_are_refused(refused, example, got):
+    with refused(f"augmented.key = 'image': expected one of the keys of an example, got {got}"):
+        augmented()(example, tf.constant([0, 1]))
