@@ -23,17 +23,11 @@ from typing import NamedTuple
 from ..harness.command import Command, Goal, Measured, Row
 from ..harness.processes import ROOT
 from ..harness.report import progress
+from .configs import CONFIGS
 
 TOLD, FOLLOWED, OFF = "told: time per step / as given", "followed: time per step / as given", "followed / told - 1"
 SECONDS = 12  # of a run that follows the advice, or does not
 SUMMARIES = 6  # of it; the first one has the start
-_STEPS = "train_steps=100000"  # as many as make any start pay
-CONFIGS: Mapping[str, Sequence[str]] = {
-    "transformer": ["--gin_file=char_lm.gin", f"--gin_param=Trainer.{_STEPS}"],
-    "cnn": ["--gin_file=mnist_cnn.gin", f"--gin_param={_STEPS}"],
-    "recommender": [f"--gin_file={Path(__file__).with_name('recommender.gin')}"],
-    "tabular": [f"--gin_file={Path(__file__).with_name('table.gin')}"],
-}
 ROWS = [
     Row(name, title, goal=Goal("<=", 0.1) if title == OFF else None)
     for name in CONFIGS
@@ -42,9 +36,9 @@ ROWS = [
 ABOUT = f"""
 The command runs with `--mode=tune`. Then it trains with the lines and variables that this advised, and without them, in turn,
 as ordinary runs with `--mode=train`, a model directory and {SUMMARIES} summaries in about {SECONDS} seconds, of which the first
-does not count. **followed** is the median of the ratios of their `time/step_ms`. Where the config is to stay as it is, there is
-nothing to follow. The models are `char_lm.gin`, `mnist_cnn.gin`, `tabular.gin` with two layers of 256 units and 40,000 made
-rows in batches of 4,096, and an embedding of 10^6 rows 64 wide with Adam and batches of 256.
+does not count. **followed** is the median of the ratios of their `time/step_ms`. Where the config is to stay as it is,
+`jit_compile` is compared, of which the table has a line. The models are `char_lm.gin`, `mnist_cnn.gin`, `tabular.gin` with two
+layers of 256 units and 40,000 made rows in batches of 4,096, and an embedding of 10^6 rows 64 wide with Adam and batches of 256.
 """
 
 
@@ -65,11 +59,16 @@ class Advice(NamedTuple):
 
 
 def advice_in(printed: str) -> Advice:
-    """Return what a tuning advised that trains the same; the config as given, if it is to stay as it is."""
+    """Return what a tuning advised that trains the same; what it told of `jit_compile`, if the config is to stay as it is."""
     found = re.search(r"^Fastest: (.+)\. ([\d.]+) \(.+? times the time.+$", printed, re.M)
     if found is None:
         assert "Keep the config as it is" in printed, printed
-        return Advice()
+        line = re.search(r"^(jit_compile = (?:True|False)) +[\d.]+ \w+ +([\d.]+) ", printed, re.M)
+        return (
+            Advice(f"as given, beside {line[1]}", float(line[2]), (f"--gin_param=Trainer.{line[1]}",))
+            if line
+            else Advice()
+        )
     lines = [line.strip() for line in printed[found.end() :].split("\n\n")[0].splitlines() if line.startswith("      ")]
     bindings = [line for line in lines if " = " in line]
     variables = [
@@ -95,10 +94,7 @@ def measure(rows: Sequence[Row], rounds: int) -> Measured:
         printed = _run([*CONFIGS[name], "--mode=tune"], {})
         chosen, step = advice_in(printed), step_of_given(printed)
         progress(f"{name}: {chosen}")
-        ratios = [
-            _step_ms(name, step, chosen) / _step_ms(name, step, Advice())
-            for _ in range(rounds if chosen.flags or chosen.environment else 0)
-        ]
+        ratios = [_ratio(name, step, chosen, turn) for turn in range(rounds)] if chosen != Advice() else []
         followed = median(ratios) if ratios else None
         found = {TOLD: chosen.ratio, FOLLOWED: followed, OFF: followed and abs(followed / chosen.ratio - 1)}
         figures |= {row: found[row.title] for row in rows if row.group == name}
@@ -107,16 +103,20 @@ def measure(rows: Sequence[Row], rounds: int) -> Measured:
     return Measured({row: figures[row] for row in rows}, "\n".join(advised))
 
 
+def _ratio(name: str, step: float, chosen: Advice, turn: int) -> float:
+    """Return the time of a step that follows the advice, of that as given; the other one first at every second turn."""
+    both = [chosen, Advice()]
+    times = {each.name: _step_ms(name, step * each.ratio, each) for each in (both if turn % 2 else reversed(both))}
+    return times[chosen.name] / times[Advice().name]
+
+
 def _step_ms(name: str, step: float, advice: Advice) -> float:
-    """Return the median `time/step_ms` of a run."""
+    """Return the median `time/step_ms` of a run whose steps take about `step` seconds."""
     interval = max(1, round(SECONDS / SUMMARIES / step))
     with tempfile.TemporaryDirectory() as folder:
-        params = {
-            "train_steps": interval * SUMMARIES,
-            "summary_interval": interval,
-            "actions": [],
-            "eval_interval": interval * SUMMARIES,
-        }
+        length = interval * SUMMARIES
+        params = {"train_steps": length, "summary_interval": interval, "actions": []}
+        params |= dict.fromkeys(("eval_interval", "checkpoint_interval"), length)
         flags = [f"--gin_param=Trainer.{each}={value}" for each, value in params.items()]
         _run(
             [*CONFIGS[name], *flags, *advice.flags, "--mode=train", f"--model_dir={folder}/run"],

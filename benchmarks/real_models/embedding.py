@@ -38,7 +38,12 @@ def _rows(optimizer: str) -> list[Row]:
     row = partial(Row, _group(optimizer))
     trainer, fit = (FASTEST.join([each, f"{each} jit"]) for each in ("large", "fit"))
     as_it_is = FASTEST.join(["fit as it is", "fit arrays as it is"])
-    found = [] if optimizer == "Adam" else [row(f"{_ROWS} / 10^4 rows", "large", "small", Goal("<=", 1.5))]
+    found = []
+    if optimizer != "Adam":
+        found = [
+            row(f"{_ROWS} / 10^4 rows", "large", "small", Goal("<=", 1.5)),
+            row(f"{_ROWS} / 10^4 rows, jit_compile", "large jit", "small jit", Goal("<=", 1.5)),
+        ]
     found += [
         row(f"{_ROWS}: Trainer at its best / PyTorch", trainer, "torch", Goal("<=", 0.65)),
         row(f"{_ROWS}: Trainer at its best / Keras fit at its best", trainer, fit, Goal("<=", 0.95)),
@@ -136,6 +141,7 @@ def _makers(name: str) -> dict[str, Callable[[], Contestant]]:
         "large as it is": partial(trainer, steps_per_loop="auto"),
         "large jit": partial(trainer, jit_compile=True),
         "small": partial(_trainer, name, SMALL),
+        "small jit": partial(_trainer, name, SMALL, jit_compile=True),
         "stream jit": lambda: trainer(streamed(clicks(LARGE), BATCH), jit_compile=True),
         "map_fn jit": lambda: trainer(_input(LARGE, map_fn=same), jit_compile=True),
         "fit": partial(fit, jit_compile=False),

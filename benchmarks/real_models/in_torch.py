@@ -92,9 +92,9 @@ def tabular() -> Training:
 
 def wide() -> Training:
     """Return the wide perceptron and AdamW."""
-    sizes = [arrays.COLUMNS, *[4096] * 4]
+    sizes = [arrays.COLUMNS, *[2048] * 5]
     hidden = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
-    model = nn.Sequential(*hidden, nn.Linear(4096, arrays.CLASSES))
+    model = nn.Sequential(*hidden, nn.Linear(2048, arrays.CLASSES))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     return Training(model, optimizer, arrays.table(), 256, _classes, _right)
 

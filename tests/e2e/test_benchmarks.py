@@ -483,14 +483,17 @@ Faster, but another training: best + global_batch_size = 128. 0.46 (0.45 to 0.48
 
     def test_to_keep_the_config(self, benchmark):
         module = benchmark("advice.__main__")
-        assert module.advice_in("Keep the config as it is: no setting that") == module.Advice()
+        kept = "Keep the config as it is: no setting that"
+        assert module.advice_in(kept) == module.Advice()
+        found = module.advice_in(f"jit_compile = True      711 us      1.04     0.62-0.65\n\n{kept}")
+        assert (found.ratio, found.flags) == (1.04, ("--gin_param=Trainer.jit_compile = True",))
 
     def test_step(self, benchmark):
         assert benchmark("advice.__main__").step_of_given(self.PRINTED) == pytest.approx(1.1e-3)
 
     def test_made_rows_have_the_columns_of_the_bundled_config(self, benchmark):
         (columns,) = re.findall(r"TabularTask.numeric = (.*)", (ROOT / "gin/tabular.gin").read_text())
-        assert benchmark("advice.made").made_rows().keys() == {"sex", "progression", *ast.literal_eval(columns)}
+        assert benchmark("advice.configs").made_rows().keys() == {"sex", "progression", *ast.literal_eval(columns)}
 
 
 class TestScaling:

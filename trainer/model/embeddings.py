@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,11 @@ def is_large(variable: keras.Variable | tf.Variable) -> bool:
 def is_large_table(variable: keras.Variable) -> bool:
     """Return whether a variable has so many rows or columns that a step should touch only some of its rows."""
     return len(variable.shape) == 2 and is_large(variable)
+
+
+def copies(variable: keras.Variable) -> Sequence[tf.Variable]:
+    """Return the replicas' copies of a variable, on this worker; the one that there is without a strategy."""
+    return getattr(variable.value, "values", (variable.value,))
 
 
 @contextlib.contextmanager
@@ -74,6 +79,6 @@ def _own_copy(variable: keras.Variable) -> Any:
     context = tf.distribute.get_replica_context()
     if context is None:
         return None
-    copies = context.strategy.experimental_local_results(variable.value)
+    found = copies(variable)
     replica = tf.get_static_value(context.replica_id_in_sync_group)
-    return None if replica is None else copies[int(replica) % len(copies)]
+    return None if replica is None else found[int(replica) % len(found)]

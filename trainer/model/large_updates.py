@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from .embeddings import is_large, is_large_table
+from .embeddings import copies, is_large, is_large_table
 
 
 def let_update_large(optimizer: keras.optimizers.Optimizer) -> None:
@@ -19,7 +20,7 @@ def let_update_large(optimizer: keras.optimizers.Optimizer) -> None:
     - Other updates are compiled by XLA on a CPU, in a graph, all of a replica as one function. In TensorFlow, that of Adam goes
       through the variable and its moments eleven times and makes five tensors of their size, whose pages the system has to clear.
 
-    Call this before anything else replaces `update_step`, as parameter groups do.
+    Call this before anything else replaces `apply` or `update_step`, as parameter groups do.
     """
     if type(optimizer) in _KNOWN:
         updates = _LargeUpdates(optimizer)
@@ -49,7 +50,7 @@ def updated_by_rows(optimizer: keras.optimizers.Optimizer, variables: Sequence[k
 
 def _takes_rows(optimizer: keras.optimizers.Optimizer) -> bool:
     return (
-        type(optimizer) in _KNOWN
+        "apply" in vars(optimizer)  # not so in a MultiOptimizer that makes its own
         and optimizer.built
         and all(getattr(optimizer, name) is None for name in _NEED_THE_WHOLE_GRADIENT)
     )
@@ -75,18 +76,28 @@ class _LargeUpdates:
         self._optimizer = optimizer
         self._apply = optimizer.apply
         self._update_step = optimizer.update_step
-        self._expected = 0
+        self._expected: Counter[str] = Counter()  # per device, while `apply` runs
         self._waiting: dict[str, list[tuple[tf.Tensor, tf.Variable, tf.Tensor]]] = {}
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable]) -> None:
+    def apply(self, grads: Sequence[Any], trainable_variables: Iterable[keras.Variable] | None = None) -> None:
         """Update all variables that have a gradient."""
-        given = [
-            (gradient, each) for gradient, each in zip(grads, trainable_variables, strict=True) if gradient is not None
+        if trainable_variables is None:
+            self._apply(grads)  # each by itself
+            return
+        variables = list(trainable_variables)
+        large = [
+            each
+            for gradient, each in zip(grads, variables, strict=True)
+            if gradient is not None and is_large(each) and not self._changes_rows(gradient)
         ]
-        self._expected = sum(is_large(each) and not self._changes_rows(gradient) for gradient, each in given)
-        self._waiting = {}
-        self._apply(grads, trainable_variables)
-        assert not self._waiting, "Keras has not updated all large variables"
+        # XLA reads variables of one device only, and the rules read the first of the optimizer's, the number of updates.
+        devices = {copy.device for copy in copies(self._optimizer.variables[0]) if "CPU" in copy.device}
+        self._expected = Counter(copy.device for each in large for copy in copies(each) if copy.device in devices)
+        try:
+            self._apply(grads, variables)
+            assert not self._waiting, "Keras has not updated all large variables"
+        finally:
+            self._expected, self._waiting = Counter(), {}
 
     def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
         """Update a variable, or let it wait for the others."""
@@ -96,12 +107,13 @@ class _LargeUpdates:
             return
         # Dense outside of XLA, which would compile anew for each number of rows.
         gradient = tf.convert_to_tensor(gradient)
-        if not (tf.inside_function() and is_large(variable) and "CPU" in variable.device):
+        expected = self._expected[variable.device]
+        if not (expected and is_large(variable) and tf.inside_function()):
             self._update_step(gradient, variable, learning_rate)
             return
         waiting = self._waiting.setdefault(variable.device, [])
         waiting.append((gradient, variable, tf.convert_to_tensor(learning_rate)))
-        if len(waiting) == self._expected:
+        if len(waiting) == expected:
             self._update_all(*zip(*self._waiting.pop(variable.device), strict=True))
 
     def _changes_rows(self, gradient: Any) -> bool:
@@ -138,8 +150,8 @@ def _with(gradient: tf.IndexedSlices, values: tf.Tensor) -> tf.IndexedSlices:
 
 def _beside(state: keras.Variable, variable: tf.Variable) -> tf.Variable:
     """Return the copy of an optimizer's variable that is on the device of a replica's copy of the variable it belongs to."""
-    copies = tf.distribute.get_strategy().experimental_local_results(state.value)
-    return copies[0] if len(copies) == 1 else next(each for each in copies if each.device == variable.device)
+    found = copies(state)
+    return found[0] if len(found) == 1 else next(each for each in found if each.device == variable.device)
 
 
 _NEED_THE_WHOLE_GRADIENT = (

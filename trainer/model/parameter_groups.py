@@ -203,7 +203,8 @@ def _update_by_group(
         factor, decay = treated.get(part._var_key(variable), (1.0, 0.0))
         rate: Any = learning_rate if factor == 1 else keras.ops.multiply(learning_rate, factor)
         if decay:
-            variable.assign_sub(variable * tf.cast(decay, variable.dtype) * tf.cast(rate, variable.dtype))
+            # By the optimizer, so that a step that is skipped does not decay either (see `step.choice`).
+            part.assign_sub(variable, variable * tf.cast(decay, variable.dtype) * tf.cast(rate, variable.dtype))
         update(gradient, variable, rate)
 
     part.update_step = update_step

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..model.embeddings import copies
 from ..model.optimizers import parts
 
 _CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
@@ -68,8 +69,7 @@ def changed_only_if(
 
 def _ids(variable: keras.Variable) -> set[int]:
     """Return how `done` may name it: an update is given a replica's copy."""
-    copies = tf.distribute.get_strategy().experimental_local_results(variable.value)
-    return {id(variable.value), *map(id, copies)}
+    return {id(variable.value), *map(id, copies(variable))}
 
 
 def _where(condition: tf.Tensor, rows: tf.IndexedSlices) -> tf.IndexedSlices:

@@ -17,7 +17,7 @@ def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool, in_
 
     A table that is also used as a whole, such as by a regularizer or as the last layer's kernel, has a dense gradient.
     """
-    if by_rows and isinstance(gradient, tf.IndexedSlices):
+    if by_rows and isinstance(gradient, tf.IndexedSlices) and not (in_xla and _has_all_rows(gradient, variable)):
         return _each_row_once(gradient, in_xla)
     found = dense(gradient)
     # Of the variable's shape: sums over replicas and norms then don't depend on their number.
@@ -56,12 +56,20 @@ def total(one: Gradient, other: Gradient, in_xla: bool = False) -> Gradient:
     return dense(one) + dense(other)
 
 
+def _has_all_rows(slices: tf.IndexedSlices, variable: keras.Variable) -> bool:
+    """Return whether there are as many slices as the variable has rows: in XLA, they stay as many."""
+    count = slices.indices.shape.num_elements()
+    return count is not None and count >= variable.shape[0]
+
+
 def _each_row_once(slices: tf.IndexedSlices, in_xla: bool) -> tf.IndexedSlices:
     """Return the same sum, each row once; in XLA, where shapes are fixed, a row may come again with zeros."""
     if not in_xla:
         return added_by_row(slices)
-    rows = slices.indices
+    rows, size = slices.indices, tf.cast(slices.dense_shape[0], slices.indices.dtype)
     places = tf.range(tf.size(rows))
     # A number per row of the table: a fraction of a pass through it. XLA sorts in many times of that.
     last = tf.gather(tf.math.unsorted_segment_max(places, rows, slices.dense_shape[0]), rows)
-    return tf.IndexedSlices(tf.math.unsorted_segment_sum(slices.values, last, tf.size(rows)), rows, slices.dense_shape)
+    last = tf.where((rows >= 0) & (rows < size), last, -1)  # XLA reads another row there; the sum leaves -1 out
+    values = tf.math.unsorted_segment_sum(slices.values, last, tf.size(rows))
+    return tf.IndexedSlices(values, rows, slices.dense_shape)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input
-from tallyloop.trainer import ParameterGroup, Task
+from tallyloop.trainer import ParameterGroup, Task, Trainer, mirrored, one_device
 from tallyloop.trainer.model import embeddings, large_updates
 from tallyloop.trainer.model.large_updates import let_update_large, updated_by_rows
+from tallyloop.trainer.model.optimizers import parts
 from tallyloop.trainer.step import update
 from tallyloop.trainer.task import SumOfMeans
 
@@ -169,6 +170,40 @@ class TestSameAsAllRows:
         same(expected("SGD", examples(), decay=0.1), trained(OPTIMIZERS["SGD"], parameter_groups=groups))
 
 
+class TestSkippedInXla:
+    """What a replica on one device and a mirrored one leave as it is."""
+
+    @pytest.mark.parametrize("strategy", [one_device, lambda: mirrored(["CPU:0"])], ids=["one device", "mirrored"])
+    @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
+    def test_with_the_decay_of_a_group(self, strategy, name):
+        """Which is by the group, and not by the rule of the rows."""
+        data = examples()
+        data["y"][:] = np.nan
+        trainer = Trainer(
+            task=Rows(),
+            optimizer=OPTIMIZERS[name],
+            strategy=strategy(),
+            train_dataset=Input(data, BATCH),
+            train_steps=2,
+            jit_compile=True,
+            on_nonfinite="skip",
+            parameter_groups=[ParameterGroup(["table"], weight_decay=0.1)],
+        )
+        trainer.train()
+        same(np.ones((ROWS, WIDTH)), trainer)
+
+    def test_an_optimizer_that_makes_its_parts_itself_gets_all_rows(self, trained):
+        """Keras calls the function when it is built."""
+
+        def of_each(variable):
+            return keras.optimizers.SGD(RATE, weight_decay=0.1)
+
+        data = examples()
+        data["y"][9] = np.nan
+        trainer = trained(lambda: keras.optimizers.MultiOptimizer(of_each), data=data, train_steps=1)
+        assert "ResourceScatterSub" not in operations(trainer)
+
+
 class TwoTypes(Rows):
     """Looks up by int32 in one term of its loss, and by int64 in the other."""
 
@@ -194,9 +229,10 @@ class TestSameAsDense:
             (Rows, {"gradient_accumulation": 2, "data": examples(16), "train_steps": 8}),
             (Rows, {"optimizer": lambda: keras.optimizers.Adagrad(RATE, use_ema=True, ema_momentum=0.5)}),
             (TwoTypes, {}),
+            (TwoTypes, {"jit_compile": True}),
             (Tied, {}),
         ],
-        ids=["jit_compile", "accumulation", "use_ema", "numbers of two types", "tied"],
+        ids=["jit_compile", "accumulation", "use_ema", "numbers of two types", "numbers of two types in XLA", "tied"],
     )
     def test_with(self, trained, monkeypatch, task, options):
         arguments = {"optimizer": OPTIMIZERS["Adagrad"], **options}
@@ -283,6 +319,7 @@ class TestWhichVariables:
     )
     def test_by_the_optimizer(self, variables, make, expected):
         optimizer = make()
+        let_update_large(optimizer)
         optimizer.build(variables)
         assert updated_by_rows(optimizer, variables) == expected
 
@@ -290,6 +327,8 @@ class TestWhichVariables:
     def test_by_the_optimizer_of_a_group(self, variables, pattern, expected):
         groups = keras.optimizers.OptimizerMap(keras.optimizers.Lamb(0.1), {pattern: keras.optimizers.Adagrad(0.1)})
         optimizer = keras.optimizers.MultiOptimizer(groups)
+        for part in parts(optimizer):
+            let_update_large(part)
         optimizer.build(variables)
         assert updated_by_rows(optimizer, variables) == expected
 
@@ -337,6 +376,84 @@ class TestRules:
         monkeypatch.setattr(embeddings, "LARGE", 6)
         for mine, keras_own in zip(three_steps(by_rows), theirs, strict=True):
             np.testing.assert_allclose(mine, keras_own, rtol=1e-6, atol=1e-9)
+
+
+WRAPPED = {
+    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1)),
+    "several": lambda: keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(keras.optimizers.Adam(0.1), {"v1": keras.optimizers.AdamW(0.1)})
+    ),
+    "accumulation": lambda: keras.optimizers.Adam(0.1, gradient_accumulation_steps=2),
+}
+
+
+class TestTogether:
+    """Several large variables, which one function updates."""
+
+    @pytest.fixture
+    @staticmethod
+    def variables():
+        return [keras.Variable(np.ones((3, 2), np.float32), name=f"v{i}") for i in range(3)]
+
+    @pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED)
+    def test_as_keras_does(self, monkeypatch, make):
+        def four_steps():
+            variables = [keras.Variable(np.ones((3, 2), np.float32), name=f"v{i}") for i in range(3)]
+            optimizer = make()
+            for part in parts(optimizer):
+                let_update_large(part)
+            optimizer.build(variables)
+            gradients = [tf.fill((3, 2), float(i)) for i in range(3)]
+            step = tf.function(lambda: optimizer.apply(gradients, variables))
+            for _ in range(4):
+                step()
+            return [each.numpy() for each in (*variables, *optimizer.variables)]
+
+        monkeypatch.setattr(embeddings, "LARGE", 10**9)
+        theirs = four_steps()
+        monkeypatch.setattr(embeddings, "LARGE", 6)
+        for mine, keras_own in zip(four_steps(), theirs, strict=True):
+            np.testing.assert_allclose(mine, keras_own, rtol=1e-6, atol=1e-9)
+
+    @pytest.fixture
+    def optimizer(self, monkeypatch, variables):
+        monkeypatch.setattr(embeddings, "LARGE", 6)
+        optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
+        let_update_large(optimizer)
+        optimizer.build(variables)
+        return optimizer
+
+    def test_on_several_devices(self, monkeypatch):
+        monkeypatch.setattr(embeddings, "LARGE", 6)
+        with tf.device("CPU:1"):
+            other = keras.Variable(np.ones((3, 2), np.float32))
+        here = keras.Variable(np.ones((3, 2), np.float32))
+        optimizer = keras.optimizers.Adam(0.1)
+        let_update_large(optimizer)
+        optimizer.build([here, other])
+        tf.function(lambda: optimizer.apply([tf.ones((3, 2))] * 2, [here, other]))()
+        np.testing.assert_allclose([here.numpy(), other.numpy()], 0.9, rtol=1e-5)
+
+    def test_after_an_apply_that_failed(self, optimizer, variables):
+        def fails():
+            optimizer.apply([tf.ones((3, 2)), tf.ones((3, 2)), tf.ones((4, 5))], variables)
+
+        with pytest.raises(ValueError, match="shape"):
+            tf.function(fails)()
+        tf.function(lambda: optimizer.apply([tf.ones((3, 2))] * 3, variables))()
+        np.testing.assert_array_equal([each.numpy() for each in variables], 0)
+
+    @pytest.mark.parametrize("how", ["without variables", "by hand"])
+    def test_each_by_itself(self, optimizer, variables, how):
+        def step():
+            if how == "by hand":
+                for each in variables:
+                    optimizer.update_step(tf.ones((3, 2)), each.value, tf.constant(1.0))
+            else:
+                optimizer.apply([tf.ones((3, 2))] * 3)
+
+        tf.function(step)()
+        np.testing.assert_array_equal([each.numpy() for each in variables], 0)
 
 
 class TestLayers:

@@ -116,9 +116,13 @@ def compiled_loop(body):
     return loop.experimental_get_compiler_ir(tf.constant(5))(stage="optimized_hlo")
 
 
-def test_nothing_is_copied():
+@pytest.mark.parametrize("large", [False, True])
+def test_nothing_is_copied(monkeypatch, large):
     """A copy of Adam's moments took as long as the update."""
     training = Training(keras.optimizers.Adam)
+    if large:
+        monkeypatch.setattr(embeddings, "LARGE", 24)
+        let_update_large(training.optimizer)
     compiled = compiled_loop(lambda i: training._apply_if(i > 2, tf.cast(i, tf.float32)))
     assert "sqrt" in compiled
     assert "f32[6,4]" in compiled
@@ -154,4 +158,5 @@ class TestRows:
     def test_are_all_that_is_touched(self, training):
         compiled = compiled_loop(lambda i: self.apply_if(training, i > 2, 1.0))
         made = set(re.findall(r"= f32\[6,4\]\S* ([\w-]+)\(", compiled))
+        assert "scatter" in made
         assert made <= {"parameter", "get-tuple-element", "scatter", "fusion"}

@@ -56,6 +56,21 @@ class TestInXla:
         assert found.values.numpy().tolist() == [[0, 0], [5, 6], [11, 22]]
         assert dense(found).numpy().tolist() == DENSE
 
+    def test_leaves_out_numbers_that_are_none_of_a_row(self, variable):
+        """XLA reads some other row there."""
+        found = self.of(rows((-1, [1.0, 1.0]), (0, [5.0, 6.0]), (4, [1.0, 1.0])), variable)
+        assert found.values.numpy()[1].tolist() == [5, 6]
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_of_few(self, variable, count):
+        few = tf.IndexedSlices(tf.ones((count, 2)), tf.fill([count], 2), tf.constant([4, 2]))
+        assert dense(self.of(few, variable)).numpy().sum(1).tolist() == [0, 0, 2 * count, 0]
+
+    def test_of_as_many_as_the_table_has_is_dense(self, variable):
+        found = self.of(rows(*((3, [1.0, 2.0]) for _ in range(4))), variable)
+        assert isinstance(found, tf.Tensor)
+        assert found.numpy().tolist() == [[0, 0], [0, 0], [0, 0], [4, 8]]
+
     def test_tells_of_a_sum_that_overflows(self, variable):
         large = self.of(rows((3, [3e38, 0.0]), (3, [3e38, 0.0])), variable)
         assert not np.isfinite(numbers(large)).all()

@@ -1,6 +1,9 @@
-"""What the configs of this folder train on, and a model; gin finds them by `import benchmarks.advice.made`."""
+"""The configs that are tuned, and what two of them train on: gin finds it by `import benchmarks.advice.configs`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import gin
 import numpy as np
@@ -8,7 +11,14 @@ import numpy as np
 from ..real_models.arrays import clicks
 from ..real_models.embedding import LARGE, Clicks
 
-ROWS = 40_000
+_LONG = "train_steps=100000"  # as many as make any start pay
+CONFIGS: Mapping[str, Sequence[str]] = {
+    "transformer": ["--gin_file=char_lm.gin", f"--gin_param=Trainer.{_LONG}"],
+    "cnn": ["--gin_file=mnist_cnn.gin", f"--gin_param={_LONG}"],
+    "recommender": [f"--gin_file={Path(__file__).with_name('recommender.gin')}"],
+    "tabular": [f"--gin_file={Path(__file__).with_name('table.gin')}"],
+}
+ROWS = 40_000  # of the table
 
 gin.external_configurable(Clicks, "Clicks")
 
