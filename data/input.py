@@ -249,7 +249,7 @@ class Input:
 
     @functools.cached_property
     def _contents(self) -> tuple[tf.data.Dataset[Nest] | Nest | Rows | Shards, Callable[..., Any] | None]:
-        """What was read from the source, and the function that is still to be applied to each example."""
+        """The examples read from the source, and the function that is still to be applied to each example."""
         found = read(self._source) if self._shards == 1 else self._cut()
         by_number = self._by_number
         if isinstance(found, tf.data.Dataset | Shards) and by_number:
@@ -273,7 +273,7 @@ class Input:
 
     @property
     def _by_number(self) -> bool:
-        """Whether something goes by the number of the row."""
+        """True if something goes by the number of the row."""
         return self._transform is not None or takes_seed(self._map_fn) or self._processes > 0
 
     def _cut(self) -> Shards:

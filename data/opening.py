@@ -35,7 +35,7 @@ _ALONE = Worker()
 
 @dataclasses.dataclass(frozen=True)
 class BatchOptions:
-    """How to cut examples into global batches: the settings of `Input`, which documents them.
+    """The way to cut examples into global batches: the settings of `Input`, which documents them.
 
     Attributes:
       batch_size: `Input.global_batch_size`.

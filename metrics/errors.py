@@ -61,7 +61,7 @@ class DataError(RuntimeError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the cause is of the machine, such as a network disk or the memory, and not of the data."""
+        """True if the cause is of the machine, such as a network disk or the memory, and not of the data."""
         return self._may_pass or any(map(_is_of_the_machine, _causes(self)))
 
 

@@ -222,7 +222,7 @@ class MetricRegistry:
 
 
 def _problem(fn: Any) -> str | None:
-    """Return what is wrong with what is no metric function, for the end of a message; None if it may be one."""
+    """Return what is wrong with an object that is not a metric function, for the end of a message; None if it may be one."""
     if not callable(fn):
         return ""
     if isinstance(fn, type):

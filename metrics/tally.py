@@ -182,7 +182,7 @@ def _sum(values: tf.Tensor, keep_axis: int | None) -> tf.Tensor:
 
 
 def _is_plain(shape: tf.TensorShape, keep_axis: int | None) -> bool:
-    """Whether one float32 kernel sums accurately. Along outer axes, it adds one element after the other."""
+    """True if one float32 kernel sums accurately. Along outer axes, it adds one element after the other."""
     if not shape.is_fully_defined() or keep_axis not in (None, 0):
         return False
     return _known_elements(shape if keep_axis is None else shape[1:]) <= PLAIN_ELEMENTS

@@ -117,7 +117,7 @@ def generate(
       int32 (n + tokens,).
 
     Raises:
-      UsageError: the prompt is empty, `tokens` is no whole number of at least 0, or `temperature` no number of at least 0.
+      UsageError: the prompt is empty, `tokens` is not a whole number of at least 0, or `temperature` not a number of at least 0.
     """
     whole_number("generate.tokens", tokens, least=0)
     number("generate.temperature", temperature, least=0)

@@ -130,7 +130,7 @@ def balanced_rows(rows: Callable[[], Any], column: str, weight: str = "weight") 
         that the mean is 1.
 
     Raises:
-      UsageError: `rows` is no such source, lacks the column, or has the new one.
+      UsageError: `rows` is not such a source, lacks the column, or has the new one.
     """
     table = training_rows(rows, "balanced_rows.rows")
     if weight in table:
@@ -202,7 +202,7 @@ def _names(binding: str, columns: Any) -> list[str]:
 def _column(table: Mapping[str, Any], name: str, binding: str) -> np.ndarray:
     if name not in table:
         raise UsageError(
-            f"{binding}: {name!r} is no column of the training rows: expected one of {sorted(table)}; correct it"
+            f"{binding}: {name!r} is not a column of the training rows: expected one of {sorted(table)}; correct it"
         )
     column = np.asarray(table[name])
     if column.ndim != 1:

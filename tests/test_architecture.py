@@ -17,6 +17,32 @@ MAY_IMPORT = {
     "trainer": {"metrics", "data"},
     "models": {"metrics", "data", "trainer"},
 }
+# The rooms of the trainer, from the top: each may import those below it.
+ROOMS = (
+    "trainer.__main__",
+    "trainer.command",
+    "trainer.tuning",
+    "trainer.compiled",
+    "trainer.actions",
+    "trainer.trainer",
+    "trainer.study",
+    "trainer.replay",
+    "trainer.prediction",
+    "trainer.arguments",
+    "trainer.loop",
+    "trainer.step",
+    "trainer.checkpointing",
+    "trainer.model",
+    "trainer.user_code",
+    "trainer.report",
+    "trainer.project",
+    "trainer.distribution",
+    "trainer.task",
+    "trainer.dashboard",
+    "trainer.config",
+    "trainer.errors",
+    "trainer.export",
+)
 # Modules with behaviour that need no test file of their own, and why.
 TESTED_ELSEWHERE = {
     "trainer/__main__.py": "starts the command, which the tests in tests/e2e run",
@@ -119,6 +145,19 @@ class TestImports:
     @pytest.mark.parametrize("unit", [room, str], ids=["rooms", "modules"])
     def test_no_cycle(self, unit):
         assert cycle(edges(unit)) is None
+
+    def test_rooms_of_the_trainer_point_one_way(self):
+        """A room imports from those below it only."""
+        known = {name for one, others in edges(room).items() for name in (one, *others) if name.startswith("trainer")}
+        assert known - {"trainer"} == set(ROOMS)
+        place = {name: i for i, name in enumerate(ROOMS)}
+        found = {
+            f"{name} -> {target} ({where})"
+            for name, targets in edges(room).items()
+            for target, where in targets.items()
+            if name in place and target in place and place[target] <= place[name]
+        }
+        assert found == set()
 
     def test_a_cycle_is_found(self):
         there_and_back = {"a": {"b": "a.py:1"}, "b": {"c": "b.py:2"}, "c": {"b": "c.py:3"}}

@@ -50,7 +50,7 @@ _NO_FIT = "The data does not fit the model: change the model, or the dataset's I
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where the user's code was running.
+    """The place where the user's code was running.
 
     Attributes:
       split: "train", "eval/NAME" or "predict"; empty before there is one.

@@ -43,7 +43,7 @@ layers of 256 units and 40,000 made rows in batches of 4,096, and an embedding o
 
 
 class Advice(NamedTuple):
-    """What to set, and what it gains.
+    """The settings to take, and their gain.
 
     Attributes:
       name: of the setting.

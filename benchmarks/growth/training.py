@@ -32,7 +32,7 @@ LAPS = 6  # the first one is the start
 
 
 class Size(NamedTuple):
-    """What can grow; the defaults are where the others stand while one grows.
+    """Everything that can grow; the defaults are where the others stand while one grows.
 
     Attributes:
       parameters: about so many, of a multilayer perceptron with two equal hidden layers.

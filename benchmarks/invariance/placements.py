@@ -17,7 +17,7 @@ LIMIT, GRACE, POLL = 900, 5, 0.2  # seconds
 
 
 class Placement(NamedTuple):
-    """Where a run takes place.
+    """The place of a run.
 
     Attributes:
       strategy: the name of its factory, as in a config.

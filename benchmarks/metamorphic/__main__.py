@@ -69,7 +69,7 @@ of the cases.
 
 
 class Outcome(NamedTuple):
-    """What a program gave.
+    """The result of a program.
 
     Attributes:
       number: of the program.

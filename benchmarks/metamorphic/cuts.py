@@ -31,7 +31,7 @@ class RowsByNumber:
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """How the rows are cut, and how the steps are run.
+    """The cut of the rows, and the way the steps are run.
 
     Attributes:
       replicas: logical CPU devices; 1 is one device, without distribution.
@@ -85,7 +85,7 @@ class Cut:
 
     @property
     def traits(self) -> list[str]:
-        """What the page counts."""
+        """The traits that the page counts."""
         cut = list(zip(self.rows, self.batch_sizes, strict=True))[: 1 + self.evaluates]
         found = {
             f"{self.replicas} replica{'s' if self.replicas > 1 else ''}": True,

@@ -37,7 +37,7 @@ class Loss:
 
     @property
     def name(self) -> str:
-        """What the page calls it."""
+        """Its name on the page."""
         row_kind = [self.row_kind] if self.row_penalty else []
         regularizer = ["kernel_regularizer"] if self.weight_penalty else []
         return " + ".join(["a masked Tally" if self.masked else "one loss per example", *row_kind, *regularizer])

@@ -46,7 +46,7 @@ class Recorded:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What is added, by keys of the data."""
+        """The arrays that are added, by keys of the data."""
         return {f"{self.name}/{end}": values for end, values in self.metric.arrays.items()}
 
     def expected(self, rows: np.ndarray, training: bool) -> dict[str, Expected]:
@@ -86,7 +86,7 @@ class Program:
 
     @property
     def fed(self) -> dict[str, np.ndarray]:
-        """What the batches bring."""
+        """The arrays that the batches bring."""
         if self.cut.is_fed:
             return dict(self.data)
         looked_up = {key for group in self.groups for each in group for key in each.arrays}

@@ -20,7 +20,7 @@ LOW, HIGH, BINS = -5.0, 5.0, 1000
 
 
 class Expected(NamedTuple):
-    """What a number must be: NaN, or within `allowed` of `value`, which may be an array."""
+    """The number that is wanted: NaN, or within `allowed` of `value`, which may be an array."""
 
     value: Any
     allowed: float
@@ -31,7 +31,7 @@ Expectation = Mapping[str, Expected]
 
 
 class Kind(NamedTuple):
-    """What is added, without the numbers.
+    """A kind of value that is added, without the numbers.
 
     Attributes:
       finisher: its name on the page.
@@ -47,12 +47,12 @@ class Kind(NamedTuple):
 
     @property
     def adds_up(self) -> bool:
-        """Whether it is a sum, and not a minimum or maximum."""
+        """True if it is a sum, and not a minimum or maximum."""
         return self.finisher not in ("min", "max")
 
     @property
     def is_of_elements(self) -> bool:
-        """Whether the values may be cut along each axis: no axis has a meaning."""
+        """True if the values may be cut along each axis: no axis has a meaning."""
         return self.finisher in _OF_ELEMENTS and self.finisher != "per_class"
 
 
@@ -72,7 +72,7 @@ class Metric:
 
     @property
     def finish(self) -> Any:
-        """What `metrics.add` gets."""
+        """The `finish` that `metrics.add` gets."""
         return ({**_OF_ELEMENTS, **_OF_PAIRS})[self.kind.finisher][0]
 
     @property

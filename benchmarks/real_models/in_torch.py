@@ -24,7 +24,7 @@ from . import arrays
 
 
 class Training(NamedTuple):
-    """What a model is trained by.
+    """A model, and how it is trained.
 
     Attributes:
       model: maps `x` to logits.

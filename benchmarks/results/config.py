@@ -30,7 +30,7 @@ class Goal(NamedTuple):
 
     @property
     def text(self) -> str:
-        """How the page shows it."""
+        """The text that the page shows."""
         if not self.of_reference:
             return f"{self.sign} {self.limit:g}"
         return f"{self.sign} " + ("the reference" if self.limit == 1 else f"{self.limit:g} of the reference")
@@ -40,7 +40,7 @@ BELOW, ABOVE = Goal("<=", of_reference=True), Goal(">=", of_reference=True)
 
 
 class Reference(NamedTuple):
-    """What a figure is compared with.
+    """A figure that another is compared with.
 
     Attributes:
       what: such as "PCA with 20 components".

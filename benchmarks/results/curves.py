@@ -39,7 +39,7 @@ def svg(title: str, metric: str, curves: Mapping[str, Points]) -> str:
 
 
 class _Scale:
-    """Where a step and a value are in the picture."""
+    """The places of a step and a value in the picture."""
 
     def __init__(self, points: Points):
         steps, values = [x for x, _ in points] or [0], [y for _, y in points] or [0.0]

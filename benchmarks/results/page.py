@@ -44,13 +44,13 @@ class Measured(NamedTuple):
 
     @property
     def missed(self) -> bool:
-        """Whether there is a goal, and the result misses it."""
+        """True if there is a goal, and the result misses it."""
         goal, found = self.figure.goal, self.reference and self.reference.figure
         return goal is not None and self.result is not None and goal.missed(self.result, found)
 
 
 class Part(NamedTuple):
-    """What the page says of a config.
+    """The part of the page about a config.
 
     Attributes:
       lines: of the table, as cells.

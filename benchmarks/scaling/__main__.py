@@ -20,7 +20,7 @@ from .projection import Count, counted, sections
 
 
 class Placement(NamedTuple):
-    """Where a training runs.
+    """The place of a training.
 
     Attributes:
       workers: processes; 0 is one process without a cluster.

@@ -16,7 +16,7 @@ _KINDS = ("step", "summary")
 
 
 class Count(NamedTuple):
-    """What the graphs of a training reduce over its replicas.
+    """The sums that the graphs of a training reduce over its replicas.
 
     Attributes:
       size: of the model, by name.

@@ -190,7 +190,7 @@ class Feed(abc.ABC):
 
     @property
     def described(self) -> str | None:
-        """What must be the same on all workers, if each reads another part of the data; None if their first batch must be."""
+        """The content that all workers must have, if each reads another part of the data; None: the same first batch."""
         return None
 
     def before_save(self, total: Callable[[np.ndarray], np.ndarray]) -> None:  # noqa: B027  # nothing to do is a default

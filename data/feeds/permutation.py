@@ -22,7 +22,7 @@ def permuted(positions: tf.Tensor, epochs: tf.Tensor, num_epochs: int | tf.Tenso
     which keeps the map one to one. Few positions do, because the grid has less than one row more than it needs.
     See Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.
 
-    `tf.random.experimental.index_shuffle` is no substitute: it walks in a domain of at least 2^16 cells,
+    `tf.random.experimental.index_shuffle` is not a substitute: it walks in a domain of at least 2^16 cells,
     which costs 10 microseconds per index for 64 examples; it takes no vector of seeds (TensorFlow 2.21 pads them
     wrongly); and its four rounds leave whole runs of consecutive numbers together.
 

@@ -22,7 +22,7 @@ _UNEQUAL = "Cannot batch tensors with different shapes"  # of TensorFlow
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """What is known of the batches of a stream.
+    """The known facts about the batches of a stream.
 
     Attributes:
       full_batch: the batch size if no batch is short, else None.

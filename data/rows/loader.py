@@ -26,7 +26,7 @@ _WHOLE = Share(0, 1)
 
 
 class Good(NamedTuple):
-    """What is left of a global batch without its bad examples.
+    """The rest of a global batch without its bad examples.
 
     Attributes:
       examples: a nest of arrays (k, ...); None if all are bad.

@@ -85,7 +85,7 @@ class Mapped:
 
     @property
     def repeatable(self) -> bool:
-        """Whether `map_fn` gives the same for the same arguments: it calls no Python, and draws random numbers by seeds only."""
+        """True if `map_fn` gives the same for the same arguments: it calls no Python, and draws random numbers by seeds only."""
         arguments = tf.nest.map_structure(lambda spec: zeros_like_spec(spec, unknown=0), (self._example_spec, _KEY))
         return can_be_saved(tf.data.Dataset.from_tensors(arguments).map(self._one))
 

@@ -72,7 +72,7 @@ class Reader:
 
     @property
     def error(self) -> Exception | None:
-        """What `load` raised for the first of the steps for which it raised."""
+        """The error of `load` for the first of the steps for which it raised."""
         errors = self._blocks.errors
         return errors[min(errors)] if errors else None
 

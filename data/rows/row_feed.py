@@ -25,7 +25,7 @@ _MISSED = "the rows of this step were not read"
 
 
 class ReadingFeed(Feed, abc.ABC):
-    """What the feeds of rows by number share: the reader, and the note in the checkpoint.
+    """The base of the feeds of rows by number: the reader, and the note in the checkpoint.
 
     Args:
       rows: the source.
@@ -167,7 +167,7 @@ class RowFeed(ReadingFeed):
 
     @property
     def described(self) -> str:
-        """What must be the same on all workers: the note, and the first example if no fingerprint covers the content."""
+        """The content that all workers must have: the note, and the first example if no fingerprint covers the rest."""
         if self._rows.covers_content:
             return self._same.text
         return f"{self._same.text}, row 0 {self._loader.digest_of_first()}"

@@ -83,7 +83,7 @@ class Records(tf.data.Dataset[Any]):
 
     @property
     def fingerprint(self) -> str:
-        """What tells that two lists of files have the same examples: their names and sizes."""
+        """A string that is the same for two lists of files with the same examples: their names and sizes."""
         named = repr([(os.path.basename(file.path), file.size) for file in self.files])
         return hashlib.sha256(named.encode()).hexdigest()[:16]
 

@@ -64,7 +64,7 @@ class ShardFeed(StreamFeed):
 
     @property
     def described(self) -> str:
-        """What must be the same on all workers, and on a rerun."""
+        """The content that must be the same on all workers, and on a rerun."""
         return self._same.text
 
     def fetch(self, plan: tuple[()], i: tf.Tensor) -> tuple[Nest, tf.Tensor]:

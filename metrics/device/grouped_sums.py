@@ -72,7 +72,7 @@ def grouped_sums(contributions: Mapping[str, Tally | Unsummed]) -> GroupedTallie
 
 
 def _is_small(each: Unsummed) -> bool:
-    """Whether one kernel sums it accurately, and stacking it does not take as long as summing it."""
+    """True if one kernel sums it accurately, and stacking it does not take as long as summing it."""
     shapes = [part.shape for part in each if part is not None]
     return all(shape.is_fully_defined() for shape in shapes) and shapes[0].num_elements() <= PLAIN_ELEMENTS
 

@@ -25,7 +25,7 @@ class InnerGraphSums:
         self._variables: dict[Key, tf.Variable] = {}
 
     def add(self, path: str, tally: Tally) -> Key:
-        """Inside the construct: add a tally to the sum of `path`; return the key to `take` the sum by."""
+        """Add, inside the construct, a tally to the sum of `path`; return the key to `take` the sum by."""
         shapes = tuple(tally.value.shape), tuple(tally.count.shape)
         key = path, shapes
         if key not in self._variables:

@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where each tally is in the vector."""
+    """The place of each tally in the vector."""
 
     parts: tuple[Part, ...]
 

@@ -16,7 +16,7 @@ class OwnTraces:
     """Gives each `tf.function` that a step calls a trace of its own.
 
     A trace that records metrics adds them to the sums of the step that traced it, under the scopes that were open then. Were
-    it reused, a second step (of the eval set, or of another Trainer) would miss the metric and spoil the first one's sum.
+    it reused, a second step (of the eval set, or of another Trainer) would miss the metric and corrupt the first one's sum.
     """
 
     def __init__(self) -> None:

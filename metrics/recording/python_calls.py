@@ -1,7 +1,7 @@
 """Python functions that are called while a graph runs (`tf.py_function`, `tf.numpy_function`): which of them a step calls.
 
 What such a function adds cannot get into the step, which has been traced by then. In a step, that is an error. A function of
-an input pipeline is no part of a step: there, `metrics.add` does nothing, as anywhere else outside of one.
+an input pipeline is not part of a step: there, `metrics.add` does nothing, as anywhere else outside of one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _scripts: Any = sys.modules[inspect.unwrap(tf.py_function).__module__]
 
 
 class _Running(threading.local):
-    """Whether this thread is in a function that a step called."""
+    """A thread's note that it is in a function that a step called."""
 
     of_step: bool = False
 

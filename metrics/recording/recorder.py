@@ -25,7 +25,7 @@ _OF_GRADIENT = re.compile(r"^__backward_|_grad_\d+$")
 
 
 class Meaning(NamedTuple):
-    """What a path stands for; a path has one meaning.
+    """The meaning of a path; it has only one.
 
     Attributes:
       finisher: how its tally is finished.

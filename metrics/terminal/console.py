@@ -85,7 +85,7 @@ class ConsoleWriter:
                 yield
 
     def resume(self, step: int) -> None:
-        """Say at which step the run continues, and take its best values up to there."""
+        """Print the step at which the run continues, and take its best values up to there."""
         if self._metrics is not None:
             self._scores.read(self._metrics, step)
         self.say(f"Continues from step {step}" + (f" of {self._total_steps}." if self._total_steps else "."))

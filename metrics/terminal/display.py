@@ -44,7 +44,7 @@ class Display:
 
     @property
     def is_shown(self) -> bool:
-        """Whether a frame is on the terminal."""
+        """True if a frame is on the terminal."""
         return self._live.is_started
 
     @property

@@ -21,7 +21,7 @@ _WIDEST_NAME = 40
 
 
 class Score(NamedTuple):
-    """What is known of a metric on a split.
+    """The values of a metric on a split, so far.
 
     Attributes:
       last: its last value.

@@ -34,7 +34,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a run is: for a writer that shows runs side by side.
+    """The description of a run, for a writer that shows runs side by side.
 
     Attributes:
       folder: the run's, with `config.gin`, `operative_config.gin` and `run.json` if the run has a config. Its name is the run's.
@@ -51,7 +51,7 @@ class RunDescription:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
       state: "done": all steps; "stopped": an action ended it; "interrupted": it was asked to stop, and is to go on later; or

@@ -144,7 +144,7 @@ def transformer(
       dropout: the fraction dropped of the embeddings and of what a block adds; see `InvariantDropout`.
 
     Raises:
-      UsageError: a size is no whole number of at least 1, the heads do not divide the width, or `dropout` is not in [0, 1).
+      UsageError: a size is not a whole number of at least 1, the heads do not divide the width, or `dropout` is not in [0, 1).
     """
     rate = dropout_rate("transformer.dropout", dropout)
     sizes = {"vocabulary": vocabulary, "length": length, "depth": depth, "heads": heads, "width": width}

@@ -116,7 +116,7 @@ CONTENTS = {
     "column_is_missing": (
         "tabular",
         [*TABLE, "TabularTask.numeric=['size']"],
-        ["TabularTask.numeric: 'size' is no column", "['age', 'kind', 'price']"],
+        ["TabularTask.numeric: 'size' is not a column", "['age', 'kind', 'price']"],
     ),
     "column_of_the_test_is_missing": (
         "tabular",

@@ -813,10 +813,10 @@ MISTAKES = [
     ("text_classifier", ["text_classifier.rows=@train/labelled_text()"], ["without parentheses"]),
     ("text_classifier", ["ClassifierTask.features=line"], ["expected the key 'line'", "ClassifierTask.features"]),
     ("text_classifier", ["Trainer.jit_compile=True"], ["jit_compile", "strings"]),
-    ("tabular", ["TabularTask.target=cost"], ["TabularTask.target", "'cost' is no column", "'progression'"]),
-    ("tabular", ["TabularTask.numeric=['agee']"], ["TabularTask.numeric", "'agee' is no column", "'age'"]),
+    ("tabular", ["TabularTask.target=cost"], ["TabularTask.target", "'cost' is not a column", "'progression'"]),
+    ("tabular", ["TabularTask.numeric=['agee']"], ["TabularTask.numeric", "'agee' is not a column", "'age'"]),
     ("tabular", ["TabularTask.numeric=['sex']"], ["'sex' is named twice"]),
-    ("tabular", ["TabularTask.sample_weight=w"], ["TabularTask.sample_weight", "'w' is no column"]),
+    ("tabular", ["TabularTask.sample_weight=w"], ["TabularTask.sample_weight", "'w' is not a column"]),
     ("tabular", ["train_rows=@train/csv", "train/csv.path=none.csv"], ["csv.path", "'none.csv'"]),
     ("tabular", ["Trainer.jit_compile=True"], ["jit_compile", "strings"]),
     (

@@ -1,4 +1,4 @@
-"""Steps under the glass, by command: one of a run, and the one that has ended a run."""
+"""Replayed steps, by command: one of a run, and the one that has ended a run."""
 
 import json
 import re

@@ -148,7 +148,7 @@ class TestBalancedRows:
             ({"rows": TABLE}, "balanced_rows.rows = {"),
             (
                 {"column": "kinds"},
-                "balanced_rows.column: 'kinds' is no column of the training rows: expected one of ['age',",
+                "balanced_rows.column: 'kinds' is not a column of the training rows: expected one of ['age',",
             ),
             ({"weight": "price"}, "balanced_rows.weight = 'price': expected a new name"),
         ],
@@ -169,9 +169,9 @@ class TestRefused:
             (
                 TABLE,
                 {"target": "cost"},
-                "TabularTask.target: 'cost' is no column of the training rows: expected one of ['age',",
+                "TabularTask.target: 'cost' is not a column of the training rows: expected one of ['age',",
             ),
-            (TABLE, {"numeric": ["agee"]}, "TabularTask.numeric: 'agee' is no column"),
+            (TABLE, {"numeric": ["agee"]}, "TabularTask.numeric: 'agee' is not a column"),
             (TABLE, {"numeric": "age"}, "TabularTask.numeric = 'age': expected a list of columns"),
             (TABLE, {"numeric": [], "categorical": []}, "expected at least one column, got none"),
             (TABLE, {"numeric": ["price"]}, "the column 'price' is named twice"),

@@ -47,7 +47,7 @@ class Charts:
         trainer.board.arrange(self._layout, self._automatic)
 
     def __call__(self, trainer: Trainer, summary: Summary) -> None:
-        """Say so once if a chart will stay empty: after the first summary of training and of each evaluation."""
+        """Warn once if a chart will stay empty: after the first summary of training and of each evaluation."""
         self._known |= {*summary.metrics, *summary.times}
         self._splits.add(summary.split)
         if not self._told and len(self._splits) > len(trainer.eval_metrics):

@@ -29,7 +29,7 @@ _LEAST = 10  # rates, without which there is no slope to see
 
 
 class Found(NamedTuple):
-    """What was found.
+    """The rates that were found.
 
     Attributes:
       rates: the learning rates tried, in order.

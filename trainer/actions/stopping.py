@@ -24,7 +24,7 @@ _MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def warn_without_evaluations(trainer: Trainer, name: str) -> None:
-    """Say that an action of evaluations has nothing to do in a run without."""
+    """Warn that an action of evaluations has nothing to do in a run without."""
     if not trainer.eval_metrics:
         logging.warning(
             "%s never acts, as this run does not evaluate: use --mode=train_and_eval, or Trainer.train_and_eval().",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import gin
 import numpy as np
@@ -30,10 +30,10 @@ class Writing:
     """
 
     def __init__(self, when: When):
-        self._when = one_of(f"{type(self).__name__}.when", when, ("evaluation", "summary"))
+        self._when = one_of(f"{type(self).__name__}.when", when, get_args(When))
 
     def start(self, trainer: Trainer) -> None:
-        """Say so where nothing will be written."""
+        """Warn if nothing will be written."""
         warn_without_folder(trainer, type(self).__name__)
         if self._when == "evaluation":
             warn_without_evaluations(trainer, type(self).__name__)
@@ -129,7 +129,7 @@ class WriteHistograms(Writing):
 
 
 def warn_without_folder(trainer: Trainer, name: str) -> None:
-    """Say that an action that writes has nowhere to."""
+    """Warn that an action has no folder to write to."""
     if trainer.model_dir is None:
         logging.warning("%s writes nothing, as there is no Trainer.model_dir.", name)
 

@@ -17,7 +17,7 @@ from ..distribution import workers
 from ..loop.folder_lock import first_write
 from ..replay.report import in_short
 from ..trainer import Trainer
-from .request import NPZ, Mode
+from .request import NPZ, Format, Mode
 
 _POLL_SECONDS = 5.0
 
@@ -42,7 +42,7 @@ def prepare(mode: Mode, trainer: Trainer) -> None:
 
 
 def run(
-    mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, format: str = NPZ, step: int | None = None
+    mode: Mode, trainer: Trainer, model_dir: Path, checkpoint: str | None, format: Format = NPZ, step: int | None = None
 ) -> None:
     """Run a mode that writes to `model_dir`.
 
@@ -133,7 +133,7 @@ def _is_stopped_at(model_dir: Path, step: int) -> bool:
     return reason.startswith(f"stopped at step {step}: ")
 
 
-def _predict(trainer: Trainer, model_dir: Path, checkpoint: str, format: str) -> None:
+def _predict(trainer: Trainer, model_dir: Path, checkpoint: str, format: Format) -> None:
     """Write `predictions/NAME.FORMAT` per eval dataset."""
     for name, dataset in trainer.eval_datasets.items():
         found = trainer.predict(dataset, checkpoint, output=model_dir / "predictions" / f"{name}.{format}")

@@ -19,7 +19,7 @@ from ..errors import DONE, PREEMPTED, WRONG_USAGE, ClusterError, PreemptedError
 from ..loop.steering import Steering
 from ..trainer import Trainer
 from . import group, session, studying
-from .request import Mode, Request
+from .request import Format, Mode, Request
 
 _COMMAND = (sys.executable, "-m", "tallyloop.trainer")
 
@@ -64,7 +64,7 @@ def launch(
     workers: int | None = None,
     virtual_cpus: int | None = None,
     checkpoint: str | None = None,
-    format: str | None = None,
+    format: Format | None = None,
     step: int | None = None,
     dry_run: bool = False,
     gin_search_path: Sequence[str] = (),

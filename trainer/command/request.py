@@ -15,8 +15,9 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
 _WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
 MAX_RESTARTS = 3
-NPZ = "npz"
-FORMATS: tuple[str, ...] = (NPZ, "jsonl", "parquet")  # as in prediction.formats, which loads TensorFlow
+Format = Literal["npz", "jsonl", "parquet"]  # that of prediction.formats, which loads TensorFlow
+FORMATS: tuple[Format, ...] = get_args(Format)
+NPZ: Format = "npz"
 
 NO_CONFIG = "No config: give --gin_file=digits.gin (bundled) or a file of your own."
 
@@ -36,7 +37,7 @@ class Request:
     model_dir: str | None = None
     mode: Mode = "train_and_eval"
     checkpoint: str | None = None
-    format: str | None = None
+    format: Format | None = None
     step: int | None = None
     dry_run: bool = False
     explain: str | None = None
@@ -61,17 +62,17 @@ class Request:
 
     @property
     def only_prints_config(self) -> bool:
-        """Whether this only looks at the config."""
+        """True if this only looks at the config."""
         return self.list_configurables or self.explain is not None
 
     @property
     def trains(self) -> bool:
-        """Whether this trains, and so has something to save when it is asked to stop."""
+        """True if this trains, and so has something to save when it is asked to stop."""
         return self.mode in TRAINING_MODES and not self.dry_run and not self.only_prints_config
 
     @property
     def restarts(self) -> int:
-        """How often a group of workers is restarted."""
+        """The number of times that a group of workers is restarted."""
         return MAX_RESTARTS if self.max_restarts is None else self.max_restarts
 
     def arguments(self) -> list[str]:

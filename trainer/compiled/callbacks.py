@@ -24,7 +24,7 @@ def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     """Return the callbacks; log which of their hooks are called otherwise than by `fit`, or not at all.
 
     Raises:
-      UsageError: it is no list of callbacks, or one of them steers.
+      UsageError: it is not a list of callbacks, or one of them steers.
     """
     if isinstance(callbacks, keras.callbacks.Callback) or not isinstance(callbacks, Sequence):
         raise UsageError(f"from_keras: callbacks = {callbacks!r}: expected a list of Keras callbacks.")
@@ -45,7 +45,7 @@ def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
 def _tell_of_hooks(callback: keras.callbacks.Callback) -> None:
     base = keras.callbacks.Callback
     own = {name for name in (*_BATCHES, *_NEVER_CALLED) if _is_overridden(callback, getattr(base, name), name)}
-    for names, told in ((_BATCHES, "called once an epoch, for its last batch"), (_NEVER_CALLED, "not called")):
+    for names, told in ((_BATCHES, "called once per epoch, for its last batch"), (_NEVER_CALLED, "not called")):
         found = [name for name in names if name in own]
         if found:
             logging.warning("from_keras: %s of %s: %s.", ", ".join(found), type(callback).__name__, told)

@@ -14,7 +14,7 @@ from .arguments import OutputMetric
 
 
 class Flat(NamedTuple):
-    """What the metrics of a step are computed from, flattened.
+    """The arguments of the metrics of a step, flattened.
 
     Attributes:
       labels: of the outputs.

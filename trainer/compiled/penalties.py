@@ -60,7 +60,7 @@ def _added(model: keras.Model, x: Any, copies: int) -> list[tf.Tensor]:
 
 
 def warn_of_repeated_rows(model: keras.Model) -> None:
-    """Say it if `fit` would give other weights, as it takes the gradients of a row that a batch uses twice one by one."""
+    """Warn if `fit` would give other weights, as it takes the gradients of a row that a batch uses twice one by one."""
     optimizers = [model.optimizer, *getattr(model.optimizer, "optimizers", ())]
     linear = all(isinstance(each, keras.optimizers.SGD | keras.optimizers.MultiOptimizer | None) for each in optimizers)
     embeddings = [

@@ -19,7 +19,7 @@ Key = tuple[str, str, str]
 
 
 class Location(NamedTuple):
-    """Where a binding was written: a line of a file, or one `--gin_param`."""
+    """The place of a binding: a line of a file, or one `--gin_param`."""
 
     source: str
     line: int | None = None
@@ -48,12 +48,12 @@ class Binding:
 
     @property
     def key(self) -> Key:
-        """What is bound."""
+        """The name that is bound."""
         return self.scope, self.selector, self.param
 
     @property
     def is_macro(self) -> bool:
-        """Whether this defines a macro."""
+        """True if this defines a macro."""
         return self.selector == engine.MACRO
 
     @property
@@ -72,7 +72,7 @@ class Binding:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What `load` read. The values themselves are in gin, which injects them.
+    """The bindings that `load` read. The values themselves are in gin, which injects them.
 
     Attributes:
       calls: what gin has injected before another config took its place: see `engine.used`.

@@ -32,7 +32,7 @@ _TOKEN = re.compile(  # a string, a comment, the start of a range, a bracket
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What a study chooses a value from.
+    """The values that a study chooses from.
 
     Attributes:
       kind: how it chooses.

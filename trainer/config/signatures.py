@@ -44,7 +44,7 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether a call fails unless the parameter is bound or passed."""
+        """True if a call fails unless the parameter is bound or passed."""
         return self.default is NO_DEFAULT or self.default is gin.REQUIRED
 
 

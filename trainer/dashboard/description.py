@@ -14,14 +14,14 @@ from .given import python_hparams
 
 
 class Record(Protocol):
-    """What is on record about a start of a run."""
+    """The record of a start of a run."""
 
     changes: Sequence[str]
     """The differences from the config of the start before."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What `run.json` says."""
+        """The contents of `run.json`."""
         ...
 
 

@@ -46,7 +46,7 @@ class Signals:
 
     @property
     def stopping(self) -> bool:
-        """Whether this process was told to end."""
+        """True if this process was told to end."""
         return self._received is not None
 
     def watch(self, children: Sequence[Child]) -> None:

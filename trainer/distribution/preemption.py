@@ -61,7 +61,7 @@ def not_ignored() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def output_without_terminal() -> Iterator[None]:
-    """Inside the context, printing to a terminal that is closed is no error, whether SIGHUP comes before, after or never."""
+    """Let printing to a closed terminal be no error, inside the context, whether SIGHUP comes before, after or never."""
     _terminals[:] = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
     with contextlib.ExitStack() as stack:
         if 1 in _terminals and sys.stdout is sys.__stdout__:

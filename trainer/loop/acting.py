@@ -29,7 +29,7 @@ _INSTEAD = {
     "BackupAndRestore": "model_dir: the same script continues from its newest checkpoint, to the bit",
     "ReduceLROnPlateau": "an action that sets trainer.optimizer.learning_rate, or a schedule",
     "LearningRateScheduler": "a keras.optimizers.schedules.LearningRateSchedule as the optimizer's learning_rate, in steps",
-    "TerminateOnNaN": "on_nonfinite, which halts before the weights are spoilt by default",
+    "TerminateOnNaN": "on_nonfinite, which halts before the weights are damaged by default",
     "TensorBoard": "model_dir, which has event files of all metrics: tensorboard --logdir",
     "SwapEMAWeights": "use_ema=True of the optimizer: evaluate, predict and export use the averages",
     "ProgbarLogger": "nothing: the console shows the progress and the metrics",
@@ -95,7 +95,7 @@ class Actions:
 
     @property
     def on_summary(self) -> list[Callable[[Summary], None]]:
-        """What is called with each summary."""
+        """The functions that are called with each summary."""
         return [partial(self._call, act) for act in self._actions if callable(act)]
 
     def steps_to_mark(self, step: int) -> int | None:
@@ -141,7 +141,7 @@ class Actions:
         self._each("end")
 
     def state(self) -> dict[str, Trackable]:
-        """What the actions remember, if any of them does: "actions"."""
+        """The state of the actions, if any of them has one: "actions"."""
         return {"actions": self._memory} if self._remembering else {}
 
     def before_save(self) -> None:

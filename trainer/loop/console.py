@@ -30,7 +30,7 @@ def console_of(trainer: Any, stream: TextIO | None, sides: Mapping[str, Mode]) -
 
 
 def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds: Mapping[str, float]) -> list[str]:
-    """Say where the time went, where everything lies, and how to train on; nothing of a run without a folder.
+    """Return where the time went, where everything lies, and how to train on; nothing of a run without a folder.
 
     Args:
       trainer: the run's.

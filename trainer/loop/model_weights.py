@@ -32,7 +32,7 @@ from .train_session import TrainSession
 
 @dataclasses.dataclass(frozen=True)
 class InitialWeights:
-    """Where a new run takes its weights from. See the `Trainer` arguments of the same names."""
+    """The source of a new run's weights. See the `Trainer` arguments of the same names."""
 
     initial_weights: str | Path | None = None
     initial_weights_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -44,7 +44,7 @@ class InitialWeights:
 
 
 class Loaded(enum.Enum):
-    """What has been loaded into the model so far."""
+    """The weights that have been loaded into the model so far."""
 
     NOTHING = enum.auto()
     WEIGHTS = enum.auto()  # to evaluate, predict or export
@@ -125,7 +125,7 @@ class ModelWeights:
 
     @contextlib.contextmanager
     def of(self, checkpoint: str | None, together: bool = False, purpose: str = "") -> Iterator[None]:
-        """Inside the context, the model and the step are those of a checkpoint.
+        """Take the model and the step from a checkpoint, inside the context.
 
         A trainer that has trained gets its own weights back afterwards.
 

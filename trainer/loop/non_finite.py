@@ -85,7 +85,7 @@ class Rollbacks:
 
 
 def describe(session: TrainSession, settings: UpdateSettings) -> str:
-    """Say what isn't finite at the step where the loop has stopped, and where its batch is."""
+    """Describe what isn't finite at the step where the loop has stopped, and where its batch is."""
     step, every = session.progress.step, settings.gradient_accumulation
     steps = f"Step {step + 1}" if every == 1 else f"Steps {_update_start(step, settings) + 1} to {step + 1}"
     skipped = f", after {settings.allowed_skips} skipped updates in a row" if settings.allowed_skips else ""

@@ -18,7 +18,7 @@ from .train_session import TrainSession
 
 @contextlib.contextmanager
 def unchanged(session: TrainSession) -> Iterator[None]:
-    """Inside the context, train as you like: at its end, all that a checkpoint holds is as before. All workers call this."""
+    """Put back, at the end of the context, all that a checkpoint holds. All workers call this."""
     session.state.before_save()
     state = session.state.checkpoint()
     with tempfile.TemporaryDirectory(prefix="tallyloop-") as folder:
@@ -33,7 +33,7 @@ def unchanged(session: TrainSession) -> Iterator[None]:
 
 
 class Probed(NamedTuple):
-    """What a step would do to a variable.
+    """The effect of a step on a variable.
 
     Attributes:
       path: the variable's.

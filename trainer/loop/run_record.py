@@ -124,7 +124,7 @@ class RunRecord:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What `run.json` says of this attempt."""
+        """The entries of `run.json` about this attempt."""
         return self._record
 
     @property

@@ -13,7 +13,7 @@ _DEFAULT_STEPS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class TrainLength:
-    """How long to train, in steps or in epochs.
+    """The length of a training, in steps or in epochs.
 
     Attributes:
       train_steps: `Trainer.train_steps`.
@@ -49,7 +49,7 @@ class TrainLength:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When to write, evaluate and save, in steps.
+    """The intervals of writing, evaluating and saving, in steps.
 
     Attributes:
       train_steps: the step at which training ends.

@@ -24,7 +24,7 @@ from .train_session import TrainSession
 
 
 class Steering:
-    """What the actions of a run see of it, and how they end it. The Trainer inherits it, and provides what is annotated here."""
+    """The side of a run that its actions see, and how they end it. The Trainer inherits it, and provides what is annotated."""
 
     _progress: Progress
     _retention: Retention
@@ -79,16 +79,16 @@ class Steering:
 
     @property
     def task(self) -> Task:
-        """What is trained."""
+        """The task that is trained."""
         return self._task
 
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Inside the context, the model has the weights that it is evaluated with: their averages, if the optimizer keeps any."""
+        """Give the model, inside the context, the weights to evaluate: their averages, if the optimizer keeps any."""
         return self._averaged.in_use()
 
     @property
     def board(self) -> Board:
-        """What an action writes to TensorBoard with.
+        """The board that an action writes to TensorBoard with.
 
         Raises:
           UsageError: no training is running.
@@ -108,7 +108,7 @@ class Steering:
 
     @property
     def traces(self) -> dict[str, int]:
-        """How often each compiled loop was traced: "train", and "eval/NAME"."""
+        """The number of traces of each compiled loop: "train", and "eval/NAME"."""
         loops = {f"eval/{name}": count for name, count in self._evaluation.traces.items()}
         return {"train": self._session.loop.traces, **loops} if self._train_dataset else loops
 
@@ -119,7 +119,7 @@ class Steering:
 
     @property
     def tracks_best(self) -> bool:
-        """Whether there is a `best_metric`."""
+        """True if there is a `best_metric`."""
         return self._retention.best.metric is not None
 
     def is_best(self, summary: Summary) -> bool:
@@ -144,7 +144,7 @@ class Steering:
 
     @contextlib.contextmanager
     def _writing_to(self, board: Board) -> Iterator[None]:
-        """Inside the context, a training is running that writes there."""
+        """Note, inside the context, that a training is running that writes there."""
         self._board = board
         try:
             yield

@@ -104,7 +104,7 @@ class Timing:
 
     @property
     def by_kind(self) -> dict[str, float]:
-        """What the time of the run was spent on -> seconds, from the most to the least."""
+        """The kinds of work -> the seconds of the run that they took, from the most to the least."""
         training = self._watch.elapsed() - self._begin - self._waited
         found = {"training": training, "waiting for data": self._waited, **self._by_kind}
         return dict(sorted(found.items(), key=lambda each: -each[1]))

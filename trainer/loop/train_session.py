@@ -43,7 +43,7 @@ from .timing import TIMES
 
 
 class Trained(NamedTuple):
-    """What is trained.
+    """A model and what trains it.
 
     Attributes:
       task: says how.
@@ -139,7 +139,7 @@ class TrainSession:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """What is trained: the variables of each loss, one loss after the other."""
+        """The trained variables: those of each loss, one loss after the other."""
         return [variable for name in by_loss(self._optimizer) for variable in self.losses.variables(name)]
 
     @property
@@ -193,7 +193,7 @@ class TrainSession:
         self._sums.start_here()
 
     def first_non_finite(self, steps: range) -> str:
-        """Say where the first number that isn't finite comes from, in the steps of the update that was not made."""
+        """Describe where the first number that isn't finite comes from, in the steps of the update that was not made."""
         stopped = self.loop.stopped_batch
         return first_non_finite(self.strategy, self.feed, self.losses, self.train_step, steps, stopped)
 
@@ -318,7 +318,7 @@ class DataPosition:
         self._total = total
 
     def state(self) -> dict[str, Trackable]:
-        """What the feed needs besides the step: nothing for arrays, the iterator for a stream, or the places of its shards."""
+        """The state of the feed besides the step: nothing for arrays, the iterator for a stream, or the places of its shards."""
         return {"data": tf.train.Checkpoint(**self._feed.checkpoint_items())}
 
     def before_save(self) -> None:

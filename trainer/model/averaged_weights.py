@@ -27,7 +27,7 @@ class AveragedWeights:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Inside the context, the model's weights are their averages; before an optimizer's first update it has none."""
+        """Replace the model's weights by their averages, inside the context; before an optimizer's first update it has none."""
         parts = zip(self._averages, self._swaps, strict=True)
         swaps = [swap for (part, _), swap in parts if _updates(part)]
         for swap in swaps:

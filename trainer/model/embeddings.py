@@ -34,7 +34,7 @@ def copies(variable: keras.Variable) -> Sequence[tf.Variable]:
 
 @contextlib.contextmanager
 def rows_looked_up(model: keras.Model) -> Iterator[None]:
-    """Inside the context, the large embeddings of a model gather the rows of a batch from the variable itself.
+    """Let the large embeddings of a model gather the rows of a batch from the variable itself, inside the context.
 
     Keras's own `call` reads the variable first, and TensorFlow copies all of it then, once single rows have been written to it.
     The rows are the same. Open the context outside of the replicas, whose threads take turns.

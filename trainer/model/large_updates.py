@@ -67,7 +67,7 @@ def _touches_rows_only(optimizer: keras.optimizers.Optimizer) -> bool:
 
 
 class _LargeUpdates:
-    """What takes the place of two methods of an optimizer.
+    """The methods that take the place of two of an optimizer's.
 
     A variable waits for the others of its device, as XLA takes a multiple of the time for as many functions as for one.
     """

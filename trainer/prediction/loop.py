@@ -53,7 +53,7 @@ class PredictLoop:
 
     @property
     def local(self) -> bool:
-        """Whether the examples of one worker follow those of another; else each has its part of every batch."""
+        """True if the examples of one worker follow those of another; else each has its part of every batch."""
         return self.feed.local
 
     def batches(self, first: int = 0) -> Iterator[list[np.ndarray]]:

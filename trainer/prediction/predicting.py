@@ -155,7 +155,7 @@ def _made_of(task: Task, model: keras.Model, dataset: Input, loop: PredictLoop) 
 
 
 def _source(task: Task) -> str:
-    """Return a fingerprint of the code of `predict_step`, which a user may mend before the command is run again."""
+    """Return a fingerprint of the code of `predict_step`, which a user may fix before the command is run again."""
     try:
         return f"{zlib.crc32(inspect.getsource(type(task).predict_step).encode()):08x}"
     except (OSError, TypeError):  # typed into an interpreter, or made by a decorator

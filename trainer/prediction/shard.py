@@ -14,11 +14,11 @@ import tensorflow as tf
 
 
 class Shard(Protocol):
-    """What one worker predicted of some batches that follow each other."""
+    """The predictions of one worker for some batches that follow each other."""
 
     @property
     def rows(self) -> Sequence[int]:
-        """How many examples it had of each batch."""
+        """The number of examples that it had of each batch."""
         ...
 
     def column(self, number: int) -> np.ndarray:

@@ -21,7 +21,7 @@ Forward = Callable[[keras.Model, Any], Any]
 
 
 class LayerOutput(NamedTuple):
-    """What a layer returned on a replica; the statistics are those of its finite numbers, NaN if there is none.
+    """The output of a layer on a replica; the statistics are those of its finite numbers, NaN if there is none.
 
     Attributes:
       layer: its path, or its name.
@@ -47,7 +47,7 @@ class LayerOutput(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What the forward pass showed.
+    """The findings of the forward pass.
 
     Attributes:
       losses: name of a loss -> one number per example of the batch, without the penalties of layers; empty if that is not known.

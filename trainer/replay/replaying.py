@@ -141,7 +141,7 @@ class Replaying:
         )
 
     def _elsewhere(self, step: int) -> str:
-        """Say where a number that isn't finite is to be looked for, if there is none in the eager pass of the step."""
+        """Describe where to look for a number that isn't finite, if there is none in the eager pass of the step."""
         earlier = (step - 1) % self._steps_per_update
         if earlier:
             return f"an earlier step of this update: replay step {step - 1}" + (

@@ -71,7 +71,7 @@ class Replay:
 
     @property
     def layers(self) -> list[LayerOutput]:
-        """What each layer returned, in the order of the computation, one replica after the other."""
+        """The output of each layer, in the order of the computation, one replica after the other."""
         return self.examined.layers
 
     @property

@@ -30,7 +30,7 @@ _HARMLESS = frozenset(
 
 
 class Agreement(NamedTuple):
-    """How the losses on the way compare with those that the run has written.
+    """The comparison of the losses on the way with those that the run has written.
 
     Attributes:
       same: the steps of the train summaries whose losses are equal to the last digit.

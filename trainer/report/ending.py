@@ -22,7 +22,7 @@ _MANY_NUMBERS = re.compile(r"\[((?:-?\d+, ){3})(?:-?\d+, ){5,}-?\d+\]")
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
       state: in a word.
@@ -38,7 +38,7 @@ class Ending:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is left to do for a rerun: all steps are made, or an action has ended the run."""
+        """True if nothing is left to do for a rerun: all steps are made, or an action has ended the run."""
         return self.state == "done" or (self.state == "stopped" and self.reason != _ON_REQUEST)
 
 

@@ -83,7 +83,7 @@ def _of_the_task(error: Exception, place: Place | None, batch: Any) -> UsageErro
 
 
 class Fetched(NamedTuple):
-    """What some steps were given.
+    """The batches that some steps were given.
 
     Attributes:
       steps: the number of steps.
@@ -97,7 +97,7 @@ class Fetched(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the steps of a loop have added up so far, in the graph.
+    """The sums of the steps of a loop so far, in the graph.
 
     Each is a list of one tensor, or empty where there is nothing to add up: carrying a tensor through a loop costs five
     operations per step.

@@ -28,7 +28,7 @@ _CHANGES_OF_ROWS: dict[str, Callable[[Any, tf.IndexedSlices], Any]] = {
 def changed_only_if(
     condition: tf.Tensor, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
 ) -> Iterator[None]:
-    """Inside the context, an optimizer leaves all variables as they are unless `condition`, without a branch.
+    """Let an optimizer leave all variables as they are unless `condition`, inside the context and without a branch.
 
     XLA copies whatever goes through a branch. It also copies each moment if the old one is put back at the end, as the weights
     are computed from the new one: so what the optimizer's rule assigns to its own variables is chosen there and then.

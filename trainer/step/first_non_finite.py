@@ -34,7 +34,7 @@ def first_non_finite(
     steps: range,
     stopped: StoppedBatch,
 ) -> str:
-    """Say where the first number that is NaN or infinite comes from, in some steps of this process's replicas.
+    """Describe where the first number that is NaN or infinite comes from, in some steps of this process's replicas.
 
     A stream cannot read a batch again: of its steps, the last one is looked at.
 
@@ -73,7 +73,7 @@ def _fetch_again(feed: Feed, step: int) -> tuple[Any, tf.Tensor]:
 def first_in_batch(
     shards: Iterable[Shard], losses: TaskLosses, forward: Callable[[keras.Model, Any], Any]
 ) -> str | None:
-    """Say where in a batch the first number that is NaN or infinite comes from; None if all are finite.
+    """Describe where in a batch the first number that is NaN or infinite comes from; None if all are finite.
 
     Args:
       shards: those of this process's replicas.

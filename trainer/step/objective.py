@@ -198,7 +198,7 @@ _SUM_OF_MEANS = Finisher("sum of means", "sum of means", _sum_of_means)
 
 
 def _leading_axes(losses_of: Callable[[Any], Any], batch: Any, rows: int) -> list[int | None]:
-    """Return the sizes of the first two axes of the losses of `rows` examples; nothing if that is no batch for the task."""
+    """Return the sizes of the first two axes of the losses of `rows` examples; nothing if that is not a batch for the task."""
     with_rows = tf.nest.map_structure(lambda x: tf.TensorSpec([rows, *x.shape[1:]], x.dtype), batch)
     try:
         with recording_into(Recorder()):

@@ -35,7 +35,7 @@ Scale = Callable[[tf.Tensor], tf.Tensor]  # an optimizer's loss scaling
 
 
 class Contribution(NamedTuple):
-    """What a replica adds to a train step: sums over its examples, none of them divided yet.
+    """The contribution of a replica to a train step: sums over its examples, none of them divided yet.
 
     Attributes:
       terms: name of a loss -> the terms of its objective, which is the sum of their means.

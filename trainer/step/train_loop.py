@@ -100,7 +100,7 @@ class TrainLoop:
 
     @property
     def forward_variables(self) -> list[keras.Variable]:
-        """What the forward pass changes: moving statistics and seeds; known once the loop has been traced."""
+        """The variables that the forward pass changes: moving statistics and seeds; known once the loop has been traced."""
         return self._forward_state.variables
 
     def trace(self) -> None:

@@ -22,7 +22,7 @@ OnNonFinite = Literal["halt", "skip", "rollback"]
 
 @dataclasses.dataclass(frozen=True)
 class UpdateSettings:
-    """How the gradients of some steps become one update. See the `Trainer` arguments of the same names."""
+    """The way from the gradients of some steps to one update. See the `Trainer` arguments of the same names."""
 
     gradient_accumulation: int = 1
     clip_global_norm: float | None = None

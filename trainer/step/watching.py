@@ -32,7 +32,7 @@ class Shard(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a layer returned.
+    """The output of a layer.
 
     Attributes:
       layer: its path, or its name.
@@ -65,7 +65,7 @@ def own_shards(strategy: tf.distribute.Strategy, feed: Feed, part: Any, examples
 
 @contextlib.contextmanager
 def watched(*models: keras.Model) -> Iterator[list[Output]]:
-    """Inside the context, list what the layers return, in the order in which they do; an inner layer before its outer one."""
+    """List what the layers return inside the context, in the order in which they do; an inner layer before its outer one."""
     outputs: list[Output] = []
     layers = {id(layer): layer for model in models for layer in (*layers_of(model), model)}
     found = [layer for layer in layers.values() if "call" not in vars(layer)]

@@ -25,7 +25,7 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """What a study varies.
+    """The bindings that a study varies.
 
     Attributes:
       metric: the eval metric that judges, as `Trainer.best_metric` names it.

@@ -28,7 +28,7 @@ class Lap:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a process did before its laps.
+    """The start of a process, before its laps.
 
     Attributes:
       first_step: seconds from the first look at the data to the end of the first step: reading, building, tracing, compiling.
@@ -73,14 +73,14 @@ class Measured:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """What the ratio lies between; beyond that, it is noise."""
+        """The bounds of the ratio; beyond that, it is noise."""
         ordered = sorted(self.ratios)
         ends = 1 if len(ordered) >= _ENOUGH_TO_DROP_ENDS else 0
         return ordered[ends], ordered[-1 - ends]
 
     @property
     def is_faster(self) -> bool:
-        """Whether it gains more than noise, and enough to be worth a line in the config."""
+        """True if it gains more than noise, and enough to be worth a line in the config."""
         return self.ratio <= WORTH and self.spread[1] < 1
 
     @property

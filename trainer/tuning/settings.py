@@ -20,7 +20,7 @@ _MORE_READ_THREADS = 2  # times those that are bound
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a config is, as a process that trains it tells.
+    """The facts about a config, as a process that trains it tells.
 
     Attributes:
       train_steps: how long it trains.
@@ -75,12 +75,12 @@ class Setting:
 
     @property
     def size(self) -> int:
-        """How many things it sets."""
+        """The number of things that it sets."""
         return len(self.bindings) + len(self.variables) + (self.policy is not None)
 
     @property
     def lines(self) -> list[str]:
-        """What to write, and where."""
+        """The lines to write, and where."""
         found = []
         if self.bindings or self.policy:
             imports = [f"import {self.policy}"] if self.policy else []

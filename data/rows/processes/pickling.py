@@ -22,7 +22,7 @@ _DEPTH = 6  # of attributes that an error names
 
 
 class Pickled:
-    """What the processes load: a copy for all of them, in shared memory.
+    """The pickled source that the processes load: a copy for all of them, in shared memory.
 
     What is defined in the script or notebook itself is pickled with its code, so that no process runs the script.
 

@@ -81,7 +81,7 @@ class Sequences:
 
     @property
     def covers_content(self) -> bool:
-        """Whether other examples have another fingerprint."""
+        """True if other examples have another fingerprint."""
         return covers_content(self._source)
 
     def lengths(self) -> np.ndarray:

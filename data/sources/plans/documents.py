@@ -44,13 +44,13 @@ class Documents:
 
     @property
     def fingerprint(self) -> str | None:
-        """What is the same for the same documents; None if the source or a tokenizer does not tell."""
+        """A string that is the same for the same documents; None if the source or a tokenizer does not tell."""
         found = getattr(self._source, "fingerprint", None)
         return None if not found or self._tokenizer is not None else f"{found}, {self._key!r}"
 
     @property
     def covers_content(self) -> bool:
-        """Whether other documents have another fingerprint."""
+        """True if other documents have another fingerprint."""
         return self.fingerprint is not None and covers_content(self._source)
 
     def lengths(self) -> np.ndarray:
@@ -123,6 +123,6 @@ def _array(number: int, value: Any) -> np.ndarray:
         return np.asarray(value)
     except ValueError as error:  # of parts of different lengths
         raise UsageError(
-            f"packed: document {number} (counted from 0) is a {type(value).__name__} that is no array ({error}): expected a "
+            f"packed: document {number} (counted from 0) is a {type(value).__name__} that is not an array ({error}): expected a "
             "sequence of token numbers, or a dict that has one under packed.key"
         ) from error

@@ -38,7 +38,7 @@ def packed(
       each piece), all int32 (length,).
 
     Raises:
-      UsageError: an argument is not as described, a document is no sequence of tokens, or there are none.
+      UsageError: an argument is not as described, a document is not a sequence of tokens, or there are none.
     """
     documents = Documents(source, key, tokenizer)
     size = whole_number("packed.length", length, least=1)

@@ -50,7 +50,7 @@ def _matching(binding: str, pattern: str) -> list[str]:
 
 
 def _is_shown(file: str, pattern: str) -> bool:
-    """Whether a pattern means a file: as in a shell, "*" does not match names that start with a dot, such as `.tallyloop`."""
+    """True if a pattern means a file: as in a shell, "*" does not match names that start with a dot, such as `.tallyloop`."""
     return not os.path.basename(file).startswith(".") or os.path.basename(pattern).startswith(".")
 
 

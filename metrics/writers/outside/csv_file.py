@@ -22,7 +22,7 @@ _Row = dict[str, str]
 
 @gin.register(module="tallyloop")
 class CsvWriter:
-    """Writes a table per split, `csv/train.csv` and `csv/eval.csv` in the run's folder: a row a summary, a column a metric.
+    """Writes a table per split, `csv/train.csv` and `csv/eval.csv` in the run's folder: a row per summary, a column per metric.
 
     Numbers keep all their digits. Arrays are left out. A metric that comes later gets a column at the end, and the rows before it
     are empty there.

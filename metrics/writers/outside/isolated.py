@@ -20,7 +20,7 @@ _PATIENCE_WHEN_ASKED: Final = 5.0  # to stop: schedulers often kill 30 seconds l
 
 
 class Writer(Protocol):
-    """What `Trainer.writers` takes: an object with `write`.
+    """The type of `Trainer.writers`: an object with `write`.
 
     It may have more methods: `begin(run: RunDescription)`, called first, at each start of the run; `end(ending: Ending)`, called
     last, unless the run is killed; and `close()`, after that. All are called in one thread, in order. What they raise is reported

@@ -157,7 +157,7 @@ def test_hooks_of_batches_and_tests_are_told(caplog):
         def on_test_end(self, logs=None): ...
 
     check_callbacks([Batches(), keras.callbacks.CSVLogger("x"), keras.callbacks.LambdaCallback(on_epoch_end=print)])
-    assert "on_train_batch_end of Batches: called once an epoch, for its last batch" in caplog.text
+    assert "on_train_batch_end of Batches: called once per epoch, for its last batch" in caplog.text
     assert "on_test_end of Batches: not called" in caplog.text
     assert "CSVLogger" not in caplog.text
     assert "LambdaCallback" not in caplog.text

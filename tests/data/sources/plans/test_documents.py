@@ -76,5 +76,5 @@ def test_a_tokenizer_has_no_fingerprint():
 
 
 def test_refuses_pairs(refused):
-    with refused("packed: document 1 (counted from 0) is a tuple that is no array"):
+    with refused("packed: document 1 (counted from 0) is a tuple that is not an array"):
         Documents([[1, 2], ([1, 2], 0)], "tokens", None).lengths()
