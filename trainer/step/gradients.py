@@ -66,6 +66,7 @@ def _each_row_once(slices: tf.IndexedSlices, in_xla: bool) -> tf.IndexedSlices:
     """Return the same sum, each row once; in XLA, where shapes are fixed, a row may come again with zeros."""
     if not in_xla:
         return added_by_row(slices)
+    assert slices.dense_shape is not None, "a tape knows the table's shape"
     rows, size = slices.indices, tf.cast(slices.dense_shape[0], slices.indices.dtype)
     places = tf.range(tf.size(rows))
     # A number per row of the table: a fraction of a pass through it. XLA sorts in many times of that.
