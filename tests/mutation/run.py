@@ -60,6 +60,7 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/metrics/recording/test_call_stack.py",
         "tests/metrics/recording/test_python_calls.py",
     ],
+    "metrics/recording/user_frames.py": ["tests/metrics/recording/test_user_frames.py"],
     "metrics/recording/watching.py": ["tests/metrics/recording/test_watching.py"],
     "trainer/step/replica_step.py": [
         "tests/trainer/step/test_replica_step.py",
@@ -76,6 +77,9 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/trainer/model/test_large_updates.py",
         "tests/trainer/loop/test_non_finite.py",
     ],
+    "trainer/step/gradients.py": ["tests/trainer/step/test_gradients.py", "tests/trainer/model/test_large_updates.py"],
+    "trainer/step/choice.py": ["tests/trainer/step/test_choice.py"],
+    "trainer/model/large_updates.py": ["tests/trainer/model/test_large_updates.py"],
     "trainer/distribution/reduction.py": ["tests/trainer/distribution/test_reduction.py"],
 }
 
