@@ -148,5 +148,11 @@ COMMAND = Command(
     a_round="pairs of runs with and without the advice",
 )
 
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit code."""
+    return COMMAND.run(arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(COMMAND.run(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
