@@ -1,4 +1,4 @@
-"""The time to answer `--help`, to the first step, and to the result, and how often a run traces its loops.
+"""The time to answer `--help`, to the first step, to the result, and to the report, and how often a run traces its loops.
 
 python -m benchmarks.startup             # prints the table
 python -m benchmarks.startup --rounds 3
@@ -17,9 +17,9 @@ from pathlib import Path
 from ..harness.command import Command, Goal, Measured, Row, figures
 from ..harness.paired import Contestant
 from ..harness.processes import WholeProcess, ask, command
-from . import FIRST_STEP
+from . import FIRST_STEP, run_folders
 
-HELP, FIRST, RESULT, TRACES = "--help", "first step", "result", "traces"
+HELP, FIRST, RESULT, REPORT, TRACES = "--help", "first step", "result", "report", "traces"
 TRAIN, EVAL = "traces of the train loop", "traces of the eval loop"
 LOOPS = {TRAIN: "train", EVAL: "eval/test"}  # title -> key of Trainer.traces
 ROWS = (
@@ -32,6 +32,7 @@ ROWS = (
     Row(RESULT, "tallyloop --gin_file=digits.gin / the bare script", "digits", "bare digits", Goal("<=", 1.25)),
     Row(RESULT, "tallyloop --gin_file=digits.gin", "digits", unit="s"),
     Row(RESULT, "the bare script", "bare digits", unit="s"),
+    Row(REPORT, "tallyloop-report, 50 runs", "report", unit="s", goal=Goal("<=", 0.5)),
     Row(TRACES, TRAIN, goal=Goal("==", 1), digits=0),
     Row(TRACES, EVAL, goal=Goal("==", 1), digits=0),
 )
@@ -44,6 +45,7 @@ The processes run in turn. A figure is the median over the rounds of a ratio or 
   guides and runs one step. The command also reads and checks the config, looks for a checkpoint, and records and writes metrics.
 - **result**: the command of the README, from its start to its exit: 2,000 steps, four evaluations, four checkpoints, and all that
   it writes. The bare script imports, trains as many steps of the same model on the same digits, and evaluates once.
+- **report**: `tallyloop-report` on 50 run folders, each with 100 summaries and 100 evaluations, from its start to its exit.
 - **traces**: counted in a run with a short last batch in training and in evaluation, loops of different lengths and four
   evaluations.
 """
@@ -67,6 +69,9 @@ def contestants(group: str, folder: Path) -> dict[str, Contestant]:
             "digits": WholeProcess(lambda: _run(folder, "train_and_eval")),
             "bare digits": WholeProcess(lambda: command("startup.bare", "digits")),
         }
+    if group == REPORT:
+        runs = str(run_folders.make(folder))
+        return {"report": WholeProcess(lambda: [sys.executable, "-m", "tallyloop.trainer.report.command", runs])}
     return {
         "train": WholeProcess(lambda: _first(folder, "train"), _is_first_step),
         "train_and_eval": WholeProcess(lambda: _first(folder, "train_and_eval"), _is_first_step),
@@ -108,7 +113,7 @@ COMMAND = Command(
     name="startup",
     title="Starting",
     reader="users who start short runs often",
-    shows="how long it takes to answer `--help`, to reach the first step and to end, and how often a run traces its loops",
+    shows="how long `--help`, the first step, a result and a report take, and how often a run traces its loops",
     about=ABOUT,
     rows=ROWS,
     measure=measure,

@@ -1,37 +1,10 @@
 import json
-import os
-import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from tallyloop.trainer.loop import folder_lock
 from tallyloop.trainer.report import command
-
-from .conftest import line
-
-REAL = Path(__file__).with_name("digits_operative_config.gin").read_text()  # of a run of digits.gin
-
-
-def long_run(folder, rate):
-    """Make a run folder's metrics and config as large as those of a run of digits.gin with 100 summaries and evaluations."""
-    chance = random.Random(rate)
-    lines = []
-    for step in range(100, 10_100, 100):
-        times = {
-            "time/step_ms": 2.8 + chance.random(),
-            "time/host_fraction": chance.random(),
-            "time/data_wait_fraction": chance.random() / 10,
-            "throughput/examples_per_sec": 21942 + chance.random(),
-            "time/writers_s": chance.random() / 100,
-        }
-        results = {"accuracy": chance.random(), "loss": chance.random()}
-        counts = {"accuracy": 6264.0, "loss": 6264.0}
-        lines.append(line(step, "train", **results, learning_rate=0.0010000000474974513, **times, counts=counts))
-        lines.append(line(step, "eval", **results, **{"time/eval_s": chance.random()}, counts=counts))
-    (folder / "metrics.jsonl").write_text("".join(lines))
-    (folder / "operative_config.gin").write_text(REAL.replace("learning_rate = 0.001", f"learning_rate = {rate}"))
 
 
 @pytest.fixture
@@ -128,21 +101,3 @@ def test_loads_nothing_heavy(runs):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_fifty_runs_take_less_than_half_a_second(make_run):
-    """Of the processor, as other programs may be waited for; the interpreter's start included. The best of three."""
-    for number in range(50):
-        folder = make_run(f"run-{number}")
-        long_run(folder, rate=number / 100)
-    runs = folder.parent
-    seconds = []
-    for _ in range(3):
-        code = f"from tallyloop.trainer.report import command\ncommand.main(['tallyloop-report', {str(runs)!r}])\n"
-        unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-        report = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=unmeasured)
-        _, status, used = os.wait4(report.pid, 0)
-        report.returncode = os.waitstatus_to_exitcode(status)
-        assert report.returncode == 0
-        seconds.append(used.ru_utime + used.ru_stime)
-    assert min(seconds) < 0.5
