@@ -2,7 +2,9 @@
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 RUNS = 50
 _CONFIG = Path(__file__).with_name("operative_config.gin").read_text()  # of a run of digits.gin
@@ -21,7 +23,8 @@ def make(folder: Path) -> Path:
     return runs
 
 
-def _lines(chance: random.Random):
+def _lines(chance: random.Random) -> Iterator[dict[str, Any]]:
+    """Yield what a run writes at each of 100 summaries: the metrics of training, and those of an evaluation."""
     for step in range(100, 10_100, 100):
         times = {
             "time/step_ms": 2.8 + chance.random(),

@@ -20,3 +20,8 @@ def damage(count, *kinds):
 def test_two_hundred_files_of_each(kinds):
     """A minute and a half for the 1,000 files."""
     damage(200, *kinds)
+
+
+@pytest.mark.slow
+def test_twenty_files_of_each():
+    damage(20, "npz", "idx", "tfrecord", "gin", "checkpoints")
