@@ -62,9 +62,9 @@ def sum_lost(lost: tf.Tensor, batch: Nest) -> tuple[tf.Tensor, Nest]:
     return tf.reduce_sum(lost), batch
 
 
-def first_bad(examples: tf.data.Dataset[Nest], seconds: float = _SEARCH_SECONDS) -> Bad | None:
-    """Return the first example that raises; None if there is none, or none was found in `seconds`."""
-    deadline, good = time.monotonic() + seconds, 0
+def first_bad(examples: tf.data.Dataset[Nest]) -> Bad | None:
+    """Return the first example that raises; None if there is none, or none was found in five minutes."""
+    deadline, good = time.monotonic() + _SEARCH_SECONDS, 0
     marks = examples.map(lambda *_: True)
     try:
         for _ in marks.batch(_CHUNK):  # much faster than one by one; a batch with a bad example raises

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...metrics.errors import UsageError
-from .membership import Membership
+from .membership import Membership, whole_number_of
 
 INDEX, WORKERS, SERVICE, PORT = "JOB_COMPLETION_INDEX", "TALLYLOOP_WORKERS", "TALLYLOOP_SERVICE", "TALLYLOOP_PORT"
 _DEFAULT_PORT = 2222
@@ -34,21 +34,14 @@ def read(environment: Mapping[str, str]) -> Membership:
     service = environment.get(SERVICE)
     if not service:
         raise UsageError(f"{INDEX} is set, and {SERVICE} is not: set it to the name of the Job's headless service.")
-    index, workers = _number(environment, INDEX), _number(environment, WORKERS)
+    if WORKERS not in environment:
+        raise UsageError(f"{INDEX} is set, and {WORKERS} is not: set it to the Job's `completions`.")
+    index, workers = whole_number_of(environment, INDEX), whole_number_of(environment, WORKERS)
     if index >= workers:
         raise UsageError(f"{WORKERS}={workers}, and this pod is number {index}: set it to the Job's `completions`.")
     host, suffix = environment.get("HOSTNAME", ""), f"-{index}"
     if not host.endswith(suffix):
         raise UsageError(f"HOSTNAME={host}: expected JOB{suffix}, as Kubernetes names the pods of an indexed Job.")
     job = host.removesuffix(suffix)
-    port = _number(environment, PORT) if PORT in environment else _DEFAULT_PORT
+    port = whole_number_of(environment, PORT, str(_DEFAULT_PORT))
     return Membership(tuple(f"{job}-{i}.{service}:{port}" for i in range(workers)), index, WORKERS)
-
-
-def _number(environment: Mapping[str, str], name: str) -> int:
-    text = environment.get(name)
-    if text is None:
-        raise UsageError(f"{INDEX} is set, and {name} is not: set it to the Job's `completions`.")
-    if not text.isdigit():
-        raise UsageError(f"{name}={text}: expected a whole number.")
-    return int(text)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+
+from ...metrics.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,3 +45,15 @@ def split_address(address: str) -> tuple[str, int]:
     if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"{address!r} isn't host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def whole_number_of(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    """Return the value of a variable, such as a number of workers.
+
+    Raises:
+      UsageError: it isn't a whole number.
+    """
+    text = environment.get(name, default)
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name}={text}: expected a whole number.")
+    return int(text)

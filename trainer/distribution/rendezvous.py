@@ -25,19 +25,12 @@ _REPORT_SECONDS = 30.0
 _MOST_THREADS = 32
 
 
-def wait_for_workers(
-    membership: Membership,
-    timeout: float,
-    report_every: float = _REPORT_SECONDS,
-    report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-) -> None:
-    """Return once every worker has been reached.
+def wait_for_workers(membership: Membership, timeout: float) -> None:
+    """Return once every worker has been reached; report on stderr, now and then, who is missing.
 
     Args:
       membership: this worker's.
       timeout: seconds to wait for all of them.
-      report_every: seconds between two reports of who is missing.
-      report: takes a line of text.
 
     Raises:
       ClusterError: a worker did not appear in time, or this worker's port is taken.
@@ -52,9 +45,9 @@ def wait_for_workers(
             now = time.monotonic()
             if now - started >= timeout:
                 raise ClusterError(_gave_up(membership, missing, timeout))
-            if now - reported >= report_every:
-                reported = now
-                report(f"Waiting for {_named(membership, missing)}, {now - started:.0f} s of {timeout:.0f} s")
+            if now - reported >= _REPORT_SECONDS:
+                reported, waited = now, f"{now - started:.0f} s of {timeout:.0f} s"
+                print(f"Waiting for {_named(membership, missing)}, {waited}", file=sys.stderr, flush=True)
             time.sleep(min(_SWEEP_SECONDS, max(0.0, started + timeout - now)))
 
 

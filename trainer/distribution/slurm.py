@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ...metrics.errors import UsageError
-from .membership import Membership
+from .membership import Membership, whole_number_of
 
 _NEEDED = ("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE")
 _BASE_PORT = 8888  # like TensorFlow's resolver; the tasks of a node take the ports above it
@@ -34,7 +34,7 @@ def read(environment: Mapping[str, str]) -> Membership:
     missing = [name for name in _NEEDED if name not in environment]
     if missing:
         raise UsageError(f"Slurm: {', '.join(missing)} is not set: start the workers by `srun tallyloop ...`.")
-    port = _number(environment, PORT, str(_BASE_PORT))
+    port = whole_number_of(environment, PORT, str(_BASE_PORT))
     if environment.get("SLURM_DISTRIBUTION", "block").partition(":")[0] not in ("block", ""):
         raise UsageError(
             f"Slurm: SLURM_DISTRIBUTION={environment['SLURM_DISTRIBUTION']}: expected block, where consecutive tasks "
@@ -46,7 +46,7 @@ def read(environment: Mapping[str, str]) -> Membership:
         strict=False,
     )
     addresses = tuple(f"{host}:{port + i}" for host, count in tasks for i in range(count))
-    index, size = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_STEP_NUM_TASKS")
+    index, size = whole_number_of(environment, "SLURM_PROCID"), whole_number_of(environment, "SLURM_STEP_NUM_TASKS")
     if len(addresses) != size or index >= size:
         listed = ", ".join(f"{name}={environment[name]}" for name in _NEEDED)
         raise UsageError(f"Slurm: the variables contradict each other: {listed}. Set TF_CONFIG instead.")
@@ -82,13 +82,6 @@ def _range(text: str) -> Iterator[str]:
         first, _, last = span.partition("-")
         for number in range(int(first), int(last or first) + 1):
             yield str(number).zfill(len(first))
-
-
-def _number(environment: Mapping[str, str], name: str, default: str = "") -> int:
-    text = environment.get(name, default)
-    if not text.isdigit():
-        raise UsageError(f"{name}={text}: expected a whole number.")
-    return int(text)
 
 
 def _parsed(environment: Mapping[str, str], name: str, parse):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .measured import WORTH, Measured
-from .table import duration
+from .table import brief
 
 _EQUAL = 0.97  # of the time: what is as close differs by noise
 
@@ -62,7 +62,7 @@ def _chosen(title: str, measured: Measured, given: Measured, train_steps: int) -
     low, high = measured.spread
     gains = (
         f"{title}: {measured.setting.name}. {measured.ratio:.2f} ({low:.2f} to {high:.2f}) times the time per example, "
-        f"{duration(measured.step)} a step."
+        f"{brief(measured.step)} a step."
     )
     notes = [f"  Mind: {each}." for each in (measured.setting.changes, measured.setting.remark) if each]
     return "\n".join([gains, *notes, *(f"  {line}" for line in measured.setting.lines)])

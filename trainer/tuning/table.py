@@ -43,11 +43,11 @@ class Table:
             low, high = measured.spread
             ratio, spread, pays = f"{measured.ratio:.2f}", f"{low:.2f}-{high:.2f}", _pays(measured, given)
         values = (
-            duration(measured.step),
+            brief(measured.step),
             ratio,
             spread,
-            duration(measured.start.compiling),
-            duration(measured.start.first_step),
+            brief(measured.start.compiling),
+            brief(measured.start.first_step),
             f"{measured.examples_per_second:,.0f}",
             f"{measured.memory / 1e6:,.0f} MB",
         )
@@ -59,7 +59,7 @@ class Table:
         return f"{setting.name:<{self._width}}  failed: {' '.join(reason.split())}"
 
 
-def duration(seconds: float) -> str:
+def brief(seconds: float) -> str:
     """Return a time in three digits, such as 84.1 ms."""
     factor, unit = next((each for each in ((1, "s"), (1e3, "ms")) if seconds * each[0] >= 1), (1e6, "us"))
     value = seconds * factor

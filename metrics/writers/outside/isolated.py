@@ -33,16 +33,10 @@ class Writer(Protocol):
 
 
 class OutsideWriters:
-    """Passes a run on to each of some writers.
+    """Passes a run on to each of some writers, those that the user has given."""
 
-    Args:
-      writers: what the user has given.
-      patience: seconds that the end of the run waits for all of them together; at most 5 if it was asked to stop.
-    """
-
-    def __init__(self, writers: Sequence[Writer], patience: float = _PATIENCE):
+    def __init__(self, writers: Sequence[Writer]):
         self._threads = [_Isolated(writer) for writer in writers]
-        self._patience = patience
 
     def begin(self, run: RunDescription) -> None:
         """Start the threads, and describe the run to the writers. Returns at once."""
@@ -60,7 +54,7 @@ class OutsideWriters:
         for thread in self._threads:
             thread.put_last(("end", ending), ("close",))
         asked = ending.state == "interrupted"
-        patience = min(self._patience, _PATIENCE_WHEN_ASKED) if asked else self._patience
+        patience = _PATIENCE_WHEN_ASKED if asked else _PATIENCE
         deadline = time.monotonic() + patience
         for thread in self._threads:
             thread.join(deadline, patience)

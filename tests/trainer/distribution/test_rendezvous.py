@@ -6,6 +6,7 @@ import time
 
 import pytest
 from tallyloop.trainer import ClusterError
+from tallyloop.trainer.distribution import rendezvous
 from tallyloop.trainer.distribution.membership import Membership
 from tallyloop.trainer.distribution.rendezvous import wait_for_workers
 
@@ -54,12 +55,13 @@ class TestRendezvous:
     def test_alone(self, places):
         wait_for_workers(places(1)[0], 1)
 
-    def test_reports_who_is_missing(self, places):
+    def test_reports_who_is_missing(self, places, monkeypatch, capsys):
+        monkeypatch.setattr(rendezvous, "_REPORT_SECONDS", 0.2)
         first, second, third = places(3)
-        lines = []
         with _server_of(second), pytest.raises(ClusterError) as error:
-            wait_for_workers(first, 0.6, report_every=0.2, report=lines.append)
+            wait_for_workers(first, 0.6)
         missing = f"1 of 3 workers: worker 2 ({third.addresses[2]})"
+        lines = capsys.readouterr().err.splitlines()
         assert lines
         assert lines[0].startswith(f"Waiting for {missing}, ")
         assert lines[0].endswith(" s of 1 s")

@@ -1,7 +1,7 @@
 import pytest
 from tallyloop.trainer.tuning.measured import Measured, Start
 from tallyloop.trainer.tuning.settings import AS_GIVEN, Setting
-from tallyloop.trainer.tuning.table import Table, duration
+from tallyloop.trainer.tuning.table import Table, brief
 
 LONG = "best + cache = True (from memory), and more"
 JIT = Setting("jit", ("Trainer.jit_compile = True",))
@@ -36,5 +36,5 @@ class TestTable:
         ("seconds", "text"),
         [(12.34, "12.3 s"), (1.5, "1.50 s"), (0.0841, "84.1 ms"), (0.000123, "123 us"), (4e-7, "0.40 us")],
     )
-    def test_durations_have_three_digits(self, seconds, text):
-        assert duration(seconds) == text
+    def test_times_have_three_digits(self, seconds, text):
+        assert brief(seconds) == text

@@ -68,8 +68,8 @@ def reported(caplog):
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def run(*writers, steps=3, patience=60.0):
-    outside = OutsideWriters(writers, patience)
+def run(*writers, steps=3):
+    outside = OutsideWriters(writers)
     outside.begin(RUN)
     for step in range(steps):
         outside.write(summary(step))
@@ -107,10 +107,11 @@ class TestAWriter:
         assert writer.calls == []
         assert len(reported()) == 1
 
-    def test_that_hangs_is_left_behind(self, reported):
+    def test_that_hangs_is_left_behind(self, reported, monkeypatch):
+        monkeypatch.setattr(isolated, "_PATIENCE", 0.2)
         hanging, other = Hanging(), OnlyWrites()
         started = time.monotonic()
-        run(hanging, other, patience=0.2)
+        run(hanging, other)
         assert 0.2 <= time.monotonic() - started < 5
         assert other.steps == [0, 1, 2]
         assert [line.partition(":")[2] for line in reported()] == [
@@ -133,8 +134,9 @@ class TestAWriter:
 
     def test_that_is_slow_loses_what_does_not_fit(self, reported, monkeypatch):
         monkeypatch.setattr(isolated, "_MOST_WAITING", 4)
+        monkeypatch.setattr(isolated, "_PATIENCE", 0.1)
         hanging = Hanging()
-        outside = OutsideWriters([hanging], patience=0.1)
+        outside = OutsideWriters([hanging])
         outside.begin(RUN)
         started = time.monotonic()
         for step in range(1000):
