@@ -14,7 +14,6 @@ from absl import logging
 
 from ...metrics.errors import DataError, UsageError
 from .. import config as configs
-from ..distribution import preemption
 from ..errors import (
     DONE,
     FAILED,
@@ -26,8 +25,7 @@ from ..errors import (
     OutputError,
     PreemptedError,
 )
-from ..study import process
-from . import flags, member
+from . import flags
 from .flags import FLAGS
 from .request import Request
 
@@ -116,7 +114,10 @@ def _log_traceback() -> None:
 
 
 def _run(argv: Sequence[str], request: Request) -> int:
-    from . import session
+    # After the help, which takes a tenth of a second and needs none of them.
+    from ..distribution import preemption
+    from ..study import process
+    from . import member, session
 
     process.die_with_study()
     session.check_files(request)
