@@ -105,28 +105,30 @@ def short(binding: str) -> str:
 
 def read(name: str, folder: Path) -> Run:
     """Return a run as its folder is now. What cannot be read is counted, never an error."""
-    metrics: dict[Metric, Points] = {}
-    times: dict[Metric, Points] = {}
+    found: dict[tuple[str, str], Points] = {}
     *lines, torn = _bytes(folder / METRICS).split(b"\n")
     damaged = 0
     for line in lines:
         try:
-            _take(json.loads(line), metrics, times)
+            _take(json.loads(line.decode()), found)
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError):
             damaged += 1
-    for points in (*metrics.values(), *times.values()):
+    for points in found.values():
         points.sort()  # an evaluation of an older checkpoint comes later
+    every = {Metric(*name): points for name, points in found.items()}
+    times = {name: points for name, points in every.items() if name.path.startswith(_TIMES)}
+    metrics = {name: points for name, points in every.items() if name not in times}
     bindings = _bindings(folder)
     choice = {} if bindings else _choice(folder)
     return Run(name, folder, ending(folder), metrics, times, bindings, damaged, bool(torn), choice)
 
 
-def _take(fields: Mapping[str, Any], metrics: dict[Metric, Points], times: dict[Metric, Points]) -> None:
+def _take(fields: Mapping[str, Any], found: dict[tuple[str, str], Points]) -> None:
+    """Add the values of a line to those of the lines before, by split and path."""
     step, split = int(fields["step"]), str(fields["split"])
     values = [(path, float(value)) for path, value in fields["metrics"].items() if not isinstance(value, list)]
     for path, value in values:
-        found = times if path.startswith(_TIMES) else metrics
-        found.setdefault(Metric(split, path), []).append((step, value))
+        found.setdefault((split, path), []).append((step, value))
 
 
 def _bindings(folder: Path) -> dict[str, str]:
