@@ -2,6 +2,8 @@
 
 import functools
 import gc
+import importlib.abc
+import importlib.util
 import itertools
 import os
 import sys
@@ -11,32 +13,57 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-import tensorflow as tf  # after the log level, which it reads when imported
-
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
-)
-
-# What is imported stays; a collection, of which tracing causes many, need not look at it again.
-gc.freeze()
-gc.set_threshold(50_000, 20, 100)
 
 
-if (_trace := threading.gettrace()) is not None:  # coverage, which sees only the threads that Python has started
-    _numpy_function = tf.numpy_function
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls a function with a module once that has been imported: tests that need no TensorFlow do not load it."""
 
-    def _measured(func, *arguments, **keywords):
+    def __init__(self, name, then):
+        self._name, self._then = name, then
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        load = spec.loader.exec_module
+
+        def load_and_call(module):
+            load(module)
+            self._then(module)
+
+        spec.loader.exec_module = load_and_call
+        return spec
+
+
+def _prepare(tf):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+    # What is imported stays; a collection, of which tracing causes many, need not look at it again.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    if (trace := threading.gettrace()) is not None:  # coverage, which sees only the threads that Python has started
+        tf.numpy_function = _measured(tf.numpy_function, trace)
+
+
+def _measured(numpy_function, trace):
+    def make(func, *arguments, **keywords):
         def call(*values):
-            sys.settrace(_trace)
+            sys.settrace(trace)
             return func(*values)
 
-        return _numpy_function(call, *arguments, **keywords)
+        return numpy_function(call, *arguments, **keywords)
 
-    tf.numpy_function = _measured
+    return make
+
+
+sys.meta_path.insert(0, _AfterImport("tensorflow", _prepare))
 
 
 @functools.cache
 def _mirrored(replicas):
+    import tensorflow as tf
+
     return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(replicas)])
 
 

@@ -1,17 +1,16 @@
 """How the tests of the metrics run a step and read what it recorded."""
 
 import pytest
-import tensorflow as tf
-from tallyloop import metrics
-from tallyloop.metrics import MetricRegistry
+from tallyloop import metrics  # lazily, like TensorFlow below: not all tests need it
 
 
 @pytest.fixture(scope="session")
 def evaluate(mirrored_on):
     """evaluate(step, pieces) -> the finished numbers of `step(piece)` on one replica per piece, run eagerly."""
+    import tensorflow as tf
 
     def run(step, pieces, registry=None):
-        strategy, registry = mirrored_on(len(pieces)), registry or MetricRegistry()
+        strategy, registry = mirrored_on(len(pieces)), registry or metrics.MetricRegistry()
 
         def replica(piece):
             with registry.recording():
@@ -37,7 +36,7 @@ def record_eagerly():
     """record_eagerly(step) -> path -> (value, count) of `step()` in the eager step of one replica."""
 
     def run(step, registry=None):
-        return _as_floats(_recorded(step, registry or MetricRegistry()))
+        return _as_floats(_recorded(step, registry or metrics.MetricRegistry()))
 
     return run
 
@@ -45,9 +44,10 @@ def record_eagerly():
 @pytest.fixture(scope="session")
 def record_traced():
     """The same in a `tf.function`, whose options may be given."""
+    import tensorflow as tf
 
     def run(step, registry=None, **options):
-        registry = registry or MetricRegistry()
+        registry = registry or metrics.MetricRegistry()
         return _as_floats(tf.function(lambda: _recorded(step, registry), autograph=False, **options)())
 
     return run
@@ -62,9 +62,10 @@ def record(request, record_eagerly, record_traced):
 @pytest.fixture(scope="session")
 def finished():
     """finished(values, weights, finish) -> what is written of the values, added in two batches of unequal size."""
+    import tensorflow as tf
 
     def run(values, weights=None, finish=None):
-        registry, total = MetricRegistry(), None
+        registry, total = metrics.MetricRegistry(), None
         for piece in (slice(0, 1), slice(1, None)):
             with registry.recording():
                 share = None if weights is None else tf.constant(weights[piece], tf.float32)

@@ -1,25 +1,25 @@
 """Small tasks, a maker of Trainers on 1, 2 or 4 replicas, and what their results are compared with."""
 
-import keras
 import numpy as np
 import pytest
-from tallyloop.data import Input
-from tallyloop.trainer import Task, Trainer
 
-
-class Regression(Task):
-    """Least squares on x (n, 3) and y (n,), from zero weights."""
-
-    def build_model(self):
-        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros", name="dense")])
-
-    def loss(self, model, batch, training):
-        return (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
+# Keras and the Trainer are imported where they are used: many tests below this folder need neither.
 
 
 @pytest.fixture(scope="session")
 def regression_task():
-    """The class, to make or to subclass."""
+    """The class, to make or to subclass: least squares on x (n, 3) and y (n,), from zero weights."""
+    import keras
+    from tallyloop.trainer import Task
+
+    class Regression(Task):
+        def build_model(self):
+            dense = keras.layers.Dense(1, kernel_initializer="zeros", name="dense")
+            return keras.Sequential([keras.Input((3,)), dense])
+
+        def loss(self, model, batch, training):
+            return (model(batch["x"], training=training)[:, 0] - batch["y"]) ** 2
+
     return Regression
 
 
@@ -36,8 +36,11 @@ def rows():
 
 
 @pytest.fixture(scope="session")
-def make_trainer(mirrored_on, rows):
+def make_trainer(mirrored_on, rows, regression_task):
     """make_trainer(task, data, replicas, **arguments) -> a Trainer on batches of 16, in order."""
+    import keras
+    from tallyloop.data import Input
+    from tallyloop.trainer import Trainer
 
     def make(task=None, data=40, replicas=1, evaluate=False, batch=16, **arguments):
         data = rows(data) if isinstance(data, int) else data
@@ -47,7 +50,7 @@ def make_trainer(mirrored_on, rows):
             "train_steps": 6,
             "eval_datasets": {"test": Input(data, batch)} if evaluate else None,
         }
-        return Trainer(task=task or Regression(), strategy=mirrored_on(replicas), **{**defaults, **arguments})
+        return Trainer(task=task or regression_task(), strategy=mirrored_on(replicas), **{**defaults, **arguments})
 
     return make
 
@@ -91,10 +94,11 @@ def gradient_of():
 
 
 @pytest.fixture(scope="session")
-def layered():
+def layered(regression_task):
     """layered(*layers) -> a task: least squares on the layers that these functions make, and one unit."""
+    import keras
 
-    class Layered(Regression):
+    class Layered(regression_task):
         def __init__(self, *layers):
             self.layers = layers
 
@@ -105,10 +109,11 @@ def layered():
 
 
 @pytest.fixture(scope="session")
-def encoder():
+def encoder(regression_task):
     """A task whose model has an encoder, with BatchNormalization, and a head."""
+    import keras
 
-    class Encoder(Regression):
+    class Encoder(regression_task):
         def build_model(self):
             return keras.Sequential(
                 [
@@ -126,6 +131,7 @@ def encoder():
 @pytest.fixture(scope="session")
 def run(make_trainer):
     """run(folder, steps, ...) -> a Trainer that has trained by Adam and evaluated, with a checkpoint every 4 steps."""
+    import keras
 
     def train(folder, steps=12, **arguments):
         defaults = {
