@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ..metrics.errors import UsageError
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in messages of Keras
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")  # in messages of Keras
 _PLACES = ("x", "y", "sample_weight")  # of the parts of a tuple
 FEATURES, TARGETS, _WEIGHTS = range(3)
 
@@ -59,8 +59,8 @@ def numbers_of(column: tf.Tensor, key: str, binding: str, dtype: Any = tf.float3
     """
     if column.dtype == tf.string:
         raise UsageError(
-            f"The batch: column {key!r} holds strings: expected numbers, as {binding} names it; correct the file. A dtype in the "
-            f"source, as in csv.columns = {{{key!r}: 'float32'}}, has the line told"
+            f"The batch: column {key!r} holds strings: expected numbers, as {binding} names it; correct the file. With a dtype "
+            f"in the source, as in csv.columns = {{{key!r}: 'float32'}}, the message names the line"
         )
     return tf.cast(column, dtype)
 
@@ -97,7 +97,7 @@ def outputs_of(model: keras.Model, inputs: Any, training: bool, where: str, fix:
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
         if isinstance(error, UsageError):
             raise
-        lines = [line for line in _COLOURS.sub("", str(error)).splitlines() if line]
+        lines = [line for line in _COLORS.sub("", str(error)).splitlines() if line]
         reason = next((line for line in lines if "encountered when calling" not in line), type(error).__name__)
         got = f"{inputs.dtype.name} of shape (batch, {', '.join(map(str, inputs.shape[1:]))})"
         raise UsageError(f"{where}: expected inputs that it accepts, got {got}: {reason}; {fix}") from error

@@ -222,8 +222,8 @@ def _numbers(table: Mapping[str, Any], name: str, argument: str) -> np.ndarray:
         row, value = next((each for each in enumerate(cells) if not _is_number(each[1])), (0, cells[0]))
         raise UsageError(
             f"{_WHERE}: column {name!r}, row {row} (counted from 0): expected a number, as TabularTask.{argument} has the "
-            f"column, got {value!r}; correct the file, or name the column in TabularTask.categorical. A dtype in the source, "
-            f"as in csv.columns = {{{name!r}: 'float32'}}, has the line told"
+            f"column, got {value!r}; correct the file, or name the column in TabularTask.categorical. With a dtype in the "
+            f"source, as in csv.columns = {{{name!r}: 'float32'}}, the message names the line"
         )
     numbers = column.astype(np.float32)
     if not np.isfinite(numbers).all():

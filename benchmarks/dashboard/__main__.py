@@ -22,7 +22,7 @@ from .browser import Browser, find
 from .server import TensorBoard
 
 _IMAGES = Path(__file__).parents[2] / "docs/images"
-_COLOURS = 128  # of a picture, which is then small
+_COLORS = 128  # of a picture, which is then small
 _SETTLED = 4.0  # seconds after which the charts no longer move
 _SWEEP = {"Adam.learning_rate": ("1e-2", "1e-3", "1e-4"), "mlp.hidden": ("(32,)", "(512,)")}
 _ACTIONS = ("Trainer.actions=[@WriteExamples()]", "Trainer.summary_interval=20", "Trainer.eval_interval=40")
@@ -85,7 +85,7 @@ def _alone(run: Path) -> Iterator[TensorBoard]:
 def _save(page: Browser, path: Path) -> None:
     page.screenshot(path)
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(_COLOURS)
+        small = image.convert("RGB").quantize(_COLORS)
     small.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1024} KB")
 

@@ -88,7 +88,7 @@ times slower:
 
 - **Input** draws each epoch's order from (seed, epoch) in the graph, and gathers a batch with one operation.
 - **tf.data with one permutation per epoch** is `Dataset.counter()` mapped to a permutation of the rows, cut into batches of
-  indices, then one vectorised `tf.gather` per batch and `prefetch({AHEAD})`, which is short because prefetched batches are
+  indices, then one vectorized `tf.gather` per batch and `prefetch({AHEAD})`, which is short because prefetched batches are
   not timed.
 - **tf.data that shuffles indices one by one** is `range(n).shuffle(n).repeat().batch(b)`, then the same.
 
@@ -125,7 +125,7 @@ of several batches, and what it makes stays in TensorFlow. What is left:
   batch; the rest is the decoding, which is the same for both.
 - A jump builds the pipeline again, which takes TensorFlow about 10 ms, and draws the rows of some hundred steps.
 - Processes are faster than threads only where cores are free.
-- `Mixture` and `packed` shuffle and sort in NumPy, which takes about a microsecond a row. Beside floats in memory-mapped files,
+- `Mixture` and `packed` shuffle and sort in NumPy, which takes about a microsecond per row. Beside floats in memory-mapped files,
   of which a row takes as long, that is half of the time; beside files that are decoded, or text that is tokenized, little.
 - In runs of the same code, the training with busy cores came out between 0.8 and 1.7, and JPEG files between 0.8 and 0.96: what
   hands over between threads waits for its turn wherever other programs use the cores.

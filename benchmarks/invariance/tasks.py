@@ -33,7 +33,7 @@ def dropping() -> keras.Model:
 
 
 def normalizing() -> keras.Model:
-    """Return a network that normalises the hidden units over the whole batch, across replicas."""
+    """Return a network that normalizes the hidden units over the whole batch, across replicas."""
     # Without a bias, which the normalisation would subtract again: its gradient would be nothing but rounding.
     hidden = keras.layers.Dense(WIDTH, use_bias=False, name="hidden")
     norm = keras.layers.BatchNormalization(momentum=0.9, synchronized=True, name="norm")

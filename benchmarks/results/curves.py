@@ -10,7 +10,7 @@ Points = Sequence[tuple[int, float]]
 
 _WIDTH, _HEIGHT = 480, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 30, 34
-_COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
+_COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
 _MOST = 200  # points of a line
 
 
@@ -80,11 +80,11 @@ def _axes(scale: _Scale) -> list[str]:
 
 
 def _curve(scale: _Scale, number: int, name: str, points: Points) -> str:
-    colour = _COLOURS[number % len(_COLOURS)]
+    color = _COLORS[number % len(_COLORS)]
     path = " ".join(f"{scale.x(step):.1f},{scale.y(value):.1f}" for step, value in points)
-    label = f'<text x="{_WIDTH - _RIGHT - 90 * number}" y="18" text-anchor="end" fill="{colour}">{escape(name)}</text>'
-    dots = "".join(f'<circle cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}" r="2" fill="{colour}"/>' for x, y in points)
-    line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+    label = f'<text x="{_WIDTH - _RIGHT - 90 * number}" y="18" text-anchor="end" fill="{color}">{escape(name)}</text>'
+    dots = "".join(f'<circle cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}" r="2" fill="{color}"/>' for x, y in points)
+    line = f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.5"/>'
     return label + line + (dots if len(points) <= 25 else "")
 
 

@@ -17,7 +17,7 @@ ROWS, STEPS, MOMENTUM = 17, 6, 0.9
 
 
 def normalizing(synchronized: bool) -> keras.Model:
-    """Return a model that normalises its input, over each replica's rows or over all rows."""
+    """Return a model that normalizes its input, over each replica's rows or over all rows."""
     norm = keras.layers.BatchNormalization(momentum=MOMENTUM, synchronized=synchronized, name="norm")
     return keras.Sequential([keras.Input((3,)), norm, keras.layers.Dense(1, kernel_initializer="zeros")])
 

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-# After four rounds, neighbours stay neighbours half again as often as by chance; after six, no more often.
+# After four rounds, neighbors stay neighbors half again as often as by chance; after six, no more often.
 _ROUNDS = 6
 # Up to this size, where six rounds on so few cells prefer some orders, the rows are sorted by random numbers instead.
 _TINY = 32

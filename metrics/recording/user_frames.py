@@ -27,7 +27,7 @@ _LONGEST_LINE = 300
 _MOST_LINES = 5  # of a message: what follows in those of Keras are its arguments once more
 _MOST_CALLERS = 5
 _NOISE = [(re.compile(pattern, re.M), new) for pattern, new in (
-    (r"\x1b\[[0-9;]*m", ""),  # colours
+    (r"\x1b\[[0-9;]*m", ""),  # colors
     (r"'\{\{node \S+\}\} = (\w+)\[.*?\]\(.*?\)'", r"\1"),  # the node that could not be made
     (r"Arguments received by [\s\S]*", ""),
     (r"^ *in user code:$|^ *File \".*\n.*$", ""),  # the frames that AutoGraph lists

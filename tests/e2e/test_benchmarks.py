@@ -457,19 +457,19 @@ class TestGrowth:
 
 
 class TestAdvice:
-    PRINTED = """setting      a step  of given
+    PRINTED = """setting   step time  of given
 as given    1.10 ms            673 ms
 no oneDNN   1.51 ms      1.37
 
-Fastest: best + intra-op threads = 1. 0.68 (0.68 to 0.69) times the time per example, 752 us a step.
-  Mind: the examples come in another order.
+Fastest: best + intra-op threads = 1. 0.68 (0.68 to 0.69) times the time per example, 752 us per step.
+  Note: the examples come in another order.
   In the config:
       import tallyloop.data
       train/Input.cache = True
   Before the command:
       TF_NUM_INTRAOP_THREADS=1 TF_ENABLE_ONEDNN_OPTS=0
 
-Faster, but another training: best + global_batch_size = 128. 0.46 (0.45 to 0.48) times the time per example, 972 us a step.
+Faster, but trains differently: best + global_batch_size = 128. 0.46 (0.45 to 0.48) times the time per example, 972 us per step.
   In the config:
       train/Input.global_batch_size = 128
 """

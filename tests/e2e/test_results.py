@@ -208,9 +208,9 @@ class TestReferences:
 
 
 class TestArithmetic:
-    def test_neighbours_of_the_same_kind(self, results):
+    def test_neighbors_of_the_same_kind(self, results):
         """In vectors and in images of one number each."""
-        alike = results("configs.images").neighbours_alike
+        alike = results("configs.images").neighbors_alike
         real, made = np.array([[0.0], [1.2], [10.0]]), np.array([[2.0], [2.1], [9.0]]).reshape(3, 1, 1, 1)
         # 0 -> 1.2 alike; 1.2 -> 2.0 not; 10 -> 9 not; 2.0 -> 2.1 alike; 2.1 -> 2.0 alike; 9 -> 10 not.
         assert alike(real, made) == pytest.approx(3 / 6)

@@ -96,7 +96,7 @@ class TestTuning:
         )
         chosen = printed[printed.index("Fastest: ") :].split("\n\n")[0]
         assert "train/Input.cache = True" in chosen  # where reading takes all the time
-        assert "Mind: the examples come in another order" in chosen
+        assert "Note: the examples come in another order" in chosen
 
         lines = re.findall(r"^      (\S+ = .+)$", chosen, re.M)
         variables = dict(pair.split("=") for pair in re.findall(r"\bTF_\w+=\d+", chosen))

@@ -69,8 +69,8 @@ def warn_of_repeated_rows(model: keras.Model) -> None:
     if embeddings and not linear:
         logging.warning(
             "from_keras: %s with %s: where a batch has an id several times, fit squares (or takes the sign of) each of its "
-            "gradients apart; here their sum is squared, which is the gradient. So the weights are not those of fit to the last "
-            "digit, and the same on any number of replicas.",
+            "gradients apart; here their sum is squared, which is the gradient. The weights therefore differ a little from "
+            "those of fit, and are the same on any number of replicas.",
             ", ".join(embeddings),
             type(model.optimizer).__name__,
         )

@@ -65,7 +65,7 @@ class Unfinished:
         if before is not None:
             changed = [what for what in note if before.get(what) != note[what]]
             logging.warning(
-                "%s was not finished, and starts anew, as other than before: %s.", self._output, ", ".join(changed)
+                "%s was left unfinished and starts over, as these have changed: %s.", self._output, ", ".join(changed)
             )
         for file in self._folder.glob("*.shard"):
             file.unlink()

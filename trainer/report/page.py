@@ -14,7 +14,7 @@ from .tables import shown
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 420, 240, 56, 22
 _MOST_POINTS = 200_000  # of all curves, so that the file can be sent
 _LEAST_PER_CURVE, _MOST_PER_CURVE = 20, 300
-_HUES = 137.5  # degrees from one run's colour to the next: the golden angle, so that neighbours differ
+_HUES = 137.5  # degrees from one run's color to the next: the golden angle, so that neighbors differ
 
 _STYLE = """
 body{font:14px/1.4 system-ui,sans-serif;margin:1.5em;color:#222;background:#fff}

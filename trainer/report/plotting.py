@@ -70,7 +70,7 @@ def _chart(library: Any, runs: Sequence[Run], metrics: Sequence[Metric], width: 
     figure.clear()
     figure.plot_size(width, _HEIGHT)
     for number, (label, points) in enumerate(drawn):
-        # Without colours, a letter tells the curves apart.
+        # Without colors, a letter tells the curves apart.
         letter = None if is_colored or len(drawn) == 1 else _LETTERS[number % len(_LETTERS)]
         steps, values = zip(*points, strict=True)
         signal = figure.signal(list(steps), list(values), marker=letter)

@@ -24,7 +24,7 @@ def advice(given: Measured, found: Sequence[Measured], train_steps: int) -> str:
     parts = [_chosen("Fastest", best, given, train_steps)] if best else [_nothing(bool(same), train_steps)]
     changing = [each for each in faster if each.setting.changes]
     for each in _by_what_they_change(given, changing, best, train_steps):
-        parts.append(_chosen("Faster, but another training", each, given, train_steps))
+        parts.append(_chosen("Faster, but trains differently", each, given, train_steps))
     parts += [_late(each, given, train_steps) for each in same if is_late(each, given, train_steps)]
     return "\n\n".join(parts)
 
@@ -62,9 +62,9 @@ def _chosen(title: str, measured: Measured, given: Measured, train_steps: int) -
     low, high = measured.spread
     gains = (
         f"{title}: {measured.setting.name}. {measured.ratio:.2f} ({low:.2f} to {high:.2f}) times the time per example, "
-        f"{brief(measured.step)} a step."
+        f"{brief(measured.step)} per step."
     )
-    notes = [f"  Mind: {each}." for each in (measured.setting.changes, measured.setting.remark) if each]
+    notes = [f"  Note: {each}." for each in (measured.setting.changes, measured.setting.remark) if each]
     return "\n".join([gains, *notes, *(f"  {line}" for line in measured.setting.lines)])
 
 

@@ -8,7 +8,7 @@ from .measured import Measured
 from .settings import AS_GIVEN, Setting
 
 _COLUMNS = {
-    "a step": 10,
+    "step time": 10,
     "of given": 10,
     "spread": 14,
     "compiling": 11,

@@ -60,7 +60,7 @@ def _told_apart(run: Run) -> float:
     return abs(last("told_apart")(run) - 0.5)
 
 
-def neighbours_alike(real: np.ndarray, made: np.ndarray) -> float:
+def neighbors_alike(real: np.ndarray, made: np.ndarray) -> float:
     """Return the share of images whose nearest other one is of the same kind, real or made: 0.5 if they cannot be told apart."""
     both = np.concatenate([each.reshape(len(each), -1) for each in (real, made)]).astype(np.float64)
     is_made = np.arange(len(both)) >= len(real)
@@ -75,7 +75,7 @@ def _of_the_gan(run: Run) -> float:
 
     run.command("--mode=predict")
     made = np.load(run.folder / "predictions" / "test.npz")["image"]
-    return neighbours_alike(digits("test")["x"], made)
+    return neighbors_alike(digits("test")["x"], made)
 
 
 def normal_distribution(run: Run) -> Reference:
@@ -84,7 +84,7 @@ def normal_distribution(run: Run) -> Reference:
 
     train_set, real = digits("train")["x"], digits("test")["x"]
     drawn = np.random.default_rng(0).multivariate_normal(train_set.mean(0), np.cov(train_set.T), len(real))
-    return Reference("draws from a normal distribution", neighbours_alike(real, drawn.clip(0, 1)))
+    return Reference("draws from a normal distribution", neighbors_alike(real, drawn.clip(0, 1)))
 
 
 CONFIGS = (
@@ -128,11 +128,11 @@ begins with the last checkpoint of the first: `--gin_file=image_folder_all.gin -
 Two losses, two networks, two optimizers; the discriminator is updated twice for each update of the generator. Look at it for
 `Task.losses`, `Trainer.update_every`, random numbers that come with the data, and generated images in TensorBoard. The
 discriminator tells half of the images right when it cannot tell them apart. As it might just be a bad one, there is another
-judge: whether the nearest neighbour of an image is real, too, or generated, too; 0.5 would be perfect.
+judge: whether the nearest neighbor of an image is real, too, or generated, too; 0.5 would be perfect.
 """,
         (
             Figure("the discriminator's accuracy from 0.5", _told_apart, Goal("<=", 0.1)),
-            Figure("nearest neighbours of the same kind", _of_the_gan, BELOW, normal_distribution),
+            Figure("nearest neighbors of the same kind", _of_the_gan, BELOW, normal_distribution),
         ),
         curve="told_apart",
     ),

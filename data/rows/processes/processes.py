@@ -84,8 +84,8 @@ class Processes:
             if process.over:
                 raise DataError(f"Input.read_processes = {self._count}: reading has ended with the program") from None
             raise DataError(
-                f"Input.read_processes = {self._count}: {ended}, as one before: expected processes that live. Look for the "
-                "kernel's message (dmesg) if memory ran out, and for these rows if the transform crashes.",
+                f"Input.read_processes = {self._count}: {ended}, and so did the one before it: expected processes that stay "
+                "alive. Look for the kernel's message (dmesg) if memory ran out, and for these rows if the transform crashes.",
                 may_pass=True,
             ) from None
         finally:

@@ -72,7 +72,7 @@ def augmented(
 
 
 def _moved(image: tf.Tensor, degrees: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    """Return an image turned around its centre, enlarged, and moved by a fraction of its size; of the same shape."""
+    """Return an image turned around its center, enlarged, and moved by a fraction of its size; of the same shape."""
     height, width = (tf.constant(float(size or 0)) for size in image.shape[:2])
     angle = degrees * (3.141592653589793 / 180)
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale

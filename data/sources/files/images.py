@@ -127,7 +127,7 @@ def _by_folder(place: Path) -> _Listing:
     found = [(file, label) for label, name in enumerate(classes) for file in _files(place, name)]
     if not found:
         raise UsageError(
-            f"images: {str(place)!r} has no images in folders: expected one folder a class, or bind images.table"
+            f"images: {str(place)!r} has no images in folders: expected one folder per class; or bind images.table"
         )
     files, labels = zip(*found, strict=True)
     return _Listing(list(files), np.array(labels, np.int64), classes)

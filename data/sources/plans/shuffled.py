@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# After eight rounds on the smallest grids, neighbours stay neighbours 1.3% more often than by chance; after ten, no more often.
+# After eight rounds on the smallest grids, neighbors stay neighbors 1.3% more often than by chance; after ten, no more often.
 _ROUNDS = 10
 # Up to this size, where rounds on so few cells prefer some orders, the rows are sorted by random numbers instead.
 _TINY = 32

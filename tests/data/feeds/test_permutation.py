@@ -114,8 +114,8 @@ class TestRandomness:
             seen = np.bincount(orders[:, first] * size + orders[:, second], minlength=size**2).reshape(size, size)
             assert_uniform(seen[pairs])
 
-    def test_few_neighbours_stay_neighbours(self):
-        # Two of the pairs of a random order are neighbours, on average and whatever its length.
+    def test_few_neighbors_stay_neighbors(self):
+        # Two of the pairs of a random order are neighbors, on average and whatever its length.
         left = [np.sum(np.abs(np.diff(permutation(1437, epoch))) == 1) for epoch in range(40)]
         assert 1.2 < np.mean(left) < 2.8  # standard deviation of the mean: 0.22
         assert max(left) <= 9

@@ -20,7 +20,7 @@ class Screen:
         self.columns, self.rows = columns, rows
         self.lines, self.row, self.column = [""], 0, 0
         self.cursor_is_shown = True
-        self.colours = set()
+        self.colors = set()
 
     @property
     def top(self):
@@ -50,7 +50,7 @@ class Screen:
         elif letter in "hl" and argument == "?25":
             self.cursor_is_shown = letter == "h"
         elif letter == "m":
-            self.colours.add(argument)
+            self.colors.add(argument)
         elif letter not in "m":
             raise ValueError(f"unknown control code {argument}{letter}")
 

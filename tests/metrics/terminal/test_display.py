@@ -82,7 +82,7 @@ class TestTable:
         bar(24).show(["step 1"], None, self.TABLE)
         assert frames(stream)[-3:] == ["step 1", "loss  ▲ 0.5", "a" * 23]
 
-    def test_colours(self, bar, stream, monkeypatch):
+    def test_colors(self, bar, stream, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         bar().show(["step 1"], None, self.TABLE)
         assert "\x1b[32m▲\x1b[0m" in stream.getvalue()

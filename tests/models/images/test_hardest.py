@@ -1,4 +1,4 @@
-"""The hardest images, and the colours of their borders."""
+"""The hardest images, and the colors of their borders."""
 
 from types import SimpleNamespace
 

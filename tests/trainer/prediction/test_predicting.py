@@ -271,7 +271,7 @@ class TestOutput:
         steps.clear()
         trainer.predict(Input(data, 4 if changed == "batch" else 8), output=tmp_path / "p.npz")
         assert steps[0] == 0
-        assert f"p.npz was not finished, and starts anew, as other than before: {what}." in caplog.text
+        assert f"p.npz was left unfinished and starts over, as these have changed: {what}." in caplog.text
         kernel, bias = trainer.model.get_weights()
         expected = data["x"] @ kernel + bias
         np.testing.assert_allclose(np.load(tmp_path / "p.npz")["output_0"], expected, atol=1e-6)

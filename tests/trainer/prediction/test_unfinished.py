@@ -41,7 +41,7 @@ class TestUnfinished:
         unfinished.add(0, 0, shard(1))
         unfinished.begin(NOTE | {"the data": "3"})
         assert unfinished.done(0) == 0
-        assert "p.npz was not finished, and starts anew, as other than before: the data." in caplog.text
+        assert "p.npz was left unfinished and starts over, as these have changed: the data." in caplog.text
 
     def test_what_a_kill_left_of_a_shard_does_not_count(self, unfinished, tmp_path):
         (tmp_path / ".p.npz.shards" / ".worker-0-batches-00000000-00000001.shard.tmp").write_text("half")

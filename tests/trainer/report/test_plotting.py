@@ -20,7 +20,7 @@ class TestPlot:
         assert lines[2].lstrip().startswith("0.90")
         assert max(map(len, lines)) <= 78
 
-    def test_no_escapes_without_colours(self, make_run):
+    def test_no_escapes_without_colors(self, make_run):
         run = read("a", make_run())
         assert "\033" not in plotting.plot([run], [ACCURACY], 78, is_colored=False)
         assert "\033" in plotting.plot([run], [ACCURACY], 78, is_colored=True)

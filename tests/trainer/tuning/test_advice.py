@@ -16,7 +16,7 @@ class TestAdvice:
     def test_is_to_take_what_ends_first(self):
         found = [measured(JIT, 0.5, first_step=7.0), measured(THREADS, 0.6)]
         assert advice(GIVEN, found, 10_000).splitlines() == [
-            "Fastest: jit. 0.50 (0.50 to 0.50) times the time per example, 50.0 ms a step.",
+            "Fastest: jit. 0.50 (0.50 to 0.50) times the time per example, 50.0 ms per step.",
             "  In the config:",
             "      Trainer.jit_compile = True",
         ]
@@ -47,8 +47,8 @@ class TestAdvice:
     def test_keeps_apart_what_changes_the_training(self):
         same, changing = advice(GIVEN, [measured(JIT, 0.8), measured(MIXED, 0.5)], 1000).split("\n\n")
         assert same.startswith("Fastest: jit.")
-        assert changing.startswith("Faster, but another training: mixed.")
-        assert "  Mind: numbers." in changing
+        assert changing.startswith("Faster, but trains differently: mixed.")
+        assert "  Note: numbers." in changing
         assert "      import mixed_bfloat16" in changing
 
     def test_leaves_out_a_change_that_gains_less_than_none(self):
@@ -57,7 +57,7 @@ class TestAdvice:
     def test_has_the_best_of_each_change(self):
         sizes = [measured(Setting(f"size {n}", changes="size"), 1 / n) for n in (2, 4, 3)]
         text = advice(GIVEN, [*sizes, measured(MIXED, 0.8)], 1000)
-        assert [line.split(":")[1].split(".")[0] for line in text.splitlines() if "another" in line] == [
+        assert [line.split(":")[1].split(".")[0] for line in text.splitlines() if "differently" in line] == [
             " size 4",
             " mixed",
         ]

@@ -14,7 +14,7 @@ class TestTable:
     def test_lines_up(self):
         table = Table(["jit"])
         assert "\n".join([table.header(), table.row(GIVEN), table.row(FAST, GIVEN)]).splitlines() == [
-            "setting     a step  of given        spread  compiling  1st step  examples/s    memory  pays after",
+            "setting  step time  of given        spread  compiling  1st step  examples/s    memory  pays after",
             "-" * 97,
             "as given    100 ms                             500 ms    2.00 s         100    800 MB",
             "jit        60.0 ms      0.60     0.58-0.63     8.00 s    10.0 s         167    900 MB  200 steps",

@@ -118,14 +118,14 @@ class TestTune:
     def test_tries_what_changes_the_training_on_top_of_the_best(self, run):
         tried, printed = run({JIT: 0.5, "mixed_bfloat16": 0.5})
         assert (tried[-1].bindings, tried[-1].policy) == (("Trainer.jit_compile = True",), "mixed_bfloat16")
-        assert "Faster, but another training: best + mixed_bfloat16. 0.25" in printed
+        assert "Faster, but trains differently: best + mixed_bfloat16. 0.25" in printed
 
     def test_tries_batch_sizes_with_the_best(self, run):
         tried, printed = run({JIT: 0.5}, sizes=[32, 128])
         assert [each.bindings[-1] for each in tried[-2:]] == [f"train/Input.global_batch_size = {n}" for n in (32, 128)]
         assert all("Trainer.jit_compile = True" in each.bindings for each in tried[-2:])
         assert (
-            "another training: best + global_batch_size = 128. 0.25" in printed
+            "trains differently: best + global_batch_size = 128. 0.25" in printed
         )  # a step of 128 takes as long as one of 64
 
     @pytest.mark.parametrize("can_cache", [True, False])

@@ -128,7 +128,9 @@ class TestDeath:
 
     def test_at_each_attempt_is_an_error(self, warnings):
         processes = Processes(examples(numbered_rows.crashing), 1)
-        with pytest.raises(DataError, match=r"read rows \[7\], was ended by SIGSEGV, as one before: expected"):
+        with pytest.raises(
+            DataError, match=r"read rows \[7\], was ended by SIGSEGV, and so did the one before it: expected"
+        ):
             processes.read(0, np.array([7]))
         assert len(warnings) == 1
         assert processes.read(0, np.array([8]))["x"].tolist() == [[8, 8]]

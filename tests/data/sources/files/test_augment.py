@@ -45,7 +45,7 @@ class TestWhatItDoes:
         assert all(np.ptp(each) < 1e-3 and abs(each.mean()) <= 4 for each in moved)
         assert np.std([each.mean() for each in moved]) > 1
 
-    def test_turns_and_zooms_around_the_centre(self):
+    def test_turns_and_zooms_around_the_center(self):
         dot = np.zeros((21, 21, 1), np.float32)
         dot[10, 10] = 1
         assert made(1, dot, rotate=90.0, zoom=0.5)[10, 10, 0] == pytest.approx(1, abs=1e-5)

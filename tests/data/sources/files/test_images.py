@@ -55,7 +55,7 @@ class TestFolders:
         (folder / "c").mkdir()
         with refused(f"got none in '{folder}/c'"):
             images(folder)
-        with refused("has no images in folders: expected one folder a class, or bind images.table"):
+        with refused("has no images in folders: expected one folder per class; or bind images.table"):
             images(folder / "b")
         with refused("no': expected a folder, which isn't there"):
             images(tmp_path / "no")

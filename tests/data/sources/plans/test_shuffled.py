@@ -41,6 +41,6 @@ def test_each_row_stands_anywhere_equally_often(size):
     expected = epochs / size
     chi_squared, freedom = ((counts - expected) ** 2 / expected).sum(), (size - 1) ** 2
     assert abs(chi_squared - freedom) < 5 * np.sqrt(2 * freedom)
-    # By chance, (size - 1) / size of all neighbours would differ by one upwards once each: P = 1 / size.
+    # By chance, (size - 1) / size of all neighbors would differ by one upwards once each: P = 1 / size.
     followed = (np.diff(orders, axis=1) == 1).mean() * size
     assert abs(followed - 1) < 0.06
