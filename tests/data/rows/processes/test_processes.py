@@ -320,10 +320,10 @@ class TestRefusals:
 
 class TestGin:
     @pytest.fixture(autouse=True)
-    def config(self):
+    def clean_gin(self):
+        gin.clear_config()  # a config that another test has loaded, and locked
         yield
-        with gin.unlock_config():
-            gin.clear_config()
+        gin.clear_config()
 
     def test_binds_the_same_there(self):
         """In a scope, in a function that the transform calls, and what is ours and unknown there left out."""
