@@ -127,7 +127,8 @@ class Command(NamedTuple):
         """Return the page with the tables `text`, measured by the command `line`."""
         first = textwrap.fill(f"For {self.reader}: {self.shows}.", LINE, break_on_hyphens=False)
         measured = f"{rounds} {'round' if rounds == 1 else 'rounds'}, measured on {machine()}."
-        return f"# {self.title}\n\n{first}\n\n{self.about.strip()}\n\n```bash\n{line}\n```\n\n{text}\n\n{measured}\n"
+        about = f"## How it is measured\n\n{self.about.strip()}"
+        return f"# {self.title}\n\n{first}\n\n```bash\n{line}\n```\n\n{text}\n\n{measured}\n\n{about}\n"
 
 
 def rows_with(texts: Sequence[str], rows: Sequence[Row]) -> list[Row]:

@@ -217,11 +217,12 @@ class TestCommand:
         assert made.run(["--write", "--rounds", "3", "--only", "g t"]) == 0
         text = (tmp_path / "fast.md").read_text()
         assert text.startswith(
-            "# It is fast\n\nFor testers: how fast it is.\n\nTwo things, in turn.\n\n"
+            "# It is fast\n\nFor testers: how fast it is.\n\n"
             "```bash\npython -m benchmarks.fast --rounds 3 --only 'g t'\n```\n"
         )
         assert rows_of(text)["t"] == ["0.50", "<= 1", ""]
         assert "\n\n## More\n\n3 rounds, measured on " in text
+        assert text.endswith(" tallyloop 0.1.0.\n\n## How it is measured\n\nTwo things, in turn.\n")
         assert re.search(r"\d+ cores, .*Python 3\..*tensorflow \d.*keras \d.*tallyloop \d", text)
 
     @everywhere
@@ -265,8 +266,9 @@ class TestPages:
         """A row may be missing where a package was not installed."""
         made = benchmark(COMMANDS[name]).COMMAND
         text = made.page.read_text()
-        top = made.page_with("", f"python -m benchmarks.{name}", 1).partition("\n```\n")[0]
+        top, _, rest = made.page_with("", f"python -m benchmarks.{name}", 1).partition("\n```\n")
         assert text.startswith(top), f"run python -m benchmarks.{name} --write"
+        assert text.endswith(rest[rest.index("\n## How it is measured\n") :])
         titles = {row.title for row in made.rows}
         assert {title for title in rows_of(text.partition("\n## ")[0]) if title != "what"} <= titles
 
