@@ -94,7 +94,7 @@ class MetricRegistry:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[Recorder]:
-        """Within the block, `metrics.add` of this thread records. Call `compute` before the block ends.
+        """Record what `metrics.add` of this thread adds inside the block. Call `compute` before the block ends.
 
         Raises:
           UsageError: metrics were added, but `compute` was not called to collect them.
@@ -132,7 +132,11 @@ class MetricRegistry:
         return recorder.collect()
 
     def layout(self, tallies: Mapping[str, Tally]) -> Layout:
-        """Return where each of `compute`'s tallies is in a packed vector."""
+        """Return where each tally is in a packed vector.
+
+        Args:
+          tallies: what `compute` returned.
+        """
         maxima = [path for path in tallies if self._finisher(path).combine == "max"]
         return layout_of(tallies, maxima)
 
@@ -158,7 +162,15 @@ class MetricRegistry:
         return layouts[0].unpack(reduce_packed(strategy, layouts[0], packed))
 
     def merge(self, total: Mapping[str, Tally] | None, more: Mapping[str, Tally]) -> dict[str, Tally]:
-        """Add up the tallies of two batches or steps; `total` may be None or empty to start with."""
+        """Add up the tallies of two batches or steps.
+
+        Args:
+          total: those of the batches before; None or empty to start with.
+          more: those of another batch.
+
+        Returns:
+          `{path: Tally}` of the examples of both.
+        """
         merged = dict(total or {})
         for path, tally in more.items():
             known = merged.get(path)
@@ -183,7 +195,18 @@ class MetricRegistry:
     def finish(
         self, reduced: Mapping[str, Tally], seconds: float | None = None
     ) -> tuple[dict[str, float | np.ndarray], dict[str, float]]:
-        """Like `result`; return also, for each path, the number of examples or the weight behind the value."""
+        """Finish reduced tallies on the host like `result`, and return what is behind each value, too.
+
+        Args:
+          reduced: as in `result`.
+          seconds: as in `result`.
+
+        Returns:
+          What `result` returns, and for each path the number of examples, or the sum of their weights.
+
+        Raises:
+          UsageError: a metric is a rate and `seconds` is None.
+        """
         finished: dict[str, float | np.ndarray] = {}
         counts: dict[str, float] = {}
         for path, tally in reduced.items():

@@ -84,11 +84,27 @@ class Task:
         )
 
     def train_step(self, model: keras.Model, batch: Any) -> Any:
-        """Run the forward pass of a train step; returns what `loss` or `losses` returns."""
+        """Run the forward pass of a train step.
+
+        Args:
+          model: that of `build_model`.
+          batch: a replica's share of it.
+
+        Returns:
+          What `loss` or `losses` returns.
+        """
         return call_loss(self, model, batch, training=True)
 
     def eval_step(self, model: keras.Model, batch: Any) -> Any:
-        """Run the forward pass of an eval step; returns what `loss` or `losses` returns."""
+        """Run the forward pass of an eval step.
+
+        Args:
+          model: that of `build_model`.
+          batch: a replica's share of it.
+
+        Returns:
+          What `loss` or `losses` returns.
+        """
         return call_loss(self, model, batch, training=False)
 
     def predict_step(self, model: keras.Model, batch: Any) -> Any:

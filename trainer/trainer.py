@@ -249,7 +249,7 @@ class Trainer(Steering):
         return {name: dict(summary.metrics) for name, summary in self.summaries(checkpoint).items()}
 
     def summaries(self, checkpoint: str | None = None) -> dict[str, Summary]:
-        """Evaluate like `evaluate`; returns the step, the counts and the time, too: what the writers take."""
+        """Evaluate like `evaluate`, and return what the writers take: dataset name -> metrics, counts, step and time."""
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind the data to evaluate on, {"test": @test/Input()}.')
         with self._weights.of(checkpoint, together=True):
@@ -274,7 +274,7 @@ class Trainer(Steering):
             return predict(self._task, self.model, self.strategy, given, target)
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
-        """Write the model with `Task.export`, with the averages of its weights if there are any; returns the folder.
+        """Write the model with `Task.export`, with the averages of its weights if there are any; return the folder.
 
         Args:
           folder: where to; None is `model_dir/export`. A previous export is replaced once the new one is complete.
@@ -291,7 +291,7 @@ class Trainer(Steering):
         return target
 
     def prepare(self, train: bool = True, evaluate: bool = True) -> None:
-        """Build, trace and restore everything, and write nothing: mistakes show here, before the first step.
+        """Build, trace and restore what training and evaluating need, and write nothing: mistakes show here, before a step.
 
         Raises:
           UsageError: an argument, the data or a checkpoint does not fit.
@@ -309,7 +309,10 @@ class Trainer(Steering):
             self._weights.continue_run(self._session)
 
     def dry_run(self, train: bool = True, evaluate: bool = True) -> list[Summary]:
-        """Run one train step, and one eval step per dataset, on the real data; takes a snapshot, and writes nothing.
+        """Run one train step, and one eval step per dataset, on the real data; take a snapshot, and write nothing.
+
+        Returns:
+          The summaries of the train step, if `train`, and of the eval steps, if `evaluate`.
 
         Raises:
           UsageError: an argument, the data or a checkpoint does not fit, or something in the state cannot be saved.
@@ -322,7 +325,10 @@ class Trainer(Steering):
     def check(self) -> list[Comparison]:
         """Compare the task's metrics and gradient on one replica with those on three uneven ones.
 
-        Needs three (virtual) CPU devices. Returns one comparison per number; see `invariance.compare`.
+        It needs three (virtual) CPU devices.
+
+        Returns:
+          One comparison per number; see `invariance.compare`.
         """
         with self._weights.of(None), self._averaged.in_use():
             return compare(self._task, self.model, self._train_dataset, self._eval_datasets)
@@ -332,6 +338,9 @@ class Trainer(Steering):
 
         Args:
           step: its number, from 1, as in messages and metrics.jsonl.
+
+        Returns:
+          The step: its batch, metrics, gradients and updates, and where a number first was not finite.
 
         Raises:
           UsageError: the run has not made that step, with this config, or the step cannot be reached.

@@ -75,36 +75,36 @@ class Accumulator:
         self._created_sums: _Sums | None = None
 
     def pack(self, tallies: Mapping[str, Tally], active: tf.Tensor) -> tf.Tensor:
-        """In a replica: return the step's tallies as a vector, or that of no examples where `active` is False."""
+        """Return the step's tallies as a vector, or that of no examples where `active` is False. Called in a replica."""
         layout = self._layout_of(tallies)
         assert self._known_layout in (None, layout), "the replicas record different metrics"
         self._known_layout = layout
         return tf.where(active, pack(tallies, layout), layout.identity())
 
     def add(self, packed: Any, keep: tf.Tensor | None = None) -> None:
-        """In the cross-replica context of a step: add what the replicas packed, unless `keep` is False."""
+        """Add what the replicas packed, unless `keep` is False. Called in the cross-replica context of a step."""
         if self._created_sums is None:
             outside_trace(self._create)
         self._strategy.run(self._add, args=(packed, keep))
 
     def identity(self) -> Any:
-        """In the cross-replica context: return what replicas without any example would pack."""
+        """Return what replicas without any example would pack. Called in the cross-replica context."""
         return self._strategy.run(lambda: self._layout.identity())
 
     def combine(self, a: Any, b: Any) -> Any:
-        """In the cross-replica context: return what the replicas would have packed of the examples of both."""
+        """Return what the replicas would have packed of the examples of both. Called in the cross-replica context."""
         return self._strategy.run(lambda *pair: self._layout.combine(*pair), args=(a, b))
 
     def drain(self) -> Drained:
-        """Eagerly: return the sums and reset them."""
+        """Return the sums and reset them. Called eagerly."""
         return Drained(self._layout, *self._drain())
 
     def before_save(self) -> None:
-        """Eagerly, before a checkpoint: copy the sums to where `state` has them."""
+        """Copy the sums to where `state` has them. Called eagerly, before a checkpoint."""
         self._sums.vectors.before_save()
 
     def after_restore(self) -> bool:
-        """Eagerly, after a restore: continue from its sums. Return False if they were of other metrics, and so dropped."""
+        """Continue from the restored sums; return False if they were of other metrics, and so dropped. Called eagerly."""
         sums, fingerprint = self._sums, self._layout.fingerprint()
         same = int(sums.fingerprint.numpy()) == fingerprint
         if same:
@@ -114,7 +114,7 @@ class Accumulator:
 
     @property
     def restored_replicas(self) -> int:
-        """After a restore and before `after_restore`: the number of replicas that the sums come from."""
+        """The number of replicas that the restored sums come from; known before `after_restore`."""
         return len(self._sums.vectors.rows.numpy())
 
     def state(self) -> dict[str, tf.Variable]:

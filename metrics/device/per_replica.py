@@ -44,18 +44,18 @@ class PerReplica:
         self.value: tf.Variable = variable_per_replica(strategy, initial, name)
 
     def take(self) -> tf.Tensor:
-        """In a replica: return its value and reset it to the initial one."""
+        """Return the value of a replica and reset it to the initial one. Called in the replica."""
         value = tf.identity(self.value.read_value())
         with tf.control_dependencies([value]):
             self.value.assign(self._initial)
         return value
 
     def before_save(self) -> None:
-        """Eagerly, before a checkpoint: copy the values to `rows`, which is saved."""
+        """Copy the values to `rows`, which is saved. Called eagerly, before a checkpoint."""
         self.rows.assign(self._gather())
 
     def after_restore(self) -> None:
-        """Eagerly, after a restore: copy `rows` to the replicas."""
+        """Copy `rows` to the replicas. Called eagerly, after a restore."""
         rows = self.rows.numpy()
         if len(rows) != self._strategy.num_replicas_in_sync:
             others = [self._initial.numpy()] * (self._strategy.num_replicas_in_sync - 1)

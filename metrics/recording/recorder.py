@@ -100,7 +100,7 @@ class Recorder:
             )
 
     def record_only(self, path: str, contribution: Tally, finish: Finisher) -> None:
-        """Like `record`, for a path that stands for this one metric in a step.
+        """Record a path that stands for this one metric in a step.
 
         Raises:
           UsageError: `path` was recorded already.

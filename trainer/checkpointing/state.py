@@ -107,7 +107,7 @@ class ModelState:
         self._adapted.check()
 
     def _loose_variables(self, forward_variables: Sequence[keras.Variable]) -> list[tf.Variable]:
-        """Keras lists the state of seed generators (dropout) only in `variables`, where TensorFlow does not look."""
+        """Return what Keras lists only in `variables`, where TensorFlow does not look: the state of seed generators (dropout)."""
         found = {id(variable) for variable in (*self._model.weights, *owned_variables(self._task))}
         stateful = {id(v): v for v in (*self._model.variables, *forward_variables) if v.synchronization != "on_read"}
         return [variable.value for key, variable in stateful.items() if key not in found]

@@ -218,7 +218,7 @@ class ModelWeights:
         return [*self._model.variables, *owned, step, *kept]
 
     def _check_same_step(self) -> None:
-        """Workers that do not share their storage would restore different checkpoints, or none."""
+        """Check that all workers have restored the same step: without common storage, they would find others, or none."""
         steps = workers.exchange(self._strategy, str(self._progress.step))
         differing = [f"worker {i} at step {step}" for i, step in enumerate(steps) if step != steps[0]]
         if differing:

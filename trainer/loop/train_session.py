@@ -248,7 +248,7 @@ class TrainSession:
         return {f"skipped/{name}" if name else "skipped": float(count) for name, count in counts.items()}
 
     def _warn_of_other_replicas(self) -> None:
-        """Layers whose results depend on the number of replicas cannot continue exactly on another number of them."""
+        """Warn of layers that cannot continue exactly on another number of replicas, as their results depend on it."""
         before, now = self._sums.accumulator.restored_replicas, self.strategy.num_replicas_in_sync
         dependent = replica_dependent_layers(self.model) if before != now else []
         if dependent:

@@ -84,7 +84,7 @@ class EvalLoop:
           max_batches: None for all.
           stop: returns whether to stop.
           steps_per_call: the number of batches between two calls of `stop`, within limits.
-          place: what an error of the task's is told with.
+          place: where an error of the task is reported to have occurred.
 
         Raises:
           EvaluationStopped: `stop` returned True.

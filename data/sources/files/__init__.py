@@ -1,1 +1,1 @@
-"""Sources of files that are read by row number: npy, text, images and TFRecord files."""
+"""Sources of files that are read by row number: npy, text, labelled text, images and TFRecord files."""

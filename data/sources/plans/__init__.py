@@ -1,1 +1,1 @@
-"""Sources that are plans over other sources: Mixture and packed."""
+"""Sources that are plans over other sources: Mixture, packed and bucketed."""
