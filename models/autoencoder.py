@@ -14,7 +14,7 @@ from .. import metrics
 from ..data.checks import number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, binding_of, part_of, wide
+from .batch import FEATURES, binding_of, maker, part_of, wide
 
 
 @keras.saving.register_keras_serializable(package="tallyloop")
@@ -105,12 +105,7 @@ class AutoencoderTask(Task):
         sparsity: float = 1e-3,
         features: str = "x",
     ):
-        if isinstance(model, keras.Model) or not callable(model):
-            raise UsageError(
-                f"AutoencoderTask.model = {model!r}: expected a function that makes the model, so that the Trainer can "
-                "make it on all devices; write @two_stage_autoencoder, not @two_stage_autoencoder()"
-            )
-        self._make_model = model
+        self._make_model = maker("AutoencoderTask.model", model, "two_stage_autoencoder")
         self._sparsity = number("AutoencoderTask.sparsity", sparsity, least=0)
         self._features = features
 

@@ -70,6 +70,25 @@ def wide(numbers: tf.Tensor) -> tf.Tensor:
     return tf.cast(numbers, tf.float32) if numbers.dtype in (tf.bfloat16, tf.float16) else numbers
 
 
+def maker(binding: str, make: Any, example: str = "my_model") -> Callable[..., keras.Model]:
+    """Return the function that makes a model; a model itself is refused.
+
+    Args:
+      binding: what names it, for the message, such as "ClassifierTask.model".
+      make: its value.
+      example: a function, for the message.
+
+    Raises:
+      UsageError: it is a model, or cannot be called.
+    """
+    if isinstance(make, keras.Model) or not callable(make):
+        raise UsageError(
+            f"{binding} = {make!r}: expected a function that makes the model, so that the Trainer can make it on all devices; "
+            f"write @{example}, not @{example}()"
+        )
+    return make
+
+
 def binding_of(make: Callable[..., Any], parameter: str) -> str:
     """Return a parameter of a model function as a message names it, ` (mlp.num_classes)`; empty if the function lacks it."""
     name = getattr(make, "__name__", "")

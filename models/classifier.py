@@ -14,7 +14,7 @@ from .. import metrics as tally_metrics
 from ..data.checks import number, whole_number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, binding_of, part_of, weighted, wide
+from .batch import FEATURES, TARGETS, binding_of, maker, part_of, weighted, wide
 from .networks.mlp import mlp
 
 
@@ -48,12 +48,7 @@ class ClassifierTask(Task):
         sample_weight: str | None = None,
         metrics: Mapping[str, Any] | None = None,
     ):
-        if isinstance(model, keras.Model) or not callable(model):
-            raise UsageError(
-                f"ClassifierTask.model = {model!r}: expected a function that makes the model, so that the Trainer can "
-                "make it on all devices; write @mlp, not @mlp()"
-            )
-        self._make_model = model
+        self._make_model = maker("ClassifierTask.model", model, "mlp")
         self._features = features
         self._labels = labels
         self._class_weight = _checked(class_weight)

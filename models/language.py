@@ -14,7 +14,7 @@ from .. import metrics
 from ..data.checks import number, whole_number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, binding_of, part_of
+from .batch import FEATURES, TARGETS, binding_of, maker, part_of
 from .networks.transformer import transformer
 
 _BYTES = 256
@@ -37,12 +37,7 @@ class LanguageModelTask(Task):
     """
 
     def __init__(self, model: Callable[[], keras.Model] = transformer, padding: int | None = None):
-        if isinstance(model, keras.Model) or not callable(model):
-            raise UsageError(
-                f"LanguageModelTask.model = {model!r}: expected a function that makes the model, so that the Trainer can "
-                "make it on all devices; write @transformer, not @transformer()"
-            )
-        self._make_model = model
+        self._make_model = maker("LanguageModelTask.model", model, "transformer")
         self._padding = padding
 
     def build_model(self) -> keras.Model:

@@ -13,7 +13,7 @@ from .. import metrics as tally_metrics
 from ..data.checks import one_of
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
-from .batch import FEATURES, TARGETS, numbers_of, part_of, weighted, wide
+from .batch import FEATURES, TARGETS, maker, numbers_of, part_of, weighted, wide
 
 Loss = Literal["mse", "mae", "huber"]
 _LOSSES = {
@@ -55,12 +55,7 @@ class RegressionTask(Task):
         loss: Loss = "mse",
         sample_weight: str | None = None,
     ):
-        if isinstance(model, keras.Model) or not callable(model):
-            raise UsageError(
-                f"RegressionTask.model = {model!r}: expected a function that makes the model, so that the Trainer can "
-                "make it on all devices; write @my_model, not @my_model()"
-            )
-        self._make_model = model
+        self._make_model = maker("RegressionTask.model", model, "my_model")
         self._features = features
         self._targets = targets
         self._loss = _LOSSES[one_of("RegressionTask.loss", loss, get_args(Loss))]

@@ -15,7 +15,7 @@ from ... import metrics
 from ...data.checks import number
 from ...metrics.errors import UsageError
 from ...trainer.task import Task
-from ..batch import FEATURES, TARGETS, outputs_of, part_of, wide
+from ..batch import FEATURES, TARGETS, maker, outputs_of, part_of, wide
 from ..networks.mlp import mlp
 
 _FIX = "set GanTask.features and GanTask.noise, and bind Input.map_fn = @example_with_noise"
@@ -81,13 +81,10 @@ class GanTask(Task):
         noise: str = "z",
         penalty: float = 1.0,
     ):
-        for name, make in (("generator", generator), ("discriminator", discriminator)):
-            if isinstance(make, keras.Model) or not callable(make):
-                raise UsageError(
-                    f"GanTask.{name} = {make!r}: expected a function that makes the network, so that the Trainer can make it on "
-                    "all devices; write @dense_generator, not @dense_generator()"
-                )
-        self._make = generator, discriminator
+        self._make = (
+            maker("GanTask.generator", generator, "dense_generator"),
+            maker("GanTask.discriminator", discriminator, "mlp"),
+        )
         self._keys = features, noise
         self._penalty = number("GanTask.penalty", penalty, least=0)
 

@@ -16,7 +16,7 @@ from ...data.checks import number, whole_number
 from ...metrics.errors import UsageError
 from ...trainer import gather_rows
 from ...trainer.task import Task
-from ..batch import TARGETS, outputs_of, part_of, wide
+from ..batch import TARGETS, maker, outputs_of, part_of, wide
 from .towers import dense_tower
 
 _ROUNDING = 1e-6  # of a product, relative to the lengths of the vectors
@@ -63,17 +63,14 @@ class TwoTowerTask(Task):
         temperature: float = 0.05,
         recall_at: Sequence[int] = (1, 10),
     ):
-        for name, tower in (("query_tower", query_tower), ("item_tower", item_tower)):
-            if isinstance(tower, keras.Model) or not callable(tower):
-                raise UsageError(
-                    f"TwoTowerTask.{name} = {tower!r}: expected a function that makes the tower, so that the Trainer can make it "
-                    "on all devices; write @dense_tower, not @dense_tower()"
-                )
         if isinstance(recall_at, str) or not isinstance(recall_at, Sequence) or not recall_at:
             raise UsageError(
                 f"TwoTowerTask.recall_at = {recall_at!r}: expected a list of whole numbers, such as [1, 10]"
             )
-        self._make = query_tower, item_tower
+        self._make = (
+            maker("TwoTowerTask.query_tower", query_tower, "dense_tower"),
+            maker("TwoTowerTask.item_tower", item_tower, "dense_tower"),
+        )
         self._keys, self._item_id = (query, item), item_id
         self._temperature = number("TwoTowerTask.temperature", temperature, above=0)
         self._recall_at = [whole_number("TwoTowerTask.recall_at", each, least=1) for each in recall_at]

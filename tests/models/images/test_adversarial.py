@@ -114,7 +114,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"generator": 1}, "GanTask.generator = 1: expected a function that makes the network"),
+            ({"generator": 1}, "GanTask.generator = 1: expected a function that makes the model"),
             ({"penalty": -1}, "GanTask.penalty = -1: expected a number of at least 0"),
         ],
     )

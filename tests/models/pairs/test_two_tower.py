@@ -131,7 +131,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"query_tower": 3}, "TwoTowerTask.query_tower = 3: expected a function that makes the tower"),
+            ({"query_tower": 3}, "TwoTowerTask.query_tower = 3: expected a function that makes the model"),
             ({"temperature": 0}, "TwoTowerTask.temperature = 0: expected a number greater than 0"),
             ({"recall_at": 10}, "TwoTowerTask.recall_at = 10: expected a list of whole numbers"),
             ({"recall_at": [0]}, "TwoTowerTask.recall_at = 0: expected"),
