@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import keras
 import tensorflow as tf
 
 from ..data import Input
-from ..data.checks import number, seed_number, true_or_false, whole_number
+from ..data.checks import number, one_of, seed_number, true_or_false, whole_number
 from ..metrics.errors import UsageError
-from ..metrics.writers.better import Mode
+from ..metrics.writers.better import MODES, Mode
 from .distribution import workers
 from .distribution.startup import keep_freed_memory
 from .distribution.strategies import one_device
@@ -221,7 +221,7 @@ def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | N
         raise UsageError(
             f"Trainer.best_metric = {metric!r} with best_mode = {mode!r}: expected a metric, such as 'accuracy'."
         )
-    if mode not in ("max", "min"):
+    if mode not in MODES:
         raise UsageError(
             f"Trainer.best_mode = {mode!r}: expected 'max' or 'min': it is not guessed whether more or less of {metric!r} is "
             "better."
@@ -233,11 +233,10 @@ def best(metric: Any, mode: Any, datasets: Mapping[str, Input]) -> tuple[str | N
 
 def on_nonfinite(value: Any, model_dir: Any) -> OnNonFinite:
     """Return what to do at a step that isn't finite."""
-    if value not in ("halt", "skip", "rollback"):
-        raise UsageError(f"Trainer.on_nonfinite = {value!r}: expected 'halt', 'skip' or 'rollback'.")
-    if value == "rollback" and model_dir is None:
+    what = one_of("Trainer.on_nonfinite", value, get_args(OnNonFinite))
+    if what == "rollback" and model_dir is None:
         raise UsageError("Trainer.on_nonfinite = 'rollback' needs a model_dir, whose checkpoints it goes back to.")
-    return value
+    return what
 
 
 def _dataset_name(name: Any) -> str:

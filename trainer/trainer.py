@@ -16,6 +16,7 @@ import tensorflow as tf
 from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import Summary, Writer
+from ..metrics.writers.better import Mode
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -135,7 +136,7 @@ class Trainer(Steering):
         keep_checkpoints: int = 3,
         keep_every: int | None = None,
         best_metric: str | None = None,
-        best_mode: Literal["max", "min"] | None = None,
+        best_mode: Mode | None = None,
         seed: int | None = 0,
         deterministic: bool = False,
         jit_compile: bool = False,
@@ -338,9 +339,6 @@ class Trainer(Steering):
 
         Args:
           step: its number, from 1, as in messages and metrics.jsonl.
-
-        Returns:
-          The step: its batch, metrics, gradients and updates, and where a number first was not finite.
 
         Raises:
           UsageError: the run has not made that step, with this config, or the step cannot be reached.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Mode = Literal["max", "min"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 # Words of a metric's path. A word of the last component counts before those of the components above it.
 _LESS: Final = frozenset(

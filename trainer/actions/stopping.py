@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import gin
 from absl import logging
@@ -13,14 +13,11 @@ from absl import logging
 from ...data.checks import number, one_of, whole_number
 from ...metrics.errors import UsageError
 from ...metrics.writers import Summary
-from ...metrics.writers.better import Mode
+from ...metrics.writers.better import MODES, Mode
 from ..checkpointing.eval_metric import EvalMetric, dataset_of
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
-
-
-_MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def warn_without_evaluations(trainer: Trainer, name: str) -> None:
@@ -47,9 +44,7 @@ class _Watch:
                 f"{owner}.metric = {metric!r}: expected the name of an eval metric, such as 'accuracy' or 'test/accuracy'."
             )
         self._owner = owner
-        self.metric: EvalMetric = EvalMetric(
-            f"{owner}.metric", metric, cast("Mode", one_of(f"{owner}.mode", mode, _MODES))
-        )
+        self.metric: EvalMetric = EvalMetric(f"{owner}.metric", metric, one_of(f"{owner}.mode", mode, MODES))
         self.name: str = f"{owner}({metric}, {mode})"
 
     def check(self, trainer: Trainer) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ...metrics.errors import UsageError
 from ..export.saving import VARIABLE_NAMES
 from .folder import CheckpointFolder
 from .integrity import damage
-from .snapshot import VARIABLE
+from .snapshot import GRAPH, VARIABLE
 from .state import GROUPS, LISTED, Checkpoint
 
 _VARIABLE_AT = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"  # in what Keras's `export` writes
@@ -107,21 +108,29 @@ def restore(state: Checkpoint, path: str) -> None:
     check_intact(path)
     parts = [part for part in ("model", LISTED, "optimizer") if hasattr(state, part)]
     try:
-        stored = _stored(path, ["model", LISTED, "optimizer"])
-        present = {part: _present(getattr(state, part)) for part in parts}
-        if LISTED in parts and not stored[LISTED]:
-            _check_listed(state, path)
-            del present[LISTED]
-        for part in ("model", "optimizer"):
-            if part in parts:
-                _compare(path, part, _with_listed(part, stored), _with_listed(part, present))
-        _without_absent(state, path).read(path).assert_existing_objects_matched().expect_partial()
-    except _UNREADABLE as error:
-        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
+        with _readable(path):
+            stored = _stored(path, ["model", LISTED, "optimizer"])
+            present = {part: _present(getattr(state, part)) for part in parts}
+            if LISTED in parts and not stored[LISTED]:
+                _check_listed(state, path)
+                del present[LISTED]
+            for part in ("model", "optimizer"):
+                if part in parts:
+                    _compare(path, part, _with_listed(part, stored), _with_listed(part, present))
+            _without_absent(state, path).read(path).assert_existing_objects_matched().expect_partial()
     except (ValueError, AssertionError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} does not fit this run: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Say which checkpoint it is that cannot be read in the block."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
 
 
 def _with_listed(part: str, shapes: dict[str, Shapes]) -> Shapes:
@@ -156,7 +165,7 @@ def read_model(path: str) -> dict[str, np.ndarray]:
     Raises:
       UnreadableCheckpointError: it is missing or damaged, or has no `model`.
     """
-    try:
+    with _readable(path):
         stored = [each for part in _stored(path, ["model", LISTED]).values() for each in part.values()]
         reader = tf.train.load_checkpoint(path)
         keys = [key for _, _, key in stored]
@@ -164,8 +173,6 @@ def read_model(path: str) -> dict[str, np.ndarray]:
         if "task" in _roots(_graph(reader)):  # it is of this package
             names = _paths(names, keys)
         found = {name: reader.get_tensor(key) for name, key in zip(names, keys, strict=True)}
-    except _UNREADABLE as error:
-        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     if not found:
         raise UnreadableCheckpointError(
             f"{path} has no model: expected a checkpoint written by tf.train.Checkpoint(model=...)."
@@ -195,13 +202,11 @@ def read_saved_model(folder: str) -> dict[str, np.ndarray]:
       UnreadableCheckpointError: its variables are missing or damaged.
     """
     path = f"{folder}/variables/variables"
-    try:
+    with _readable(path):
         reader = tf.train.load_checkpoint(path)
-        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        graph = _graph(reader)
         saved = [(a.full_name, a.checkpoint_key) for node in graph.nodes for a in node.attributes if a.name == VARIABLE]
         values = {key: reader.get_tensor(key) for _, key in saved}
-    except _UNREADABLE as error:
-        raise UnreadableCheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}.") from error
     ours = [(name, key) for name, key in saved if key.startswith("variables/")]  # Keras's `export` lists them twice
     names = Path(folder) / VARIABLE_NAMES
     if names.exists():
@@ -276,13 +281,14 @@ def _stored(path: str, parts: list[str]) -> dict[str, Shapes]:
                     found[place] = attribute.full_name, tuple(shapes[key]), key
             return [(child.local_name, child.node_id) for child in graph.nodes[node].children]
 
-        _walk(roots[part], visit, lambda node: node) if part in roots else None
+        if part in roots:
+            _walk(roots[part], visit, lambda node: node)
         result[part] = found
     return result
 
 
 def _graph(reader: Any) -> TrackableObjectGraph:
-    return TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    return TrackableObjectGraph.FromString(reader.get_tensor(GRAPH))
 
 
 def _roots(graph: TrackableObjectGraph) -> dict[str, int]:

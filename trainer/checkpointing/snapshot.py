@@ -18,7 +18,7 @@ from ...metrics.errors import UsageError
 from ..model.layers import weight_names
 from .state import Checkpoint
 
-_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VARIABLE = "VARIABLE_VALUE"  # the attribute in the object graph that holds a variable's value
 # The attributes whose values are taken directly -> what the key in the files has behind that in the object graph.
 _DIRECT = {VARIABLE: "", "ITERATOR": "_STATE"}
@@ -60,7 +60,7 @@ class Snapshots:
     def _take(self) -> dict[str, tf.Tensor]:
         if not self._sources:
             seen = _seen(self._state)
-            graph = TrackableObjectGraph.FromString(tf.get_static_value(seen.pop(_GRAPH)))
+            graph = TrackableObjectGraph.FromString(tf.get_static_value(seen.pop(GRAPH)))
             places = dict(_places(self._state, graph))
             keys = _named_by_layer(self._state, places)
             self._graph = _renamed(graph, keys).SerializeToString(deterministic=True)
@@ -71,7 +71,7 @@ class Snapshots:
         if self._others:
             seen = _seen(self._state)
             values |= {key: _copy(seen[key]) for key in self._others}
-        return {**values, _GRAPH: tf.constant(self._graph)}
+        return {**values, GRAPH: tf.constant(self._graph)}
 
 
 def write(snapshot: dict[str, tf.Tensor], prefix: Path) -> None:
@@ -100,7 +100,7 @@ class _Spy(tf.train.experimental.ShardingCallback):
     def __call__(self, shardable_tensors: Sequence[tf.train.experimental.ShardableTensor]) -> list:
         """Keep the tensors of a process; the map of keys to objects is among them."""
         self.seen |= {each.checkpoint_key: each.tensor for each in shardable_tensors}
-        if _GRAPH in self.seen:
+        if GRAPH in self.seen:
             raise _CalledOffError
         return []
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...metrics.errors import UsageError
-from ...metrics.writers.better import Mode
+from ...metrics.writers.better import MODES, Mode
 from ..config.ranges import Range
 from ..config.reading import Reader, Written, read_param
 from ..config.syntax import Macro, Unparsed, leaves, render
@@ -59,7 +59,7 @@ def read(gin_files: Sequence[str], gin_params: Sequence[str], search_paths: Sequ
     templates = tuple(item for item in winning if _ranges(item.value))
     parameters = tuple(parameter for item in templates for parameter in _parameters(item))
     metric, mode = _trainer(winning, "best_metric"), _trainer(winning, "best_mode")
-    if not isinstance(metric, str) or mode not in ("max", "min"):
+    if not isinstance(metric, str) or mode not in MODES:
         raise UsageError(
             f"--study needs to know which eval metric judges: expected Trainer.best_metric and Trainer.best_mode to be bound, as "
             f"in Trainer.best_metric = 'accuracy' and Trainer.best_mode = 'max', got {metric!r} and {mode!r}."
