@@ -140,10 +140,13 @@ class TestRows:
         return training
 
     @staticmethod
-    def apply_if(training, condition, scale):
+    def apply(training, scale):
         rows = tf.IndexedSlices(scale * tf.ones((3, 4)), tf.constant([4, 1, 2]), tf.constant([6, 4]))
+        training.optimizer.apply([rows, tf.ones((2, 4))], training.weights)
+
+    def apply_if(self, training, condition, scale):
         with changed_only_if(condition, training.optimizer, training.weights):
-            training.optimizer.apply([rows, tf.ones((2, 4))], training.weights)
+            self.apply(training, scale)
 
     def test_are_all_or_nothing(self, training):
         apply_if = tf.function(partial(self.apply_if, training), jit_compile=True, autograph=False)
@@ -154,6 +157,16 @@ class TestRows:
         apply_if(tf.constant(True), tf.constant(1.0))
         changed = np.any(training.numbers()[0] != before[0], axis=1)
         assert changed.tolist() == [False, True, True, False, True, False]
+
+    def test_change_as_they_would_without_a_condition(self, training):
+        """The moments, too."""
+        other = Training(type(training.optimizer))
+        let_update_large(other.optimizer)
+        compiled = partial(tf.function, jit_compile=True, autograph=False)
+        compiled(partial(self.apply_if, training))(tf.constant(True), tf.constant(2.0))
+        compiled(partial(self.apply, other))(tf.constant(2.0))
+        for mine, theirs in zip(training.numbers(), other.numbers(), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
     def test_are_all_that_is_touched(self, training):
         compiled = compiled_loop(lambda i: self.apply_if(training, i > 2, 1.0))
