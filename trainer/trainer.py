@@ -17,6 +17,7 @@ from ..data import Input
 from ..metrics.errors import UsageError
 from ..metrics.writers import Summary, Writer
 from ..metrics.writers.better import Mode
+from ..metrics.writers.run_files import CHECKPOINTS
 from . import arguments
 from .checkpointing.folder import CheckpointFolder
 from .checkpointing.retention import Best, Retention
@@ -34,7 +35,7 @@ from .loop.model_weights import InitialWeights, ModelWeights
 from .loop.non_finite import Rollbacks, try_step
 from .loop.progress import Progress
 from .loop.run_record import RunFiles, RunRecord, recorded
-from .loop.run_writer import CHECKPOINTS, run_writer
+from .loop.run_writer import run_writer
 from .loop.schedule import LoopLength, Schedule
 from .loop.steering import Steering
 from .loop.train_session import Trained, TrainSession

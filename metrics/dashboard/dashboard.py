@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..writers.run_files import METRICS
 from ..writers.summary import Ending, RunDescription, Summary, scalars
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Dashboard:
         self._write_readme()
         for title, text in run.texts.items():
             self._write_text(title, text)
-        self._paths = _paths_in(self._folder / "metrics.jsonl")
+        self._paths = _paths_in(self._folder / METRICS)
         self._write_layout()
 
     def write(self, summary: Summary) -> None:

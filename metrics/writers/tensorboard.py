@@ -20,6 +20,7 @@ from .best_so_far import BestSoFar
 from .better import Mode
 from .event_files import EventFile, drop_after, insert
 from .matrix_image import matrix_png
+from .run_files import METRICS
 from .summary import Summary, is_scalar, scalars
 
 _IMAGE = image_metadata.create_summary_metadata(display_name=None, description=None)
@@ -48,7 +49,7 @@ class TensorBoardWriter:
     def __init__(self, model_dir: str | Path, sides: Mapping[str, Mode] = MappingProxyType({})):
         self._model_dir = Path(model_dir)
         self._files: dict[str, EventFile] = {}
-        self._best = BestSoFar(self._model_dir / "metrics.jsonl", sides)
+        self._best = BestSoFar(self._model_dir / METRICS, sides)
         self._with_total: set[str] = set()  # the splits whose `loss/total` has differed from `loss`
         self._restored_step: int | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from absl import logging
 
 from ...metrics.errors import UsageError
 from ...metrics.terminal.console import eval_line
-from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter
+from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter, run_files
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..loop.folder_lock import first_write
@@ -65,7 +64,7 @@ def run(
         _evaluate(trainer, model_dir, checkpoint)
     elif mode == "replay":
         _replay(trainer, model_dir, step or 0)
-    elif (path := checkpoint or latest(model_dir / "checkpoints")) is None:
+    elif (path := checkpoint or latest(model_dir / run_files.CHECKPOINTS)) is None:
         raise UsageError(f"--mode={mode}: {model_dir / 'checkpoints'} has no checkpoint: train first.")
     elif mode == "predict":
         _predict(trainer, model_dir, path, format)
@@ -78,7 +77,7 @@ def _evaluate(trainer: Trainer, model_dir: Path, checkpoint: str | None) -> None
     if chief:
         _make(model_dir, model_dir)
     writers = (
-        (JsonlWriter(model_dir / "metrics.jsonl"), TensorBoardWriter(model_dir, trainer.best_side)) if chief else ()
+        (JsonlWriter(model_dir / run_files.METRICS), TensorBoardWriter(model_dir, trainer.best_side)) if chief else ()
     )
     for path in [checkpoint] if checkpoint else _follow(trainer, model_dir):
         for summary in (trainer.summaries(path) if checkpoint else _unless_deleted(trainer, path)).values():
@@ -108,7 +107,7 @@ def _follow(trainer: Trainer, model_dir: Path) -> Iterator[str]:
 
     The chief finds it, and tells the others.
     """
-    folder, found = model_dir / "checkpoints", None
+    folder, found = model_dir / run_files.CHECKPOINTS, None
     if workers.is_chief(trainer.strategy):
         if latest(folder) is None:
             print(f"Waiting for a checkpoint in {folder} ...", flush=True)
@@ -127,7 +126,7 @@ def _follow(trainer: Trainer, model_dir: Path) -> Iterator[str]:
 def _is_stopped_at(model_dir: Path, step: int) -> bool:
     """Return whether the last training in the folder was stopped by an action at this step, as `run.json` says."""
     try:
-        reason = json.loads((model_dir / "run.json").read_bytes())["exit_reason"] or ""
+        reason = run_files.read_record(model_dir)["exit_reason"] or ""
     except (OSError, ValueError, KeyError):
         return False
     return reason.startswith(f"stopped at step {step}: ")
@@ -136,7 +135,7 @@ def _is_stopped_at(model_dir: Path, step: int) -> bool:
 def _predict(trainer: Trainer, model_dir: Path, checkpoint: str, format: Format) -> None:
     """Write `predictions/NAME.FORMAT` per eval dataset."""
     for name, dataset in trainer.eval_datasets.items():
-        found = trainer.predict(dataset, checkpoint, output=model_dir / "predictions" / f"{name}.{format}")
+        found = trainer.predict(dataset, checkpoint, output=model_dir / run_files.PREDICTIONS / f"{name}.{format}")
         if workers.is_chief(trainer.strategy):
             print(f"Predictions for {name}: {found}")
 

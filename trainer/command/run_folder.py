@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...metrics.errors import UsageError
+from ...metrics.writers import run_files
 from .. import config as configs
 from ..distribution import preemption
 from ..errors import PreemptedError
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _FOLDERS: dict[Mode, tuple[str, ...]] = {
-    "train_and_eval": ("checkpoints", "train", "eval"),
-    "train": ("checkpoints", "train"),
+    "train_and_eval": (run_files.CHECKPOINTS, "train", "eval"),
+    "train": (run_files.CHECKPOINTS, "train"),
     "eval": ("eval",),
-    "predict": ("predictions",),
+    "predict": (run_files.PREDICTIONS,),
     "export": ("export",),
     "replay": ("replay",),
 }
-_FILES = ("config.gin", "metrics.jsonl", "operative_config.gin", "run.json")
 
 
 def check(model_dir: Path, mode: Mode) -> None:
@@ -48,7 +48,7 @@ def check(model_dir: Path, mode: Mode) -> None:
             )
         if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
             raise UsageError(f"--model_dir={model_dir}: {path} cannot be written. Choose another folder.")
-    for path in (model_dir / name for name in _FILES):
+    for path in (model_dir / name for name in run_files.ALL):
         if path.is_dir():
             raise UsageError(f"--model_dir={model_dir}: {path} is a folder. Move it away, or choose another folder.")
     # Permissions are not the whole truth: root ignores them, and so do file systems such as /proc.
@@ -106,7 +106,7 @@ class ConfigFiles:
 
     def changes(self, folder: Path) -> list[str]:
         """Return the differences from the config of the previous run in the folder; empty if there was none."""
-        previous = folder / "config.gin"
+        previous = folder / run_files.CONFIG
         return configs.diff(previous.read_text(), configs.as_given(self._config)) if previous.exists() else []
 
     def hparams(self) -> dict[str, bool | int | float | str]:
@@ -116,6 +116,6 @@ class ConfigFiles:
     def texts(self) -> dict[str, str]:
         """Return name -> text of the files."""
         return {
-            "config.gin": configs.as_given(self._config),
-            "operative_config.gin": configs.operative(self._config),
+            run_files.CONFIG: configs.as_given(self._config),
+            run_files.OPERATIVE_CONFIG: configs.operative(self._config),
         }

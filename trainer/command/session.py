@@ -17,6 +17,7 @@ import gin
 
 from ...metrics.errors import UsageError
 from ...metrics.terminal.spinner import be_silent, doing
+from ...metrics.writers.run_files import CONFIG
 from .. import config as configs
 from ..errors import DONE, FAILED
 from . import backend, member, run_folder
@@ -125,7 +126,7 @@ def _import(name: str) -> None:
 
 def _its_own(model_dir: str | None) -> str:
     """Return which config the run in a folder was started with; nothing if there is none."""
-    given = Path(model_dir) / "config.gin" if model_dir else None
+    given = Path(model_dir) / CONFIG if model_dir else None
     return f" That of the run: --gin_file={shlex.quote(str(given))}" if given and given.is_file() else ""
 
 

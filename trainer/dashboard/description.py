@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from absl import logging
 
+from ...metrics.writers.run_files import CONFIG, OPERATIVE_CONFIG
 from ...metrics.writers.summary import RunDescription
 from .given import python_hparams
 
@@ -35,10 +36,10 @@ def describe_run(trainer: Any, record: Record) -> RunDescription:
     files = trainer.run_files
     hparams = files.hparams() if files is not None else python_hparams(trainer)
     configs = files.texts() if files is not None else {}
-    as_given = configs.get("config.gin") or "".join(f"{name} = {value!r}\n" for name, value in hparams.items())
+    as_given = configs.get(CONFIG) or "".join(f"{name} = {value!r}\n" for name, value in hparams.items())
     texts: dict[str, Callable[[], str]] = {
         "config/as given": lambda: _fenced(as_given),
-        "config/as used": lambda: _fenced(configs.get("operative_config.gin", "")),
+        "config/as used": lambda: _fenced(configs.get(OPERATIVE_CONFIG, "")),
         "config/changed since the last run": lambda: _bullets(record.changes),
         "run/command": lambda: _command(record.facts),
         "model/summary": lambda: _fenced(_summary(trainer.model)),

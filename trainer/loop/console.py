@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from ...metrics.terminal.console import ConsoleWriter
 from ...metrics.terminal.text import duration, number, spent
 from ...metrics.writers.better import Mode
+from ...metrics.writers.run_files import CHECKPOINTS, METRICS
 from ..checkpointing.retention import Retention
-from .run_writer import CHECKPOINTS
 from .schedule import TrainLength
 
 
@@ -24,7 +24,7 @@ def console_of(trainer: Any, stream: TextIO | None, sides: Mapping[str, Mode]) -
       stream: where to; None shows nothing.
       sides: which side of a metric is better, where that is known.
     """
-    metrics = None if trainer.model_dir is None else trainer.model_dir / "metrics.jsonl"
+    metrics = None if trainer.model_dir is None else trainer.model_dir / METRICS
     batch_size = trainer.session.global_batch_size
     return ConsoleWriter(stream, trainer.train_steps, batch_size, sides=sides, metrics=metrics)
 

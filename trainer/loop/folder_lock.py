@@ -14,9 +14,9 @@ from typing import TextIO
 from absl import logging
 
 from ...metrics.errors import UsageError
+from ...metrics.writers.run_files import LOCK
 from ..errors import OutputError
 
-_NAME = "run.lock"
 _held: dict[Path, TextIO] = {}  # by this process, whose own locks do not exclude each other
 
 
@@ -29,7 +29,7 @@ def locked(model_dir: Path) -> Iterator[None]:
     Raises:
       UsageError: another process holds the lock.
     """
-    path = (model_dir / _NAME).resolve()
+    path = (model_dir / LOCK).resolve()
     if path in _held:
         yield
         return
@@ -45,7 +45,7 @@ def locked(model_dir: Path) -> Iterator[None]:
 
 def is_held(model_dir: Path) -> bool:
     """Return whether this process holds the lock of `model_dir`, and so may write there."""
-    return (model_dir / _NAME).resolve() in _held
+    return (model_dir / LOCK).resolve() in _held
 
 
 def _take(file: TextIO, model_dir: Path) -> None:

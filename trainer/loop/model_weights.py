@@ -16,6 +16,7 @@ from absl import logging
 
 from ...metrics.errors import UsageError
 from ...metrics.terminal.spinner import doing
+from ...metrics.writers.run_files import CHECKPOINTS
 from ..checkpointing import restore
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.initial_weights import load_weights
@@ -26,7 +27,6 @@ from ..model.averaged_weights import AveragedWeights
 from ..model.optimizers import by_loss
 from . import folder_lock
 from .progress import Progress
-from .run_writer import CHECKPOINTS
 from .train_session import TrainSession
 
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from ...metrics.atomic_file import replace_file
+from ...metrics.writers.run_files import RECORD
 from ...metrics.writers.summary import Ending
 from ..distribution import workers
 from ..errors import PreemptedError
@@ -129,7 +130,7 @@ class RunRecord:
 
     @property
     def _path(self) -> Path:
-        return self._folder / "run.json"
+        return self._folder / RECORD
 
     def _write(self) -> None:
         record = {**self._record, "attempts": [*self._earlier, self._record]}

@@ -15,6 +15,7 @@ from ...metrics.dashboard.dashboard import Dashboard
 from ...metrics.errors import UsageError
 from ...metrics.writers import AsyncWriter, JsonlWriter, MultiWriter, Summary, TensorBoardWriter, Writer
 from ...metrics.writers.outside.isolated import OutsideWriters
+from ...metrics.writers.run_files import CHECKPOINTS, METRICS
 from ...metrics.writers.summary import RunDescription, dump, load
 from ..checkpointing.folder import CheckpointFolder
 from ..checkpointing.retention import Retention
@@ -23,7 +24,6 @@ from ..checkpointing.state import RunState
 from ..errors import OutputError
 from .run_record import ending
 
-CHECKPOINTS = "checkpoints"  # the folder below the model_dir
 _UNWRITTEN = "TALLYLOOP_UNWRITTEN"  # in a checkpoint's files, beside the state: summaries that could not be written
 # Of the summaries since the last checkpoint, more than the background thread has waiting when the first one fails.
 _MOST_UNWRITTEN = 256
@@ -59,7 +59,7 @@ class RunWriter:
         self._checkpoints = CheckpointFolder(model_dir / CHECKPOINTS)
         self._saver = Saver(state.checkpoint(), self._checkpoints, retention)
         self._tensorboard = TensorBoardWriter(model_dir, retention.best.side)
-        self._jsonl = JsonlWriter(model_dir / "metrics.jsonl")
+        self._jsonl = JsonlWriter(model_dir / METRICS)
         self._dashboard = Dashboard(model_dir)
         self._writers = AsyncWriter(MultiWriter([self._jsonl, self._tensorboard, self._dashboard]))
         self._outside = OutsideWriters(outside)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...metrics.errors import UsageError
+from ...metrics.writers.run_files import CHECKPOINTS, METRICS, read_record
 from ..checkpointing.folder import CheckpointFolder
 from ..loop.run_record import RunFiles
-from ..loop.run_writer import CHECKPOINTS
 
 _SAVED_ITS_END = (
     "done",
@@ -92,7 +92,7 @@ class RunFolder:
 
     def losses(self) -> dict[int, dict[str, float]]:
         """Return step -> the losses of the train summary in metrics.jsonl; lines that cannot be read are left out."""
-        path = self._folder / "metrics.jsonl"
+        path = self._folder / METRICS
         lines = path.read_bytes().splitlines() if path.exists() else []
         found = {}
         for line in lines:
@@ -107,7 +107,7 @@ class RunFolder:
     @property
     def _record(self) -> Mapping[str, Any]:
         try:
-            return json.loads((self._folder / "run.json").read_bytes())
+            return read_record(self._folder)
         except (OSError, ValueError):
             return {}
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .folders import METRICS, RECORD, TRIAL
+from ...metrics.writers.run_files import LOCK, METRICS, RECORD, read_record
+from .folders import TRIAL
 
 State = Literal["done", "stopped", "pruned", "failed", "running", "killed", "unknown"]
 
-_LOCK = "run.lock"
 _ON_REQUEST = "on request"
 _REQUESTED = ("PreemptedError", "KeyboardInterrupt")
 _MANY_NUMBERS = re.compile(r"\[((?:-?\d+, ){3})(?:-?\d+, ){5,}-?\d+\]")
@@ -45,7 +45,7 @@ class Ending:
 def ending(folder: Path) -> Ending:
     """Return how the run of a folder ended; of a trial that was refused, what its study says. Damaged files make it unknown."""
     try:
-        record = json.loads((folder / RECORD).read_bytes())
+        record = read_record(folder)
         attempts = record.get("attempts") or [record]
         state, reason = _state(record.get("exit_reason"), folder)
         return Ending(state, reason, len(attempts), _seconds(attempts, folder, state))
@@ -62,7 +62,7 @@ def brief(reason: str) -> str:
 
 def _state(exit_reason: str | None, folder: Path) -> tuple[State, str]:
     if exit_reason is None:
-        return ("running", "") if _is_locked(folder / _LOCK) else ("killed", "it ended without a word")
+        return ("running", "") if _is_locked(folder / LOCK) else ("killed", "it ended without a word")
     reason = brief(exit_reason)
     if reason == "done":
         return "done", ""
@@ -86,7 +86,7 @@ def _of_trial(folder: Path) -> tuple[State, str]:
     if state == "failed":
         return "failed", brief(reason)
     if state == "running":
-        return ("running", "") if _is_locked(folder.parent / _LOCK) else ("killed", "its study continues it")
+        return ("running", "") if _is_locked(folder.parent / LOCK) else ("killed", "its study continues it")
     return "unknown", f"no {RECORD}"
 
 

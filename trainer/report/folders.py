@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...metrics.errors import UsageError, did_you_mean
+from ...metrics.writers.run_files import METRICS, RECORD
 
-METRICS, RECORD = "metrics.jsonl", "run.json"
 TRIAL = "trial.json"  # what a study says about a trial, in its folder
 _DEEPEST = 4
 

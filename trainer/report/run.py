@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...metrics.writers.better import Mode, best, better_mode
+from ...metrics.writers.run_files import CONFIG, METRICS, OPERATIVE_CONFIG
 from .ending import Ending, ending
-from .folders import METRICS, TRIAL
+from .folders import TRIAL
 
 Points = list[tuple[int, float]]
 """Step and value, in order of the steps."""
@@ -133,7 +134,7 @@ def _take(fields: Mapping[str, Any], found: dict[tuple[str, str], Points]) -> No
 
 def _bindings(folder: Path) -> dict[str, str]:
     """Return the config as used or, of a run that ended before that was known, as given: name -> value."""
-    for name in ("operative_config.gin", "config.gin"):
+    for name in (OPERATIVE_CONFIG, CONFIG):
         if text := _bytes(folder / name).decode(errors="replace"):
             return dict(_written(text))
     return {}

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...metrics.writers.run_files import METRICS
 from ..distribution.forwarding import die_with
 from ..report import run
 from ..report.ending import brief
-from ..report.folders import METRICS
 
 if TYPE_CHECKING:  # every command imports this module, also --help
     from .book import Trial

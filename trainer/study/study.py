@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...metrics.atomic_file import replace_file
+from ...metrics.writers.run_files import CONFIG
 from ..distribution.forwarding import Signals
 from ..errors import DONE, FAILED, PREEMPTED, WRONG_USAGE
 from ..loop import folder_lock
@@ -180,7 +181,7 @@ class _Study:
         if found is None:
             return None
         with contextlib.suppress(FileNotFoundError):
-            given = (self._folder / found.folder / "config.gin").read_text(encoding="utf-8")
+            given = (self._folder / found.folder / CONFIG).read_text(encoding="utf-8")
             text = f"# Trial {found.number} of the study {self._name}: {self._space.metric} {found.value!r}\n{given}"
             replace_file(self._folder / BEST, [text.encode()])
         return found.number

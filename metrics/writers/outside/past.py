@@ -11,9 +11,8 @@ import numpy as np
 
 from ...atomic_file import replace_file
 from ...errors import UsageError
+from ..run_files import ALL, METRICS
 from ..summary import RunDescription, Summary, scalars
-
-FILES = ("config.gin", "operative_config.gin", "run.json", "metrics.jsonl")  # of a run's folder
 
 
 def numbers(summary: Summary) -> dict[str, float]:
@@ -26,7 +25,7 @@ def past(run: RunDescription) -> Iterator[Summary]:
 
     It has all of them, also those that a killed process could not pass on. Arrays are left out.
     """
-    path = run.folder / "metrics.jsonl"
+    path = run.folder / METRICS
     for line in path.read_bytes().splitlines() if run.step and path.exists() else ():
         try:
             found = json.loads(line)
@@ -42,7 +41,7 @@ def past(run: RunDescription) -> Iterator[Summary]:
 
 def files(run: RunDescription) -> list[Path]:
     """Return the files of the run's folder that describe it, as far as they are there."""
-    return [path for path in (run.folder / name for name in FILES) if path.exists()]
+    return [path for path in (run.folder / name for name in ALL) if path.exists()]
 
 
 def remembered(path: Path) -> dict[str, str]:
