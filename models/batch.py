@@ -70,7 +70,7 @@ def wide(numbers: tf.Tensor) -> tf.Tensor:
     return tf.cast(numbers, tf.float32) if numbers.dtype in (tf.bfloat16, tf.float16) else numbers
 
 
-def maker(binding: str, make: Any, example: str = "my_model") -> Callable[..., keras.Model]:
+def maker(binding: str, make: Callable[..., keras.Model], example: str = "my_model") -> Callable[..., keras.Model]:
     """Return the function that makes a model; a model itself is refused.
 
     Args:

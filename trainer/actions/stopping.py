@@ -44,7 +44,8 @@ class _Watch:
                 f"{owner}.metric = {metric!r}: expected the name of an eval metric, such as 'accuracy' or 'test/accuracy'."
             )
         self._owner = owner
-        self.metric: EvalMetric = EvalMetric(f"{owner}.metric", metric, one_of(f"{owner}.mode", mode, MODES))
+        checked: Mode = one_of(f"{owner}.mode", mode, MODES)
+        self.metric: EvalMetric = EvalMetric(f"{owner}.metric", metric, checked)
         self.name: str = f"{owner}({metric}, {mode})"
 
     def check(self, trainer: Trainer) -> None:

@@ -92,10 +92,10 @@ class TrainSession:
         self._actions = actions
         self._dataset = dataset
         self.loop_length: LoopLength = loop_length
-        feed = self.open_feed()
         whole_steps = settings.jit_compile and is_one_cpu(strategy)
-        whole = feed.even() if whole_steps and not convolves(task, model) else None
-        self.feed: Feed = whole or feed
+        feed = self.open_feed()
+        even = feed.even() if whole_steps and not convolves(task, model) else None
+        self.feed: Feed = even or feed
         self.model: keras.Model = model
         self.train_step: Callable[[keras.Model, Any], Any] = task.train_step
         self._optimizer = optimizer
@@ -103,27 +103,27 @@ class TrainSession:
         self.losses: TaskLosses = TaskLosses(task, model, by_loss(optimizer))
         updates = {name: self._update(name, each, whole_steps) for name, each in by_loss(optimizer).items()}
         self.loop: TrainLoop = TrainLoop(
-            replica_step=ReplicaStep(
-                self.losses,
-                task.train_step,
-                self.registry,
-                self._sums.accumulator,
-                self._large(whole_steps),
-                whole_steps,
-            ),
+            replica_step=self._replica_step(whole_steps),
             updates=Updates(updates, settings.update_every),
             strategy=strategy,
             feed=self.feed,
             step=progress.step_variable,
             settings=settings,
             longest=loop_length.longest,
-            compiles=("loop" if whole else "step" if whole_steps else "replica") if settings.jit_compile else None,
+            compiles=("loop" if even else "step" if whole_steps else "replica") if settings.jit_compile else None,
         )
-        state_of_model = ModelState(task, model, optimizer, lambda: self.loop.forward_variables)
-        position = DataPosition(self.feed, progress, partial(workers.total, strategy))
-        self.state: RunState = RunState(
-            [state_of_model, progress, self._sums, *self.loop.parts, LearningRates(optimizer), position, actions]
-        )
+        self.state: RunState = RunState(self._parts())
+
+    def _replica_step(self, in_xla: bool) -> ReplicaStep:
+        accumulator, large = self._sums.accumulator, self._large(in_xla)
+        return ReplicaStep(self.losses, self.task.train_step, self.registry, accumulator, large, in_xla)
+
+    def _parts(self) -> list[Part]:
+        """Return the parts of a checkpoint."""
+        state_of_model = ModelState(self.task, self.model, self._optimizer, lambda: self.loop.forward_variables)
+        position = DataPosition(self.feed, self.progress, partial(workers.total, self.strategy))
+        rest = [LearningRates(self._optimizer), position, self._actions]
+        return [state_of_model, self.progress, self._sums, *self.loop.parts, *rest]
 
     def _update(self, name: str, optimizer: keras.optimizers.Optimizer, in_xla: bool) -> Update:
         variables = self.losses.variables(name)
