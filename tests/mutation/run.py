@@ -34,6 +34,7 @@ EXTRA_SECONDS = 30  # what a mutant may take beyond three times the tests' usual
 TESTS = {  # module -> the tests that must notice; those that are quick and fail often come first
     "metrics/tally.py": ["tests/metrics/test_tally.py"],
     "metrics/device/packing.py": ["tests/metrics/device/test_packing.py", "tests/metrics/device/test_grouped_sums.py"],
+    "metrics/device/grouped_sums.py": ["tests/metrics/device/test_grouped_sums.py"],
     "metrics/device/reduction.py": ["tests/metrics/device/test_reduction.py"],
     "metrics/finishers/confusion.py": ["tests/metrics/finishers/test_confusion.py"],
     "metrics/finishers/finish.py": ["tests/metrics/finishers/test_finish.py"],
