@@ -58,7 +58,7 @@ def test_endless_datasets_are_refused(refused):
         refuse_endless(NUMBERS.repeat(), "a pass has an end")
 
 
-def test_has_examples():
+def test_a_source_with_examples_is_not_empty():
     assert has_examples(NUMBERS)
     assert not has_examples(NUMBERS.take(0))
 

@@ -19,12 +19,12 @@ def training():
     return module
 
 
-def test_this_version_is_kept():
+def test_the_checkpoint_of_this_version_is_kept():
     assert (HERE.parents[1] / "VERSION").read_text().strip() in VERSIONS, "run tests/released/training.py"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_it_goes_on(training, version, tmp_path):
+def test_a_released_checkpoint_trains_on(training, version, tmp_path):
     expected = json.loads((HERE / version / "expected.json").read_text())
     shutil.copytree(HERE / version, tmp_path / "run")
     saved = training.trainer(tmp_path / "run", training.SAVED)

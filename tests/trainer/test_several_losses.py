@@ -437,7 +437,7 @@ class TestMistakes:
 
         self.refused(gan, match, Wrong())
 
-    def test_untrained_variables_are_told(self, gan, caplog):
+    def test_untrained_variables_are_reported(self, gan, caplog):
         class Half(Gan):
             def variables(self, model, name):
                 return super().variables(model, name)[: 2 if name == "generator" else None]

@@ -90,7 +90,7 @@ class TestRaised:
         ],
     )
     @pytest.mark.parametrize("replicas", [1, 2])
-    def test_is_told_by_the_line_and_the_batch(self, refused, loss, comment, fragments, replicas):
+    def test_is_reported_with_its_line_and_batch(self, refused, loss, comment, fragments, replicas):
         message = refused(loss, replicas=replicas)
         source = inspect.getsource(loss).splitlines()
         line = next(each.strip() for each in source if comment in each)
@@ -208,7 +208,7 @@ class TestRaised:
 
 
 class TestMapFunction:
-    def test_is_told_by_the_line_though_autograph_has_rewritten_it(self, rows):
+    def test_is_reported_with_its_line_though_autograph_has_rewritten_it(self, rows):
         def broken(example):
             return {**example, "z": missing(example)}  # calls it
 
@@ -275,7 +275,7 @@ class TestRaisedInAStep:
             (in_python, "# what broke", "ValueError: inside Python"),
         ],
     )
-    def test_is_told_by_the_line(self, refused, loss, comment, fragment):
+    def test_is_reported_with_its_line(self, refused, loss, comment, fragment):
         message = refused(lambda model, batch: model(batch["x"])[:, 0] + tf.stop_gradient(loss(model, batch)))
         assert message.startswith(line_of(loss, comment))
         assert fragment in message
@@ -397,7 +397,7 @@ class TestReturned:
             (lambda out: tf.RaggedTensor.from_tensor(out), "returned a RaggedTensor: expected one loss per example"),
         ],
     )
-    def test_is_told_by_the_method(self, make_trainer, regression_task, losses, fragment):
+    def test_is_reported_with_its_method(self, make_trainer, regression_task, losses, fragment):
         class Mistaken(regression_task):
             def loss(self, model, batch, training):
                 return losses(model(batch["x"]))

@@ -20,7 +20,7 @@ def folder(tmp_path, packed):
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 5), ("test", 2)])
-def test_has_two_parts(folder, split, count):
+def test_mnist_has_two_splits(folder, split, count):
     found = mnist(folder, split)
     np.testing.assert_allclose(found["x"], PIXELS[:count, ..., None] / 255, rtol=1e-6)
     assert found["y"].tolist() == LABELS[:count]
@@ -30,7 +30,7 @@ def test_has_two_parts(folder, split, count):
 @pytest.mark.parametrize(
     "name", ["train-images-idx3-ubyte.gz", "train-images.idx3-ubyte", "train-images.idx3-ubyte.gz"]
 )
-def test_takes_other_spellings(folder, name):
+def test_file_names_of_other_spellings_are_found(folder, name):
     content = (folder / "train-images-idx3-ubyte").read_bytes()
     (folder / "train-images-idx3-ubyte").unlink()
     (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)

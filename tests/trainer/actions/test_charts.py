@@ -35,7 +35,7 @@ class TestCharts:
         with pytest.raises(UsageError, match=message):
             Charts(layout)
 
-    def test_an_empty_one_is_told_once_when_all_metrics_are_known(self, caplog):
+    def test_an_empty_one_is_reported_once_when_all_metrics_are_known(self, caplog):
         charts = Charts({"a": {"b": ["loss", "accuracy", "f1/.*"], "c": ["acuracy"]}})
         trainer = SimpleNamespace(eval_metrics={"test": []})
         for step in (1, 2):

@@ -165,7 +165,7 @@ class TestCheck:
         with pytest.raises(UsageError, match=r"EarlyStopping.metric = 'loss': expected Trainer.eval_datasets"):
             EarlyStopping("loss", "min", 1).check(trainer)
 
-    def test_a_run_without_evaluations_is_told(self, caplog):
+    def test_a_run_without_evaluations_is_reported(self, caplog):
         trainer = Stub()
         trainer.eval_metrics = {}
         action = EarlyStopping("loss", "min", 1)
@@ -291,7 +291,7 @@ class TestRun:
         trainer.train()
         assert trainer.stopped == f"stopped at step {trainer.step}: a button"
 
-    def test_a_wrong_metric_is_told_before_the_first_step(self, train, tmp_path):
+    def test_a_wrong_metric_is_refused_before_the_first_step(self, train, tmp_path):
         with pytest.raises(UsageError, match=r"metric = 'los': no evaluation computes it: did you mean \"loss\""):
             train(tmp_path / "run", EarlyStopping("los", "min", 1))
         assert not (tmp_path / "run").exists()

@@ -66,7 +66,7 @@ class TestExitCode:
         assert err.startswith("Traceback")
         assert err.endswith("ZeroDivisionError: a bug\n")
 
-    def test_of_code_of_the_users_is_told_by_its_line(self, ends_with, capsys):
+    def test_of_code_of_the_users_is_reported_with_its_line(self, ends_with, capsys):
         assert ends_with(ZeroDivisionError("in an action")) == 1
         first, *rest = capsys.readouterr().err.splitlines()
         assert first.startswith(f"Error: {__file__}:")

@@ -52,7 +52,7 @@ class TestInstead:
         assert [found[name] for name in ("steps_per_loop", "checkpoint_interval", "keep_every")] == ["auto", most, None]
 
     @pytest.mark.parametrize("given", ["'auto'", "1", "0"])
-    def test_short_loops_stay_and_mistakes_are_told(self, given):
+    def test_short_loops_stay_and_mistakes_are_reported(self, given):
         found = lapping._instead(config(f"Trainer.steps_per_loop={given}"), lapping._Laps())
         assert not found.keys() & {"steps_per_loop", "checkpoint_interval"}
 
@@ -115,7 +115,7 @@ class TestTold:
     def test_is_short(self):
         assert len(lapping._told(ValueError("x" * 9999))) <= lapping._LONGEST_ERROR
 
-    def test_a_mistake_of_the_users_is_told_in_full(self):
+    def test_a_mistake_of_the_users_is_reported_in_full(self):
         error = UsageError("a = 1: expected\n" + "x" * 999)
         error.add_note("Remove it.")
         assert lapping._told(error) == str(error) + "\nRemove it."

@@ -57,7 +57,7 @@ class TestRun:
         with pytest.raises(UsageError, match=r"^expected another thing$"):
             run(failing("expected another thing", True))
 
-    def test_another_failure_is_told(self, run, capsys):
+    def test_another_failure_is_reported(self, run, capsys):
         assert run(failing("killed by SIGKILL")) == 1
         told = "Error: --mode=tune: the config as given cannot be trained: killed by SIGKILL\n"
         assert capsys.readouterr().err == told

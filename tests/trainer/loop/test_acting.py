@@ -100,7 +100,7 @@ class TestMemory:
             actions(Remembers("a"), Remembers("a"))
 
     @pytest.mark.parametrize("value", [(1, 2), {1: 2}, {1, 2}, object(), np.array([object()]), b"bytes"])
-    def test_that_cannot_be_saved_is_told_before_the_first_step(self, value):
+    def test_that_cannot_be_saved_is_refused_before_the_first_step(self, value):
         with pytest.raises(UsageError, match=r"Trainer.actions: a.state\(\) returned .*: expected dicts with strings"):
             actions(Remembers("a", value)).check()
 

@@ -33,7 +33,7 @@ def test_other_workers_write_nothing():
     Board(NullWriter(saves=True), lambda: 7).text("a", "text")
 
 
-def test_there_is_none_outside_of_a_training(make_trainer):
+def test_a_trainer_has_no_board_outside_of_training(make_trainer):
     with pytest.raises(UsageError, match=r"trainer.board: no training is running"):
         _ = make_trainer().board
 

@@ -26,7 +26,7 @@ class TestLayout:
         np.testing.assert_array_equal(found["x"], X)
         assert found["x"].dtype == np.float32
 
-    def test_a_folder_has_a_file_a_key(self, save, tmp_path, by_number):
+    def test_a_folder_has_one_file_per_key(self, save, tmp_path, by_number):
         save("x.npy", X)
         save("feature_1.npy", Y)
         save("2.npy", Y)

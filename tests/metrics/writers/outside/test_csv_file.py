@@ -32,7 +32,7 @@ def table(tmp_path):
 
 
 class TestTable:
-    def test_has_a_row_a_summary_with_all_digits(self, begun, table):
+    def test_has_one_row_per_summary_with_all_digits(self, begun, table):
         writer = begun()
         writer.write(Summary(10, "train", {"loss": 0.1, "a/b": 1 / 3}, {"loss": 8.0}, {"time/step_s": 2.0}))
         writer.write(Summary(20, "train", {"loss": math.nan, "a/b": math.inf}, {}, {"time/step_s": 3.0}))
@@ -43,7 +43,7 @@ class TestTable:
         ]
         assert float(table()[1][2]) == 1 / 3
 
-    def test_is_one_a_split(self, begun, table):
+    def test_is_one_per_split(self, begun, table):
         writer = begun()
         writer.write(Summary(10, "eval/a", {"loss": 1.0}, {}))
         writer.write(Summary(10, "eval/b", {"loss": 2.0}, {}))
@@ -60,7 +60,7 @@ class TestTable:
         writer.write(train(30, late=4.0))
         assert table() == [["step", "loss", "late"], ["10", "1.0", ""], ["20", "2.0", "3.0"], ["30", "", "4.0"]]
 
-    def test_has_one_row_a_step(self, begun, table):
+    def test_has_one_row_per_step(self, begun, table):
         writer = begun()
         writer.write(train(10, loss=1.0))
         writer.write(train(10, loss=2.0))

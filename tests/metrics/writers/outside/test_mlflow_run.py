@@ -169,7 +169,7 @@ def server(store):
 
 
 class TestServer:
-    def test_takes_a_run_and_its_death_is_told_soon(self, begun, tmp_path, server):
+    def test_takes_a_run_and_its_death_is_reported_soon(self, begun, tmp_path, server):
         process, address = server
         writer = begun(uri=address)
         writer.write(train(10, loss=0.5))
