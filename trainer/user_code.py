@@ -108,7 +108,7 @@ def traced_on(place: Place, batch: Callable[[], Any]) -> Iterator[None]:
         about_files = isinstance(error, DataError | OSError | tf.errors.OpError)
         if (not frames and not _is_no_fit(error)) or (about_files and not _is_of_step(error)):
             raise
-        raise UsageError(_told(error, frames, place, batch())) from error
+        raise UsageError(_report_of(error, frames, place, batch())) from error
     finally:
         _tracing.pop()
 
@@ -271,7 +271,7 @@ def _code_of(method: Any) -> CodeType | None:
     return getattr(inspect.unwrap(method), "__code__", None)
 
 
-def _told(error: Exception, frames: Sequence[FrameSummary], place: Place, batch: Any) -> str:
+def _report_of(error: Exception, frames: Sequence[FrameSummary], place: Place, batch: Any) -> str:
     told = message_of(error)
     lines = (
         lines_of(frames, told) if frames else [f"{place.dataset}: the model does not take its batches.", f"  {told}"]

@@ -158,10 +158,9 @@ class Browser:
             time.sleep(0.2)
         return text
 
-    def screenshot(self, path: Path, clip: dict[str, float] | None = None) -> None:
-        """Write the page, or a part of it, as a PNG."""
-        arguments: dict[str, Any] = {"clip": {"scale": 1, **clip}} if clip else {}
-        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png", **arguments)["data"]))
+    def screenshot(self, path: Path) -> None:
+        """Write the page as a PNG."""
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1

@@ -104,6 +104,6 @@ def _wait(processes: Sequence[subprocess.Popen], folder: Path, limit: float) -> 
         raise ProcessError(f"{codes}.\n{_last_words(folder, failed)}")
 
 
-def _last_words(folder: Path, which: Sequence[int], lines: int = 20) -> str:
-    tails = [(folder / f"{i}.log").read_text(errors="replace").splitlines()[-lines:] for i in which]
+def _last_words(folder: Path, which: Sequence[int]) -> str:
+    tails = [(folder / f"{i}.log").read_text(errors="replace").splitlines()[-20:] for i in which]
     return "\n".join(f"--- process {i} ---\n" + "\n".join(tail) for i, tail in zip(which, tails, strict=True))

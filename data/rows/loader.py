@@ -168,7 +168,7 @@ class Loader:
             if not self._fits(found):
                 name, first = self._rows.name(int(row)), self._rows.name(self._first)
                 raise DataError(
-                    with_fix(f"{self._origin}, {name}: expected {_told(self._spec)}, as {first}, got {_told(found)}")
+                    with_fix(f"{self._origin}, {name}: expected {_kinds(self._spec)}, as {first}, got {_kinds(found)}")
                 )
 
     def _spec_of_first(self, skip: bool) -> tuple[int, Nest]:
@@ -230,7 +230,7 @@ class _Kind(NamedTuple):
         return same and array.dtype == self.dtype and (array.dtype != object or _are_strings(array))
 
 
-def _told(nest: Nest) -> Nest:
+def _kinds(nest: Nest) -> Nest:
     """Return "int64 ()", the dtype and shape of an example, in place of each spec or stack of arrays."""
 
     def told(each: tf.TensorSpec | np.ndarray) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from .digits import digits
-from .storage.files import kept
+from .storage.files import cached
 
 _MADE = 1  # raise it when what is written changes
 
@@ -29,7 +29,7 @@ def digits_as_mnist(size: int = 28) -> str:
             (folder / f"{prefix}-images-idx3-ubyte").write_bytes(_idx(pixels[..., 0]))
             (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(_idx(labels))
 
-    return str(kept(None, ("digits_as_mnist", _MADE, size), build))
+    return str(cached(None, ("digits_as_mnist", _MADE, size), build))
 
 
 @gin.register(module="tallyloop")
@@ -47,7 +47,7 @@ def digits_as_images(size: int = 32) -> str:
             place.mkdir(exist_ok=True)
             (place / f"{row:04}.png").write_bytes(tf.io.encode_png(image).numpy())
 
-    return str(kept(None, ("digits_as_images", _MADE, size), build))
+    return str(cached(None, ("digits_as_images", _MADE, size), build))
 
 
 def _scaled(split: str, size: int) -> tuple[np.ndarray, np.ndarray]:

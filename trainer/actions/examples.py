@@ -67,7 +67,7 @@ class WriteExamples(Writing):
             found = [tf.nest.map_structure(lambda tensor: tensor.numpy(), predict(batch)) for batch in self._batches]
         if not isinstance(found[0], Mapping) or not {_LABEL, _RECONSTRUCTION} & found[0].keys():
             raise UsageError(
-                f"WriteExamples: {type(trainer.task).__name__}.predict_step returned {_told(found[0])}: expected a dict with "
+                f"WriteExamples: {type(trainer.task).__name__}.predict_step returned {_kind(found[0])}: expected a dict with "
                 f"{_LABEL!r} or {_RECONSTRUCTION!r}."
             )
         outputs = {name: np.concatenate([each[name] for each in found])[: self._most] for name in found[0]}
@@ -89,7 +89,7 @@ class WriteExamples(Writing):
         first = self._batches[0]
         if not isinstance(first, Mapping) or key not in first:
             name = "labels" if key == self._labels else "features"
-            raise UsageError(f"WriteExamples.{name} = {key!r}: expected a key of the batch, which is {_told(first)}.")
+            raise UsageError(f"WriteExamples.{name} = {key!r}: expected a key of the batch, which is {_kind(first)}.")
         return np.concatenate([batch[key].numpy() for batch in self._batches])[: self._most]
 
     def _images(self, values: np.ndarray) -> np.ndarray:
@@ -159,5 +159,5 @@ def _shape(value: Any) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _told(value: Any) -> str:
+def _kind(value: Any) -> str:
     return f"a dict of {', '.join(map(repr, value))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"

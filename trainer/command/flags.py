@@ -188,13 +188,13 @@ def parse(argv: Sequence[str]) -> Request:
     try:
         extra = FLAGS(list(argv))[1:]
     except flags.Error as error:
-        raise UsageError(f"{_told(error)} (tallyloop --help lists the flags)") from error
+        raise UsageError(f"{_as_expected(error)} (tallyloop --help lists the flags)") from error
     if extra:
         raise UsageError(f"{extra[0]!r}: expected a flag, which starts with --, such as --gin_file={extra[0]}.")
     return _request()
 
 
-def _told(error: flags.Error) -> str:
+def _as_expected(error: flags.Error) -> str:
     """Return what absl says, or, where that is Python's own words about a value, what was expected."""
     for words, expected in _EXPECTED.items():
         given, is_found, _ = str(error).partition(f": {words}")

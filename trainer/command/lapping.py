@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
             _serve([argv[0], *given], policy, answer)
         except Exception as error:
             traceback.print_exc()
-            answer({"error": _told(error), "is_usage": isinstance(error, UsageError)})
+            answer({"error": _as_text(error), "is_usage": isinstance(error, UsageError)})
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def _answering() -> Iterator[Any]:
         yield answer
 
 
-def _told(error: Exception) -> str:
+def _as_text(error: Exception) -> str:
     """Return an error: all of a user's mistake, as its notes tell the fix; else a line."""
     from ..user_code import raised
 

@@ -34,12 +34,12 @@ def inputs_of(model: keras.Model, batch: Any, purpose: str, fix: str) -> Any:
     if found is None:
         given = [name for name in _flat(names or []) if not name.startswith(UNNAMED) and name != _KEY]
         keys = f"{_KEY!r}, or the model's inputs {given}" if given else repr(_KEY)
-        raise UsageError(f"{purpose}: expected {keys} in the batch, got {_told(batch)}; {fix}")
+        raise UsageError(f"{purpose}: expected {keys} in the batch, got {_described(batch)}; {fix}")
     tensors = tf.nest.flatten(found)
     if names is not None and len(tensors) != len(_flat(names)):
         raise UsageError(
             f"{purpose}: expected a tensor in the batch for each of the model's inputs {_flat(names)}, got {len(tensors)} for "
-            f"{len(_flat(names))}, from {_told(batch)}; {fix}"
+            f"{len(_flat(names))}, from {_described(batch)}; {fix}"
         )
     return found
 
@@ -80,7 +80,7 @@ def _flat(names: Any) -> list[str]:
     return tf.nest.flatten(names)
 
 
-def _told(batch: Any) -> str:
+def _described(batch: Any) -> str:
     if isinstance(batch, Mapping):
         return f"the keys {sorted(batch)}"
     return f"a {type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__

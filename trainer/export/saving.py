@@ -41,7 +41,7 @@ def save(model: keras.Model, folder: Path, batch_spec: Any) -> None:
         try:
             write(model, folder / name, batch_spec)
         except _UNSAVABLE as error:
-            problems[name] = f"{name} cannot be written: {_told(error)}"
+            problems[name] = f"{name} cannot be written: {_without_examples(error)}"
             _remove(folder / name)
     if len(problems) == 2:
         raise UsageError(f"The model cannot be exported. {' '.join(problems.values())}")
@@ -133,7 +133,7 @@ def _spec(name: str, tensor: Any) -> tf.TensorSpec:
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=named)
 
 
-def _told(error: Exception) -> str:
+def _without_examples(error: Exception) -> str:
     """Return what a message of Keras's says, without its examples of code."""
     return " ".join(str(error).strip().partition("Example:")[0].split())
 

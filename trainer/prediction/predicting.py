@@ -56,7 +56,7 @@ def predict(
     loop = PredictLoop(task=task, model=model, strategy=strategy, feed=dataset.open_eval(*workers.place(strategy)))
     if output is None:
         return _in_memory(loop)
-    with _told(Path(output)):
+    with _output_named(Path(output)):
         return _to_file(loop, Path(output), lambda: _made_of(task, model, dataset, loop))
 
 
@@ -175,7 +175,7 @@ def _fingerprint(arrays: list[np.ndarray]) -> str:
 
 
 @contextlib.contextmanager
-def _told(output: Path) -> Iterator[None]:
+def _output_named(output: Path) -> Iterator[None]:
     """Tell an error of the file system by the output.
 
     Raises:

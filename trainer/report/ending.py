@@ -76,13 +76,13 @@ def _state(exit_reason: str | None, folder: Path) -> tuple[State, str]:
 
 def _pruned(path: Path) -> str | None:
     """Return why its study has pruned a run; None if it has not."""
-    state, reason = _told(path)
+    state, reason = _state_by_study(path)
     return f"by its study: {reason}".removesuffix(": ") if state == "pruned" else None
 
 
 def _of_trial(folder: Path) -> tuple[State, str]:
     """Return what its study says of a run without a `run.json`: it was refused, or has not come so far."""
-    state, reason = _told(folder / TRIAL)
+    state, reason = _state_by_study(folder / TRIAL)
     if state == "failed":
         return "failed", brief(reason)
     if state == "running":
@@ -90,7 +90,7 @@ def _of_trial(folder: Path) -> tuple[State, str]:
     return "unknown", f"no {RECORD}"
 
 
-def _told(path: Path) -> tuple[str, str]:
+def _state_by_study(path: Path) -> tuple[str, str]:
     """Return the state of a trial, and the reason, by its study; both are empty if there is none."""
     try:
         trial = json.loads(path.read_bytes())

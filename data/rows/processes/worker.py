@@ -94,7 +94,7 @@ def main(control: Connection, life: int, given: Memory, taken: Memory) -> None:
         examples = pickle.loads(pickled, buffers=buffers)
         _bind(bindings)
     except Exception as error:
-        control.send(_told(error))
+        control.send(_as_answer(error))
         return
     control.send(("loaded",))
     with contextlib.suppress(EOFError, ConnectionError):  # the run has ended, maybe before it took an answer
@@ -109,10 +109,10 @@ def _answer(examples: Any, epoch: int, rows: Any, taken: Memory) -> tuple[Any, .
         pickled = pickle.dumps(examples.read(epoch, rows), 5, buffer_callback=buffers.append)
         return "read", pickled, taken.put(buffers)
     except Exception as error:
-        return _told(error)
+        return _as_answer(error)
 
 
-def _told(error: Exception) -> tuple[str, str, str, str]:
+def _as_answer(error: Exception) -> tuple[str, str, str, str]:
     text = "".join(traceback.format_exception(error.__cause__ or error))
     return "failed", type(error).__name__, str(error), text
 

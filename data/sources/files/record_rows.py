@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ....metrics.errors import UsageError
 from ..storage.examples import Parser
-from ..storage.files import fingerprint, kept, stamp
+from ..storage.files import cached, fingerprint, stamp
 from ..storage.rows import checked
 
 _HEADER, _FRAME = 12, 16  # the bytes of a record before its content, and around it
@@ -33,7 +33,7 @@ class RecordRows:
 
     def __init__(self, files: Sequence[str], features: Mapping[str, tf.io.FixedLenFeature]):
         self._files, self._features = [os.path.abspath(file) for file in files], dict(features)
-        folder = kept(self._files[0], ("tfrecord", stamp(self._files)), self._write_table)
+        folder = cached(self._files[0], ("tfrecord", stamp(self._files)), self._write_table)
         # Where each record of a file begins, file after file, and the end of the last; and where each file begins among these.
         self._bounds = np.load(folder / "bounds.npy", mmap_mode="r")
         self._firsts = np.load(folder / "firsts.npy")

@@ -12,7 +12,7 @@ import numpy as np
 from ....metrics.errors import UsageError
 from ...checks import whole_number
 from ...rows.rows import covers_content, is_by_number, one_by_one
-from ..storage.files import kept
+from ..storage.files import cached
 from ..storage.rows import checked, stack
 from .shuffled import shuffled
 
@@ -89,7 +89,7 @@ class Sequences:
         if not self.covers_content:
             return self._measured()
         name, key = "lengths.npy", ("bucketed", self.fingerprint, len(self), *self._keys)
-        return np.load(kept(None, key, lambda place: np.save(place / name, self._measured())) / name)
+        return np.load(cached(None, key, lambda place: np.save(place / name, self._measured())) / name)
 
     def padded(self, rows: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
         """Return examples, each padded to its size, stacked; the sizes of a call are the same.

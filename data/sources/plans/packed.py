@@ -11,7 +11,7 @@ import numpy as np
 
 from ....metrics.errors import UsageError
 from ...checks import whole_number
-from ..storage.files import kept
+from ..storage.files import cached
 from ..storage.rows import checked
 from .documents import Documents
 from .packing import Plan, plan_packs
@@ -45,7 +45,7 @@ def packed(
     if not documents.covers_content:
         return Packs(documents, plan_packs(documents.lengths(), size), size)
     depends_on = ("packed", documents.fingerprint, len(documents), size)
-    folder = kept(None, depends_on, lambda place: plan_packs(documents.lengths(), size).save(place))
+    folder = cached(None, depends_on, lambda place: plan_packs(documents.lengths(), size).save(place))
     return Packs(documents, Plan.load(folder), size)
 
 

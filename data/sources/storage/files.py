@@ -89,7 +89,7 @@ def total_size(files: Sequence[str | os.PathLike[str]]) -> int:
     return sum(os.path.getsize(file) for file in files)
 
 
-def kept(beside: str | os.PathLike[str] | None, key: Any, build: Callable[[Path], None]) -> Path:
+def cached(beside: str | os.PathLike[str] | None, key: Any, build: Callable[[Path], None]) -> Path:
     """Return the folder of what is made of files once, and make it if it isn't there.
 
     It stands in `.tallyloop` beside the files or, where that cannot be written, in the user's cache folder. It appears as a

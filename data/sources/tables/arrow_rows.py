@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..libraries.optional import library
-from ..storage.files import kept, stamp
+from ..storage.files import cached, stamp
 from ..storage.rows import checked, objects
 
 # pyarrow's own stubs are partial, so its objects are `Any` here.
@@ -116,4 +116,4 @@ def opened(
         assert writer is not None, "there is a file"
         writer.close()
 
-    return ArrowRows(kept(files[0], (stamp(files), settings), write) / "table.arrow", fingerprint)
+    return ArrowRows(cached(files[0], (stamp(files), settings), write) / "table.arrow", fingerprint)

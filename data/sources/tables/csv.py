@@ -56,15 +56,15 @@ def csv(
             schema = table.schema if schema is None else schema
             if table.schema != schema:
                 raise UsageError(
-                    f"csv: the columns of {file!r} are {_told(table)}: expected {_told(schema)}, as in {files[0]!r}; give their "
-                    "dtypes in csv.columns, or correct the file"
+                    f"csv: the columns of {file!r} are {_types(table)}: expected {_types(schema)}, as in {files[0]!r}; give "
+                    "their dtypes in csv.columns, or correct the file"
                 )
             yield table
 
     return opened(files, settings, tables, total_size(files), fingerprint(files, settings))
 
 
-def _told(columns: Any) -> dict[str, str]:
+def _types(columns: Any) -> dict[str, str]:
     schema = getattr(columns, "schema", columns)
     return {field.name: str(field.type) for field in schema}
 

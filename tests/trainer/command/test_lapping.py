@@ -110,15 +110,15 @@ class TestLap:
 
 class TestTold:
     def test_is_one_line(self):
-        assert lapping._told(ValueError("a\n  b")) == "ValueError: a b"
+        assert lapping._as_text(ValueError("a\n  b")) == "ValueError: a b"
 
     def test_is_short(self):
-        assert len(lapping._told(ValueError("x" * 9999))) <= lapping._LONGEST_ERROR
+        assert len(lapping._as_text(ValueError("x" * 9999))) <= lapping._LONGEST_ERROR
 
     def test_a_mistake_of_the_users_is_reported_in_full(self):
         error = UsageError("a = 1: expected\n" + "x" * 999)
         error.add_note("Remove it.")
-        assert lapping._told(error) == str(error) + "\nRemove it."
+        assert lapping._as_text(error) == str(error) + "\nRemove it."
 
 
 def test_prints_of_others_go_to_stderr(capfd):

@@ -4,7 +4,7 @@ import os
 import threading
 
 import pytest
-from tallyloop.data.sources.storage.files import fingerprint, kept, matching
+from tallyloop.data.sources.storage.files import cached, fingerprint, matching
 
 
 class TestMatching:
@@ -15,7 +15,7 @@ class TestMatching:
         assert [os.path.basename(path) for path in found] == ["c[1]", "a", "b"]
 
     def test_passes_over_hidden_names(self, tmp_path):
-        kept(tmp_path / "a", "key", lambda folder: None)
+        cached(tmp_path / "a", "key", lambda folder: None)
         (tmp_path / "a").touch()
         assert matching("text.path", f"{tmp_path}/*") == [f"{tmp_path}/a"]
         assert matching("text.path", f"{tmp_path}/.t*") == [f"{tmp_path}/.tallyloop"]
@@ -48,19 +48,19 @@ class TestKept:
             built.append(folder)
             (folder / "x").write_text("done")
 
-        (first, second) = (kept(tmp_path / "data", "key", build) for _ in range(2))
+        (first, second) = (cached(tmp_path / "data", "key", build) for _ in range(2))
         assert first == second
         assert first.parent == tmp_path / ".tallyloop"
         assert (first / "x").read_text() == "done"
         assert len(built) == 1
-        assert kept(tmp_path / "data", "another key", build) != first
+        assert cached(tmp_path / "data", "another key", build) != first
         assert len(list((tmp_path / ".tallyloop").iterdir())) == 2  # and nothing half made
 
     def test_is_in_the_cache_where_the_folder_cannot_be_written(self, tmp_path, monkeypatch):
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / ".tallyloop").touch()  # not a folder, whoever the user is
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        found = kept(tmp_path / "data" / "x", "key", lambda folder: (folder / "y").touch())
+        found = cached(tmp_path / "data" / "x", "key", lambda folder: (folder / "y").touch())
         assert found.parent == tmp_path / "cache" / "tallyloop"
 
     def test_in_the_cache_is_of_one_folder(self, tmp_path, monkeypatch):
@@ -70,14 +70,14 @@ class TestKept:
         for name in "ab":
             (tmp_path / name).mkdir()
             (tmp_path / name / ".tallyloop").touch()
-            found.append(kept(tmp_path / name / "x", "key", lambda folder: (folder / "y").touch()))
+            found.append(cached(tmp_path / name / "x", "key", lambda folder: (folder / "y").touch()))
         assert found[0] != found[1]
 
     def test_nowhere_to_write_is_told(self, tmp_path, monkeypatch, refused):
         (tmp_path / ".tallyloop").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".tallyloop"))
         with refused("that can be written; set XDG_CACHE_HOME to a folder that can"):
-            kept(tmp_path / "x", "key", lambda folder: None)
+            cached(tmp_path / "x", "key", lambda folder: None)
 
     def test_two_at_once_agree(self, tmp_path):
         barrier = threading.Barrier(2)
@@ -87,7 +87,7 @@ class TestKept:
             barrier.wait(10)
             (folder / "x").write_text("done")
 
-        threads = [threading.Thread(target=lambda: found.append(kept(tmp_path / "a", 1, build))) for _ in range(2)]
+        threads = [threading.Thread(target=lambda: found.append(cached(tmp_path / "a", 1, build))) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -98,5 +98,5 @@ class TestKept:
 
     def test_a_failed_build_leaves_nothing(self, tmp_path):
         with pytest.raises(ZeroDivisionError):
-            kept(tmp_path / "a", 1, lambda folder: 1 / 0)
+            cached(tmp_path / "a", 1, lambda folder: 1 / 0)
         assert list((tmp_path / ".tallyloop").iterdir()) == []
