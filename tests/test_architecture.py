@@ -48,6 +48,24 @@ TESTED_ELSEWHERE = {
     "trainer/__main__.py": "starts the command, which the tests in tests/e2e run",
 }
 
+# Test files of a package that mirror no module of it, and what they test.
+OF_SEVERAL_MODULES = {
+    "data/rows/test_properties.py": "any plan of rows, by hypothesis",
+    "data/rows/test_seeking.py": "all feeds of rows by number",
+    "data/rows/test_two_workers.py": "what two workers read together",
+    "data/sources/libraries/test_as_they_are.py": "objects of libraries without a source of ours",
+    "data/test_docs.py": "the guide to data",
+    "data/test_first_bad.py": "the example that all feeds name",
+    "data/test_package.py": "the front page",
+    "metrics/test_end_to_end.py": "from a layer to the files",
+    "metrics/test_properties.py": "any cut of the examples, by hypothesis",
+    "models/test_mixed_precision.py": "all bundled tasks",
+    "models/test_package.py": "the front page",
+    "trainer/actions/test_real_runs.py": "all actions in a run",
+    "trainer/test_several_losses.py": "a task with several losses, from its gradients to its checkpoint",
+    "trainer/test_writers.py": "a user's writers in a run",
+}
+
 
 def modules(folder: str) -> list[Path]:
     """The modules of a folder and of the folders in it, without the files that only describe a folder."""
@@ -219,6 +237,15 @@ class TestMirror:
             if has_behaviour(path.read_text()) and not mirror_of(path).exists()
         }
         assert untested == TESTED_ELSEWHERE.keys()
+
+    def test_each_test_file_has_a_module(self):
+        without = {
+            str(path.relative_to(ROOT / "tests"))
+            for package in PACKAGES
+            for path in (ROOT / "tests" / package).rglob("test_*.py")
+            if not (ROOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))).exists()
+        }
+        assert without == OF_SEVERAL_MODULES.keys()
 
     def test_behaviour(self):
         assert has_behaviour("class A:\n  @property\n  def b(self): ...")
