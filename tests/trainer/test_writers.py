@@ -3,13 +3,11 @@
 import csv
 import json
 import threading
-from functools import partial
 
 import pytest
 from tallyloop.metrics import UsageError
 from tallyloop.metrics.writers import CsvWriter
-from tallyloop.metrics.writers.outside.isolated import OutsideWriters
-from tallyloop.trainer.loop import run_writer
+from tallyloop.metrics.writers.outside import isolated
 
 
 class Own:
@@ -67,7 +65,7 @@ class TestWriters:
             assert [step for step, _ in written] == [2, 4, 6]
 
     def test_cannot_harm_it(self, make_trainer, tmp_path, caplog, monkeypatch):
-        monkeypatch.setattr(run_writer, "OutsideWriters", partial(OutsideWriters, patience=0.2))
+        monkeypatch.setattr(isolated, "_PATIENCE", 0.2)
         trainer = make_trainer(
             train_steps=4, summary_interval=1, model_dir=tmp_path / "run", writers=[Broken(), Stuck(), CsvWriter()]
         )
