@@ -34,7 +34,7 @@ def dropping() -> keras.Model:
 
 def normalizing() -> keras.Model:
     """Return a network that normalizes the hidden units over the whole batch, across replicas."""
-    # Without a bias, which the normalisation would subtract again: its gradient would be nothing but rounding.
+    # Without a bias, which the normalization would subtract again: its gradient would be nothing but rounding.
     hidden = keras.layers.Dense(WIDTH, use_bias=False, name="hidden")
     norm = keras.layers.BatchNormalization(momentum=0.9, synchronized=True, name="norm")
     return _model(hidden, norm, keras.layers.Activation(SMOOTH))

@@ -1,4 +1,4 @@
-"""Cases of layers that keep a state or draw random numbers: batch normalisation and dropout."""
+"""Cases of layers that keep a state or draw random numbers: batch normalization and dropout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from .case import Case
 from .problem import LeastSquares, batches, difference, fitted, rows, sgd, trained, weights
 
-# --- batch normalisation: 17 rows are a batch of 16 and one of a single row ---
+# --- batch normalization: 17 rows are a batch of 16 and one of a single row ---
 
 ROWS, STEPS, MOMENTUM = 17, 6, 0.9
 
