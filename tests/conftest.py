@@ -3,7 +3,7 @@
 import functools
 import gc
 import importlib.abc
-import importlib.util
+import importlib.machinery
 import itertools
 import os
 import sys
@@ -22,14 +22,15 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         self._name, self._then = name, then
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != self._name:
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path) if fullname == self._name else None
+        if spec is None:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
         load = spec.loader.exec_module
 
         def load_and_call(module):
             load(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             self._then(module)
 
         spec.loader.exec_module = load_and_call
@@ -57,7 +58,10 @@ def _measured(numpy_function, trace):
     return make
 
 
-sys.meta_path.insert(0, _AfterImport("tensorflow", _prepare))
+if "tensorflow" in sys.modules:  # tests/mutation/run.py forks with it loaded
+    _prepare(sys.modules["tensorflow"])
+else:
+    sys.meta_path.insert(0, _AfterImport("tensorflow", _prepare))
 
 
 @functools.cache

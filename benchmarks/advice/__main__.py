@@ -41,8 +41,9 @@ ABOUT = f"""
 The config is tuned with `--mode=tune`, and then trained with and without the advised lines and variables, in turn: ordinary runs
 with `--mode=train`, a model directory and {SUMMARIES} summaries in about {SECONDS} seconds, of which the first does not count.
 **predicted** is the ratio that the tuning printed, **followed** the median of the ratios of `time/step_ms`. Where nothing is to
-be changed, `jit_compile` is compared instead. The models are `char_lm.gin`, `mnist_cnn.gin`, `tabular.gin` with two
-layers of 256 units and 40,000 made rows in batches of 4,096, and an embedding of 10^6 rows 64 wide with Adam and batches of 256.
+be changed, `jit_compile` is compared instead, if the tuning has measured it. The models are `char_lm.gin`, `mnist_cnn.gin`,
+`tabular.gin` with two layers of 256 units and 40,000 made rows in batches of 4,096, and an embedding of 10^6 rows 64 wide
+with Adam and batches of 256.
 """
 
 

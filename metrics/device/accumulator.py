@@ -114,7 +114,7 @@ class Accumulator:
 
     @property
     def restored_replicas(self) -> int:
-        """The number of replicas that the restored sums come from; known before `after_restore`."""
+        """The number of replicas that the restored sums come from; valid after a restore and before `after_restore`."""
         return len(self._sums.vectors.rows.numpy())
 
     def state(self) -> dict[str, tf.Variable]:

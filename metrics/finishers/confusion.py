@@ -51,7 +51,7 @@ def score_finisher(score: Score, average: Average) -> FinishFn:
     """Return the function that computes a score from a confusion matrix.
 
     Args:
-      score: "precision" = tp / predicted, "recall" = tp / labelled, "f1" = 2 tp / (predicted + labelled).
+      score: "precision" = tp / predicted, "recall" = tp / labeled, "f1" = 2 tp / (predicted + labeled).
       average: "_micro" over all examples; "_macro", the mean over the classes that occur as label or prediction, as in
         scikit-learn; "_per_class"; or "", which is the score of class 1 if there are two classes, else the macro average.
     """
@@ -59,11 +59,11 @@ def score_finisher(score: Score, average: Average) -> FinishFn:
     def finish(matrix: np.ndarray, count: np.ndarray) -> Finished:
         if not np.isfinite(matrix).all():
             matrix = np.full_like(matrix, np.nan)
-        hits, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+        hits, labeled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
         if average == "_micro":
-            return float(_score(score, hits.sum(), labelled.sum(), predicted.sum()))
-        scores = _score(score, hits, labelled, predicted)
-        occurring = np.flatnonzero(labelled + predicted)
+            return float(_score(score, hits.sum(), labeled.sum(), predicted.sum()))
+        scores = _score(score, hits, labeled, predicted)
+        occurring = np.flatnonzero(labeled + predicted)
         if average == "_per_class":
             return {f"class_{i}": float(scores[i]) for i in occurring}
         if average == "" and len(matrix) == 2:
@@ -73,7 +73,7 @@ def score_finisher(score: Score, average: Average) -> FinishFn:
     return finish
 
 
-def _score(score: Score, hits: Any, labelled: Any, predicted: Any) -> Any:
-    """Return the score; 0 where nothing is predicted or labelled, as with scikit-learn's `zero_division=0`."""
-    denominator = {"precision": predicted, "recall": labelled, "f1": (predicted + labelled) / 2}[score]
+def _score(score: Score, hits: Any, labeled: Any, predicted: Any) -> Any:
+    """Return the score; 0 where nothing is predicted or labeled, as with scikit-learn's `zero_division=0`."""
+    denominator = {"precision": predicted, "recall": labeled, "f1": (predicted + labeled) / 2}[score]
     return hits / np.where(denominator == 0, 1, denominator)

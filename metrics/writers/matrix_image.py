@@ -1,4 +1,4 @@
-"""A matrix as a picture: a confusion matrix with labelled axes, which can be read whatever its size."""
+"""A matrix as a picture: a confusion matrix with labeled axes, which can be read whatever its size."""
 
 from __future__ import annotations
 

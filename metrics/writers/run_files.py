@@ -1,4 +1,7 @@
-"""What the files and folders of a run are called, below its model directory. It loads nothing: the report reads them, too."""
+"""What the files and folders of a run are called, below its model directory.
+
+Imports only the standard library, as the report uses it, too.
+"""
 
 from __future__ import annotations
 

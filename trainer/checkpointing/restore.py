@@ -126,7 +126,7 @@ def restore(state: Checkpoint, path: str) -> None:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Say which checkpoint it is that cannot be read in the block."""
+    """Turn an error of reading in the block into one that names the checkpoint."""
     try:
         yield
     except _UNREADABLE as error:

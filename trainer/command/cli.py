@@ -114,7 +114,7 @@ def _log_traceback() -> None:
 
 
 def _run(argv: Sequence[str], request: Request) -> int:
-    # After the help, which takes a tenth of a second and needs none of them.
+    # Imported here because --help needs none of them.
     from ..distribution import preemption
     from ..study import process
     from . import member, session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import math
@@ -107,7 +108,7 @@ def short(binding: str) -> str:
 def read(name: str, folder: Path) -> Run:
     """Return a run as its folder is now. What cannot be read is counted, never an error."""
     found: dict[tuple[str, str], Points] = {}
-    *lines, torn = _bytes(folder / METRICS).split(b"\n")
+    *lines, torn = _bytes(folder / METRICS).removeprefix(codecs.BOM_UTF8).split(b"\n")
     damaged = 0
     for line in lines:
         try:

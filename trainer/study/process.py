@@ -16,7 +16,7 @@ from ..distribution.forwarding import die_with
 from ..report import run
 from ..report.ending import brief
 
-if TYPE_CHECKING:  # every command imports this module, also --help
+if TYPE_CHECKING:  # every command that runs imports this module, and few are studies
     from .book import Trial
     from .space import Space
 

@@ -25,7 +25,9 @@ def augmented(
     contrast: float = 0.0,
     key: str = "image",
 ) -> Callable[[_Example, tf.Tensor], _Example]:
-    """Return a function that randomly turns, zooms, shifts, mirrors and lightens an image; bind it as `train/Input.map_fn`.
+    """Return a function that turns, zooms, shifts and mirrors an image at random, and changes its brightness and contrast.
+
+    Bind it as `train/Input.map_fn`.
 
     The random numbers are those of the example in the epoch: the same on any number of replicas and workers, and after a resume.
 

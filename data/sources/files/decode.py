@@ -20,7 +20,7 @@ def decode_image(
 
     Args:
       size: height and width, to which images are resized bilinearly; one number for both.
-      channels: 1 for grey, 3 for RGB, 4 for RGBA.
+      channels: 1 for gray, 3 for RGB, 4 for RGBA.
       key: where the image is in an example.
 
     Returns:

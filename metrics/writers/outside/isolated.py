@@ -33,7 +33,7 @@ class Writer(Protocol):
 
 
 class OutsideWriters:
-    """Passes a run on to each of some writers, those that the user has given."""
+    """Passes a run on to each of the user's writers."""
 
     def __init__(self, writers: Sequence[Writer]):
         self._threads = [_Isolated(writer) for writer in writers]

@@ -108,7 +108,7 @@ class TestLap:
         assert lapping._lap(types.SimpleNamespace(session=session), laps)["compiled"]
 
 
-class TestTold:
+class TestAsText:
     def test_is_one_line(self):
         assert lapping._as_text(ValueError("a\n  b")) == "ValueError: a b"
 

@@ -40,7 +40,7 @@ class TestFingerprint:
         assert fingerprint([tmp_path / "b"]) not in seen
 
 
-class TestKept:
+class TestCached:
     def test_is_built_once_and_beside_the_files(self, tmp_path):
         built = []
 
