@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ..distribution.reduction import added_by_row
 
 Gradient = tf.Tensor | tf.IndexedSlices  # the second of a table, each of its rows once but for zeros
+
+_SLOTS_PER_ROW = 8  # so an attempt leaves about one row of sixteen
+_FACTOR, _NEXT_FACTOR = (
+    np.uint32(2654435761),
+    np.uint32(2246822507),
+)  # odd: Knuth's for such hashes, and one of MurmurHash3
 
 
 def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool, in_xla: bool = False) -> Gradient:
@@ -68,9 +75,29 @@ def _each_row_once(slices: tf.IndexedSlices, in_xla: bool) -> tf.IndexedSlices:
         return added_by_row(slices)
     assert slices.dense_shape is not None, "a tape knows the table's shape"
     rows, size = slices.indices, tf.cast(slices.dense_shape[0], slices.indices.dtype)
-    places = tf.range(tf.size(rows))
-    # A number per row of the table: a fraction of a pass through it. XLA sorts in many times of that.
-    last = tf.gather(tf.math.unsorted_segment_max(places, rows, slices.dense_shape[0]), rows)
-    last = tf.where((rows >= 0) & (rows < size), last, -1)  # XLA reads another row there; the sum leaves -1 out
+    last = tf.where(
+        (rows >= 0) & (rows < size), _last_places(rows), -1
+    )  # XLA reads another row there; the sum leaves -1 out
     values = tf.math.unsorted_segment_sum(slices.values, last, tf.size(rows))
     return tf.IndexedSlices(values, rows, slices.dense_shape)
+
+
+def _last_places(rows: tf.Tensor) -> tf.Tensor:
+    """Return for each place the last one of the same row, in a time that doesn't grow with the table.
+
+    XLA sorts in many times of that. Each attempt hashes the rows that are left into a few slots; the last place in a slot
+    is that of its own row, and other rows there try again with another hash. So each attempt settles a row at least, and
+    two or three settle all.
+    """
+    places = tf.range(tf.size(rows))
+    slots = _SLOTS_PER_ROW * tf.size(rows)
+
+    def attempt(factor: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        hashed = tf.bitwise.right_shift(tf.cast(rows, tf.uint32) * factor, tf.constant(8, tf.uint32))
+        slot = tf.cast(hashed, tf.int32) % slots
+        last = tf.gather(tf.math.unsorted_segment_max(tf.where(found < 0, places, -1), slot, slots), slot)
+        settled = (last >= 0) & (tf.gather(rows, tf.maximum(last, 0)) == rows)
+        return factor * _NEXT_FACTOR, tf.where((found < 0) & settled, last, found)
+
+    start = _FACTOR, tf.fill(tf.shape(rows), -1)
+    return tf.while_loop(lambda _, found: tf.reduce_any(found < 0), attempt, start)[1]

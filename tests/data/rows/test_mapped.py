@@ -32,6 +32,70 @@ class TestMapped:
             Mapped(lambda example: None, {"x": tf.TensorSpec([], tf.float32)}, 0)
 
 
+def scaled(example):
+    return {"x": (example["x"] - 0.5) / 255, "label": tf.one_hot(example["y"], 3), "raw": example["x"]}
+
+
+def rearranged(example):
+    x = tf.reverse(tf.transpose(tf.reshape(example["x"], [2, 3])), [0])
+    return {"x": tf.concat([x[1:, ::2], tf.expand_dims(x[0], 1)], 0), "y": tf.stack([example["y"], 7])}
+
+
+def chosen(example):
+    x = tf.clip_by_value(tf.round(example["x"]) * 0.1, -1, 1)
+    return tf.where(x > 0.2, tf.square(x), -tf.abs(x)), tf.cast(tf.equal(x, 0.1) | (x < 0), tf.int32), tf.zeros_like(x)
+
+
+def constant(example):
+    return {"one": tf.constant([1, 2])}
+
+
+def summed(example):
+    return tf.reduce_sum(tf.exp(example["x"]))
+
+
+def at_a_place(example):
+    return example["x"][example["y"]]
+
+
+PAIR = {"x": tf.TensorSpec([6], tf.float32), "y": tf.TensorSpec([], tf.int32)}
+
+
+class TestAtOnce:
+    """A `map_fn` of operations that work on a stack of examples is called once a batch."""
+
+    @staticmethod
+    def examples(count):
+        drawn = np.random.default_rng(0)
+        return {"x": drawn.normal(size=(count, 6)).astype(np.float32), "y": drawn.integers(0, 3, count, np.int32)}
+
+    @staticmethod
+    def operations(mapped):
+        graph = mapped._map.get_concrete_function().graph
+        return {each.type for each in graph.get_operations()}
+
+    @pytest.mark.parametrize("map_fn", [dict, scaled, rearranged, chosen, constant])
+    @pytest.mark.parametrize("count", [0, 1, 50])
+    def test_gives_the_same_as_one_by_one(self, map_fn, count):
+        examples, mapped = self.examples(count), Mapped(map_fn, PAIR, 0)
+        assert "MapDataset" not in self.operations(mapped)
+        found = tf.nest.flatten(mapped(examples, 0, np.arange(count)))
+        alone = [map_fn({"x": tf.constant(x), "y": tf.constant(y)}) for x, y in zip(*examples.values(), strict=True)]
+        assert {len(each) for each in found} == {count}
+        for each, expected in zip(found, zip(*map(tf.nest.flatten, alone), strict=True), strict=False):
+            # 2 of the last bit: a graph multiplies by the reciprocal of a constant.
+            np.testing.assert_allclose(each, np.stack(expected), rtol=2e-7, atol=0)
+
+    @pytest.mark.parametrize("map_fn", [summed, at_a_place])
+    def test_not_if_bits_or_a_failure_depend_on_the_example(self, map_fn):
+        assert "MapDataset" in self.operations(Mapped(map_fn, PAIR, 0))
+
+    def test_not_if_an_operation_of_it_has_no_known_shape(self):
+        mapped = Mapped(lambda x: x * 2, tf.TensorSpec([None], tf.float32), 0)
+        assert "MapDataset" in self.operations(mapped)
+        assert mapped(np.array([[1.0, 2]], np.float32), 0, np.arange(1)).tolist() == [[2, 4]]
+
+
 def no_such_key(example):
     return {"x": example["z"]}  # no such key
 

@@ -82,6 +82,28 @@ class TestInXla:
         assert both.indices.numpy().tolist() == [3, 0, 1, 3]
         assert both.values.numpy().tolist() == [[0, 0], [5, 6], [1, 1], [2, 3]]
 
+    def test_adds_up_thousands_of_rows_of_which_many_come_again(self):
+        drawn = np.random.default_rng(0).zipf(1.2, 5000) % 20_000
+        values = np.random.default_rng(1).integers(0, 9, (5000, 1)).astype(np.float32)
+        expected = np.zeros((20_000, 1), np.float32)
+        np.add.at(expected, drawn, values)
+        slices = tf.IndexedSlices(tf.constant(values), tf.constant(drawn), tf.constant([20_000, 1], tf.int64))
+        found = self.of(slices, keras.Variable(np.zeros((20_000, 1), np.float32)))
+        last = {row: place for place, row in enumerate(drawn)}
+        again = [place for place, row in enumerate(drawn) if last[row] != place]
+        assert len(again) > 1000
+        assert not found.values.numpy()[again].any()
+        np.testing.assert_array_equal(dense(found), expected)
+
+    def test_tells_rows_apart_that_no_hash_of_32_bits_does(self):
+        """As they differ by multiples of 2^32, all of them are in one slot at each attempt."""
+        numbers = tf.constant([5, 5 + 2**32, 5 + 2**33, 5, 5 + 2**32], tf.int64)
+        size = tf.constant([2**34, 1], tf.int64)
+        one = tf.IndexedSlices(tf.constant([[1.0], [2], [4], [8], [16]]), numbers, size)
+        other = tf.IndexedSlices(tf.constant([[32.0]]), numbers[2:3], size)
+        both = tf.function(lambda: total(one, other, in_xla=True), jit_compile=True)()
+        assert both.values.numpy()[:, 0].tolist() == [0, 0, 0, 9, 18, 36]
+
     def test_is_dense_if_the_table_is_used_as_a_whole_too(self, variable):
         assert isinstance(of_variable(tf.ones((4, 2)), variable, by_rows=True, in_xla=True), tf.Tensor)
 
