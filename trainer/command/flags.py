@@ -9,7 +9,8 @@ from typing import Any
 from absl import flags
 
 from ...metrics.errors import UsageError
-from .request import FORMATS, MAX_RESTARTS, MODES, NPZ, Request
+from ..prediction import FORMATS, NPZ
+from .request import MAX_RESTARTS, MODES, Request
 
 _EXPECTED = {
     "invalid literal for int()": "a whole number",

@@ -14,9 +14,10 @@ from ...metrics.writers import JsonlWriter, Summary, TensorBoardWriter, run_file
 from ..checkpointing.restore import UnreadableCheckpointError, latest
 from ..distribution import workers
 from ..loop.folder_lock import first_write
+from ..prediction import NPZ, Format
 from ..replay.report import in_short
 from ..trainer import Trainer
-from .request import NPZ, Format, Mode
+from .request import Mode
 
 _POLL_SECONDS = 5.0
 

@@ -17,9 +17,10 @@ from .. import config as configs
 from ..distribution import preemption
 from ..errors import DONE, PREEMPTED, WRONG_USAGE, ClusterError, PreemptedError
 from ..loop.steering import Steering
+from ..prediction import Format
 from ..trainer import Trainer
 from . import group, session, studying
-from .request import Format, Mode, Request
+from .request import Mode, Request
 
 _COMMAND = (sys.executable, "-m", "tallyloop.trainer")
 

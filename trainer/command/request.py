@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from ...metrics.errors import UsageError, did_you_mean
+from ..prediction import FORMATS, Format
 from ..tuning.settings import batch_sizes
 
 Mode = Literal["train_and_eval", "train", "eval", "predict", "export", "check", "replay", "tune"]
@@ -15,9 +16,6 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 TRAINING_MODES: tuple[Mode, ...] = ("train_and_eval", "train")
 _WORKERS_MODES: tuple[Mode, ...] = (*TRAINING_MODES, "eval", "predict")
 MAX_RESTARTS = 3
-Format = Literal["npz", "jsonl", "parquet"]  # that of prediction.formats, which loads TensorFlow
-FORMATS: tuple[Format, ...] = get_args(Format)
-NPZ: Format = "npz"
 
 NO_CONFIG = "No config: give --gin_file=digits.gin (bundled) or a file of your own."
 

@@ -20,8 +20,9 @@ from ...metrics.terminal.spinner import be_silent, doing
 from ...metrics.writers.run_files import CONFIG
 from .. import config as configs
 from ..errors import DONE, FAILED
+from ..prediction import NPZ
 from . import backend, member, run_folder
-from .request import NO_CONFIG, NPZ, Mode, Request
+from .request import NO_CONFIG, Mode, Request
 
 if TYPE_CHECKING:
     from ..errors import ClusterError

@@ -16,7 +16,7 @@ from ...metrics.errors import did_you_mean
 Kind = Literal["uniform", "loguniform", "int", "choice"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_FORMS: dict[Kind, str] = {
+_FORMS: dict[str, str] = {
     "uniform": "%search.uniform(LOW, HIGH) with numbers, LOW below HIGH",
     "loguniform": "%search.loguniform(LOW, HIGH) with numbers, 0 below LOW and LOW below HIGH",
     "int": "%search.int(LOW, HIGH) or %search.int(LOW, HIGH, STEP) with whole numbers, LOW below HIGH",
@@ -121,7 +121,7 @@ def _range(found: _Found, written: str, parse: Callable[[str], Any]) -> Range:
 
 
 def _refuse(written: str, offset: int, kind: str) -> NoReturn:
-    raise BadRangeError(f"{written}: expected a range of the form {_FORMS[kind]}", offset)  # pyright: ignore[reportArgumentType]
+    raise BadRangeError(f"{written}: expected a range of the form {_FORMS[kind]}", offset)
 
 
 def _is_valid(kind: Kind, arguments: tuple[Any, ...]) -> bool:

@@ -81,10 +81,13 @@ def keep_freed_memory() -> None:
     holds its peak instead, which it reaches in each step anyway.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+    if mallopt is None:
         return
     for variable, (parameter, value) in _MALLOC.items():
-        if variable not in os.environ and not mallopt(parameter, value):
+        tunable = f"glibc.malloc.{variable.removeprefix('MALLOC_').removesuffix('_').lower()}="
+        if variable in os.environ or tunable in os.environ.get("GLIBC_TUNABLES", ""):
+            continue
+        if not mallopt(parameter, value):
             mallopt(parameter, min(value, _HEAP // 2))  # the most for blocks of their own before glibc 2.35
 
 

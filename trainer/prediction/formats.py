@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +15,8 @@ from ...data.sources.libraries.optional import library
 from ...metrics.atomic_file import replacing
 from ...metrics.errors import UsageError, did_you_mean
 from ...metrics.writers.jsonl import json_value
+from . import FORMATS, Format
 
-Format = Literal["npz", "jsonl", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 Column = Callable[[], Iterator[np.ndarray]]  # the chunks of an output, as often as needed
 
 _ROW_GROUP = 2**24  # bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import Config, engine, names
@@ -12,6 +14,8 @@ from .settings import Facts
 if TYPE_CHECKING:
     from ..trainer import Trainer
 
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_FIRST_GLIBC = (2, 35)  # whose malloc can ask for them
 TRAINER, _INPUT = "tallyloop.Trainer", "tallyloop.Input"
 
 
@@ -33,6 +37,7 @@ def facts_of(config: Config, trainer: Trainer) -> Facts:
         jit_compile=bool(bound(config, "", TRAINER, "jit_compile")),
         policy=keras.config.dtype_policy().name,
         onednn=uses_onednn(),
+        huge_pages=on_request(_HUGE_PAGES),
         replicas=trainer.strategy.num_replicas_in_sync,
         examples_per_step=min(size, rows / batches) if rows and batches else size,  # some batches are short
         dataset=given.pop("dataset"),
@@ -75,3 +80,15 @@ def uses_onednn() -> bool:
     from tensorflow.python.util import _pywrap_util_port
 
     return _pywrap_util_port.IsMklEnabled()
+
+
+def on_request(setting: Path) -> bool:
+    """Return whether Linux gives huge pages to those who ask for them only, and malloc can.
+
+    Args:
+      setting: the file that Linux tells it in, as "always [madvise] never".
+    """
+    library, version = platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split("."))) < _FIRST_GLIBC or not setting.exists():
+        return False
+    return "[madvise]" in setting.read_text()

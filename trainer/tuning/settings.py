@@ -15,6 +15,7 @@ _POLICY_MODULE = [
     f'    keras.config.set_dtype_policy("{MIXED}")',
 ]
 _INTRA, _INTER = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+_TUNABLES = "GLIBC_TUNABLES"
 _MORE_READ_THREADS = 2  # times those that are bound
 
 
@@ -27,6 +28,7 @@ class Facts:
       jit_compile: `Trainer.jit_compile`.
       policy: Keras's dtype policy.
       onednn: whether TensorFlow computes with oneDNN.
+      huge_pages: whether memory can be had in huge pages, and is only for those who ask for them.
       replicas: how many there are.
       examples_per_step: of an average batch, short ones included.
       dataset: the configurable of the train data, with its scope, such as `train/Input`; empty if it is no `Input` of the config.
@@ -42,6 +44,7 @@ class Facts:
     jit_compile: bool
     policy: str
     onednn: bool
+    huge_pages: bool
     replicas: int
     examples_per_step: float
     dataset: str
@@ -126,6 +129,7 @@ def alternatives(facts: Facts, can_cache: bool, cores: int, environment: Mapping
         *_threads(cores, facts.replicas, environment),
         _onednn(not facts.onednn),
         *_new([Setting("memory pool", variables={"TF_CPU_ALLOCATOR_USE_BFC": "1"})], environment),
+        *_huge_pages(facts, environment),
         *_mixed(facts.policy),
     ]
 
@@ -181,6 +185,12 @@ def _threads(cores: int, replicas: int, environment: Mapping[str, str]) -> list[
 
 def _onednn(on: bool) -> Setting:
     return Setting("oneDNN" if on else "no oneDNN", variables={"TF_ENABLE_ONEDNN_OPTS": str(int(on))})
+
+
+def _huge_pages(facts: Facts, environment: Mapping[str, str]) -> list[Setting]:
+    """Return that malloc asks for huge pages, unless the environment sets something else by the same variable."""
+    asked = facts.huge_pages and _TUNABLES not in environment
+    return [Setting("huge pages", variables={_TUNABLES: "glibc.malloc.hugetlb=1"})] if asked else []
 
 
 def _new(settings: list[Setting], environment: Mapping[str, str]) -> list[Setting]:

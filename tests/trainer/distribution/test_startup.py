@@ -104,6 +104,11 @@ class TestKeepFreedMemory:
     def test_settings_of_the_user_stay(self, setting):
         assert min(self.faults(**dict([setting]))) > 1000
 
+    @pytest.mark.parametrize("tunable", ["glibc.malloc.hugetlb=1", "glibc.malloc.arena_max=8"])
+    def test_other_settings_of_the_user_do_not_matter(self, tunable):
+        _, second, third, *on_thread = self.faults(GLIBC_TUNABLES=tunable)
+        assert max(second, third, *on_thread[1:]) < 100
+
 
 class TestEndsProcess:
     def test_stuck_start(self):

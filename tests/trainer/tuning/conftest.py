@@ -10,6 +10,7 @@ def facts():
         jit_compile=False,
         policy="float32",
         onednn=False,
+        huge_pages=False,
         replicas=1,
         examples_per_step=64,
         dataset="train/Input",

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import pytest
 from tallyloop.trainer import config as configs
 from tallyloop.trainer.command.backend import load
 from tallyloop.trainer.tuning import facts
-from tallyloop.trainer.tuning.facts import uses_onednn
+from tallyloop.trainer.tuning.facts import on_request, uses_onednn
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,3 +47,22 @@ class TestOneDnn:
         variables = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
         done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
         assert done.stdout.split()[-1] == "True"
+
+
+class TestHugePages:
+    @pytest.mark.parametrize(
+        ("setting", "expected"),
+        [("always [madvise] never\n", True), ("[always] madvise never\n", False), (None, False)],
+    )
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that asks for them")
+    def test_are_for_those_who_ask(self, tmp_path, setting, expected):
+        file = tmp_path / "enabled"
+        if setting is not None:
+            file.write_text(setting)
+        assert on_request(file) == expected
+
+    @pytest.mark.parametrize("libc", [("glibc", "2.34"), ("", "")])
+    def test_not_where_malloc_cannot_ask(self, tmp_path, monkeypatch, libc):
+        (tmp_path / "enabled").write_text("always [madvise] never")
+        monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+        assert not on_request(tmp_path / "enabled")

@@ -60,6 +60,11 @@ class TestAlternatives:
         assert "memory pool" in names(environment={"TF_CPU_ALLOCATOR_USE_BFC": "0"})
         assert "memory pool" not in names(environment={"TF_CPU_ALLOCATOR_USE_BFC": "1"})
 
+    def test_huge_pages_where_they_have_to_be_asked_for(self, names):
+        assert "huge pages" in names(huge_pages=True)
+        assert "huge pages" not in names(huge_pages=False)
+        assert "huge pages" not in names(huge_pages=True, environment={"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"})
+
     @pytest.mark.parametrize(
         ("changed", "expected"),
         [
