@@ -15,11 +15,13 @@ from tallyloop.data import Input
 from tallyloop.trainer import Trainer
 
 from ..harness.child import run_in_laps
-from ..harness.command import Row
+from ..harness.command import FASTEST, Row
 from ..harness.paired import Contestant, Gated
 from ..harness.processes import LapProcesses, command
 
 ENDLESS = 10**9  # steps
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+TORCH, TORCH_COMPILE = (FASTEST.join([name, f"{name} pages"]) for name in ("torch", "torch compile"))
 
 
 class Model(NamedTuple):
@@ -108,7 +110,7 @@ def by_fit(
 
 
 def by_torch(model: str, steps: int, compiled: bool = False) -> dict[str, Contestant]:
-    """Return PyTorch's training in a process of its own, by name; nothing where PyTorch is not installed.
+    """Return PyTorch's training with and without huge pages, each in a process of its own; nothing where it is not installed.
 
     Args:
       model: of `in_torch.MODELS`.
@@ -118,7 +120,8 @@ def by_torch(model: str, steps: int, compiled: bool = False) -> dict[str, Contes
     if find_spec("torch") is None:
         return {}
     line = command("real_models.in_torch", model, steps, *(["--compile"] if compiled else []))
-    return {"torch compile" if compiled else "torch": LapProcesses(line, [{}], steps)}
+    name = "torch compile" if compiled else "torch"
+    return {name: LapProcesses(line, [{}], steps), f"{name} pages": LapProcesses(line, [HUGE_PAGES], steps)}
 
 
 def by_jax(steps: int) -> dict[str, Contestant]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,19 @@ from tallyloop.trainer import Task, mirrored, one_device
 from ..harness.command import FASTEST, Goal, Row
 from ..harness.paired import Contestant
 from .arrays import IDS, clicks
-from .contestants import Model, apart, by_fit, by_torch, by_trainer, run_apart, same, streamed
+from .contestants import (
+    HUGE_PAGES,
+    TORCH,
+    TORCH_COMPILE,
+    Model,
+    apart,
+    by_fit,
+    by_torch,
+    by_trainer,
+    run_apart,
+    same,
+    streamed,
+)
 
 LARGE, SMALL, WIDTH = 10**6, 10**4, 64
 BATCH = 256
@@ -33,25 +45,31 @@ def _group(optimizer: str, replicas: int = 1) -> str:
     return f"embedding, {optimizer}, {replicas} replica{'s' if replicas > 1 else ''}"
 
 
+def _settings(who: str) -> list[str]:
+    """Return the contestants of which the fastest is somebody at their best."""
+    return [f"{who}{how}" for how in ("", " jit", " pages", " jit pages")]
+
+
 def _rows(optimizer: str) -> list[Row]:
     """Return the rows of one replica."""
     row = partial(Row, _group(optimizer))
-    trainer, fit = (FASTEST.join([each, f"{each} jit"]) for each in ("large", "fit"))
+    trainer, fit = (FASTEST.join(_settings(each)) for each in ("large", "fit"))
     as_it_is = FASTEST.join(["fit as it is", "fit arrays as it is"])
     found = []
     if optimizer != "Adam":
         found = [
             row(f"{_ROWS} / 10^4 rows", "large", "small", Goal("<=", 1.5)),
             row(f"{_ROWS} / 10^4 rows, jit_compile", "large jit", "small jit", Goal("<=", 1.5)),
+            row(f"{_ROWS} / 10^4 rows, jit_compile, huge pages", "large jit pages", "small jit pages", Goal("<=", 1.5)),
         ]
     found += [
-        row(f"{_ROWS}: Trainer at its best / PyTorch", trainer, "torch", Goal("<=", 0.65)),
+        row(f"{_ROWS}: Trainer at its best / PyTorch", trainer, TORCH, Goal("<=", 0.65)),
         row(f"{_ROWS}: Trainer at its best / Keras fit at its best", trainer, fit, Goal("<=", 0.95)),
         row(f"{_ROWS}: Trainer / Keras fit, both at their defaults", "large as it is", as_it_is, Goal("<=", 0.9)),
     ]
     if optimizer == "Adam":
         found += [
-            row(f"{_ROWS}: Trainer at its best / PyTorch, torch.compile", trainer, "torch compile", Goal("<=", 1.0)),
+            row(f"{_ROWS}: Trainer at its best / PyTorch, torch.compile", trainer, TORCH_COMPILE, Goal("<=", 1.0)),
             row(f"{_ROWS}: Trainer / Keras fit", "large", "fit", Goal("<=", 0.7)),
             row(f"{_ROWS}, both with jit_compile: Trainer / Keras fit", "large jit", "fit jit", Goal("<=", 0.7)),
             row(f"{_ROWS}, both with the memory pool: Trainer / Keras fit", "large pool", "fit pool", Goal("<=", 0.7)),
@@ -70,9 +88,9 @@ ROWS = (
 ABOUT = f"""
 **embedding**: {IDS} ids of {LARGE:,} (or {SMALL:,}) are looked up in a stock `keras.layers.Embedding` {WIDTH} wide, and their
 mean goes through 64 units to one logit; batches of {BATCH}, loss and accuracy. A call runs {LAP} steps, or {SLOW_LAP} where
-each goes through all rows (`fit` by `steps_per_execution`). Here, the best is the faster of with and without `jit_compile`.
-In PyTorch the table's gradients are sparse but for Adam; `torch.compile` refuses those. TensorFlow's memory pool is that of
-`TF_CPU_ALLOCATOR_USE_BFC=1`.
+each goes through all rows (`fit` by `steps_per_execution`). Here, the best is the fastest of with and without `jit_compile`
+and huge pages. In PyTorch the table's gradients are sparse but for Adam; `torch.compile` refuses those. TensorFlow's memory
+pool is that of `TF_CPU_ALLOCATOR_USE_BFC=1`.
 """
 
 
@@ -113,14 +131,22 @@ def contestants(group: str) -> dict[str, Contestant]:
     if name != "Adam":
         # A step of 2 ms takes 5 in a process whose memory others have filled and freed.
         here = {each: apart("embedding", group, each, _lap(name, each)) for each in makers}
-        return {**here, **by_torch(f"embedding, {name}", steps)}
+        return {**here, **_with_pages(group, ("small jit",)), **by_torch(f"embedding, {name}", steps)}
     pool = {"TF_CPU_ALLOCATOR_USE_BFC": "1"}
     return {
         **{each: make() for each, make in makers.items()},
         **{f"{each} pool": apart("embedding", group, each, SLOW_LAP, **pool) for each in ("large", "fit")},
+        **_with_pages(group),
         **by_torch(f"embedding, {name}", steps),
         **by_torch(f"embedding, {name}", steps, compiled=True),
     }
+
+
+def _with_pages(group: str, others: Sequence[str] = ()) -> dict[str, Contestant]:
+    """Return contestants of a group with huge pages, each in a process of its own."""
+    names = ("large", "large jit", "fit", "fit jit", *others)
+    optimizer = _optimizer(group)
+    return {f"{each} pages": apart("embedding", group, each, _lap(optimizer, each), **HUGE_PAGES) for each in names}
 
 
 def _optimizer(group: str) -> str:

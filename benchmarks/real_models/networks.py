@@ -24,11 +24,25 @@ from tallyloop.trainer import Task, Trainer, one_device
 from ..harness.command import FASTEST, Goal, Row
 from ..harness.paired import Calls, Contestant
 from . import arrays
-from .contestants import Model, apart, by_fit, by_jax, by_torch, by_trainer, run_apart, same, streamed
+from .contestants import (
+    HUGE_PAGES,
+    TORCH,
+    TORCH_COMPILE,
+    Model,
+    apart,
+    by_fit,
+    by_jax,
+    by_torch,
+    by_trainer,
+    run_apart,
+    same,
+    streamed,
+)
 
 ACCUMULATED = 8  # steps per update
-SETTINGS = ("", " jit", " onednn", " jit onednn")  # of the Trainer and of `fit`
-GIVEN_ARRAYS = (" arrays", " arrays onednn")  # of `fit`; slow with jit_compile
+SETTINGS = ("", " jit", " onednn", " jit onednn", " pages", " jit pages")  # of the Trainer and of `fit`
+GIVEN_ARRAYS = (" arrays", " arrays onednn", " arrays pages")  # of `fit`; slow with jit_compile
+ENVIRONMENTS = {"onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "pages": HUGE_PAGES}
 
 
 class Network(NamedTuple):
@@ -117,7 +131,8 @@ def contestants(name: str) -> dict[str, Contestant]:
     network = NETWORKS[name]
     found = {each: apart("networks", name, each, network.lap) for each in _makers(network)}
     found |= {
-        f"{each} onednn": apart("networks", name, each, network.lap, TF_ENABLE_ONEDNN_OPTS="1")
+        f"{each} {how}": apart("networks", name, each, network.lap, **environment)
+        for how, environment in ENVIRONMENTS.items()
         for each in ("trainer", "trainer jit", "fit", "fit jit", "fit arrays")
     }
     found |= by_torch(name, network.lap) | by_torch(name, network.lap, compiled=True)
@@ -225,18 +240,20 @@ def _fit(network: Network, **compiled: Any) -> Contestant:
 
 def _rows(name: str) -> list[Row]:
     # A process of the wide one takes a gigabyte.
-    settings, given_arrays = (SETTINGS[:2], GIVEN_ARRAYS[:1]) if name == "wide" else (SETTINGS, GIVEN_ARRAYS)
+    left_out = "onednn" if name == "wide" else "nothing"
+    settings, given_arrays = ([how for how in each if left_out not in how] for each in (SETTINGS, GIVEN_ARRAYS))
     trainer = FASTEST.join(f"trainer{how}" for how in settings)
     fit = FASTEST.join(f"fit{how}" for how in (*settings, *given_arrays))
     as_it_is = FASTEST.join(["fit as it is", "fit arrays as it is"])
     found = [
-        Row(name, "Trainer at its best / PyTorch", trainer, "torch", Goal("<=", 0.65)),
-        Row(name, "Trainer at its best / PyTorch, torch.compile", trainer, "torch compile", Goal("<=", 1.0)),
+        Row(name, "Trainer at its best / PyTorch", trainer, TORCH, Goal("<=", 0.65)),
+        Row(name, "Trainer at its best / PyTorch, torch.compile", trainer, TORCH_COMPILE, Goal("<=", 1.0)),
         Row(name, "Trainer at its best / Keras fit at its best", trainer, fit, Goal("<=", 0.95)),
         Row(name, "Trainer / Keras fit, both at their defaults", "trainer as it is", as_it_is, Goal("<=", 0.9)),
         Row(name, "a step of the Trainer at its best", trainer, unit="ms"),
         Row(name, "Trainer: jit_compile / without", "trainer jit", "trainer"),
         Row(name, "Keras fit: jit_compile / without", "fit jit", "fit"),
+        Row(name, "Trainer: huge pages / without", "trainer pages", "trainer"),
     ]
     if name != "wide":
         found += [
