@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import gin
 import keras
@@ -15,6 +15,10 @@ from ..data.checks import number
 from ..metrics.errors import UsageError
 from ..trainer.task import Task
 from .batch import FEATURES, binding_of, maker, part_of, wide
+
+if TYPE_CHECKING:
+    from ..metrics.writers import Summary
+    from ..trainer import Trainer
 
 
 @keras.saving.register_keras_serializable(package="tallyloop")
@@ -154,7 +158,7 @@ class AutoencoderTask(Task):
 
 
 @gin.register(module="tallyloop")
-def silent_units(trainer: Any, summary: Any) -> None:
+def silent_units(trainer: Trainer, summary: Summary) -> None:
     """Write to TensorBoard how many units of the code are 0 for every example of an eval set: an action, `@silent_units`.
 
     Such units are wasted. The metric `stage_2/active`, a mean, doesn't tell them from units that are active now and then.

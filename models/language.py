@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gin
 import keras
@@ -16,6 +16,9 @@ from ..metrics.errors import UsageError
 from ..trainer.task import Task
 from .batch import FEATURES, TARGETS, binding_of, maker, part_of
 from .networks.transformer import transformer
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
 
 _BYTES = 256
 _FIX = "use a source of windows, such as @text with text.length"
@@ -136,7 +139,7 @@ def generate(
 
 @gin.register(module="tallyloop")
 def written_text(
-    trainer: Any, prompt: str = "\n", characters: int = 500, temperature: float = 0.8, seed: int = 0
+    trainer: Trainer, prompt: str = "\n", characters: int = 500, temperature: float = 0.8, seed: int = 0
 ) -> str:
     """Return text that a model of bytes writes, for `WriteText.function`.
 

@@ -210,15 +210,6 @@ class Trainer(Steering):
         self._groups.freeze(model)
         return model
 
-    @property
-    def train_steps(self) -> int:
-        """The step at which training ends.
-
-        Raises:
-          UsageError: of `train_epochs` and a `train_dataset` whose length isn't known.
-        """
-        return self._schedule.train_steps
-
     def train_and_eval(self) -> dict[str, dict[str, Any]]:
         """Train up to `train_steps`, evaluating on the way and at the end.
 
@@ -432,9 +423,11 @@ class Trainer(Steering):
     def _loop(self, evaluation: Evaluation | None, chief: bool, record: RunRecord | None) -> Iterator[HostLoop]:
         console = console_of(self, sys.stdout if chief else None, self._retention.best.side)
         folder = CheckpointFolder(self._model_dir / CHECKPOINTS) if self._model_dir else None
+        describe = record and partial(describe_run, self, record)
+        state, outcome = self._session.state, lambda: self.stopped
         with (
             contextlib.closing(console),
-            run_writer(self, self._retention, record and partial(describe_run, self, record), self._outside) as writer,
+            run_writer(self._model_dir, state, self._retention, describe, outcome, self._outside) as writer,
             self._writing_to(Board(writer, lambda: self.step)),
         ):
             yield HostLoop(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import gin
 import keras
@@ -17,6 +17,9 @@ from ...metrics.errors import UsageError
 from ...trainer.task import Task
 from ..batch import FEATURES, TARGETS, maker, outputs_of, part_of, wide
 from ..networks.mlp import mlp
+
+if TYPE_CHECKING:
+    from ...trainer import Trainer
 
 _FIX = "set GanTask.features and GanTask.noise, and bind Input.map_fn = @example_with_noise"
 
@@ -151,7 +154,7 @@ class GanTask(Task):
 
 
 @gin.register(module="tallyloop")
-def generated_images(trainer: Any, count: int = 64, size: int = 32, seed: int = 0) -> np.ndarray:
+def generated_images(trainer: Trainer, count: int = 64, size: int = 32, seed: int = 0) -> np.ndarray:
     """Return images that the generator makes of the same noise each time, for `WriteImages.function`.
 
     Args:

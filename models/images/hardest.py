@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gin
 import numpy as np
@@ -11,13 +11,16 @@ import tensorflow as tf
 from ...metrics.errors import UsageError
 from ..batch import FEATURES, TARGETS, part_of
 
+if TYPE_CHECKING:
+    from ...trainer import Trainer
+
 _RIGHT, _WRONG = (0.0, 0.7, 0.0), (0.9, 0.0, 0.0)
 _BORDER = 2  # pixels
 
 
 @gin.register(module="tallyloop")
 def hardest_images(
-    trainer: Any, dataset: str = "test", features: str = "image", labels: str = "label", count: int = 16
+    trainer: Trainer, dataset: str = "test", features: str = "image", labels: str = "label", count: int = 16
 ) -> np.ndarray:
     """Return the images of an eval set's first batch with the least probable labels, the hardest first.
 

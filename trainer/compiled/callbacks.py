@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from absl import logging
@@ -14,6 +14,9 @@ from ...metrics.writers import Summary
 from ...metrics.writers.summary import scalars
 from ..distribution import workers
 from ..loop.acting import instead_of_callback
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
 
 _OF_THE_RUN = re.compile(r"learning_rate(/|$)|skipped$|data/skipped$")
 _NEVER_CALLED = ("on_test_begin", "on_test_end", "on_test_batch_begin", "on_test_batch_end")
@@ -73,7 +76,7 @@ class KerasCallbacks:
         self._in_epoch = False
         self._trains = False
 
-    def start(self, trainer: Any) -> None:
+    def start(self, trainer: Trainer) -> None:
         """Begin training, and the epoch that the run is in."""
         self._trains = workers.is_chief(trainer.strategy) and trainer.step < trainer.train_steps
         if not self._trains:
@@ -85,7 +88,7 @@ class KerasCallbacks:
         self._call("on_train_begin", {})
         self._begin(trainer)
 
-    def __call__(self, trainer: Any, summary: Summary) -> None:
+    def __call__(self, trainer: Trainer, summary: Summary) -> None:
         """Collect the logs of an epoch from its summaries; end it after the last one."""
         if not workers.is_chief(trainer.strategy):
             return
@@ -102,18 +105,18 @@ class KerasCallbacks:
         if self._in_epoch and not self._missing:
             self._end_epoch(trainer, summary.step)
 
-    def end(self, trainer: Any) -> None:
+    def end(self, trainer: Trainer) -> None:
         """End training."""
         if self._trains:
             self._call("on_train_end", self._logs)
 
-    def _begin(self, trainer: Any) -> None:
+    def _begin(self, trainer: Trainer) -> None:
         self._in_epoch = trainer.step < trainer.train_steps
         if self._in_epoch:
             self._call("on_epoch_begin", trainer.step // self._steps, {})
             self._call("on_train_batch_begin", self._steps - 1, {})
 
-    def _end_epoch(self, trainer: Any, step: int) -> None:
+    def _end_epoch(self, trainer: Trainer, step: int) -> None:
         self._in_epoch = False
         self._call("on_epoch_end", -(-step // self._steps) - 1, self._logs)
         if trainer.model.stop_training:

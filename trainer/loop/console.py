@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ...metrics.terminal.console import ConsoleWriter
 from ...metrics.terminal.text import duration, number, spent
@@ -14,9 +14,10 @@ from ...metrics.writers.better import Mode
 from ...metrics.writers.run_files import CHECKPOINTS, METRICS
 from ..checkpointing.retention import Retention
 from .schedule import TrainLength
+from .steering import Steering
 
 
-def console_of(trainer: Any, stream: TextIO | None, sides: Mapping[str, Mode]) -> ConsoleWriter:
+def console_of(trainer: Steering, stream: TextIO | None, sides: Mapping[str, Mode]) -> ConsoleWriter:
     """Return the console of a run.
 
     Args:
@@ -29,7 +30,7 @@ def console_of(trainer: Any, stream: TextIO | None, sides: Mapping[str, Mode]) -
     return ConsoleWriter(stream, trainer.train_steps, batch_size, sides=sides, metrics=metrics)
 
 
-def last_lines(trainer: Any, length: TrainLength, retention: Retention, seconds: Mapping[str, float]) -> list[str]:
+def last_lines(trainer: Steering, length: TrainLength, retention: Retention, seconds: Mapping[str, float]) -> list[str]:
     """Return where the time went, where everything lies, and how to train on; nothing of a run without a folder.
 
     Args:
@@ -76,7 +77,7 @@ def command_line(*without: str) -> str | None:
     return shlex.join(start)
 
 
-def _train_on(trainer: Any, length: TrainLength) -> list[str]:
+def _train_on(trainer: Steering, length: TrainLength) -> list[str]:
     """Return a line; none where an action has ended the run, and may do so again: its reason says what to do."""
     if trainer.stopped is not None:
         return []

@@ -190,27 +190,25 @@ class RunWriter:
 
 
 def run_writer(
-    trainer: Any,
+    model_dir: Path | None,
+    state: RunState,
     retention: Retention,
     describe: Callable[[], RunDescription] | None,
+    outcome: Callable[[], str | None],
     outside: Sequence[Writer] = (),
 ) -> RunWriter | NullWriter:
     """Return what writes a run: to nothing without a `model_dir`, or without `describe`, as on workers other than the chief.
 
-    Args:
-      trainer: whose run it is.
-      retention: as in `RunWriter`.
-      describe: as in `RunWriter`.
-      outside: as in `RunWriter`.
+    The arguments are those of `RunWriter`.
 
     Raises:
       UsageError: there are writers, and no `model_dir`.
     """
-    if outside and trainer.model_dir is None:
+    if outside and model_dir is None:
         raise UsageError("Trainer.writers: expected a model_dir with them, from which a rerun continues.")
-    if trainer.model_dir is None or describe is None:
-        return NullWriter(saves=trainer.model_dir is not None)
-    return RunWriter(trainer.model_dir, trainer.session.state, retention, describe, lambda: trainer.stopped, outside)
+    if model_dir is None or describe is None:
+        return NullWriter(saves=model_dir is not None)
+    return RunWriter(model_dir, state, retention, describe, outcome, outside)
 
 
 class NullWriter(contextlib.AbstractContextManager["NullWriter", None]):

@@ -20,12 +20,14 @@ from .acting import StopRequest
 from .board import Board
 from .evaluation import Evaluation
 from .progress import Progress
+from .schedule import Schedule
 from .train_session import TrainSession
 
 
 class Steering:
     """The side of a run that its actions see, and how they end it. The Trainer inherits it, and provides what is annotated."""
 
+    _schedule: Schedule
     _progress: Progress
     _retention: Retention
     _train_dataset: Any
@@ -46,6 +48,15 @@ class Steering:
     def step(self) -> int:
         """The number of train steps done."""
         return self._progress.step
+
+    @property
+    def train_steps(self) -> int:
+        """The step at which training ends.
+
+        Raises:
+          UsageError: of `train_epochs` and a `train_dataset` whose length isn't known.
+        """
+        return self._schedule.train_steps
 
     @property
     def eval_datasets(self) -> Mapping[str, Input]:
