@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,10 @@ class Child:
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
+    def send(self, number: int) -> None:
+        """Send the child a signal."""
+        self._process.send_signal(number)
+
     def read(self, matches: Callable[[str], bool]) -> str:
         """Wait for the first line of output that matches, and return it.
 
@@ -148,6 +153,9 @@ class WholeProcess:
 class LapProcesses:
     """A contestant made of one process per environment, started by the first lap; the first halts, and the others wait for it.
 
+    One alone is stopped between its laps, on systems that can: its threads would go on to read ahead, or to wait busily, in the
+    laps of the others. Workers would miss each other.
+
     Args:
       line: the command line; the child calls `child.run_in_laps`.
       environments: one per process.
@@ -163,13 +171,20 @@ class LapProcesses:
         if not self._children:
             self._children = [Child(self._line, environment) for environment in self._environments]
             self._read_halt()
+        self._signal("SIGCONT")
         self._children[0].resume()
-        return self._read_halt() / self._steps
+        seconds = self._read_halt()
+        self._signal("SIGSTOP")
+        return seconds / self._steps
 
     def close(self) -> None:
         """Kill them."""
         for child in self._children:
             child.close()
+
+    def _signal(self, name: str) -> None:
+        if len(self._children) == 1 and hasattr(signal, name):
+            self._children[0].send(getattr(signal, name))
 
     def _read_halt(self) -> float:
         return float(self._children[0].read(lambda line: line.startswith(HALTED)).split()[1])

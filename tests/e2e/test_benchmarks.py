@@ -9,6 +9,7 @@ import mmap
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -678,6 +679,19 @@ class TestProcesses:
         assert timed.lap() > 0
         assert timed.lap() > 0
         timed.close()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_child_is_stopped_between_its_laps(self, processes, line):
+        alone, workers = (processes.LapProcesses([*line, "timed"], [{}] * n, steps=2) for n in (1, 2))
+        for each, expected in ((alone, ["T"]), (workers, ["S", "S"])):
+            each.lap()
+            files = [Path(f"/proc/{child._process.pid}/stat") for child in each._children]
+            until = time.monotonic() + 10
+            while (states := [file.read_text().rpartition(")")[2].split()[0] for file in files]) != expected:
+                assert time.monotonic() < until, states
+                time.sleep(0.01)
+            assert each.lap() > 0
+            each.close()
 
     def test_whole_process_is_a_lap(self, processes, line):
         whole = processes.WholeProcess(lambda: line, lambda text: text.startswith("{"))
