@@ -118,8 +118,9 @@ floats, batch 64.
 
 **What a batch by number costs.** A pipeline of `tf.data` reads it ahead of the step, which only takes it. One call of Python
 reads the rows of up to 32 steps where that takes less than 2 ms, so that calls and locks of the interpreter cost little; steps
-that take longer to read are read one by one. `map_fn` runs in the same pipeline, one example after the other in a thread for each
-of several batches, and what it makes stays in TensorFlow. What is left:
+that take longer to read are read one by one. `map_fn` runs in the same pipeline, at once or one
+example after the other ([which](data.md#rows-by-number)), in a thread for each of several batches, and what it makes stays in
+TensorFlow. What is left:
 
 - JPEG files are read by Python, and their bytes handed to TensorFlow, which takes a tenth of the time that the cores spend on a
   batch; the rest is the decoding, which is the same for both.

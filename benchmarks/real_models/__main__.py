@@ -25,11 +25,11 @@ MODELS = {**networks.MODELS, "embedding": embedding.MODEL}
 ABOUT = """
 All contestants train the same model on the same data by the same optimizer, with metrics: loss and accuracy. They take turns,
 and a figure is the median of the rounds' ratios. Each has a process of its own; those of the embedding by Adam and on 2
-replicas, if TensorFlow trains them, share one. **At its best** is the fastest of with and without `jit_compile`, with oneDNN
-(`TF_ENABLE_ONEDNN_OPTS=1`) or with huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) on this machine, the same for the Trainer
-and for Keras's `fit`, which runs a call as one execution (`steps_per_execution`). PyTorch runs with and
-without huge pages, too. `fit` is given arrays, and tf.data that shuffles and cuts them, at its best and at its defaults; what
-takes less time counts. Replicas are logical devices of the CPU.
+replicas, if TensorFlow trains them, share one. **At its best** is the fastest on this machine with or without `jit_compile`,
+each also with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`) or with huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`). That is the same
+for the Trainer and for Keras's `fit`, which runs a call as one execution (`steps_per_execution`); PyTorch runs with or without
+huge pages. `fit` is given arrays, and tf.data that shuffles and cuts them, at its best and at its defaults; what takes less time
+counts. Replicas are logical devices of the CPU.
 """
 
 

@@ -110,7 +110,7 @@ def by_fit(
 
 
 def by_torch(model: str, steps: int, compiled: bool = False) -> dict[str, Contestant]:
-    """Return PyTorch's training with and without huge pages, each in a process of its own; nothing where it is not installed.
+    """Return PyTorch's training with and without huge pages, each in a process of its own; {} if it is not installed.
 
     Args:
       model: of `in_torch.MODELS`.

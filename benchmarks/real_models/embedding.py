@@ -88,9 +88,9 @@ ROWS = (
 ABOUT = f"""
 **embedding**: {IDS} ids of {LARGE:,} (or {SMALL:,}) are looked up in a stock `keras.layers.Embedding` {WIDTH} wide, and their
 mean goes through 64 units to one logit; batches of {BATCH}, loss and accuracy. A call runs {LAP} steps, or {SLOW_LAP} where
-each goes through all rows (`fit` by `steps_per_execution`). Here, the best is the fastest of with and without `jit_compile`
-and huge pages. In PyTorch the table's gradients are sparse but for Adam; `torch.compile` refuses those. TensorFlow's memory
-pool is that of `TF_CPU_ALLOCATOR_USE_BFC=1`.
+each goes through all rows (`fit` by `steps_per_execution`). Here, the best is the fastest with or without `jit_compile`, each
+also with huge pages. In PyTorch the table's gradients are sparse but for Adam; `torch.compile` refuses those. TensorFlow's
+memory pool is that of `TF_CPU_ALLOCATOR_USE_BFC=1`.
 """
 
 

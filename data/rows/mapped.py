@@ -19,17 +19,21 @@ from ..feeds.iterators import can_be_saved
 
 _KEY = tf.TensorSpec([2], tf.int32)  # of a stateless seed
 
-# Operations that give the same for an example alone and in a stack, and cannot fail for one of them; those of the second
-# set if all arguments but the first are constants. Not exp or a sum: their bits depend on how many numbers are computed at once.
+# Operations that give the same result for a stack of examples as for each alone, bit by bit, and that cannot fail for a single
+# one. Not exp or a sum: their last bits depend on how many numbers are computed at once.
 _ALIKE = frozenset({
-    "Abs", "Add", "AddV2", "Cast", "Ceil", "ConcatV2", "Const", "Equal", "Floor", "Greater", "GreaterEqual",
-    "Identity", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg",
-    "NoOp", "NotEqual", "OnesLike", "Pack", "Placeholder", "RealDiv", "Round", "Select", "SelectV2", "Sign",
-    "Square", "Squeeze", "Sub", "ZerosLike",
+    "Abs", "AddV2", "Cast", "Ceil", "Const", "Equal", "Floor", "Greater", "GreaterEqual", "Identity", "Less",
+    "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NoOp", "NotEqual",
+    "Pack", "Placeholder", "RealDiv", "Round", "SelectV2", "Sign", "Square", "Sub",
 })  # fmt: skip
-_ALIKE_BY_CONSTANTS = frozenset({
-    "ExpandDims", "OneHot", "Reshape", "ReverseV2", "Slice", "StridedSlice", "Tile", "Transpose",
-})  # fmt: skip
+# Those for which that holds if some of their arguments are constants -> which.
+_BY_CONSTANTS = {
+    "ConcatV2": slice(-1, None),
+    "Fill": slice(None),
+    **dict.fromkeys(("ExpandDims", "OneHot", "Reshape", "ReverseV2", "Slice", "StridedSlice", "Tile"), slice(1, None)),
+}
+_DTYPES = (tf.bool, tf.uint8, tf.int32, tf.int64, tf.float16, tf.float32, tf.float64, tf.string)
+_MOST_NUMBERS = 2**14  # of an example: for larger ones, computing takes longer than the call, and threads help
 
 
 def takes_seed(map_fn: Callable[..., Any] | None) -> bool:
@@ -57,7 +61,7 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 class Mapped:
     """Applies `map_fn` to stacked examples in a graph that is traced once.
 
-    One by one, which takes 10 to 20 us each; or all at once, where each of its operations gives the same for a stack.
+    One by one, which takes 10 to 20 us each; or all at once, if each of its operations gives the same for a stack.
 
     Args:
       map_fn: `map_fn(example)` or `map_fn(example, seed)`, of TensorFlow operations; see `takes_seed`.
@@ -67,6 +71,7 @@ class Mapped:
 
     Attributes:
       element_spec: a nest of `tf.TensorSpec`, a single mapped example.
+      at_once: whether all examples are mapped at once.
 
     Raises:
       UsageError: `map_fn` raises an error, returns nothing, or what cannot be batched.
@@ -94,9 +99,9 @@ class Mapped:
             )
         self.element_spec: Nest = tf.nest.map_structure(tf.type_spec_from_value, traced.structured_outputs)
         check_batchable(self.element_spec, "Input.map_fn")
-        self._stacks = all(map(_is_alike, traced.graph.get_operations()))
+        self.at_once: bool = all(map(_is_alike, traced.graph.get_operations()))
         signature = [batch_spec(element_spec, None), tf.TensorSpec([None, 2], tf.int32)]
-        self._map = tf.function(self._at_once, input_signature=signature)
+        self._map = tf.function(self._mapped_batch, input_signature=signature)
 
     @property
     def repeatable(self) -> bool:
@@ -105,10 +110,13 @@ class Mapped:
         return can_be_saved(tf.data.Dataset.from_tensors(arguments).map(self._one))
 
     def batch(self, examples: Nest, keys: tf.Tensor, threads: int = 1) -> tf.data.Dataset[Any]:
-        """Return a dataset of one element, the examples mapped by some threads; `keys` are their stateless seeds. In a graph."""
-        if self._stacks:
+        """Return a dataset of one element, the mapped examples; `keys` are their stateless seeds. In a graph.
+
+        Some threads map them, unless they are mapped at once.
+        """
+        if self.at_once:
             mapped = tf.vectorized_map(lambda pair: self._graph(*pair), (examples, keys), fallback_to_while_loop=False)
-            return tf.data.Dataset.from_tensors(mapped)
+            return tf.data.Dataset.from_tensors(tuple(mapped) if isinstance(mapped, list) else mapped)  # as by `map`
         calls = threads if threads > 1 else None  # a thread for each example costs more than one for all
         one_by_one = tf.data.Dataset.from_tensor_slices((examples, keys)).map(self._graph, num_parallel_calls=calls)
         size = keys.shape[0]
@@ -137,8 +145,11 @@ class Mapped:
         with tf.device("CPU:0"):
             return tf.nest.map_structure(lambda tensor: tensor.numpy(), self._map(examples, tf.constant(keys)))
 
-    def _at_once(self, examples: Nest, keys: tf.Tensor) -> Nest:
-        return self.batch(examples, keys).get_single_element()
+    def _mapped_batch(self, examples: Nest, keys: tf.Tensor) -> Nest:
+        if not self.at_once:
+            return self.batch(examples, keys).get_single_element()
+        # In a function of a dataset, as where a pipeline calls `batch`: elsewhere, TensorFlow makes products of divisions.
+        return tf.data.Dataset.from_tensors((examples, keys)).flat_map(self.batch).get_single_element()
 
     def _one(self, example: Nest, key: tf.Tensor) -> Nest:
         # As by `Dataset.map`: a tuple is several arguments, anything else is one.
@@ -159,8 +170,16 @@ class Mapped:
 
 
 def _is_alike(operation: tf.Operation) -> bool:
-    """Return whether an operation on an example gives the same for a stack of them."""
-    if not all(each.shape.is_fully_defined() for each in operation.outputs):
-        return False
-    constant = all(each.op.type == "Const" for each in operation.inputs[1:])
-    return operation.type in _ALIKE or (operation.type in _ALIKE_BY_CONSTANTS and constant)
+    """Return whether an operation on an example gives the same for a stack of them; its shapes have to be known."""
+    for each in operation.outputs:
+        known = each.dtype in _DTYPES and each.shape.is_fully_defined()
+        if not known or each.shape.num_elements() > _MOST_NUMBERS:
+            return False
+    if operation.type == "Squeeze":
+        return bool(operation.get_attr("squeeze_dims"))  # without, it would drop a batch of 1
+    if operation.type == "Transpose":
+        order = tf.get_static_value(operation.inputs[1])
+        return order is not None and (order >= 0).all()  # a stack's first axis comes before them
+    constants = operation.inputs[_BY_CONSTANTS.get(operation.type, slice(0))]
+    known = operation.type in _ALIKE or operation.type in _BY_CONSTANTS
+    return known and all(each.op.type == "Const" for each in constants)

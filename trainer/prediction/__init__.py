@@ -1,4 +1,4 @@
-"""Predictions for every example of a dataset. Nothing here imports TensorFlow before it is needed."""
+"""Predictions for every example of a dataset. Importing this package does not import TensorFlow; its modules do."""
 
 from typing import Literal, get_args
 

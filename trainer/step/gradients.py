@@ -13,10 +13,7 @@ from ..distribution.reduction import added_by_row
 Gradient = tf.Tensor | tf.IndexedSlices  # the second of a table, each of its rows once but for zeros
 
 _SLOTS_PER_ROW = 8  # so an attempt leaves about one row of sixteen
-_FACTOR, _NEXT_FACTOR = (
-    np.uint32(2654435761),
-    np.uint32(2246822507),
-)  # odd: Knuth's for such hashes, and one of MurmurHash3
+_FACTOR, _MIX = np.uint32(2654435761), np.uint32(2246822507)  # odd: Knuth's for such hashes, and one of MurmurHash3
 
 
 def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool, in_xla: bool = False) -> Gradient:
@@ -75,9 +72,9 @@ def _each_row_once(slices: tf.IndexedSlices, in_xla: bool) -> tf.IndexedSlices:
         return added_by_row(slices)
     assert slices.dense_shape is not None, "a tape knows the table's shape"
     rows, size = slices.indices, tf.cast(slices.dense_shape[0], slices.indices.dtype)
-    last = tf.where(
-        (rows >= 0) & (rows < size), _last_places(rows), -1
-    )  # XLA reads another row there; the sum leaves -1 out
+    # XLA reads another row in the place of one that is not there; the sum leaves -1 out.
+    exists = (rows >= 0) & (rows < size)
+    last = tf.where(exists, _last_places(rows), -1)
     values = tf.math.unsorted_segment_sum(slices.values, last, tf.size(rows))
     return tf.IndexedSlices(values, rows, slices.dense_shape)
 
@@ -85,19 +82,25 @@ def _each_row_once(slices: tf.IndexedSlices, in_xla: bool) -> tf.IndexedSlices:
 def _last_places(rows: tf.Tensor) -> tf.Tensor:
     """Return for each place the last one of the same row, in a time that doesn't grow with the table.
 
-    XLA sorts in many times of that. Each attempt hashes the rows that are left into a few slots; the last place in a slot
-    is that of its own row, and other rows there try again with another hash. So each attempt settles a row at least, and
-    two or three settle all.
+    Sorting takes XLA many times as long. Each attempt hashes the rows into slots. The last unsettled place in a slot settles all
+    places of its row; the others try again with another hash. So each attempt settles at least one row; usually two or three
+    attempts suffice.
     """
     places = tf.range(tf.size(rows))
     slots = _SLOTS_PER_ROW * tf.size(rows)
 
     def attempt(factor: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        hashed = tf.bitwise.right_shift(tf.cast(rows, tf.uint32) * factor, tf.constant(8, tf.uint32))
-        slot = tf.cast(hashed, tf.int32) % slots
+        slot = _hashed(rows, factor) % slots
         last = tf.gather(tf.math.unsorted_segment_max(tf.where(found < 0, places, -1), slot, slots), slot)
         settled = (last >= 0) & (tf.gather(rows, tf.maximum(last, 0)) == rows)
-        return factor * _NEXT_FACTOR, tf.where((found < 0) & settled, last, found)
+        return factor * _MIX, tf.where((found < 0) & settled, last, found)
 
     start = _FACTOR, tf.fill(tf.shape(rows), -1)
     return tf.while_loop(lambda _, found: tf.reduce_any(found < 0), attempt, start)[1]
+
+
+def _hashed(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Return hashes from 0 to 2^31 - 1, in which all bits of a row count."""
+    product = tf.cast(rows, tf.uint32) * factor
+    mixed = tf.bitwise.bitwise_xor(product, tf.bitwise.right_shift(product, np.uint32(15))) * _MIX
+    return tf.cast(tf.bitwise.right_shift(mixed, np.uint32(1)), tf.int32)

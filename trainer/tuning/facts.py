@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +38,7 @@ def facts_of(config: Config, trainer: Trainer) -> Facts:
         jit_compile=bool(bound(config, "", TRAINER, "jit_compile")),
         policy=keras.config.dtype_policy().name,
         onednn=uses_onednn(),
-        huge_pages=on_request(_HUGE_PAGES),
+        huge_pages=huge_pages_on_request(_HUGE_PAGES),
         replicas=trainer.strategy.num_replicas_in_sync,
         examples_per_step=min(size, rows / batches) if rows and batches else size,  # some batches are short
         dataset=given.pop("dataset"),
@@ -82,13 +83,17 @@ def uses_onednn() -> bool:
     return _pywrap_util_port.IsMklEnabled()
 
 
-def on_request(setting: Path) -> bool:
-    """Return whether Linux gives huge pages to those who ask for them only, and malloc can.
+def huge_pages_on_request(setting: Path) -> bool:
+    """Return whether Linux gives huge pages only to programs that ask for them, and malloc can ask.
 
     Args:
-      setting: the file that Linux tells it in, as "always [madvise] never".
+      setting: the file with Linux's setting, such as "always [madvise] never".
     """
     library, version = platform.libc_ver()
-    if library != "glibc" or tuple(map(int, version.split("."))) < _FIRST_GLIBC or not setting.exists():
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if library != "glibc" or found is None or (int(found[1]), int(found[2])) < _FIRST_GLIBC:
         return False
-    return "[madvise]" in setting.read_text()
+    try:
+        return "[madvise]" in setting.read_text()
+    except OSError:  # none, or /sys is closed off
+        return False

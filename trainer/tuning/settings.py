@@ -28,7 +28,7 @@ class Facts:
       jit_compile: `Trainer.jit_compile`.
       policy: Keras's dtype policy.
       onednn: whether TensorFlow computes with oneDNN.
-      huge_pages: whether memory can be had in huge pages, and is only for those who ask for them.
+      huge_pages: whether huge pages are available, but only on request.
       replicas: how many there are.
       examples_per_step: of an average batch, short ones included.
       dataset: the configurable of the train data, with its scope, such as `train/Input`; empty if it is no `Input` of the config.

@@ -87,7 +87,14 @@ class TestKeepFreedMemory:
         assert first > 1000  # 24,000 pages of 4 KiB, or fewer and larger ones
         assert max(second, third, *on_thread[1:]) < 100
 
-    @pytest.mark.parametrize(("given", "most"), [({}, min(available_cores(), 41)), ({"MALLOC_ARENA_MAX": "5"}, 5)])
+    @pytest.mark.parametrize(
+        ("given", "most"),
+        [
+            ({}, min(available_cores(), 41)),
+            ({"MALLOC_ARENA_MAX": "5"}, 5),
+            ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=5"}, 5),
+        ],
+    )
     def test_in_an_arena_for_each_core(self, tmp_path, given, most):
         self.run(ARENAS, str(tmp_path / "told"), **given)
         assert (tmp_path / "told").read_text().count("<heap nr=") == most

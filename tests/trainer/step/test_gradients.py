@@ -95,6 +95,26 @@ class TestInXla:
         assert not found.values.numpy()[again].any()
         np.testing.assert_array_equal(dense(found), expected)
 
+    def test_tells_rows_apart_that_are_far_apart_alike(self):
+        """Such as the first rows of fields of which each begins at a multiple of a power of two."""
+        numbers = tf.constant([2**17 * each for each in range(64)], tf.int64)
+        found = self.of(
+            tf.IndexedSlices(tf.ones((64, 1)), numbers, tf.constant([2**24, 1], tf.int64)),
+            keras.Variable(np.zeros((100, 1), np.float32)),
+        )
+        assert found.values.numpy()[:, 0].tolist() == [1] * 64
+
+    def test_of_a_number_of_rows_that_is_not_known(self, variable):
+        few = tf.function(
+            lambda rows: of_variable(
+                tf.IndexedSlices(tf.ones((tf.size(rows), 2)), rows, tf.constant([4, 2])), variable, True, in_xla=True
+            ),
+            input_signature=[tf.TensorSpec([None], tf.int32)],
+            jit_compile=True,
+            autograph=False,
+        )
+        assert dense(few(tf.constant([1, 3, 1]))).numpy()[:, 0].tolist() == [0, 2, 0, 1]
+
     def test_tells_rows_apart_that_no_hash_of_32_bits_does(self):
         """As they differ by multiples of 2^32, all of them are in one slot at each attempt."""
         numbers = tf.constant([5, 5 + 2**32, 5 + 2**33, 5, 5 + 2**32], tf.int64)

@@ -7,7 +7,7 @@ import pytest
 from tallyloop.trainer import config as configs
 from tallyloop.trainer.command.backend import load
 from tallyloop.trainer.tuning import facts
-from tallyloop.trainer.tuning.facts import on_request, uses_onednn
+from tallyloop.trainer.tuning.facts import huge_pages_on_request, uses_onednn
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,10 +59,10 @@ class TestHugePages:
         file = tmp_path / "enabled"
         if setting is not None:
             file.write_text(setting)
-        assert on_request(file) == expected
+        assert huge_pages_on_request(file) == expected
 
-    @pytest.mark.parametrize("libc", [("glibc", "2.34"), ("", "")])
+    @pytest.mark.parametrize("libc", [("glibc", "2.34"), ("glibc", ""), ("", "")])
     def test_not_where_malloc_cannot_ask(self, tmp_path, monkeypatch, libc):
         (tmp_path / "enabled").write_text("always [madvise] never")
         monkeypatch.setattr(platform, "libc_ver", lambda: libc)
-        assert not on_request(tmp_path / "enabled")
+        assert not huge_pages_on_request(tmp_path / "enabled")
