@@ -327,7 +327,7 @@ class TestEvalThroughput:
 
 class TestRealModels:
     def test_each_row_has_its_contestants(self, benchmark):
-        not_everywhere = {"torch", "torch compile", "jax", "bfloat16"}
+        not_everywhere = {"torch", "torch pages", "torch compile", "torch compile pages", "jax", "bfloat16"}
         for name, model in benchmark("real_models.__main__").MODELS.items():
             for group in {row.group for row in model.rows}:
                 made = model.contestants(group)
