@@ -12,7 +12,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Protocol
 
@@ -106,22 +106,29 @@ class Gated:
 
 
 def laps(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds per step of each contestant in each round, after a warm-up; close all contestants."""
-    names = list(contestants)
-    times: dict[str, list[float]] = {name: [] for name in names}
+    """Return the seconds per step of each contestant in each round, after a warm-up; close all contestants.
+
+    Each time in another order: nobody always comes first, or after the same one, and finds the memory as that one left it.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contestants}
     try:
-        for name in names:
+        for name in _shuffled(contestants):
             for _ in range(WARM_UP):
                 contestants[name].lap()
         with _no_garbage_collection():
-            for turn in range(rounds):
-                # In another order each time: nobody always comes after the same one, and finds the caches as that one left them.
-                for name in random.Random(turn).sample(names, len(names)):
+            for _ in range(rounds):
+                for name in _shuffled(contestants):
                     times[name].append(contestants[name].lap())
     finally:
         for contestant in contestants.values():
             contestant.close()
     return times
+
+
+def _shuffled(names: Iterable[str]) -> list[str]:
+    found = list(names)
+    random.shuffle(found)
+    return found
 
 
 def ratios(times: Mapping[str, Sequence[float]], one: str, other: str) -> list[float]:
