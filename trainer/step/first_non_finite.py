@@ -61,7 +61,10 @@ def first_non_finite(
             "cause is in an earlier step of the update, whose batch the stream cannot read again, or in the compiled step."
         )
     if found is None:
-        return "Run once more, eagerly, all numbers of this process's replicas were finite: the cause is in the compiled step."
+        return (
+            "Run once more, eagerly, all numbers of this process's replicas were finite: the cause is in the compiled step, or "
+            "in a sum that is too large: of the replicas' gradients, or of their squares for Trainer.clip_global_norm."
+        )
     return f"Run once more, eagerly, the first such number was in {found}."
 
 

@@ -47,10 +47,12 @@ class Checked(NamedTuple):
 
     Attributes:
       gradients: by position of the variable, ascending; dense, or by rows.
-      finite: bool scalar, whether the gradient and its loss are.
+      norm: of all of them, float scalar; None if they are not clipped.
+      finite: bool scalar, whether the gradient and its loss are, and the norm.
     """
 
     gradients: dict[int, Gradient]
+    norm: tf.Tensor | None
     finite: tf.Tensor
 
 
@@ -110,12 +112,14 @@ class Update:
         """
         gradients = dict(sorted(mean_gradients(terms, self._in_xla).items()))
         self._name_untouched(gradients)
-        finite = self._finite(list(gradients.values()), [part for term in terms for part in term.loss])
-        return Checked(gradients, finite)
+        found = list(gradients.values())
+        norm = None if self._clip_global_norm is None else tf.linalg.global_norm(found)
+        finite = self._finite(found, norm, [part for term in terms for part in term.loss])
+        return Checked(gradients, norm, finite)
 
     def apply(self, checked: Checked, condition: tf.Tensor) -> None:
         """Update the weights if `condition` holds, a bool scalar; if not, nothing changes."""
-        self._apply_if(condition, checked.gradients)
+        self._apply_if(condition, checked)
 
     def _name_untouched(self, gradients: Mapping[int, Gradient]) -> None:
         if len(gradients) < len(self._variables):
@@ -123,16 +127,16 @@ class Update:
             which = f"loss {self._name!r}" if self._name else "loss"
             logging.warning("The task's %s does not depend on %s: they stay as they are.", which, ", ".join(untouched))
 
-    def _apply_on_condition(self, condition: tf.Tensor, by_position: dict[int, Gradient]) -> None:
-        tf.cond(condition, lambda: self._step(by_position), lambda: None)
+    def _apply_on_condition(self, condition: tf.Tensor, checked: Checked) -> None:
+        tf.cond(condition, lambda: self._step(checked), lambda: None)
 
-    def _apply_and_choose(self, condition: tf.Tensor, by_position: dict[int, Gradient]) -> None:
+    def _apply_and_choose(self, condition: tf.Tensor, checked: Checked) -> None:
         with changed_only_if(condition, self._optimizer, self._variables):
-            self._step(by_position)
+            self._step(checked)
 
-    def _step(self, by_position: dict[int, Gradient]) -> None:
-        positions = list(by_position)
-        gradients = self._of_rules(positions, self._clipped(list(by_position.values())))
+    def _step(self, checked: Checked) -> None:
+        positions = list(checked.gradients)
+        gradients = self._of_rules(positions, self._clipped(checked))
         if isinstance(self._optimizer, keras.optimizers.MultiOptimizer):  # it takes a gradient, or None, per variable
             found = dict(zip(positions, gradients, strict=True))
             positions = list(range(len(self._variables)))
@@ -159,18 +163,21 @@ class Update:
             for each, given, taken in zip(gradients, as_rows, wanted, strict=True)
         ]
 
-    def _clipped(self, gradients: list[Gradient]) -> list[Gradient]:
-        if self._clip_global_norm is None:
+    def _clipped(self, checked: Checked) -> list[Gradient]:
+        gradients = list(checked.gradients.values())
+        if checked.norm is None:
             return gradients
         # The gradients still carry the loss scale, which the optimizer removes later.
         limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
-        return tf.clip_by_global_norm(gradients, limit)[0]
+        return tf.clip_by_global_norm(gradients, limit, checked.norm)[0]
 
-    def _finite(self, gradients: list[Gradient], losses: list[tf.Tensor]) -> tf.Tensor:
+    def _finite(self, gradients: list[Gradient], norm: tf.Tensor | None, losses: list[tf.Tensor]) -> tf.Tensor:
         checks = [tf.math.is_finite(loss) for loss in losses]
+        # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
         if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
-            # A dynamic loss scale is meant to overflow now and then: that optimizer skips such a step itself.
-            checks += [tf.reduce_all(tf.math.is_finite(numbers(gradient))) for gradient in gradients]
+            # A norm isn't finite if one of the numbers is not, or if it overflows: clipping would then make all of them NaN.
+            parts = [numbers(each) for each in gradients] if norm is None else [norm]
+            checks += [tf.reduce_all(tf.math.is_finite(part)) for part in parts]
         return tf.reduce_all(tf.stack(checks))
 
 

@@ -323,6 +323,14 @@ class TestClipping:
         assert weights.apply({0: [0.3, 0.0], 1: 0.4})
         assert weights.steps == [pytest.approx([0.3, 0.0]), pytest.approx(0.4)]
 
+    @pytest.mark.parametrize("in_xla_loop", [False, True])
+    @pytest.mark.parametrize("number", [np.nan, np.inf, 3e19], ids=["NaN", "infinite", "square overflows"])
+    def test_of_a_norm_that_is_not_finite_changes_nothing(self, number, in_xla_loop):
+        """TensorFlow makes NaN of every gradient then, also of one whose numbers are all finite."""
+        weights = Weights(clip=1.0, in_xla_loop=in_xla_loop)
+        assert not weights.apply({0: [number, 1.0], 1: 1.0})
+        assert weights.steps == [[0.0, 0.0], 0.0]
+
     def test_before_the_loss_scale(self):
         weights = Weights(clip=1.0, loss_scale_factor=10.0)
         assert weights.apply({0: [60.0, 0.0], 1: 80.0}, count=2.0)  # as a loss scaled by 10 gives
