@@ -32,7 +32,7 @@ from .contestants import (
 
 LARGE, SMALL, WIDTH = 10**6, 10**4, 64
 BATCH = 256
-LAP, SLOW_LAP = 50, 5  # steps; the second where each goes through all rows
+LAP, SLOW_LAP = 500, 5  # steps; the second where each goes through all rows
 OPTIMIZERS: Mapping[str, Callable[[], keras.optimizers.Optimizer]] = {
     "SGD": lambda: keras.optimizers.SGD(0.1),
     "Adagrad": lambda: keras.optimizers.Adagrad(0.1),
