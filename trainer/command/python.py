@@ -174,7 +174,7 @@ class _ConfiguredTrainer(Trainer):
     strategy = cached_property(_in_config(vars(Trainer)["strategy"].func))
     optimizer = property(_in_config(vars(Steering)["optimizer"].fget))
     session = property(_in_config(vars(Steering)["session"].fget))
-    train_steps = property(_in_config(vars(Trainer)["train_steps"].fget))
+    train_steps = property(_in_config(vars(Steering)["train_steps"].fget))
     train = _in_config(Trainer.train)
     summaries = _in_config(Trainer.summaries)  # and `evaluate`, which calls it
     predict = _in_config(Trainer.predict)
