@@ -149,7 +149,11 @@ class Mapped:
         if not self.at_once:
             return self.batch(examples, keys).get_single_element()
         # In a function of a dataset, as where a pipeline calls `batch`: elsewhere, TensorFlow makes products of divisions.
-        return tf.data.Dataset.from_tensors((examples, keys)).flat_map(self.batch).get_single_element()
+        return (
+            tf.data.Dataset.from_tensors((examples, keys))
+            .flat_map(lambda *both: self.batch(*both))
+            .get_single_element()
+        )
 
     def _one(self, example: Nest, key: tf.Tensor) -> Nest:
         # As by `Dataset.map`: a tuple is several arguments, anything else is one.

@@ -165,7 +165,7 @@ class Update:
 
     def _clipped(self, checked: Checked) -> list[Gradient]:
         gradients = list(checked.gradients.values())
-        if checked.norm is None:
+        if self._clip_global_norm is None:
             return gradients
         # The gradients still carry the loss scale, which the optimizer removes later.
         limit = self._optimizer.scale_loss(tf.constant(self._clip_global_norm, tf.float32))
