@@ -33,7 +33,7 @@ _BY_CONSTANTS = {
     **dict.fromkeys(("ExpandDims", "OneHot", "Reshape", "ReverseV2", "Slice", "StridedSlice", "Tile"), slice(1, None)),
 }
 _DTYPES = (tf.bool, tf.uint8, tf.int32, tf.int64, tf.float16, tf.float32, tf.float64, tf.string)
-_MOST_NUMBERS = 2**14  # of an example: for larger ones, computing takes longer than the call, and threads help
+_MOST_NUMBERS = 2**14  # per example: larger ones are mapped by several threads
 
 
 def takes_seed(map_fn: Callable[..., Any] | None) -> bool:
@@ -174,7 +174,7 @@ class Mapped:
 
 
 def _is_alike(operation: tf.Operation) -> bool:
-    """Return whether an operation on an example gives the same for a stack of them; its shapes have to be known."""
+    """Return whether an operation gives the same for a stack of examples as for each of them. Shapes must be known."""
     for each in operation.outputs:
         known = each.dtype in _DTYPES and each.shape.is_fully_defined()
         if not known or each.shape.num_elements() > _MOST_NUMBERS:

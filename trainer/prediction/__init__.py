@@ -1,4 +1,4 @@
-"""Predictions for every example of a dataset. Importing this package does not import TensorFlow; its modules do."""
+"""Predictions for every example of a dataset. Only its modules import TensorFlow."""
 
 from typing import Literal, get_args
 

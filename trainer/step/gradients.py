@@ -13,7 +13,10 @@ from ..distribution.reduction import added_by_row
 Gradient = tf.Tensor | tf.IndexedSlices  # the second of a table, each of its rows once but for zeros
 
 _SLOTS_PER_ROW = 8  # so an attempt leaves about one row of sixteen
-_FACTOR, _MIX = np.uint32(2654435761), np.uint32(2246822507)  # odd: Knuth's for such hashes, and one of MurmurHash3
+_FACTOR = np.uint32(2654435761)  # Knuth's for multiplicative hashes; odd, as its powers are, which the attempts use
+_MURMUR = tuple(
+    (np.uint32(shift), np.uint32(factor)) for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1))
+)
 
 
 def of_variable(gradient: Gradient, variable: keras.Variable, by_rows: bool, in_xla: bool = False) -> Gradient:
@@ -93,14 +96,15 @@ def _last_places(rows: tf.Tensor) -> tf.Tensor:
         slot = _hashed(rows, factor) % slots
         last = tf.gather(tf.math.unsorted_segment_max(tf.where(found < 0, places, -1), slot, slots), slot)
         settled = (last >= 0) & (tf.gather(rows, tf.maximum(last, 0)) == rows)
-        return factor * _MIX, tf.where((found < 0) & settled, last, found)
+        return factor * _FACTOR, tf.where((found < 0) & settled, last, found)
 
     start = _FACTOR, tf.fill(tf.shape(rows), -1)
     return tf.while_loop(lambda _, found: tf.reduce_any(found < 0), attempt, start)[1]
 
 
 def _hashed(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Return hashes from 0 to 2^31 - 1, in which all bits of a row count."""
-    product = tf.cast(rows, tf.uint32) * factor
-    mixed = tf.bitwise.bitwise_xor(product, tf.bitwise.right_shift(product, np.uint32(15))) * _MIX
-    return tf.cast(tf.bitwise.right_shift(mixed, np.uint32(1)), tf.int32)
+    """Return hashes from 0 to 2^31 - 1 of the lower 32 bits of the row numbers: the finalizer of MurmurHash3, 32 bits."""
+    found = tf.cast(rows, tf.uint32) * factor
+    for shift, multiplier in _MURMUR:
+        found = tf.bitwise.bitwise_xor(found, tf.bitwise.right_shift(found, shift)) * multiplier
+    return tf.cast(tf.bitwise.right_shift(found, np.uint32(1)), tf.int32)

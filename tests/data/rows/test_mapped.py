@@ -83,6 +83,17 @@ class TestAtOnce:
         drawn = np.random.default_rng(0)
         return {"x": drawn.normal(size=(count, 6)).astype(np.float32), "y": drawn.integers(0, 3, count, np.int32)}
 
+    @staticmethod
+    def operations(mapped):
+        """Those of its graph and of the functions in it."""
+        graph = mapped._map.get_concrete_function().graph.as_graph_def()
+        functions = {node.op for function in graph.library.function for node in function.node_def}
+        return functions | {node.op for node in graph.node}
+
+    def test_is_called_once(self):
+        assert "MapDataset" not in self.operations(Mapped(scaled, PAIR, 0))
+        assert "MapDataset" in self.operations(Mapped(lambda example: tf.exp(example["x"]), PAIR, 0))
+
     @pytest.mark.parametrize(
         "map_fn",
         [dict, scaled, rearranged, squeezed, chosen, constant, listed, with_seed],

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tallyloop.trainer.step.gradients import changed, dense, numbers, of_variable, total
+from tallyloop.trainer.step.gradients import _FACTOR, _hashed, changed, dense, numbers, of_variable, total
 
 
 def rows(*pairs):
@@ -103,6 +103,12 @@ class TestInXla:
             keras.Variable(np.zeros((100, 1), np.float32)),
         )
         assert found.values.numpy()[:, 0].tolist() == [1] * 64
+
+    @pytest.mark.parametrize("step", [1, 2**17, 2**24])
+    def test_few_rows_share_a_hash(self, step):
+        """Or an attempt would tell few of them apart."""
+        slots = _hashed(tf.range(64, dtype=tf.int64) * step, tf.constant(_FACTOR)) % (64 * 8)
+        assert len(set(slots.numpy().tolist())) > 50
 
     def test_of_a_number_of_rows_that_is_not_known(self, variable):
         few = tf.function(
