@@ -103,7 +103,7 @@ def _last_places(rows: tf.Tensor) -> tf.Tensor:
 
 
 def _hashed(rows: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Return hashes from 0 to 2^31 - 1 of the lower 32 bits of the row numbers: the finalizer of MurmurHash3, 32 bits."""
+    """Return hashes from 0 to 2^31 - 1 of the lower 32 bits of row numbers, by the finalizer of MurmurHash3."""
     found = tf.cast(rows, tf.uint32) * factor
     for shift, multiplier in _MURMUR:
         found = tf.bitwise.bitwise_xor(found, tf.bitwise.right_shift(found, shift)) * multiplier
