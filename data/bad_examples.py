@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..metrics.errors import UsageError
 from .elements import Nest, zeros_like_spec
-from .failures import FAILURES, reason
+from .messages.failures import FAILURES, reason
 
 # How long it is worth searching for the example that ended a run.
 _SEARCH_SECONDS = 300

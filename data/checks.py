@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ..metrics.errors import DataError, UsageError, check_parameters
-from ..metrics.recording.user_frames import OF_AUTOGRAPH, hints_of, lines_of, message_of, user_frames
+from .messages.user_frames import OF_AUTOGRAPH, hints_of, lines_of, message_of, user_frames
 
 if TYPE_CHECKING:
     from .elements import Nest

@@ -12,13 +12,13 @@ import tensorflow as tf
 from absl import logging
 
 from ..metrics.errors import UsageError
-from ..metrics.recording.user_frames import at_line_of
 from .bad_examples import check_some_good, first_bad, skip_bad
 from .checks import equal_length_arrays, map_arrays, takes_shards, with_fix
 from .elements import Nest, batch_spec, check_batchable, refuse_endless, refuse_fewer, spec_bytes
-from .failures import FAILURES, reason
 from .feeds.iterators import refuse_batched
 from .feeds.pipelines import mapped_examples
+from .messages.failures import FAILURES, reason
+from .messages.user_frames import at_line_of
 from .rows.rows import Rows, as_rows, is_by_number
 from .sources.records import Records
 

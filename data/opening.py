@@ -14,13 +14,13 @@ from .bad_examples import check_some_good
 from .checks import with_fix
 from .contents import name_first_bad
 from .elements import Nest, batch_spec, check_filled, refuse_endless, refuse_fewer
-from .failures import FAILURES
 from .feeds.array_feed import ArrayFeed, SlicedFeed
 from .feeds.feed import Feed, Share
 from .feeds.iterators import can_be_saved
 from .feeds.order import Order
 from .feeds.pipelines import Stream
 from .feeds.stream_feed import Batching, StreamFeed
+from .messages.failures import FAILURES
 from .rows.good_row_feed import GoodRowFeed
 from .rows.loader import Loader
 from .rows.row_feed import RowFeed

@@ -18,8 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..metrics.errors import DataError, UsageError
-from ..metrics.recording.user_frames import (
+from ..data.messages.user_frames import (
     frames_in,
     hints_of,
     is_ours,
@@ -29,6 +28,7 @@ from ..metrics.recording.user_frames import (
     place_of_frame,
     user_frames,
 )
+from ..metrics.errors import DataError, UsageError
 from .task import Task, has_several_losses
 
 _DATA = str(Path(__file__).parents[1] / "data")

@@ -12,7 +12,7 @@ from ...metrics.errors import DataError
 from ..bad_examples import ALL_BAD
 from ..checks import with_fix
 from ..elements import Nest, zeros_like_spec
-from ..failures import message, reason
+from ..messages.failures import message, reason
 from .feed import UNLIMITED, Feed
 from .iterators import restart_iterator, stopped_at_exit
 

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from ...metrics.errors import DataError, UsageError
-from ...metrics.recording.user_frames import at_line_of
 from ..checks import tracing_map_fn, with_fix
 from ..elements import Nest, batch_spec, check_batchable, zeros_like_spec
-from ..failures import FAILURES, reason
 from ..feeds.iterators import can_be_saved
+from ..messages.failures import FAILURES, reason
+from ..messages.user_frames import at_line_of
 
 _KEY = tf.TensorSpec([2], tf.int32)  # of a stateless seed
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 from ...metrics.errors import DataError
 from ..checks import with_fix
 from ..elements import Nest, batch_spec
-from ..failures import message, reason
 from ..feeds.feed import UNLIMITED, Feed, Share
 from ..feeds.order import Order
+from ..messages.failures import message, reason
 from ..same_data import SameData
 from .loader import Loader
 from .reader import Flat, Reader

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...metrics.errors import DataError, UsageError
-from ...metrics.recording.user_frames import at_line
 from ..checks import equal_length_arrays, map_arrays, with_fix
+from ..messages.user_frames import at_line
 
 if TYPE_CHECKING:
     from ..elements import Nest

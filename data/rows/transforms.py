@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...metrics.errors import DataError, check_parameters
-from ...metrics.recording.user_frames import at_line
 from ..checks import with_fix
+from ..messages.user_frames import at_line
 from .row_seed import EpochSeed
 from .rows import Rows, map_nest, stacked
 

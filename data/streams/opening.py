@@ -12,9 +12,9 @@ from ..bad_examples import check_some_good
 from ..checks import takes_shards, with_fix
 from ..contents import name_first_bad
 from ..elements import Nest, refuse_endless, refuse_fewer
-from ..failures import FAILURES
 from ..feeds.feed import Feed
 from ..feeds.iterators import can_be_saved
+from ..messages.failures import FAILURES
 from ..sources.records import Records
 from .shard_feed import ShardFeed
 from .sharded import ShardedStream

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
-from tallyloop.data.failures import FAILURES
+from tallyloop.data.messages.failures import FAILURES
 from tallyloop.metrics.errors import UsageError
 
 

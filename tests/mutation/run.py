@@ -61,7 +61,6 @@ TESTS = {  # module -> the tests that must notice; those that are quick and fail
         "tests/metrics/recording/test_call_stack.py",
         "tests/metrics/recording/test_python_calls.py",
     ],
-    "metrics/recording/user_frames.py": ["tests/metrics/recording/test_user_frames.py"],
     "metrics/recording/watching.py": ["tests/metrics/recording/test_watching.py"],
     "trainer/step/replica_step.py": [
         "tests/trainer/step/test_replica_step.py",

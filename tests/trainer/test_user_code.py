@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from tallyloop.data import Input
 from tallyloop.data.checks import one_of
+from tallyloop.data.messages import user_frames
 from tallyloop.metrics import Tally, UsageError
 from tallyloop.metrics.errors import DataError
-from tallyloop.metrics.recording import user_frames
 from tallyloop.models import ClassifierTask, mlp
 from tallyloop.trainer import user_code
 from tallyloop.trainer.user_code import Place, on_replica, place_of, raised_in_a_step, traced_on

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 from absl import logging
 
-from ...data.failures import reason
+from ...data.messages.failures import reason
 from ..errors import CheckpointError
 from .folder import CheckpointFolder
 from .retention import Retention

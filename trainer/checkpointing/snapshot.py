@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-from ...data.failures import reason
 from ...data.feeds.iterators import serialize_iterator
+from ...data.messages.failures import reason
 from ...metrics.errors import UsageError
 from ..model.layers import weight_names
 from .state import Checkpoint

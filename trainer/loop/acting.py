@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ...data.messages.user_frames import at_line
 from ...metrics.errors import UsageError, check_parameters, refuse_parameters
-from ...metrics.recording.user_frames import at_line
 from ...metrics.writers import Summary
 from ..checkpointing.state import Trackable
 from ..distribution import workers

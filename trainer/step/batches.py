@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ...data.failures import FAILURES
 from ...data.feeds.feed import Feed
+from ...data.messages.failures import FAILURES
 from ...metrics.errors import DataError, UsageError
 from ..distribution import workers
 from ..user_code import Place, raised_in_a_step

@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from ...data.feeds.replica_share import ReplicaShare
+from ...data.messages.user_frames import of_user, place_of_frame
 from ...metrics.errors import UsageError
-from ...metrics.recording.user_frames import of_user, place_of_frame
 
 _SEED_NAME = "seed_generator_state"  # of the variable of any keras.random.SeedGenerator
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15 - 2**64  # in int64; multiples of it are far apart from each other

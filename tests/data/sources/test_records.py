@@ -6,7 +6,7 @@ import re
 import pytest
 import tensorflow as tf
 from tallyloop.data import Input, tfrecord
-from tallyloop.data.failures import FAILURES
+from tallyloop.data.messages.failures import FAILURES
 from tallyloop.metrics.errors import DataError
 
 

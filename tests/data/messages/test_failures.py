@@ -2,7 +2,7 @@
 
 import pytest
 import tensorflow as tf
-from tallyloop.data.failures import FAILURES, message, reason
+from tallyloop.data.messages.failures import FAILURES, message, reason
 
 
 def raised_by(examples):

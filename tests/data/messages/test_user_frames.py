@@ -6,7 +6,7 @@ from pathlib import Path
 from traceback import FrameSummary
 
 import pytest
-from tallyloop.metrics.recording.user_frames import at_line, at_line_of, of_user, user_frames
+from tallyloop.data.messages.user_frames import at_line, at_line_of, of_user, user_frames
 
 PACKAGE = Path(inspect.getfile(of_user)).parents[2]
 SCRIPT, TASK, LAYER = ("/home/me/train.py", "/home/me/task.py", "/home/me/layers.py")
