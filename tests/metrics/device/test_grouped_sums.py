@@ -6,9 +6,10 @@ import tensorflow as tf
 from tallyloop import metrics
 from tallyloop.metrics import MetricRegistry, UsageError
 from tallyloop.metrics.device.accumulator import Accumulator
-from tallyloop.metrics.device.grouped_sums import unsummed
+from tallyloop.metrics.device.grouped_sums import grouped_sums, unsummed
 from tallyloop.metrics.device.packing import pack
 from tallyloop.metrics.finishers.finish import FINISHERS
+from tallyloop.metrics.tally import PLAIN_ELEMENTS
 
 ROWS = 8
 
@@ -99,6 +100,15 @@ class TestGrouping:
         assert_close(found["twice"], np.add(expected(data["m2"]), expected(data["m3"])))
         assert FINISHERS["std"].finish(*found["std"]) == pytest.approx(data["m4"].std(), rel=1e-6)
         assert found["large"] == found["larger"] == (5000, 5000)
+
+    def test_is_of_what_one_kernel_sums_accurately(self):
+        def grouped(**shapes):
+            values = {name: unsummed(tf.ones(shape), None) for name, shape in shapes.items()}
+            return [group.paths for group in grouped_sums(values).groups]
+
+        assert grouped(a=[PLAIN_ELEMENTS], b=[PLAIN_ELEMENTS]) == [("a", "b")]
+        assert grouped(a=[PLAIN_ELEMENTS + 1], b=[PLAIN_ELEMENTS + 1]) == []
+        assert grouped(a=[2], b=[3]) == []
 
 
 class TestUnsummed:
