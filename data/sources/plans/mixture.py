@@ -111,8 +111,9 @@ class Mixture:
     def _rows(self, source: int, counts: np.ndarray) -> np.ndarray:
         """Return the rows of a source in its turns, the first of which is number 0."""
         size = self._lengths[source]
+        epochs = counts // size  # NumPy has no such quick remainder
         # Two sources of one size are not in the same order.
-        return shuffled(counts % size, counts // size, size, (self._seed + source * 0x9E3779B1) % 2**32)
+        return shuffled(counts - epochs * size, epochs, size, (self._seed + source * 0x9E3779B1) % 2**32)
 
 
 def _in_order(places: list[np.ndarray], *arrays: np.ndarray) -> np.ndarray:

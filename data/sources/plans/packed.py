@@ -83,12 +83,12 @@ class Packs:
         plan, rows = self._plan, checked(rows, len(self))
         counts = plan.packs[rows + 1] - plan.packs[rows]  # pieces
         pieces = _ranges(plan.packs[rows], counts)
-        lengths, within = plan.lengths[pieces], _ranges(np.zeros_like(counts), counts)
-        positions = _ranges(np.zeros_like(lengths), lengths)
+        lengths, within = plan.lengths[pieces], _ranges(np.ones(len(counts), np.int32), counts)
+        positions = _ranges(np.zeros(len(lengths), np.int32), lengths)
         found = {
             "tokens": self._tokens(pieces, positions),
-            "segment_ids": np.repeat((within + 1).astype(np.int32), lengths),
-            "positions": positions.astype(np.int32),
+            "segment_ids": np.repeat(within, lengths),
+            "positions": positions,
         }
         if len(positions) == len(rows) * self._length:  # all are full
             return {name: values.reshape(len(rows), self._length) for name, values in found.items()}
@@ -101,15 +101,19 @@ class Packs:
     def _tokens(self, pieces: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return the tokens of some pieces of the plan, one after the other; `positions` are those in their pieces."""
         plan = self._plan
-        numbers, places = np.unique(plan.documents[pieces], return_inverse=True)  # a long document has several pieces
+        documents, totals = plan.documents[pieces], plan.totals[pieces]
+        whole = bool((plan.lengths[pieces] == totals).all())
+        numbers, places = (documents, slice(None)) if whole else np.unique(documents, return_inverse=True)
         tokens, sizes = self._documents.joined(numbers)
-        found, totals = sizes[places], plan.totals[pieces]
+        found = sizes[places]
         for wrong in np.flatnonzero(found != totals)[:1]:
             raise UsageError(
                 f"packed: document {plan.documents[pieces[wrong]]} (counted from 0) has {found[wrong]} tokens: expected "
                 f"{totals[wrong]}, as when the plan was made; the source has changed without its fingerprint, or is not the same "
                 "each time"
             )
+        if whole:
+            return tokens
         begins = (np.cumsum(sizes) - sizes)[places] + plan.starts[pieces]
         return tokens[np.repeat(begins, plan.lengths[pieces]) + positions]
 
@@ -121,5 +125,6 @@ class Packs:
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return start, start + 1, ... of each length, one range after the other."""
-    return np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    """Return start, start + 1, ... of each length, one range after the other, in the dtype of the starts."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat((starts - before).astype(starts.dtype), lengths) + np.arange(lengths.sum(), dtype=starts.dtype)

@@ -41,7 +41,7 @@ def shuffled(positions: np.ndarray, epochs: np.ndarray, size: int, seed: int) ->
         return _walked(positions, size, lambda cells, which: _hashed(cells, rounds[:, which], size))
     found = np.empty(len(positions), np.int64)
     for epoch in alike.tolist():
-        tables, here = _tables(seed, epoch, size), epochs == epoch
+        tables, here = _tables(seed, epoch, size), slice(None) if len(alike) == 1 else epochs == epoch
         found[here] = _walked(positions[here], size, lambda cells, _, tables=tables: _looked_up(cells, tables, size))
     return found
 

@@ -39,7 +39,8 @@ class Turns:
 
     def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the source of each position, and how many turns it had before."""
-        cycles, places = np.divmod(positions, self.period)
+        cycles = positions // self.period
+        places = positions - cycles * self.period
         owners = self._owner[places]
         return owners, cycles * self._shares[owners] + self._count[places]
 

@@ -44,6 +44,16 @@ def test_no_token_is_lost_or_twice(by_number):
     assert counted == collections.Counter(token for document in documents for token in document)
 
 
+@pytest.mark.parametrize("longest", [5, 30], ids=["whole documents", "pieces"])
+def test_packs_are_the_same_in_any_order(longest):
+    rng = np.random.default_rng(1)
+    packs = packed([rng.integers(0, 99, rng.integers(0, longest)) for _ in range(40)], length=8)
+    rows = rng.integers(0, len(packs), 20)
+    found, one_by_one = packs.__getitems__(rows), [packs.__getitems__(row[np.newaxis]) for row in rows]
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, np.concatenate([each[name] for each in one_by_one]))
+
+
 class TestSources:
     def test_texts_with_a_tokenizer(self, tmp_path, by_number):
         (tmp_path / "a.txt").write_text("ab\nabc\n")
