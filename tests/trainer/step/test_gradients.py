@@ -41,6 +41,13 @@ class TestOfVariable:
         assert (found[1] - found[0]).numpy().tolist() == [2, 2]
 
 
+    def test_has_the_shape_of_the_variable_where_its_own_is_unknown(self, variable):
+        unknown = tf.function(
+            lambda gradient: of_variable(gradient, variable, by_rows=False), input_signature=[tf.TensorSpec(None)]
+        )
+        assert unknown.get_concrete_function().output_shapes == (4, 2)
+
+
 class TestInXla:
     """Where shapes are fixed: a row that comes again has zeros."""
 
@@ -59,7 +66,7 @@ class TestInXla:
     def test_leaves_out_numbers_that_are_none_of_a_row(self, variable):
         """XLA reads some other row there."""
         found = self.of(rows((-1, [1.0, 1.0]), (0, [5.0, 6.0]), (4, [1.0, 1.0])), variable)
-        assert found.values.numpy()[1].tolist() == [5, 6]
+        assert found.values.numpy().tolist() == [[0, 0], [5, 6], [0, 0]]
 
     @pytest.mark.parametrize("count", [0, 1])
     def test_of_few(self, variable, count):
