@@ -320,6 +320,17 @@ class TestPartial:
 
         assert finisher(functools.partial(power, 2)) != finisher(functools.partial(root, 2))
 
+    def test_its_function_tells_them_apart_whatever_its_name(self):
+        product, total = lambda by, value, count: by * value, lambda by, value, count: by + value
+        assert finisher(functools.partial(product, 2)) != finisher(functools.partial(total, 2))
+
+    def test_the_order_of_its_keywords_does_not(self):
+        def line(value, count, slope, offset):
+            return slope * value / count + offset
+
+        one, other = functools.partial(line, slope=1, offset=2), functools.partial(line, offset=2, slope=1)
+        assert finisher(one) == finisher(other)
+
     def test_a_dict_in_it_tells_them_apart(self):
         def scaled(by, value, count):
             return by["scale"] * value / count
@@ -348,7 +359,10 @@ class TestFunction:
         assert self.times(2) == self.times(2) != self.times(3)
 
     def test_is_told_apart_by_its_defaults(self):
-        assert finisher(lambda value, count, by=2: by * value) != finisher(lambda value, count, by=3: by * value)
+        def times(factor):
+            return finisher(lambda value, count, by=factor: by * value)
+
+        assert times(2) == times(2) != times(3)
 
     def test_is_told_apart_by_a_set(self):
         """Which cannot be hashed."""
@@ -367,6 +381,10 @@ class TestFunction:
 
         assert finisher(Twice()) == finisher(Twice()) != finisher(Thrice())
         assert finisher(Twice()).name == "Twice"
+
+    def test_an_object_of_another_class_of_the_name_is_another(self):
+        one, other = (type("Scaled", (), {"__call__": lambda self, value, count: value}) for _ in range(2))
+        assert finisher(one()) == finisher(one()) != finisher(other())
 
     def test_an_object_is_the_same_with_the_same_attributes(self):
         class Power:

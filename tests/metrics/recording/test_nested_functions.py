@@ -71,6 +71,18 @@ class TestReused:
         ):
             record_traced(lambda: helper.get_concrete_function(tf.constant([1.0, 2.0])))
 
+    def test_a_concrete_function_that_adds_after_others_is_refused_too(self, record_traced):
+        @tf.function
+        def helper(x):
+            metrics.add("helped", x)
+
+        def step():
+            metrics.add("before", 1.0)
+            helper.get_concrete_function(tf.constant([1.0, 2.0]))
+
+        with pytest.raises(UsageError, match="get_concrete_function was called"):
+            record_traced(step)
+
     def test_a_concrete_function_that_records_nothing_is_not(self, record_traced):
         double = tf.function(lambda x: 2 * x)
 

@@ -40,7 +40,6 @@ class TestOfVariable:
         assert isinstance(found, tf.Tensor)
         assert (found[1] - found[0]).numpy().tolist() == [2, 2]
 
-
     def test_has_the_shape_of_the_variable_where_its_own_is_unknown(self, variable):
         unknown = tf.function(
             lambda gradient: of_variable(gradient, variable, by_rows=False), input_signature=[tf.TensorSpec(None)]
