@@ -171,14 +171,17 @@ def figures(
     contestants: Callable[[str], Mapping[str, Contestant]],
     rounds: int,
     note: Callable[[str, Mapping[str, Sequence[float]]], object] = lambda group, times: None,
+    starts: int = 1,
 ) -> dict[Row, float | None]:
     """Measure the rows, group by group.
 
     Args:
       rows: to measure.
       contestants: makes the contestants of a group; only those that a row names run.
-      rounds: per group.
+      rounds: per group, at least.
       note: called with each group and the seconds of its contestants' laps.
+      starts: how often the contestants of a group are made, each time for its part of the rounds: a process keeps the place in
+        memory that it got, and with it a part of its speed.
 
     Returns:
       The figure of each row.
@@ -186,7 +189,10 @@ def figures(
     found: dict[Row, float | None] = {}
     for group in dict.fromkeys(row.group for row in rows):
         of_group = [row for row in rows if row.group == group]
-        times = timed(group, _needed(of_group, contestants(group)), rounds)
+        times: dict[str, list[float]] = {}
+        for _ in range(starts):
+            for name, each in timed(group, _needed(of_group, contestants(group)), -(-rounds // starts)).items():
+                times.setdefault(name, []).extend(each)
         note(group, times)
         found |= {row: figure(row, times) for row in of_group}
     return {row: found[row] for row in rows}

@@ -22,14 +22,17 @@ from ..step_overhead.training import make_two_devices
 from . import embedding, networks
 
 MODELS = {**networks.MODELS, "embedding": embedding.MODEL}
-ABOUT = """
+STARTS = 3  # of each contestant
+ABOUT = f"""
 All contestants train the same model on the same data by the same optimizer, with metrics: loss and accuracy. They take turns,
-and a figure is the median of the rounds' ratios. Each has a process of its own; those of the embedding by Adam and on 2
-replicas, if TensorFlow trains them, share one. **At its best** is the fastest on this machine with or without `jit_compile`,
-each also with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`) or with huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`). That is the same
-for the Trainer and for Keras's `fit`, which runs a call as one execution (`steps_per_execution`); PyTorch runs with or without
-huge pages. `fit` is given arrays, and tf.data that shuffles and cuts them, at its best and at its defaults; what takes less time
-counts. Replicas are logical devices of the CPU.
+and a figure is the median of the rounds' ratios. Each has a process of its own; those on 2 replicas share one. All are started
+{STARTS} times, each for a part of the rounds, as the place that a process gets in memory changes its time by 10 to 20%. **At
+its best** is the fastest on this machine with or without `jit_compile`, each also with huge pages
+(`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) and, where TensorFlow does without by itself, with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`).
+That is the same for the Trainer and for Keras's `fit`, which runs a call as one execution (`steps_per_execution`); PyTorch runs
+with or without huge pages. `fit` is given arrays, and tf.data that shuffles and cuts them, at its best and at its defaults;
+what takes less time counts. **Its products alone** are the matrix products, convolutions and attentions of PyTorch's step,
+forward and backward, by MKL and oneDNN, and nothing else. Replicas are logical devices of the CPU.
 """
 
 
@@ -42,7 +45,7 @@ def measure(rows: Sequence[Row], rounds: int) -> Measured:
     def note(group: str, times: Mapping[str, Sequence[float]]) -> None:
         lines.extend([group, name, duration(median(each))] for name, each in times.items())
 
-    found = figures(rows, lambda group: owner[group].contestants(group), rounds, note)
+    found = figures(rows, lambda group: owner[group].contestants(group), rounds, note, STARTS)
     return Measured(found, "\n".join(["## Who took how long", "", *aligned(lines)]))
 
 

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +21,9 @@ from ..harness.processes import LapProcesses, command
 
 ENDLESS = 10**9  # steps
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-TORCH, TORCH_COMPILE = (FASTEST.join([name, f"{name} pages"]) for name in ("torch", "torch compile"))
+TORCH, TORCH_COMPILE, TORCH_PRODUCTS = (
+    FASTEST.join([name, f"{name} pages"]) for name in ("torch", "torch compile", "torch products")
+)
 
 
 class Model(NamedTuple):
@@ -109,18 +111,18 @@ def by_fit(
     return Gated(run, steps)
 
 
-def by_torch(model: str, steps: int, compiled: bool = False) -> dict[str, Contestant]:
+def by_torch(model: str, steps: int, how: Literal["", "compile", "products"] = "") -> dict[str, Contestant]:
     """Return PyTorch's training with and without huge pages, each in a process of its own; {} if it is not installed.
 
     Args:
       model: of `in_torch.MODELS`.
       steps: per lap.
-      compiled: by `torch.compile`.
+      how: "compile" for `torch.compile`, "products" for the products of matrices alone.
     """
     if find_spec("torch") is None:
         return {}
-    line = command("real_models.in_torch", model, steps, *(["--compile"] if compiled else []))
-    name = "torch compile" if compiled else "torch"
+    line = command("real_models.in_torch", model, steps, *([f"--{how}"] if how else []))
+    name = f"torch {how}".strip()
     return {name: LapProcesses(line, [{}], steps), f"{name} pages": LapProcesses(line, [HUGE_PAGES], steps)}
 
 

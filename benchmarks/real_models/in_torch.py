@@ -1,4 +1,4 @@
-"""The models in plain PyTorch: `python -m benchmarks.real_models.in_torch MODEL STEPS [--compile]`, lap by lap.
+"""The models in plain PyTorch: `python -m benchmarks.real_models.in_torch MODEL STEPS [--compile | --products]`, lap by lap.
 
 Written as PyTorch's guides do: tensors in memory, fused optimizers, channels last, no value read from a tensor within a lap. Its
 own process, as PyTorch after TensorFlow in one process ends in a segmentation fault.
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..harness.child import run_in_laps
 from ..results.nanogpt import NanoGPT
@@ -116,32 +117,73 @@ MODELS: dict[str, Callable[[], Training]] = {
 }
 
 
+class _Products(TorchDispatchMode):
+    """Notes the products of matrices, convolutions and attentions that are computed within it, backward ones too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], object]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        call = partial(func, *args, **(kwargs or {}))
+        if any(kind in func.name() for kind in ("mm", "convolution", "attention")):
+            self.calls.append(call)
+        return call()
+
+
 def laps(training: Training, steps: int, compiled: bool) -> Callable[[Callable[[], None]], None]:
     """Return the loop that halts after every `steps` steps, when it has read its metrics."""
     forward = torch.compile(training.model) if compiled else training.model
-    data = {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in training.data.items()}
-    if data["y"].dtype == torch.int32:
-        data["y"] = data["y"].long()
+    data = _tensors(training)
 
     def run(halt: Callable[[], None]) -> None:
         lap = 0
         while True:
             loss, right, lap = torch.zeros(()), torch.zeros(()), lap + 1
             for rows in torch.from_numpy(arrays.batches(lap, len(data["x"]), training.batch, steps)):
-                y = data["y"][rows]
-                logits = forward(data["x"][rows])
-                each = training.losses(logits, y)
-                each.backward()
-                if training.clip is not None:
-                    nn.utils.clip_grad_norm_(training.model.parameters(), training.clip)
-                training.optimizer.step()
-                training.optimizer.zero_grad(set_to_none=True)
-                loss += each.detach()
-                right += training.hits(logits.detach(), y).float().mean()
+                each, hits = _step(training, forward, data["x"][rows], data["y"][rows])
+                loss += each
+                right += hits
             print(loss.item() / steps, right.item() / steps)
             halt()
 
     return run
+
+
+def products(training: Training, steps: int) -> Callable[[Callable[[], None]], None]:
+    """Return the loop that computes the products of a step, with the same numbers, and nothing else."""
+    data = _tensors(training)
+    with _Products() as found:
+        _step(training, training.model, data["x"][: training.batch], data["y"][: training.batch])
+
+    def run(halt: Callable[[], None]) -> None:
+        while True:
+            for call in found.calls * steps:
+                call()
+            halt()
+
+    return run
+
+
+def _tensors(training: Training) -> dict[str, torch.Tensor]:
+    data = {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in training.data.items()}
+    if data["y"].dtype == torch.int32:
+        data["y"] = data["y"].long()
+    return data
+
+
+def _step(
+    training: Training, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Update the weights; return the mean loss and the accuracy."""
+    logits = forward(x)
+    loss = training.losses(logits, y)
+    loss.backward()
+    if training.clip is not None:
+        nn.utils.clip_grad_norm_(training.model.parameters(), training.clip)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    return loss.detach(), training.hits(logits.detach(), y).float().mean()
 
 
 def _classes(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -162,9 +204,11 @@ def main() -> None:
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("steps", type=int)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--products", action="store_true")
     chosen = parser.parse_args()
     gc.disable()  # a collection would hit one process and not the other
-    run_in_laps(laps(MODELS[chosen.model](), chosen.steps, chosen.compile))
+    training = MODELS[chosen.model]()
+    run_in_laps(products(training, chosen.steps) if chosen.products else laps(training, chosen.steps, chosen.compile))
 
 
 if __name__ == "__main__":

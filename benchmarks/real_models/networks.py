@@ -20,6 +20,7 @@ import tensorflow as tf
 from tallyloop import metrics, models
 from tallyloop.data import Input
 from tallyloop.trainer import Task, Trainer, one_device
+from tallyloop.trainer.tuning.facts import uses_onednn
 
 from ..harness.command import FASTEST, Goal, Row
 from ..harness.paired import Calls, Contestant
@@ -28,6 +29,7 @@ from .contestants import (
     HUGE_PAGES,
     TORCH,
     TORCH_COMPILE,
+    TORCH_PRODUCTS,
     Model,
     apart,
     by_fit,
@@ -42,7 +44,7 @@ from .contestants import (
 ACCUMULATED = 8  # steps per update
 SETTINGS = ("", " jit", " onednn", " jit onednn", " pages", " jit pages")  # of the Trainer and of `fit`
 GIVEN_ARRAYS = (" arrays", " arrays onednn", " arrays pages")  # of `fit`; slow with jit_compile
-ENVIRONMENTS = {"onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "pages": HUGE_PAGES}
+ENVIRONMENTS = {"pages": HUGE_PAGES} | ({} if uses_onednn() else {"onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}})
 
 
 class Network(NamedTuple):
@@ -135,7 +137,8 @@ def contestants(name: str) -> dict[str, Contestant]:
         for how, environment in ENVIRONMENTS.items()
         for each in ("trainer", "trainer jit", "fit", "fit jit", "fit arrays")
     }
-    found |= by_torch(name, network.lap) | by_torch(name, network.lap, compiled=True)
+    for how in ("", "compile", "products"):
+        found |= by_torch(name, network.lap, how)
     if name == "transformer":
         found |= {each: apart("networks", name, each, network.lap // 4) for each in _accumulating(network)}
         found |= by_jax(network.lap)
@@ -248,6 +251,7 @@ def _rows(name: str) -> list[Row]:
     found = [
         Row(name, "Trainer at its best / PyTorch", trainer, TORCH, Goal("<=", 0.65)),
         Row(name, "Trainer at its best / PyTorch, torch.compile", trainer, TORCH_COMPILE, Goal("<=", 1.0)),
+        Row(name, "PyTorch: its products alone / a step", TORCH_PRODUCTS, TORCH),
         Row(name, "Trainer at its best / Keras fit at its best", trainer, fit, Goal("<=", 0.95)),
         Row(name, "Trainer / Keras fit, both at their defaults", "trainer as it is", as_it_is, Goal("<=", 0.9)),
         Row(name, "a step of the Trainer at its best", trainer, unit="ms"),
@@ -259,7 +263,7 @@ def _rows(name: str) -> list[Row]:
         found += [
             Row(name, "a stream, jit_compile / Keras fit, jit_compile", "stream jit", "fit jit", Goal("<=", 1.0)),
             Row(name, "with a map_fn, jit_compile / Keras fit, jit_compile", "map_fn jit", "fit jit", Goal("<=", 1.0)),
-            Row(name, "Trainer: oneDNN / without", "trainer onednn", "trainer"),
+            Row(name, "Trainer: oneDNN, where it is off by itself / without", "trainer onednn", "trainer"),
             Row(name, "Trainer: deterministic / without", "trainer deterministic", "trainer"),
         ]
     if name == "transformer":
