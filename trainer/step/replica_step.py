@@ -70,7 +70,7 @@ class ReplicaStep:
         in_xla: bool = False,
     ):
         self._losses = losses
-        self._model = losses.model
+        self.model: keras.Model = losses.model
         self._forward = forward
         self._registry = registry
         self.accumulator = accumulator
@@ -79,13 +79,13 @@ class ReplicaStep:
 
     def lookups(self) -> contextlib.AbstractContextManager[None]:
         """Return a context for whatever runs this on the replicas: large embeddings are not read as a whole inside."""
-        return rows_looked_up(self._model)
+        return rows_looked_up(self.model)
 
     def evaluate(self, batch: Any, share: ReplicaShare) -> tf.Tensor:
         """Return the packed tallies of a batch; zeros if none of its rows count (a borrowed row). Changes no state."""
         # The tape only serves to see which of several losses a penalty belongs to.
         tape = tf.GradientTape(persistent=True) if self._losses.several else None
-        with share.active(), ForwardState().discarded(share, self._model), self._registry.recording() as recorder:
+        with share.active(), ForwardState().discarded(share, self.model), self._registry.recording() as recorder:
             with tape or contextlib.nullcontext():
                 terms, outputs = self._terms(batch, share, tape)
             _record_losses(recorder, terms)
@@ -107,17 +107,17 @@ class ReplicaStep:
           forward_state: captures what the forward pass would assign.
         """
         with share.active(), self._registry.recording() as recorder:
-            with tf.GradientTape(persistent=True) as tape, forward_state.captured(share, self._model) as capture:
+            with tf.GradientTape(persistent=True) as tape, forward_state.captured(share, self.model) as capture:
                 terms, outputs = self._terms(batch, share, tape)
                 objectives = {
                     name: [_objective(term.value, share, scale_of(name)) for term in each]
                     for name, each in terms.items()
                 }
                 state = capture.contribution()
-            with forward_state.discarded(share, self._model):  # a rematerialized layer runs again, with the same seeds
+            with forward_state.discarded(share, self.model):  # a rematerialized layer runs again, with the same seeds
                 with returned_by(self._forward):
                     differentiated = [objective for each in objectives.values() for objective, _ in each]
-                    check_variables(tape, differentiated, self._model, capture.read())
+                    check_variables(tape, differentiated, self.model, capture.read())
                     gradients = {name: self._gradients(tape, name, each) for name, each in objectives.items()}
                 _record_losses(recorder, terms)
                 packed = self._packed(batch, outputs, share)  # what the backward pass recorded, too
@@ -129,7 +129,7 @@ class ReplicaStep:
     ) -> tuple[dict[str, list[Tally]], Any]:
         """Return the terms of each loss's objective, and the outputs."""
         with called_as(self._forward, "(model, batch)"):
-            result = self._forward(self._model, batch)
+            result = self._forward(self.model, batch)
         with returned_by(self._forward):
             losses, outputs = self._losses.split(result)
             penalties = self._penalties(list(losses), share, tape)
@@ -147,13 +147,13 @@ class ReplicaStep:
         self, names: list[str], share: ReplicaShare, tape: tf.GradientTape | None
     ) -> dict[str, list[tf.Tensor]]:
         """Return the penalties of the layers by the name of the loss that they belong to."""
-        penalties = self._model.losses
+        penalties = self.model.losses
         if not self._losses.several or not penalties:
             return dict.fromkeys(names, penalties)
         trained = {name: self._losses.variables(name) for name in names}
         assert tape is not None, "the tape of several losses"
         # A rematerialized layer would run again, and record its metrics again.
-        with tape.stop_recording(), ForwardState().discarded(share, self._model), recording_into(Recorder()):
+        with tape.stop_recording(), ForwardState().discarded(share, self.model), recording_into(Recorder()):
             return touching(tape, penalties, trained)
 
     def _gradients(
@@ -172,8 +172,8 @@ class ReplicaStep:
 
     def _losses_of(self, share: ReplicaShare, name: str, batch: Any) -> Any:
         """Return the losses of another batch, in a graph of its own, whose state is not that of the step."""
-        with ForwardState().discarded(share, self._model):
-            return self._losses.split(self._forward(self._model, batch))[0][name]
+        with ForwardState().discarded(share, self.model):
+            return self._losses.split(self._forward(self.model, batch))[0][name]
 
     def _packed(self, batch: Any, outputs: Any, share: ReplicaShare) -> tf.Tensor:
         return self.accumulator.pack(self._registry.compute(batch, outputs), share.rows > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
+from ..model.fused_batch_norm import fused
 from ..user_code import Place
 from .batches import Fetching, SkippedExamples, StepPlanner, StoppedBatch, Totals, data_errors_located, whole_batch
 from .forward_state import ForwardState
@@ -66,6 +68,8 @@ class TrainLoop:
         self._accumulator = replica_step.accumulator
         self._strategy = strategy
         self._compiles = compiles is not None
+        several = strategy.num_replicas_in_sync > 1
+        self._fused = contextlib.nullcontext if self._compiles else partial(fused, replica_step.model, several)
         self._feed = feed
         self._step = step
         self._steps_per_update = settings.gradient_accumulation
@@ -228,7 +232,7 @@ class TrainLoop:
     def _on_replicas(
         self, feed: Feed | OnlyShard, part: Any, examples: tf.Tensor, work: Callable[..., Contribution]
     ) -> Any:
-        with self._replica_step.lookups():
+        with self._replica_step.lookups(), self._fused():
             return run_on_shards(self._strategy, feed, part, examples, work)
 
     def _contribution(self, batch: Any, share: ReplicaShare) -> Contribution:

@@ -1,0 +1,204 @@
+"""BatchNormalization in one operation each way, beside Keras's in float64."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tallyloop.trainer.model import fused_batch_norm
+from tallyloop.trainer.model.fused_batch_norm import fused
+from tallyloop.trainer.step import train_loop
+
+
+@pytest.fixture(params=[True, False], ids=["oneDNN", "without"])
+def onednn(request, monkeypatch):
+    monkeypatch.setattr(fused_batch_norm, "uses_onednn", lambda: request.param)
+    return request.param
+
+
+@pytest.fixture
+def built():
+    """A function that returns a layer with other numbers than at first, in a model that is fused until the test ends."""
+    with contextlib.ExitStack() as entered:
+
+        def build(shape, fuses=True, cls=keras.layers.BatchNormalization, communicates=False, **arguments):
+            layer = cls(momentum=0.9, **arguments)
+            model = keras.Sequential([keras.Input(shape), layer])
+            for i, weight in enumerate(layer.weights):
+                weight.assign(np.linspace(0.5 + i, 1.5 - 0.1 * i, weight.shape[0]))
+            if fuses:
+                entered.enter_context(fused(model, communicates))
+            return layer
+
+        yield build
+
+
+def has_fused(graph):
+    """Whether a graph, or a function that it calls, has TensorFlow's operation."""
+    functions = (each.node_def for each in graph.as_graph_def().library.function)
+    return "FusedBatchNormV3" in {node.op for nodes in (graph.as_graph_def().node, *functions) for node in nodes}
+
+
+def is_fused(layer):
+    inputs = tf.TensorSpec([None, *layer.input.shape[1:]], layer.compute_dtype)
+    return has_fused(
+        tf.function(lambda x: layer(x, training=True), autograph=False).get_concrete_function(inputs).graph
+    )
+
+
+def gradients(layer, inputs):
+    """What a layer returns, and the gradients of a value of it, by its inputs and its trainable weights."""
+    inputs = tf.cast(inputs, layer.compute_dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        wide = tf.cast(outputs, tf.float64)
+        value = tf.reduce_sum(tf.sin(3.0 * wide) + 0.1 * wide**2)
+    variables = [variable.value for variable in layer.trainable_variables]
+    return outputs, tape.gradient(value, [inputs, *variables])
+
+
+def examples(*shape):
+    return np.random.default_rng(0).normal(3.0, 2.0, shape)
+
+
+class TestTraining:
+    @pytest.mark.parametrize("shape", [(4,), (5, 4), (6, 5, 4)])
+    @pytest.mark.parametrize("parts", [{}, {"scale": False}, {"center": False}, {"epsilon": 0.1}])
+    def test_computes_what_keras_does(self, built, shape, parts):
+        mine, its = built(shape, **parts), built(shape, fuses=False, dtype="float64", **parts)
+        assert is_fused(mine)
+        inputs = examples(7, *shape)
+        (outputs, found), (expected, wanted) = gradients(mine, inputs), gradients(its, inputs)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+        assert len(found) == 1 + len(mine.trainable_variables)
+        for each, right in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(each, right, rtol=1e-4, atol=1e-4)
+        for each, right in zip(mine.weights, its.weights, strict=True):
+            np.testing.assert_allclose(each.numpy(), right.numpy(), rtol=1e-6)
+
+    def test_moving_variance_is_of_all_examples(self, built):
+        """By hand: 1, 2, 6 have the mean 3 and the variance (4 + 1 + 9) / 3; divided by 2 it would be half as large again."""
+        layer = built((1,))
+        layer.moving_mean.assign([0.0])
+        layer.moving_variance.assign([1.0])
+        layer(tf.constant([[1.0], [2.0], [6.0]]), training=True)
+        np.testing.assert_allclose(layer.moving_mean.numpy(), [0.3], rtol=1e-6)
+        np.testing.assert_allclose(layer.moving_variance.numpy(), [0.9 + 0.1 * 14 / 3], rtol=1e-6)
+
+    def test_one_example(self, built):
+        layer = built((2,))
+        outputs = layer(tf.constant([[5.0, -1.0]]), training=True)
+        np.testing.assert_allclose(outputs, layer.beta.value[tf.newaxis], atol=1e-6)
+        assert np.isfinite(layer.moving_variance.numpy()).all()
+
+    def test_of_bfloat16_in_float32(self, built):
+        mine, its = built((4,), dtype="mixed_bfloat16"), built((4,), fuses=False, dtype="mixed_bfloat16")
+        assert is_fused(mine)
+        inputs = tf.cast(examples(9, 4), tf.bfloat16)
+        outputs, expected = mine(inputs, training=True), its(inputs, training=True)
+        assert outputs.dtype == tf.bfloat16
+        np.testing.assert_allclose(tf.cast(outputs, tf.float32), tf.cast(expected, tf.float32), rtol=1e-2)
+        np.testing.assert_allclose(mine.moving_variance.numpy(), its.moving_variance.numpy(), rtol=1e-5)
+
+    def test_gradient_of_a_gradient(self, built):
+        """As a gradient penalty takes it."""
+
+        def penalty(layer):
+            inputs = tf.cast(examples(5, 3), layer.compute_dtype)
+            with tf.GradientTape() as outer:
+                outer.watch(inputs)
+                with tf.GradientTape() as inner:
+                    inner.watch(inputs)
+                    value = tf.reduce_sum(layer(inputs, training=True) ** 3)
+                value = tf.reduce_sum(inner.gradient(value, inputs) ** 2)
+            return outer.gradient(value, [inputs, layer.gamma.value])
+
+        wanted = penalty(built((3,), fuses=False, dtype="float64"))
+        for found, right in zip(penalty(built((3,))), wanted, strict=True):
+            assert np.abs(right).max() > 1e-2
+            np.testing.assert_allclose(found, right, rtol=1e-3, atol=1e-3)
+
+
+class TestWhich:
+    """Which layers are fused, and which stay as they are."""
+
+    def test_exact_ones_only_with_onednn(self, built, onednn):
+        assert is_fused(built((4,), synchronized=True)) == onednn
+        assert is_fused(built((4,)))
+
+    @pytest.mark.parametrize(("synchronized", "fused"), [(True, False), (False, True)])
+    def test_on_several_replicas_those_of_a_replica(self, built, onednn, synchronized, fused):
+        assert is_fused(built((4,), communicates=True, synchronized=synchronized)) == fused
+
+    @pytest.mark.parametrize("arguments", [{"dtype": "float64"}, {"axis": 1}, {"renorm": True}])
+    def test_not_others(self, built, arguments):
+        assert not is_fused(built((5, 4), **arguments))
+
+    def test_no_subclass(self, built):
+        class Doubled(keras.layers.BatchNormalization):
+            def call(self, inputs, training=None, mask=None):
+                return 2.0 * super().call(inputs, training=training, mask=mask)
+
+        assert not is_fused(built((4,), cls=Doubled))
+
+    def test_not_a_frozen_layer(self, built):
+        layer = built((4,))
+        layer.trainable = False
+        assert not is_fused(layer)
+
+    def test_last_axis_by_its_number(self, built):
+        assert is_fused(built((5, 4), axis=2))
+
+    def test_evaluation_is_that_of_keras(self, built):
+        inputs = tf.constant(examples(7, 5, 4), tf.float32)
+        mine, its = built((5, 4)), built((5, 4), fuses=False)
+        np.testing.assert_array_equal(mine(inputs), its(inputs))
+
+    def test_masked_inputs_are_left_to_keras(self, built):
+        inputs, mask = tf.constant(examples(7, 5, 4), tf.float32), tf.constant(np.arange(35).reshape(7, 5) % 3 > 0)
+        mine, its = built((5, 4)), built((5, 4), fuses=False)
+        np.testing.assert_array_equal(mine(inputs, training=True, mask=mask), its(inputs, training=True, mask=mask))
+
+
+class TestContext:
+    def test_puts_the_methods_back(self):
+        layer = keras.layers.BatchNormalization()
+        model = keras.Sequential([keras.Input((4,)), layer])
+        with contextlib.suppress(ZeroDivisionError), fused(model, communicates=False):
+            assert "call" in vars(layer)
+            raise ZeroDivisionError
+        assert "call" not in vars(layer)
+
+    def test_leaves_a_method_of_the_user(self):
+        layer = keras.layers.BatchNormalization()
+        model = keras.Sequential([keras.Input((4,)), layer])
+        layer.call = own = lambda inputs, training=None, mask=None: 2.0 * inputs
+        with fused(model, communicates=False):
+            assert layer.call is own
+        assert layer.call is own
+
+
+class TestTrainer:
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_trains_as_with_the_layer_of_keras(self, make_trainer, layered, weights_of, monkeypatch, replicas):
+        def trained():
+            keras.utils.set_random_seed(3)
+            norm = lambda: keras.layers.BatchNormalization(momentum=0.9)  # noqa: E731
+            trainer = make_trainer(layered(norm), data=37, replicas=replicas, train_steps=6)
+            trainer.train()
+            return trainer
+
+        mine = trained()
+        monkeypatch.setattr(train_loop, "fused", lambda *_: contextlib.nullcontext())
+        its = trained()
+        assert [has_fused(each._session.loop.graph) for each in (mine, its)] == [True, False]
+        np.testing.assert_allclose(weights_of(mine), weights_of(its), rtol=1e-5, atol=1e-6)
+        for found, wanted in zip(mine.model.non_trainable_variables, its.model.non_trainable_variables, strict=True):
+            np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+    def test_xla_compiles_the_layer_of_keras(self, make_trainer, layered):
+        trainer = make_trainer(layered(keras.layers.BatchNormalization), train_steps=1, jit_compile=True)
+        trainer.train()
+        assert not has_fused(trainer._session.loop.graph)
