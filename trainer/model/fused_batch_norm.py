@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -49,7 +50,7 @@ class _FusedCall:
     """What a layer computes: fused in training, without a mask, over all axes but the last, in float32; else as Keras does."""
 
     def __init__(self, layer: keras.layers.BatchNormalization):
-        self._layer = layer
+        self._layer: Any = layer  # as Keras says that its weights may be None
 
     def __call__(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         layer = self._layer
