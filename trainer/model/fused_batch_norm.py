@@ -1,4 +1,4 @@
-"""BatchNormalization by TensorFlow's fused operation: one operation each way instead of five and eleven."""
+"""The gradient of BatchNormalization in one operation, where TensorFlow derives eleven."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ..distribution.startup import uses_onednn
 from .layers import layers_of
 
 
 @contextlib.contextmanager
-def fused(model: keras.Model, communicates: bool) -> Iterator[None]:
-    """Let the BatchNorm layers of a model that take their moments over one replica's examples train in less time.
+def fused_gradients(model: keras.Model, communicates: bool) -> Iterator[None]:
+    """Let TensorFlow's fused operation differentiate the BatchNorm layers of a model that see one replica's examples.
 
-    Inside the context they compute what Keras's do, to rounding. Left as they are:
+    Inside the context their outputs and moving statistics are those of Keras, and their gradients are the same to rounding.
+    Second derivatives are exact, too; those of Keras's layer, whose variance stops the gradient at the mean, are not.
 
-    - subclasses, and layers with a `call` of their own;
-    - synchronized layers on several replicas, and where TensorFlow computes without oneDNN, whose sums alone are as exact as
-      those of `batch_norm` on any number of replicas.
+    There is no public way to change how a layer computes: the method `call` is replaced on the user's layers, but on none that
+    has its own. Left as they are: subclasses, synchronized layers on several replicas, and all layers where there is a GPU, as
+    the operation expects other numbers there. XLA fuses the gradient by itself.
 
-    Open the context outside of the replicas, whose threads take turns. It isn't for what XLA compiles: that fuses by itself, and
-    takes the variance of this operation as a difference of large numbers.
+    Open the context outside of the replicas, whose threads take turns.
 
     Args:
       model: the model whose layers are replaced.
       communicates: whether there are several replicas.
     """
-    exact = uses_onednn() and not communicates
-    layers = [layer for layer in layers_of(model) if _is_plain(layer) and (exact or not layer.synchronized)]
+    on_cpu = not tf.config.list_logical_devices("GPU")
+    norms = filter(_is_plain, layers_of(model)) if on_cpu else ()
+    layers = [layer for layer in norms if not (communicates and layer.synchronized)]
     for layer in layers:
-        layer.call = _FusedCall(layer)
+        layer.call = _Call(layer)
     try:
         yield
     finally:
@@ -46,10 +46,11 @@ def _is_plain(layer: keras.Layer) -> bool:
     return is_norm and "call" not in vars(layer) and not layer.renorm
 
 
-class _FusedCall:
-    """What a layer computes: fused in training, without a mask, over all axes but the last, in float32; else as Keras does."""
+class _Call:
+    """What `BatchNormalization.call` does in training, without a mask, over all axes but the last, in float32."""
 
     def __init__(self, layer: keras.layers.BatchNormalization):
+        assert hasattr(layer, "_moments"), "Keras takes the moments of BatchNormalization elsewhere now"
         self._layer: Any = layer  # as Keras says that its weights may be None
 
     def __call__(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
@@ -58,22 +59,37 @@ class _FusedCall:
         in_float32 = keras.backend.result_type(inputs.dtype, "float32") == "float32"
         if not (training and layer.trainable and mask is None and last and in_float32):
             return type(layer).call(layer, inputs, training=training, mask=mask)
-        outputs, mean, variance = self._normalized(tf.cast(inputs, tf.float32))
+        inputs = tf.cast(inputs, tf.float32)
+        mean, variance = layer._moments(inputs, None)
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(tf.cast(moving, tf.float32) * layer.momentum + value * (1.0 - layer.momentum))
-        return tf.cast(outputs, layer.compute_dtype)
+        scale = tf.cast(layer.gamma, tf.float32) if layer.scale else tf.ones_like(mean)
+        offset = tf.cast(layer.beta, tf.float32) if layer.center else tf.zeros_like(mean)
+        return tf.cast(_normalized(inputs, mean, variance, scale, offset, layer.epsilon), layer.compute_dtype)
 
-    def _normalized(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the outputs, and the mean and the variance by channel."""
-        layer, (channels,) = self._layer, self._layer.moving_mean.shape
-        outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.reshape(inputs, [-1, 1, 1, channels]),
-            scale=tf.cast(layer.gamma, tf.float32) if layer.scale else tf.ones([channels]),
-            offset=tf.cast(layer.beta, tf.float32) if layer.center else tf.zeros([channels]),
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
-            epsilon=layer.epsilon,
-            is_training=True,
-        )
-        count = tf.cast(tf.size(inputs) // channels, tf.float32)
-        return tf.reshape(outputs, tf.shape(inputs)), mean, unbiased * (count - 1.0) / count
+
+def _normalized(
+    inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
+) -> tf.Tensor:
+    """Return the outputs. Their gradient takes the mean and the variance for the functions of the inputs that they are."""
+    mean, variance = tf.stop_gradient(mean), tf.stop_gradient(variance)
+
+    @tf.custom_gradient
+    def normalized(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            rows = [-1, 1, 1, scale.shape[0]]
+            by_inputs, by_scale, by_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=tf.reshape(upstream, rows),
+                x=tf.reshape(inputs, rows),
+                scale=scale,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=tf.zeros([0]),  # only for GPUs
+                epsilon=epsilon,
+                is_training=True,
+            )
+            return tf.reshape(by_inputs, tf.shape(inputs)), by_scale, by_offset
+
+        return tf.nn.batch_normalization(inputs, mean, variance, offset, scale, epsilon), gradient
+
+    return normalized(inputs, scale, offset)

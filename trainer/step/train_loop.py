@@ -18,7 +18,7 @@ from ...data.feeds.replica_share import ReplicaShare
 from ...metrics.errors import UsageError
 from ..checkpointing.state import Part
 from ..distribution.reduction import sum_over_replicas
-from ..model.fused_batch_norm import fused
+from ..model.fused_batch_norm import fused_gradients
 from ..user_code import Place
 from .batches import Fetching, SkippedExamples, StepPlanner, StoppedBatch, Totals, data_errors_located, whole_batch
 from .forward_state import ForwardState
@@ -69,7 +69,9 @@ class TrainLoop:
         self._strategy = strategy
         self._compiles = compiles is not None
         several = strategy.num_replicas_in_sync > 1
-        self._fused = contextlib.nullcontext if self._compiles else partial(fused, replica_step.model, several)
+        self._fused = (
+            contextlib.nullcontext if self._compiles else partial(fused_gradients, replica_step.model, several)
+        )
         self._feed = feed
         self._step = step
         self._steps_per_update = settings.gradient_accumulation
