@@ -111,7 +111,7 @@ class _Positions(keras.layers.Layer):
 
 
 class _Pooling(keras.layers.Layer):
-    """A pooling over the words that are no padding; 0 of a text without words, of which Keras's mean is NaN."""
+    """A pooling over the words, without padding; 0 for a text without words, where Keras's mean is NaN."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)

@@ -192,7 +192,7 @@ def check_data(
     if dataset.arrays is not None:
         task.check_data(model, dataset.arrays, where)
         return
-    feed = (dataset.open_train if train else dataset.open_eval)(*workers.place(strategy))
+    feed = (dataset.open_train if train else dataset.open_eval)(*workers.index_and_count(strategy))
     data = first_batch(feed)
     task.check_data(model, data, where)
     if feed.described is not None:

@@ -1,4 +1,4 @@
-"""How a run ends: errors that are no mistake in its flags, config or code, and exit codes. Imports nothing."""
+"""How a run ends: errors that are not mistakes in its flags, config or code, and exit codes. Imports nothing."""
 
 # Of the command. PREEMPTED is 42, which no shell, signal or Python error produces: a scheduler can rerun on it alone.
 DONE, FAILED, WRONG_USAGE, PREEMPTED = 0, 1, 2, 42

@@ -245,7 +245,7 @@ class Trainer(Steering):
         """Evaluate like `evaluate`, and return what the writers take: dataset name -> metrics, counts, step and time."""
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind the data to evaluate on, {"test": @test/Input()}.')
-        with self._weights.of(checkpoint, together=True):
+        with self._weights.of(checkpoint, on_all_workers=True):
             return self._evaluation.run(self.step)
 
     def predict(self, dataset: Input, checkpoint: str | None = None, output: str | Path | None = None) -> Any:
@@ -263,7 +263,7 @@ class Trainer(Steering):
           UsageError: the task cannot predict, the checkpoint does not fit, or the file cannot hold the predictions.
         """
         given, target = arguments.to_predict(dataset), arguments.output_file(output)
-        with self._weights.of(checkpoint, together=True, purpose="predict"), self._averaged.in_use():
+        with self._weights.of(checkpoint, on_all_workers=True, purpose="predict"), self._averaged.in_use():
             return predict(self._task, self.model, self.strategy, given, target)
 
     def export(self, folder: str | Path | None = None, checkpoint: str | None = None) -> Path:
@@ -277,7 +277,7 @@ class Trainer(Steering):
           UsageError: there is no folder, the checkpoint does not fit, or the model cannot be exported.
         """
         target = arguments.export_folder(folder, self._model_dir)
-        with self._weights.of(checkpoint, together=True, purpose="export"), self._averaged.in_use():
+        with self._weights.of(checkpoint, on_all_workers=True, purpose="export"), self._averaged.in_use():
             if workers.is_chief(self.strategy):
                 export(self._task, self.model, target, self._some_input)
         workers.finish_together(self.strategy)
@@ -338,8 +338,8 @@ class Trainer(Steering):
         number = arguments.positive("replay: step", step)
         self._trace()
         folder = None if self._model_dir is None else RunFolder(self._model_dir, self.run_files)
-        repeats, together = self._seed is not None, self._settings.gradient_accumulation
-        replaying = Replaying(self._session, self._weights, self._schedule, folder, repeats, together)
+        repeats, steps_per_update = self._seed is not None, self._settings.gradient_accumulation
+        replaying = Replaying(self._session, self._weights, self._schedule, folder, repeats, steps_per_update)
         return replaying.replay(number, lambda: another_model(self._task, self.strategy, self._some_input, self.model))
 
     @cached_property
@@ -378,7 +378,7 @@ class Trainer(Steering):
     def _evaluation(self) -> Evaluation:
         for name, dataset in self._eval_datasets.items():
             self._check_data(f"Trainer.eval_datasets[{name!r}]", dataset, train=False)
-        place = workers.place(self.strategy)
+        place = workers.index_and_count(self.strategy)
         feeds = {name: dataset.open_eval(*place) for name, dataset in self._eval_datasets.items()}
         compiled = self._settings.jit_compile
         return Evaluation(self._task, self.model, self.strategy, feeds, lambda: self._averaged, compiled)
@@ -408,7 +408,7 @@ class Trainer(Steering):
         chief = workers.is_chief(self.strategy)
         with contextlib.ExitStack() as stack:
             if self._model_dir is not None and chief and self._model_dir.exists():  # before a checkpoint is read
-                stack.enter_context(folder_lock.locked(self._model_dir))
+                stack.enter_context(folder_lock.claimed(self._model_dir))
             self.prepare(evaluate=evaluation is not None)
             if self._model_dir is not None:
                 self._session.try_snapshot()

@@ -143,7 +143,7 @@ def _run(flags: Sequence[str], environment: Mapping[str, str]) -> str:
 
 COMMAND = Command(
     name="advice",
-    title="Advice of a tuning",
+    title="Checking the tuner's advice",
     reader="people who ask whether `--mode=tune` can be believed",
     shows="how much the settings that it advises gain when they are followed",
     about=ABOUT,

@@ -20,15 +20,15 @@ class ReplicaShare(NamedTuple):
       first: the position of its first example in the global batch.
       rows: the number of its examples. With 0 the replica runs on a borrowed example, which counts for nothing.
       examples: the number of examples in the global batch.
-      together: whether all replicas of all workers work on the batch at once. In the evaluation of a sharded stream, each worker
-        has batches of its own, and comes to their end on its own.
+      all_replicas: whether all replicas of all workers work on the batch at once. In the evaluation of a sharded stream, each
+        worker has batches of its own, and comes to their end on its own.
     """
 
     replica: tf.Tensor
     first: tf.Tensor
     rows: tf.Tensor
     examples: tf.Tensor
-    together: bool = True
+    all_replicas: bool = True
 
     @classmethod
     def current(cls) -> ReplicaShare | None:

@@ -44,7 +44,7 @@ class TwoTowerTask(Task):
       item_tower: the same for items.
       query: the key of the queries in the batch.
       item: the key of the items.
-      item_id: the key of a whole number for each item: equal ones are no negatives of each other. None if items are such numbers
+      item_id: the key of a whole number for each item: equal ones are not negatives of each other. None if items are such numbers
         themselves, or all differ.
       temperature: divides the products of vectors of length 1. Lower ones care more about the nearest items.
       recall_at: the numbers K.

@@ -79,7 +79,7 @@ class WriteExamples(Writing):
 
     def _prepared(self, trainer: Trainer) -> Callable[[Any], Any]:
         """Read the examples, and return the compiled prediction."""
-        feed = next(iter(trainer.eval_datasets.values())).open_eval(*workers.place(trainer.strategy))
+        feed = next(iter(trainer.eval_datasets.values())).open_eval(*workers.index_and_count(trainer.strategy))
         self._batches = list(_batches(feed, self._most))
         task, model = trainer.task, trainer.model
         step = tf.function(lambda batch: task.predict_step(model, batch), autograph=False)
@@ -96,7 +96,7 @@ class WriteExamples(Writing):
         """Return (examples, height, width, channels).
 
         Raises:
-          UsageError: the values are no pictures.
+          UsageError: the values are not pictures.
         """
         shape = values.shape[1:]
         side = math.isqrt(math.prod(shape))

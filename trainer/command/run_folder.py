@@ -87,8 +87,7 @@ def exclusive(model_dir: Path, strategy: tf.distribute.Strategy) -> Iterator[Non
 def _lock(stack: contextlib.ExitStack, model_dir: Path) -> str | None:
     """Lock the folder until `stack` is closed; return why that failed, or None."""
     try:
-        with folder_lock.first_write(model_dir):
-            stack.enter_context(folder_lock.locked(model_dir))
+        stack.enter_context(folder_lock.claimed(model_dir))
     except UsageError as error:
         return str(error)
     return None

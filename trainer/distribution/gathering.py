@@ -37,7 +37,7 @@ def gather_rows(nest: Any) -> tuple[Any, tf.Tensor]:
     share = ReplicaShare.current()
     if share is None:
         return nest, tf.range(tf.shape(flat[0], tf.int64)[0])
-    if not share.together:
+    if not share.all_replicas:
         raise UsageError(
             "gather_rows: in the evaluation of a sharded stream, each worker has batches of its own: expected a source of arrays "
             "or of rows by number, whose batches all workers share"

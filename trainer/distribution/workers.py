@@ -73,7 +73,7 @@ def total(strategy: tf.distribute.Strategy, mine: np.ndarray) -> np.ndarray:
     return _sum(strategy, mine) if is_multi_worker(strategy) else mine
 
 
-def place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+def index_and_count(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """Return the index of this process, and the number of processes."""
     return index(strategy), count(strategy)
 

@@ -43,6 +43,20 @@ def locked(model_dir: Path) -> Iterator[None]:
             _held.pop(path, None)
 
 
+@contextlib.contextmanager
+def claimed(model_dir: Path) -> Iterator[None]:
+    """`locked`, for a run: in terms of `--model_dir` if the folder cannot be written.
+
+    Raises:
+      UsageError: another process holds the lock, or the folder cannot be written.
+      OutputError: the disk is full.
+    """
+    with contextlib.ExitStack() as stack:
+        with first_write(model_dir):
+            stack.enter_context(locked(model_dir))
+        yield
+
+
 def is_held(model_dir: Path) -> bool:
     """Return whether this process holds the lock of `model_dir`, and so may write there."""
     return (model_dir / LOCK).resolve() in _held

@@ -124,7 +124,7 @@ class ModelWeights:
         self._load_initial()
 
     @contextlib.contextmanager
-    def of(self, checkpoint: str | None, together: bool = False, purpose: str = "") -> Iterator[None]:
+    def of(self, checkpoint: str | None, on_all_workers: bool = False, purpose: str = "") -> Iterator[None]:
         """Take the model and the step from a checkpoint, inside the context.
 
         A trainer that has trained gets its own weights back afterwards.
@@ -132,7 +132,7 @@ class ModelWeights:
         Args:
           checkpoint: its path; "best" for that of `Trainer.best_metric`. None keeps the weights of a trainer that has trained or
             loaded some, and takes the newest checkpoint for one that has not.
-          together: all workers call this: where one of them cannot read the checkpoint, all raise.
+          on_all_workers: all workers call this: where one of them cannot read the checkpoint, all raise.
           purpose: the method of the Trainer that needs weights from training, and warns if there are none.
 
         Raises:
@@ -160,8 +160,8 @@ class ModelWeights:
             if checkpoint is None:
                 self._load_initial()
                 self._warn_untrained(purpose)
-            elif together:
-                self._restore_together(str(checkpoint))
+            elif on_all_workers:
+                self._restore_on_all_workers(str(checkpoint))
             else:
                 self._restore(str(checkpoint))
             if self._loaded is Loaded.NOTHING:
@@ -171,7 +171,7 @@ class ModelWeights:
             for variable, value in zip(own, values, strict=True):
                 variable.assign(value)
 
-    def _restore_together(self, checkpoint: str) -> None:
+    def _restore_on_all_workers(self, checkpoint: str) -> None:
         """Restore on all workers or on none: the run that writes the checkpoints may delete one while they read it."""
         failure = None
         try:

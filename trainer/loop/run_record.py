@@ -59,8 +59,8 @@ def recorded(model_dir: Path, files: RunFiles | None, outcome: Callable[[], str 
     """
     record = RunRecord(model_dir, files)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(folder_lock.claimed(model_dir))
         with folder_lock.first_write(model_dir):
-            stack.enter_context(folder_lock.locked(model_dir))
             record.begin()
         try:
             for change in record.changes:

@@ -149,7 +149,7 @@ class TrainSession:
 
     def open_feed(self) -> Feed:
         """Return another feed of the train data, at its start."""
-        return self._dataset.open_train(*workers.place(self.strategy))
+        return self._dataset.open_train(*workers.index_and_count(self.strategy))
 
     def trace(self) -> None:
         """Trace the loop without running a step; before that, there is nothing to restore into."""

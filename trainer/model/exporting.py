@@ -34,12 +34,12 @@ def export(task: Task, model: keras.Model, folder: Path, dataset: Input | None) 
     """
     takes_spec = len(inspect.signature(task.export).parameters) > 2
     spec = [dataset.element_spec] if takes_spec and dataset is not None else []
-    with replacing(folder) as unfinished, called_as(task.export, "(model, folder)"):
+    with replacing_folder(folder) as unfinished, called_as(task.export, "(model, folder)"):
         task.export(model, unfinished, *spec)
 
 
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder, whose files and folders replace those of the same names in `folder` at the end of the context.
 
     After an error, or a kill, those in `folder` are as they were.

@@ -53,7 +53,9 @@ def predict(
     """
     if output is not None:
         formats.format_of(Path(output))
-    loop = PredictLoop(task=task, model=model, strategy=strategy, feed=dataset.open_eval(*workers.place(strategy)))
+    loop = PredictLoop(
+        task=task, model=model, strategy=strategy, feed=dataset.open_eval(*workers.index_and_count(strategy))
+    )
     if output is None:
         return _in_memory(loop)
     with _output_named(Path(output)):
@@ -143,7 +145,7 @@ def _made_of(task: Task, model: keras.Model, dataset: Input, loop: PredictLoop) 
     noted = [item for item in feed.checkpoint_items().values() if isinstance(item, tf.Variable)]
     arrays = dataset.arrays
     if arrays is None:  # of another feed, as this one reads ahead what its replicas ask for
-        arrays = first_batch(dataset.open_eval(*workers.place(loop.strategy)))
+        arrays = first_batch(dataset.open_eval(*workers.index_and_count(loop.strategy)))
     examples = tf.nest.flatten(arrays)
     return {
         "the weights": _fingerprint(weights),

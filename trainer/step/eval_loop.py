@@ -146,6 +146,6 @@ class EvalLoop:
         # Where the number of batches is known, one without examples is not the end: all of them may be bad. Not a constant, as
         # the next batch must wait until this one is there.
         more = examples > 0 if feed.batches_per_epoch is None else examples >= 0
-        work, together = self._replica_step.evaluate, not feed.local
+        work, all_replicas = self._replica_step.evaluate, not feed.local
         with self._replica_step.lookups():
-            return run_on_shards(self._strategy, feed, part, examples, work, together), more
+            return run_on_shards(self._strategy, feed, part, examples, work, all_replicas), more

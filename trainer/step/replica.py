@@ -32,7 +32,7 @@ def run_on_shards(
     part: Any,
     examples: tf.Tensor,
     work: Callable[[Any, ReplicaShare], Any],
-    together: bool = True,
+    all_replicas: bool = True,
 ) -> Any:
     """Run `work(batch, share)` on each replica; call it in the cross-replica context.
 
@@ -42,7 +42,7 @@ def run_on_shards(
       part: the global batch, as `feed.fetch` returned it.
       examples: int64 scalar, the size of the global batch.
       work: gets the replica's examples, and which ones they are.
-      together: see `ReplicaShare`.
+      all_replicas: see `ReplicaShare`.
 
     Returns:
       The per-replica results, as `strategy.run` returns them.
@@ -53,7 +53,7 @@ def run_on_shards(
         index, count = tf.cast(context.replica_id_in_sync_group, tf.int64), context.num_replicas_in_sync
         batch, rows = feed.shard(part, examples, index, count)
         with on_replica(context):
-            return work(batch, ReplicaShare(index, feed.first(examples, index, count), rows, examples, together))
+            return work(batch, ReplicaShare(index, feed.first(examples, index, count), rows, examples, all_replicas))
 
     return strategy.run(_in_current_gin_scope(on_shard), args=(part, examples))
 

@@ -43,9 +43,7 @@ def run(name: str, folder: Path, space: Space, make_book: Callable[[], Book], co
     Raises:
       UsageError: another process runs this study, or the book cannot be read.
     """
-    with folder_lock.first_write(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with folder_lock.locked(folder), Signals() as signals:
+    with folder_lock.claimed(folder), Signals() as signals:
         study = _Study(name, folder, space, make_book(), command, jobs)
         study.run(signals)
         return study.report(signals.stopping)

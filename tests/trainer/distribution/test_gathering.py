@@ -88,6 +88,6 @@ class TestRefused:
             trainer.train()
 
     def test_workers_that_do_not_evaluate_together(self):
-        share = share_of(0, (0, 5))._replace(together=False)
+        share = share_of(0, (0, 5))._replace(all_replicas=False)
         with share.active(), pytest.raises(UsageError, match="expected a source of arrays or of rows by number"):
             gather_rows(tf.constant(ROWS))

@@ -41,7 +41,7 @@ class TestShards:
     def test_alone(self, mirrored_on):
         strategy = mirrored_on(2)
         workers.check_same_source(strategy, "Trainer.train_dataset", "{}")
-        assert workers.place(strategy) == (0, 1)
+        assert workers.index_and_count(strategy) == (0, 1)
         assert workers.total(strategy, np.arange(3)).tolist() == [0, 1, 2]
 
     def test_other_files_on_another_worker(self, mirrored_on, monkeypatch):

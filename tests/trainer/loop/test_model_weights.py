@@ -168,9 +168,9 @@ class TestOf:
         asked = []
         monkeypatch.setattr(workers, "any_of", lambda strategy, *mine: asked.append(mine) or [True])
         with pytest.raises(restore.UnreadableCheckpointError, match=r"Another worker cannot read .*ckpt-4"):
-            Run(folder).weights.of(f"{folder}/checkpoints/ckpt-4", together=True).__enter__()
+            Run(folder).weights.of(f"{folder}/checkpoints/ckpt-4", on_all_workers=True).__enter__()
         with pytest.raises(restore.UnreadableCheckpointError, match=r"checkpoint = '.*ckpt-5': expected the path"):
-            Run(folder).weights.of(f"{folder}/checkpoints/ckpt-5", together=True).__enter__()
+            Run(folder).weights.of(f"{folder}/checkpoints/ckpt-5", on_all_workers=True).__enter__()
         assert asked == [(False,), (True,)]
 
     def test_averages_come_back(self, tmp_path):

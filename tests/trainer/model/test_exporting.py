@@ -3,7 +3,7 @@
 import pytest
 from tallyloop.metrics import UsageError
 from tallyloop.trainer.errors import OutputError
-from tallyloop.trainer.model.exporting import replacing
+from tallyloop.trainer.model.exporting import replacing_folder
 
 
 class TestExport:
@@ -45,7 +45,7 @@ class TestReplacing:
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / "old").touch()
         (tmp_path / "mine").touch()
-        with replacing(tmp_path) as new:
+        with replacing_folder(tmp_path) as new:
             (new / "folder").mkdir()
             (new / "folder" / "new").touch()
             (new / "file").touch()
@@ -60,7 +60,7 @@ class TestReplacing:
         (tmp_path / "file").write_text("old")
 
         def fail():
-            with replacing(tmp_path) as new:
+            with replacing_folder(tmp_path) as new:
                 (new / "file").write_text("new")
                 raise ValueError("bad")
 
@@ -71,6 +71,6 @@ class TestReplacing:
     def test_what_a_kill_left_is_gone(self, tmp_path):
         (tmp_path / ".unfinished" / "new").mkdir(parents=True)
         (tmp_path / ".unfinished" / "new" / "half").touch()
-        with replacing(tmp_path) as new:
+        with replacing_folder(tmp_path) as new:
             (new / "file").touch()
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
