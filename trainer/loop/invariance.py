@@ -142,7 +142,7 @@ class _Side:
         def whole():
             sums = run_on_shards(self._strategy, feed, *fetch_one(feed, 0), contribution)
             reduced = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-            return {name: mean_gradients(terms) for name, terms in reduced.items()}
+            return {name: mean_gradients(terms, in_xla=False) for name, terms in reduced.items()}
 
         positions = {id(variable): i for i, variable in enumerate(self._model.trainable_variables)}
         return {

@@ -35,7 +35,7 @@ class Term(NamedTuple):
     loss: Tally
 
 
-def mean_gradients(terms: list[Term], in_xla: bool = False) -> dict[int, Gradient]:
+def mean_gradients(terms: list[Term], in_xla: bool) -> dict[int, Gradient]:
     """Return the gradient of the objective, by position of the variable, from the terms' sums over all examples."""
     means: dict[int, Gradient] = {}
     for term in terms:
