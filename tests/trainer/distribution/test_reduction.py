@@ -153,3 +153,7 @@ class TestAddedUp:
 
     def test_of_one(self):
         assert float(reduction.added_up(tf.constant(2.0))) == 2
+
+    def test_of_one_outside_of_the_replicas(self, mirrored_on):
+        with mirrored_on(2).scope():
+            assert float(reduction.added_up(tf.constant(2.0))) == 2
