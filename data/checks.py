@@ -86,14 +86,22 @@ def number(
 
 
 def true_or_false(name: str, value: Any) -> bool:
-    """Return `value` as a bool if it is one; the string "False" is not, though Python takes it as true."""
+    """Return `value` as a bool if it is one; the string "False" is not, though Python takes it as true.
+
+    Raises:
+      UsageError: it is not one.
+    """
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise UsageError(f"{name} = {value!r}: expected True or False")
 
 
 def one_of(name: str, value: Any, choices: tuple[_Choice, ...]) -> _Choice:
-    """Return `value` if it is one of the words in `choices`, of which there are at least two."""
+    """Return `value` if it is one of the words in `choices`, of which there are at least two.
+
+    Raises:
+      UsageError: it is not.
+    """
     for choice in choices:
         if isinstance(value, str) and value == choice:
             return choice
@@ -122,7 +130,11 @@ def equal_length_arrays(origin: str, arrays: Nest) -> Nest:
 
 
 def check_lengths(origin: str, lengths: Mapping[str, int]) -> None:
-    """Refuse arrays of different lengths, or of none; `lengths` is name -> length."""
+    """Refuse arrays of different lengths, or of none; `lengths` is name -> length.
+
+    Raises:
+      UsageError: the lengths differ, or one is 0.
+    """
     if len(set(lengths.values())) > 1:
         raise UsageError(f"{origin} has arrays of different lengths {lengths}: expected the same length for all")
     if 0 in lengths.values():

@@ -79,7 +79,11 @@ class ClassifierTask(Task):
         return {"label": tf.argmax(probabilities, -1), "probabilities": probabilities}
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
-        """Refuse labels that are not classes of the model; `where` names the dataset."""
+        """Refuse labels that are not classes of the model; `where` names the dataset.
+
+        Raises:
+          UsageError: a label is not.
+        """
         labels, features = self._labels_of(arrays, where), self._features_of(arrays, where)
         classes = self._classes(model, features, where)
         if labels.min() < 0 or labels.max() >= classes:

@@ -64,7 +64,11 @@ class LanguageModelTask(Task):
         return {"token": tf.argmax(probabilities, -1), "probability": tf.reduce_max(probabilities, -1)}
 
     def check_data(self, model: keras.Model, arrays: Mapping[str, np.ndarray], where: str) -> None:
-        """Refuse tokens that the model does not have: TensorFlow's kernels would read zeros, or fail in mid-run."""
+        """Refuse tokens that the model does not have: TensorFlow's kernels would read zeros, or fail in mid-run.
+
+        Raises:
+          UsageError: there is one.
+        """
         most = getattr(model, "length", None)
         for key, place in (("x", FEATURES), ("y", TARGETS)):
             tokens = np.asarray(part_of(arrays, key, place, where, _FIX))

@@ -242,7 +242,11 @@ class Trainer(Steering):
         return {name: dict(summary.metrics) for name, summary in self.summaries(checkpoint).items()}
 
     def summaries(self, checkpoint: str | None = None) -> dict[str, Summary]:
-        """Evaluate like `evaluate`, and return what the writers take: dataset name -> metrics, counts, step and time."""
+        """Evaluate like `evaluate`, and return what the writers take: dataset name -> metrics, counts, step and time.
+
+        Raises:
+          UsageError: as in `evaluate`.
+        """
         if not self._eval_datasets:
             raise UsageError('Trainer.eval_datasets is empty: bind the data to evaluate on, {"test": @test/Input()}.')
         with self._weights.of(checkpoint, on_all_workers=True):

@@ -27,7 +27,7 @@ def spent(seconds: float) -> str:
 
 
 def in_order(paths: Iterable[str]) -> list[str]:
-    """Return the paths of metrics by name, the loss first, and the learning rate, which is no result, last."""
+    """Return the paths of metrics by name, the loss first, and last the learning rate, which is not a result."""
     return sorted(paths, key=lambda path: (path != "loss", path.startswith("learning_rate"), path))
 
 

@@ -112,7 +112,11 @@ class TwoTowerTask(Task):
             super().export(tower, folder / name, spec)
 
     def check_data(self, model: TwoTowers, arrays: Any, where: str) -> None:
-        """Refuse numbers that an embedding does not have: TensorFlow's kernels would read zeros, or fail in mid-run."""
+        """Refuse numbers that an embedding does not have: TensorFlow's kernels would read zeros, or fail in mid-run.
+
+        Raises:
+          UsageError: there is one.
+        """
         for place, (key, tower) in enumerate(zip(self._keys, (model.query, model.item), strict=True)):
             given = np.asarray(part_of(arrays, key, place, where, _FIX))
             table = next((layer for layer in tower.layers if isinstance(layer, keras.layers.Embedding)), None)

@@ -161,7 +161,7 @@ class TestRefused:
             ({"teacher": None}, "DistillationTask.teacher = None: expected the path of a .keras file; train one first"),
         ],
     )
-    def test_arguments(self, teacher, refused, given, message):
+    def test_wrong_arguments_are_refused(self, teacher, refused, given, message):
         with refused(message):
             DistillationTask(**({"teacher": teacher} | given))
 

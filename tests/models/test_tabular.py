@@ -153,7 +153,7 @@ class TestBalancedRows:
             ({"weight": "price"}, "balanced_rows.weight = 'price': expected a new name"),
         ],
     )
-    def test_refused(self, refused, arguments, message):
+    def test_mistakes_are_refused(self, refused, arguments, message):
         with refused(message):
             balanced_rows(**{"rows": lambda: TABLE, "column": "kind", "weight": "balance", **arguments})
 
@@ -199,7 +199,7 @@ class TestRefused:
             (with_column("kind", [["a"]] * 4), {}, "column 'kind' has shape (4, 1): expected one value per row"),
         ],
     )
-    def test_refused(self, refused, table, arguments, message):
+    def test_mistakes_are_refused(self, refused, table, arguments, message):
         with refused(message):
             task(table, **arguments).build_model()
 

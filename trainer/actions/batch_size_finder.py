@@ -49,7 +49,11 @@ class BatchSizeFinder:
         self.found: dict[int, float] = {}
 
     def check(self, trainer: Trainer) -> None:
-        """Check that there is a size to try."""
+        """Check that there is a size to try.
+
+        Raises:
+          UsageError: there is none.
+        """
         size = trainer.session.global_batch_size
         if size > self._most:
             raise UsageError(
@@ -57,7 +61,11 @@ class BatchSizeFinder:
             )
 
     def start(self, trainer: Trainer) -> None:
-        """Look for a size, and end the run."""
+        """Look for a size, and end the run.
+
+        Raises:
+          UsageError: the first size does not fit into memory.
+        """
         if trainer.step:
             logging.warning(
                 "BatchSizeFinder: expected a new run, and %d steps are done: it does nothing.", trainer.step

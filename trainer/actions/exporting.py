@@ -39,7 +39,11 @@ class ExportBest:
         self._folder = folder
 
     def check(self, trainer: Trainer) -> None:
-        """Check that a best is looked for."""
+        """Check that a best is looked for.
+
+        Raises:
+          UsageError: it is not.
+        """
         if not trainer.tracks_best:
             raise UsageError(
                 "ExportBest: expected Trainer.best_metric and Trainer.best_mode, and nothing is bound to them."

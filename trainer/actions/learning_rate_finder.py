@@ -73,7 +73,11 @@ class LearningRateFinder:
         self.found: Found | None = None
 
     def check(self, trainer: Trainer) -> None:
-        """Check that there is one rate to vary."""
+        """Check that there is one rate to vary.
+
+        Raises:
+          UsageError: there are several, or it follows a schedule.
+        """
         optimizer = trainer.optimizer
         if len(parts(optimizer)) > 1 or math.isnan(constant_rates(optimizer)[0]):
             raise UsageError(

@@ -40,7 +40,11 @@ class Profile:
         self._runs = False
 
     def check(self, trainer: Trainer) -> None:
-        """Check that the run has these steps."""
+        """Check that the run has these steps.
+
+        Raises:
+          UsageError: it is shorter.
+        """
         if self._last > trainer.train_steps:
             raise UsageError(
                 f"Profile.after = {self._first}, Profile.steps = {self._last - self._first}: expected steps up to "

@@ -40,7 +40,7 @@ class Space:
     templates: tuple[Written, ...]
 
     def bindings(self, values: Mapping[str, str]) -> list[str]:
-        """Return the `--gin_param`s of a choice: parameter -> text of its value; what is no parameter is a binding itself."""
+        """Return the `--gin_param`s of a choice: parameter -> text of its value; anything else is a binding itself."""
         found = [f"{_key(item)}={render(_filled(item, values))}" for item in self.templates]
         ours = {parameter.name for parameter in self.parameters}
         return found + [f"{name}={text}" for name, text in values.items() if name not in ours]

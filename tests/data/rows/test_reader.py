@@ -72,7 +72,7 @@ class TestReader:
         taken(reader(slow), 20)
         assert {count for _, count in slow.loaded} == {1}
 
-    def test_ends(self):
+    def test_gives_zeros_past_the_end(self):
         """Zeros follow."""
         loads = Loads()
         source = reader(loads, alike=lambda step: 3 - step, end=3)

@@ -118,7 +118,7 @@ class TestRefused:
             ({"penalty": -1}, "GanTask.penalty = -1: expected a number of at least 0"),
         ],
     )
-    def test_arguments(self, refused, given, message):
+    def test_wrong_arguments_are_refused(self, refused, given, message):
         with refused(message):
             GanTask(**given)
 

@@ -105,7 +105,7 @@ class TestRefused:
             ),
         ],
     )
-    def test_arguments(self, refused, given, message):
+    def test_wrong_arguments_are_refused(self, refused, given, message):
         with refused(message):
             image_classifier(**given)
 

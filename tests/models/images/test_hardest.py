@@ -48,6 +48,6 @@ def test_come_first_and_have_red_borders(trainer):
         ),
     ],
 )
-def test_refused(trainer, refused, given, message):
+def test_mistakes_are_refused(trainer, refused, given, message):
     with refused(message):
         hardest_images(trainer, **given)

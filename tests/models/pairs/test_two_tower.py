@@ -137,7 +137,7 @@ class TestRefused:
             ({"recall_at": [0]}, "TwoTowerTask.recall_at = 0: expected"),
         ],
     )
-    def test_arguments(self, refused, given, message):
+    def test_wrong_arguments_are_refused(self, refused, given, message):
         with refused(message):
             TwoTowerTask(**given)
 

@@ -96,7 +96,7 @@ class TestMistakes:
             ({"seconds": 0}, r"BatchSizeFinder.seconds = 0: expected a number of at least 0.01"),
         ],
     )
-    def test_arguments(self, arguments, message):
+    def test_wrong_arguments_are_refused(self, arguments, message):
         with pytest.raises(UsageError, match=message):
             BatchSizeFinder(**arguments)
 

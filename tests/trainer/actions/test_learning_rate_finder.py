@@ -94,7 +94,7 @@ class TestMistakes:
             ({"steps": 5}, r"LearningRateFinder.steps = 5: expected a whole number of at least 10"),
         ],
     )
-    def test_arguments(self, arguments, message):
+    def test_wrong_arguments_are_refused(self, arguments, message):
         with pytest.raises(UsageError, match=message):
             LearningRateFinder(**arguments)
 

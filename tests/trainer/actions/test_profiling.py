@@ -42,6 +42,6 @@ class TestProfile:
             Profile(4, 3).check(SimpleNamespace(train_steps=6))
 
     @pytest.mark.parametrize(("arguments", "message"), [((0, 3), "Profile.after = 0"), ((3, 0), "Profile.steps = 0")])
-    def test_arguments(self, arguments, message):
+    def test_wrong_arguments_are_refused(self, arguments, message):
         with pytest.raises(UsageError, match=message):
             Profile(*arguments)

@@ -159,7 +159,7 @@ class TestConfigure:
         ],
         ids=["text", "file", "dict", "typo", "no file", "no module", "nothing"],
     )
-    def test_refused(self, given, told):
+    def test_mistakes_are_refused(self, given, told):
         with pytest.raises(UsageError, match=told):
             configure(**given)
 
@@ -195,7 +195,7 @@ class TestLaunch:
         ],
         ids=["folder", "mode", "cpus", "workers", "checkpoint", "trials", "study", "grid", "tune"],
     )
-    def test_refused(self, given, told, tmp_path, monkeypatch):
+    def test_mistakes_are_refused(self, given, told, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(UsageError, match=told):
             launch(gin_params=CONFIG, **given)

@@ -37,7 +37,7 @@ class TestReplay:
         ],
         ids=str,
     )
-    def test_mistakes(self, given, message):
+    def test_mistakes_are_refused(self, given, message):
         with pytest.raises(UsageError, match=re.escape(message)):
             Request(**given)
 
@@ -59,7 +59,7 @@ class TestTune:
         ],
         ids=str,
     )
-    def test_mistakes(self, given, message):
+    def test_mistakes_are_refused(self, given, message):
         with pytest.raises(UsageError, match=re.escape(message)):
             Request(**given)
 

@@ -65,7 +65,7 @@ class TestRequest:
             ({"study": "s", "trials": 3, "dry_run": True}, "expected --mode=train_and_eval, got --dry_run"),
         ],
     )
-    def test_mistakes(self, given, expected):
+    def test_mistakes_are_refused(self, given, expected):
         with pytest.raises(UsageError) as caught:
             Request(**given)
         assert expected in str(caught.value)

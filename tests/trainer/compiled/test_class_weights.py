@@ -35,7 +35,7 @@ class TestRefused:
         with pytest.raises(UsageError, match=r"class_weight(\[.*\])? = .*expected"):
             check_class_weight(given)
 
-    def test_taken(self):
+    def test_class_weights_of_fit_are_taken(self):
         assert check_class_weight(None) is None
         assert check_class_weight(WEIGHTS) == WEIGHTS
 

@@ -10,7 +10,7 @@ class TestMembership:
         assert member.port == 22
         assert member.peers == {0: ("a", 1), 2: ("fe80::1", 333)}
 
-    def test_alone(self):
+    def test_one_worker_alone(self):
         assert Membership(("a:1",), 0, "TF_CONFIG").peers == {}
 
 

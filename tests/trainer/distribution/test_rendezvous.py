@@ -52,7 +52,7 @@ class TestRendezvous:
         for server in servers:
             server.close()
 
-    def test_alone(self, places):
+    def test_one_worker_alone(self, places):
         wait_for_workers(places(1)[0], 1)
 
     def test_reports_who_is_missing(self, places, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from tallyloop.trainer.distribution import workers
 
 class TestWorkers:
     @pytest.mark.parametrize("replicas", [1, 4])
-    def test_alone(self, mirrored_on, replicas):
+    def test_one_worker_alone(self, mirrored_on, replicas):
         strategy = mirrored_on(replicas)
         assert not workers.is_multi_worker(strategy)
         assert (workers.count(strategy), workers.index(strategy), workers.is_chief(strategy)) == (1, 0, True)
@@ -38,7 +38,7 @@ class TestFinishTogether:
 
 
 class TestShards:
-    def test_alone(self, mirrored_on):
+    def test_one_worker_alone(self, mirrored_on):
         strategy = mirrored_on(2)
         workers.check_same_source(strategy, "Trainer.train_dataset", "{}")
         assert workers.index_and_count(strategy) == (0, 1)

@@ -74,7 +74,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-class TestOf:
+class TestWeightsOfACheckpoint:
     def test_newest_checkpoint(self, folder):
         run = Run(folder)
         with run.weights.of(None):

@@ -236,7 +236,7 @@ class TestSameAsDense:
         ],
         ids=["jit_compile", "accumulation", "use_ema", "numbers of two types", "numbers of two types in XLA", "tied"],
     )
-    def test_with(self, trained, monkeypatch, task, options):
+    def test_trains_to_the_same_weights(self, trained, monkeypatch, task, options):
         arguments = {"optimizer": OPTIMIZERS["Adagrad"], **options}
         by_rows = trained(task=task(), **arguments)
         monkeypatch.setattr(embeddings, "LARGE", 10**9)

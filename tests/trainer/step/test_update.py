@@ -174,7 +174,7 @@ class TestUpdates:
     def test_what_is_not_due_is_neither_applied_nor_checked(self):
         assert Two(a=2).apply(a=np.nan, due=tf.constant([False, True])) == ([True, True], [0, 2])
 
-    def test_due(self):
+    def test_each_loss_is_due_at_its_own_updates(self):
         """Every third update of 2 steps each: steps 4 and 5 (from 0) end in it, and steps 10 and 11."""
         two = Two(b=3)
         due = [two.updates.due(tf.constant(step, tf.int64), 2).numpy().tolist() for step in range(12)]

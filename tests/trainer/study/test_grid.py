@@ -25,7 +25,7 @@ class TestPoints:
             (["a.b=%search.int(3, 1),2"], "LOW below HIGH"),
         ],
     )
-    def test_mistakes(self, grids, expected):
+    def test_mistakes_are_refused(self, grids, expected):
         with pytest.raises(UsageError) as caught:
             points(grids)
         assert str(caught.value).startswith(f'--grid="{grids[-1]}": ')

@@ -162,7 +162,7 @@ class TestBatchSizes:
             ("[32,64]", "got '[32'."),
         ],
     )
-    def test_mistakes(self, text, told):
+    def test_mistakes_are_refused(self, text, told):
         with pytest.raises(
             UsageError, match=rf"^--tune_batch_sizes={re.escape(text)}: (expected.*)?{re.escape(told)}$"
         ):

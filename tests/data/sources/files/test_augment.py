@@ -15,7 +15,7 @@ def made(seed=0, image=IMAGE, **given):
 
 
 class TestWhatItDoes:
-    def test_nothing(self):
+    def test_leaves_the_image_alone_by_default(self):
         np.testing.assert_allclose(made(), IMAGE, atol=1e-6)
 
     def test_mirrors_half(self):
@@ -81,7 +81,7 @@ class TestSeeds:
         ({"decode": 3}, "augmented.decode = 3: expected a function of an example, such as @decode_image()"),
     ],
 )
-def test_refused(refused, given, message):
+def test_mistakes_are_refused(refused, given, message):
     with refused(message):
         augmented(**given)
 

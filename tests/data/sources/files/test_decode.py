@@ -41,7 +41,7 @@ class TestRefused:
             ({"channels": 2}, "decode_image.channels = 2: expected 1, 3 or 4"),
         ],
     )
-    def test_arguments(self, refused, arguments, message):
+    def test_wrong_arguments_are_refused(self, refused, arguments, message):
         with refused(message):
             decode_image(**{"size": 4} | arguments)
 

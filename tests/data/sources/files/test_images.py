@@ -108,7 +108,7 @@ class TestSplit:
             ({"seed": -1}, "images.seed = -1: expected"),
         ],
     )
-    def test_refused(self, folder, refused, given, message):
+    def test_mistakes_are_refused(self, folder, refused, given, message):
         with refused(message):
             images(folder, **given)
 
@@ -135,7 +135,7 @@ class TestTable:
             ("file,label\n", "table.csv' has no rows: expected the columns file and label"),
         ],
     )
-    def test_refused(self, folder, table, refused, content, message):
+    def test_mistakes_are_refused(self, folder, table, refused, content, message):
         with refused(message):
             images(folder, table(content))
 

@@ -75,7 +75,7 @@ class TestRefused:
             ({"test_fraction": 1.0}, "labelled_text.test_fraction = 1.0: expected a number between 0 and 1"),
         ],
     )
-    def test_arguments(self, folder, refused, arguments, message):
+    def test_wrong_arguments_are_refused(self, folder, refused, arguments, message):
         with refused(message):
             labelled_text(**{"path": folder, **arguments})
 

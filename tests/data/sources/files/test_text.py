@@ -95,6 +95,6 @@ class TestRefused:
             ({"length": 18}, "text.length = 18: expected at most 17, as text.split = (0.0, 1.0) has 18 tokens"),
         ],
     )
-    def test_arguments(self, book, refused, arguments, message):
+    def test_wrong_arguments_are_refused(self, book, refused, arguments, message):
         with refused(message):
             text(**{"path": book, "length": 5} | arguments)

@@ -40,7 +40,7 @@ class TestRefused:
         with refused(message):
             grain(dataset)
 
-    def test_holes(self, refused):
+    def test_a_filtered_dataset_is_refused(self, refused):
         source = grain(lambda: squares().filter(lambda example: example["y"] != 2))
         with refused("grain.dataset has no element 2, as filter() leaves holes: expected one for each number"):
             source.__getitems__(np.array([1, 2]))

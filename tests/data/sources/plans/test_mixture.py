@@ -341,6 +341,6 @@ class TestArguments:
             ([bucketed([{"tokens": [1]}], [4, 8])], [1], "give the mixture to it, as bucketed(Mixture(...), ...)"),
         ],
     )
-    def test_refused(self, refused, sources, weights, message):
+    def test_mistakes_are_refused(self, refused, sources, weights, message):
         with refused(message):
             Mixture(sources, weights)

@@ -107,6 +107,6 @@ class TestRefused:
             ({"tokenizer": 3}, "packed.tokenizer = 3: expected a function"),
         ],
     )
-    def test_arguments(self, refused, arguments, message):
+    def test_wrong_arguments_are_refused(self, refused, arguments, message):
         with refused(message):
             packed(**{"source": [[1]], "length": 4} | arguments)

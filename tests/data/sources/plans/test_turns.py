@@ -66,6 +66,6 @@ class TestShares:
             ([1, 0.123456789], "expected whole numbers that add up to at most 100000"),
         ],
     )
-    def test_refused(self, refused, weights, message):
+    def test_mistakes_are_refused(self, refused, weights, message):
         with refused(message):
             shares_of("Mixture.sources", weights)

@@ -108,7 +108,7 @@ class TestRefused:
             ({"delimiter": ""}, "csv.delimiter = '': expected one character"),
         ],
     )
-    def test_arguments(self, file, refused, arguments, message):
+    def test_wrong_arguments_are_refused(self, file, refused, arguments, message):
         with refused(message):
             csv(file("x\n1\n"), **arguments)
 
