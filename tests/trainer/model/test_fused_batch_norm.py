@@ -107,14 +107,17 @@ class TestTraining:
         graph = tf.function(lambda x: layer(tf.reshape(x, tf.shape(x)), training=True), autograph=False)
         assert graph.get_concrete_function(tf.TensorSpec([None, None, 4])).output_shapes[-1] == 4
 
-    def test_of_bfloat16_in_float32(self, built):
-        mine, its = built((4,), dtype="mixed_bfloat16"), built((4,), fuses=False, dtype="mixed_bfloat16")
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+    def test_of_half_precision_in_float32(self, built, policy):
+        mine, its = built((4,), dtype=policy), built((4,), fuses=False, dtype=policy)
         assert is_fused(mine)
-        inputs = tf.cast(examples(9, 4), tf.bfloat16)
-        outputs, expected = mine(inputs, training=True), its(inputs, training=True)
-        assert outputs.dtype == tf.bfloat16
-        np.testing.assert_allclose(tf.cast(outputs, tf.float32), tf.cast(expected, tf.float32), rtol=1e-2)
-        np.testing.assert_allclose(mine.moving_variance.numpy(), its.moving_variance.numpy(), rtol=1e-5)
+        (outputs, found), (expected, wanted) = gradients(mine, examples(9, 4)), gradients(its, examples(9, 4))
+        assert outputs.dtype == mine.compute_dtype
+        np.testing.assert_array_equal(tf.cast(outputs, tf.float32), tf.cast(expected, tf.float32))
+        np.testing.assert_array_equal(mine.moving_variance.numpy(), its.moving_variance.numpy())
+        for each, right in zip(found, wanted, strict=True):
+            assert each.dtype == right.dtype
+            np.testing.assert_allclose(tf.cast(each, tf.float32), tf.cast(right, tf.float32), rtol=1e-2, atol=1e-3)
 
     def test_gradient_of_a_gradient(self, built):
         """That of a gradient penalty, beside differences of it in float64. (Keras's own is off by 4%.)"""
