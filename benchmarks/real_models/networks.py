@@ -20,7 +20,7 @@ import tensorflow as tf
 from tallyloop import metrics, models
 from tallyloop.data import Input
 from tallyloop.trainer import Task, Trainer, one_device
-from tallyloop.trainer.distribution.startup import uses_onednn
+from tallyloop.trainer.tuning.facts import uses_onednn
 
 from ..harness.command import FASTEST, Goal, Row
 from ..harness.paired import Calls, Contestant

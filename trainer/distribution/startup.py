@@ -20,16 +20,6 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def uses_onednn() -> bool:
-    """Return whether TensorFlow computes with the kernels of oneDNN: as its environment says, else by the CPU.
-
-    No public name tells. Only this function uses the private one, and a test of this module notices when it goes.
-    """
-    from tensorflow.python.util import _pywrap_util_port
-
-    return _pywrap_util_port.IsMklEnabled()
-
-
 _HEAP = 64 * 2**20  # the size of a heap of glibc on a thread that is not the main one, in bytes
 # The variable of the environment that sets a parameter of glibc's malloc -> its number in <malloc.h>, and our value in bytes.
 _MALLOC = {

@@ -37,8 +37,18 @@ def make_exact(model: keras.Model, communicates: bool, compiled: bool) -> None:
             f"communicates in the middle ({layers[0].path}): turn one of the two off."
         )
     for layer in layers:
-        assert hasattr(layer, "_moments"), "Keras takes the moments of BatchNormalization elsewhere now"
+        _check_has_moments(layer)
         layer._moments = _Moments(layer._reduction_axes)
+
+
+def moments_of(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the mean and the variance of each channel, as the layer takes them."""
+    _check_has_moments(layer)
+    return layer._moments(inputs, None)
+
+
+def _check_has_moments(layer: keras.layers.BatchNormalization) -> None:
+    assert hasattr(layer, "_moments"), "Keras takes the moments of BatchNormalization elsewhere now"
 
 
 class _Moments:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .batch_norm import moments_of
 from .layers import layers_of
 
 
@@ -50,7 +51,6 @@ class _Call:
     """What `BatchNormalization.call` does in training, without a mask, over all axes but the last, in float32."""
 
     def __init__(self, layer: keras.layers.BatchNormalization):
-        assert hasattr(layer, "_moments"), "Keras takes the moments of BatchNormalization elsewhere now"
         self._layer: Any = layer  # as Keras says that its weights may be None
 
     def __call__(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
@@ -60,7 +60,7 @@ class _Call:
         if not (training and layer.trainable and mask is None and last and in_float32):
             return type(layer).call(layer, inputs, training=training, mask=mask)
         inputs = tf.cast(inputs, tf.float32)
-        mean, variance = layer._moments(inputs, None)
+        mean, variance = moments_of(layer, inputs)
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(tf.cast(moving, tf.float32) * layer.momentum + value * (1.0 - layer.momentum))
         scale = tf.cast(layer.gamma, tf.float32) if layer.scale else tf.ones_like(mean)

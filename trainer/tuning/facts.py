@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config import Config, engine, names
 from ..config.signatures import signature
 from ..config.syntax import Ref
-from ..distribution.startup import uses_onednn
 from .settings import Facts
 
 if TYPE_CHECKING:
@@ -72,6 +71,16 @@ def bound(config: Config, scope: str, selector: str, name: str) -> Any:
     if binding is not None:
         return config.resolved(binding.value)
     return signature(engine.configurables()[selector]).get(name).default
+
+
+def uses_onednn() -> bool:
+    """Return whether TensorFlow computes with the kernels of oneDNN: as its environment says, else by the CPU.
+
+    No public name tells; only this function uses the private one, and tests/trainer/tuning/test_facts.py notices when it goes.
+    """
+    from tensorflow.python.util import _pywrap_util_port
+
+    return _pywrap_util_port.IsMklEnabled()
 
 
 def huge_pages_on_request(setting: Path) -> bool:

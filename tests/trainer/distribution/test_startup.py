@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tallyloop.trainer.distribution.startup import available_cores, no_garbage_collections, uses_onednn
+from tallyloop.trainer.distribution.startup import available_cores, no_garbage_collections
 
 # One power that takes longer than the test, and holds Python's lock throughout.
 STUCK = """
@@ -150,14 +150,3 @@ class TestGarbageCollections:
             assert not gc.isenabled()
         finally:
             gc.enable()
-
-
-class TestOneDnn:
-    def test_is_on_or_off(self):
-        assert uses_onednn() in (False, True)
-
-    def test_is_on_if_the_environment_asks_for_it(self):
-        code = "from tallyloop.trainer.distribution.startup import uses_onednn; print(uses_onednn())"
-        variables = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
-        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
-        assert done.stdout.split()[-1] == "True"

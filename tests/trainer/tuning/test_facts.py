@@ -1,10 +1,13 @@
+import os
 import platform
+import subprocess
+import sys
 
 import pytest
 from tallyloop.trainer import config as configs
 from tallyloop.trainer.command.backend import load
 from tallyloop.trainer.tuning import facts
-from tallyloop.trainer.tuning.facts import huge_pages_on_request
+from tallyloop.trainer.tuning.facts import huge_pages_on_request, uses_onednn
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,6 +36,17 @@ class TestInput:
     )
     def test_is_that_of_the_training(self, params, expected):
         assert facts._input_values(configs.load([], params)) == expected
+
+
+class TestOneDnn:
+    def test_is_on_or_off(self):
+        assert uses_onednn() in (False, True)
+
+    def test_is_on_if_the_environment_asks_for_it(self):
+        code = "from tallyloop.trainer.tuning.facts import uses_onednn; print(uses_onednn())"
+        variables = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
+        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1] == "True"
 
 
 class TestHugePages:
