@@ -41,8 +41,8 @@ def make_exact(model: keras.Model, communicates: bool, compiled: bool) -> None:
         layer._moments = _Moments(layer._reduction_axes)
 
 
-def moments_of(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the mean and the variance of each channel, as the layer takes them."""
+def moments_of(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the mean and the variance of each channel, as the BatchNorm layer takes them."""
     _check_has_moments(layer)
     return layer._moments(inputs, None)
 
