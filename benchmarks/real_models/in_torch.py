@@ -151,7 +151,7 @@ def laps(training: Training, steps: int, compiled: bool) -> Callable[[Callable[[
 
 
 def products(training: Training, steps: int) -> Callable[[Callable[[], None]], None]:
-    """Return a loop over the products of a step alone, with the same numbers."""
+    """Return a loop that computes only the products of a step, with the same numbers."""
     data = _tensors(training)
     with _Products() as found:
         _step(training, training.model, data["x"][: training.batch], data["y"][: training.batch])

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .layers import layers_of
+from .layers import calls_replaced, layers_of
 
 # Numbers; a step goes through a smaller variable in the time that it takes to tell rows apart, or to call XLA.
 LARGE = 2**19
@@ -43,13 +43,8 @@ def rows_looked_up(model: keras.Model) -> Iterator[None]:
       model: an `Embedding` inside with a `call` of its own keeps that.
     """
     layers = [layer for layer in layers_of(model) if _is_plain(layer)]
-    for layer in layers:
-        layer.call = partial(_rows, layer)
-    try:
+    with calls_replaced(layers, lambda layer: partial(_rows, layer)):
         yield
-    finally:
-        for layer in layers:
-            del layer.call
 
 
 def _is_plain(layer: keras.Layer) -> bool:

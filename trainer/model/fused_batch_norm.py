@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from .batch_norm import moments_of
-from .layers import layers_of
+from .layers import calls_replaced, layers_of
 
 
 @contextlib.contextmanager
@@ -20,9 +20,8 @@ def fused_gradients(model: keras.Model, communicates: bool) -> Iterator[None]:
     Inside the context their outputs and moving statistics are those of Keras, and their gradients are the same to rounding.
     Second derivatives are exact, too; those of Keras's layer, whose variance stops the gradient at the mean, are not.
 
-    There is no public way to change how a layer computes: the method `call` is replaced on the user's layers, but on none that
-    has its own. Left as they are: subclasses, synchronized layers on several replicas, and all layers where there is a GPU, as
-    the operation expects other numbers there. XLA fuses the gradient by itself.
+    Left as they are: subclasses, layers with a `call` of their own, synchronized layers on several replicas, and all layers where
+    there is a GPU, as the operation expects other numbers there. XLA fuses the gradient by itself.
 
     Open the context outside of the replicas, whose threads take turns.
 
@@ -33,13 +32,8 @@ def fused_gradients(model: keras.Model, communicates: bool) -> Iterator[None]:
     on_cpu = not tf.config.list_logical_devices("GPU")
     norms = filter(_is_plain, layers_of(model)) if on_cpu else ()
     layers = [layer for layer in norms if not (communicates and layer.synchronized)]
-    for layer in layers:
-        layer.call = _Call(layer)
-    try:
+    with calls_replaced(layers, _Call):
         yield
-    finally:
-        for layer in layers:
-            del layer.call
 
 
 def _is_plain(layer: keras.Layer) -> bool:

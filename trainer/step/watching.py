@@ -14,7 +14,7 @@ import tensorflow as tf
 from ...data.feeds.feed import Feed
 from ...data.feeds.replica_share import ReplicaShare
 from ..distribution import workers
-from ..model.layers import layers_of
+from ..model.layers import calls_replaced, layers_of
 
 
 class Shard(NamedTuple):
@@ -69,13 +69,8 @@ def watched(*models: keras.Model) -> Iterator[list[Output]]:
     outputs: list[Output] = []
     layers = {id(layer): layer for model in models for layer in (*layers_of(model), model)}
     found = [layer for layer in layers.values() if "call" not in vars(layer)]
-    for layer in found:
-        layer.call = _reporting(layer, layer.call, outputs)
-    try:
+    with calls_replaced(found, lambda layer: _reporting(layer, layer.call, outputs)):
         yield outputs
-    finally:
-        for layer in found:
-            del layer.call
 
 
 def _reporting(layer: keras.Layer, call: Callable[..., Any], outputs: list[Output]) -> Callable[..., Any]:
