@@ -119,7 +119,7 @@ class _Capture(keras.StatelessScope):
         if self._in_inner_graph() or _is_the_replicas_own(variable):
             self._assign_here(variable, value)
         else:
-            super().add_update(update)
+            super().add_update((variable, tf.stop_gradient(value)))  # as one reads it from a variable
             self._changed[id(variable)] = variable
 
     def _assign_here(self, variable: keras.Variable, value: tf.Tensor) -> None:

@@ -239,6 +239,36 @@ class TestLayerState:
             make_trainer(layered(Counting), replicas=replicas).train()
         assert str(caught.value).startswith(f"{__file__}:{add.__code__.co_firstlineno}, in <lambda>: the Keras metric")
 
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def test_passes_no_gradient_on(self, make_trainer, regression_task, replicas):
+        """As with `fit`: who reads an assigned variable reads a constant. Of w x + (w x) at x = 1, the slope is 1, not 2."""
+
+        class Remembers(keras.layers.Layer):
+            def build(self, _):
+                self.w = self.add_weight(shape=(), initializer=keras.initializers.Constant(3.0))
+                self.seen = self.add_weight(shape=(), trainable=False, initializer="zeros")
+
+            def call(self, x):
+                self.seen.assign(tf.reduce_mean(self.w * x))
+                return self.w * x + self.seen
+
+        class Remembering(regression_task):
+            def build_model(self):
+                return keras.Sequential([keras.Input((1,)), Remembers()])
+
+            def loss(self, model, batch, training):
+                return model(batch["x"], training=training)[:, 0]
+
+        trainer = make_trainer(
+            Remembering(),
+            data={"x": np.ones([16, 1], np.float32)},
+            replicas=replicas,
+            train_steps=1,
+            optimizer=lambda: keras.optimizers.SGD(1.0),
+        )
+        trainer.train()
+        assert [float(v.numpy()) for v in trainer.model.weights] == [2.0, 3.0]  # w, and what was seen
+
     def test_of_each_replica_may_differ(self, make_trainer, layered):
         """As that of a Keras metric does, which is refused for its own sake."""
 
