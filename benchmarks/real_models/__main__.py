@@ -31,8 +31,9 @@ its best** is the fastest on this machine with or without `jit_compile`, each al
 (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) and, where TensorFlow does without by itself, with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`).
 That is the same for the Trainer and for Keras's `fit`, which runs a call as one execution (`steps_per_execution`); PyTorch runs
 with or without huge pages. `fit` is given arrays, and tf.data that shuffles and cuts them, at its best and at its defaults;
-what takes less time counts. **Its products alone** are the matrix products, convolutions and attentions of PyTorch's step,
-forward and backward, by MKL and oneDNN, and nothing else. Replicas are logical devices of the CPU.
+what takes less time counts. A process of `fit` doesn't import the Trainer, which sets how malloc keeps memory. **Its products
+alone** are the matrix products, convolutions and attentions of PyTorch's step, forward and backward, by MKL and oneDNN, and
+nothing else. Replicas are logical devices of the CPU.
 """
 
 

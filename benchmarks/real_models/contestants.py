@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tallyloop.data import Input
-from tallyloop.trainer import Trainer
 
 from ..harness.child import run_in_laps
 from ..harness.command import FASTEST, Row
@@ -49,6 +48,9 @@ def by_trainer(steps: int, together: int = 1, **arguments: Any) -> Contestant:
       together: steps that count as one, as they share an update.
       **arguments: of the Trainer.
     """
+
+    # Here, as its import sets how malloc keeps memory: `fit` is measured without that.
+    from tallyloop.trainer import Trainer
 
     def run(halt: Callable[[], None]) -> None:
         Trainer(

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from tallyloop import metrics, models
 from tallyloop.data import Input
-from tallyloop.trainer import Task, Trainer, one_device
+from tallyloop.trainer import Task, one_device
 from tallyloop.trainer.tuning.facts import uses_onednn
 
 from ..harness.command import FASTEST, Goal, Row
@@ -218,6 +218,8 @@ def _trainer(network: Network, dataset: Input | None = None, together: int = 1, 
 
 def _evaluation(network: Network, jit_compile: bool) -> Contestant:
     """Return evaluations of as many batches as a lap has."""
+    from tallyloop.trainer import Trainer  # as in `by_trainer`
+
     rows = {name: each[: network.lap * network.batch] for name, each in network.data().items()}
     trainer = Trainer(
         task=Classifies(network.build),

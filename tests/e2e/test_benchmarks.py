@@ -356,6 +356,11 @@ class TestRealModels:
                 for contestant in made.values():
                     contestant.close()
 
+    def test_fit_is_measured_without_the_memory_settings_of_the_trainer(self):
+        code = "import sys, benchmarks.real_models.networks, benchmarks.real_models.embedding; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "tallyloop.trainer.arguments" not in done.stdout.split()
+
     def test_other_model_is_refused(self, benchmark, capsys):
         with pytest.raises(SystemExit):
             benchmark("real_models.__main__").main(["embeding"])
