@@ -117,7 +117,7 @@ floats, batch 64.
   shard. Pages of files are left out, as they are the page cache.
 
 **What a batch by number costs.** A pipeline of `tf.data` reads it ahead of the step, which only takes it. One call of Python
-reads the rows of up to 32 steps where that takes less than 2 ms, so that calls and locks of the interpreter cost little; steps
+reads the rows of up to 32 steps where that takes less than 5 ms, so that calls and locks of the interpreter cost little; steps
 that take longer to read are read one by one. `map_fn` runs in the same pipeline, at once or one
 example after the other ([which](data.md#rows-by-number)), in a thread for each of several batches, and what it makes stays in
 TensorFlow. What is left:

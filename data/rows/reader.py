@@ -17,7 +17,7 @@ from ..elements import zeros_like_spec
 from ..feeds.iterators import stopped_at_exit
 
 _MOST = 32  # steps in a block
-_SECONDS = 2e-3  # in which a block is to be read
+_SECONDS = 5e-3  # in which a block is to be read
 _AHEAD = 4  # blocks that are ready, beside those that are being read, and steps that are finished
 _AT_ONCE = 4  # steps that are finished at the same time, each by its part of the cores
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

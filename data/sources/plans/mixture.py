@@ -16,6 +16,12 @@ from ...rows.rows import Rows, map_nest, rows_of
 from .shuffled import shuffled
 from .turns import Turns, shares_of
 
+_CHUNK = (
+    2**13
+)  # rows, drawn at once where a run of them is asked for: for few, NumPy's calls take longer than the drawing
+_RUN = 128  # rows, at least, for which those around them are drawn, too: who reads on will ask for these next
+_CHUNKS_KEPT = 4  # as several threads read
+
 
 @gin.register(module="tallyloop")
 class Mixture:
@@ -53,6 +59,7 @@ class Mixture:
         self._lengths = [source.length for source in self._sources]
         _check_same(self._sources)
         self._turns = Turns(shares)
+        self._chunks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._length = max(self._turns.end_of(k, length) for k, length in enumerate(self._lengths))
         self.covers_content: bool = all(source.covers_content for source in self._sources)
         parts = [source.fingerprint or None for source in self._sources]
@@ -69,10 +76,10 @@ class Mixture:
         rows = np.asarray(rows, np.int64)
         if rows.size and rows.min() < 0:
             raise IndexError(f"row {rows.min()}: expected rows from 0")
-        owners, counts = self._turns.at(rows)
+        owners, drawn = self._drawn(rows)
         places = [np.flatnonzero(owners == source) for source in range(len(self._sources))]
         asked = [source for source, place in enumerate(places) if len(place)] or [0]
-        parts = [self._part(source, counts[places[source]]) for source in asked]
+        parts = [self._sources[source].gather(drawn[places[source]]) for source in asked]
         return map_nest(partial(_in_order, [places[source] for source in asked]), *parts)
 
     def __getitem__(self, row: int) -> Any:
@@ -83,11 +90,11 @@ class Mixture:
 
     def unstacked(self, rows: np.ndarray) -> list[Any]:
         """Return the examples of these rows as their sources give them: their arrays may differ in length."""
-        owners, counts = self._turns.at(rows)
+        owners, drawn = self._drawn(rows)
         found: list[Any] = [None] * len(rows)
         for source in np.unique(owners).tolist():
             places = np.flatnonzero(owners == source)
-            examples = self._sources[source].each(self._rows(source, counts[places]))
+            examples = self._sources[source].each(drawn[places])
             for place, example in zip(places.tolist(), examples, strict=True):
                 found[place] = example
         return found
@@ -100,13 +107,36 @@ class Mixture:
 
     def named(self, row: int) -> str:
         """Return what an error calls a row."""
-        sources, count = self._turns.at(np.array([row]))
-        source = int(sources[0])
-        row = int(self._rows(source, count)[0])
-        return f"{self._sources[source].name(row)} of source {source} of the mixture (counted from 0)"
+        owners, drawn = self._draw(np.array([row]))
+        source = int(owners[0])
+        return f"{self._sources[source].name(int(drawn[0]))} of source {source} of the mixture (counted from 0)"
 
-    def _part(self, source: int, counts: np.ndarray) -> Any:
-        return self._sources[source].gather(self._rows(source, counts))
+    def _drawn(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (the source of each row, which of the source's rows it is)."""
+        count = len(rows)
+        if count < _RUN or (rows != np.arange(rows[0], rows[0] + count)).any():
+            return self._draw(rows)
+        first, last = (int(row) // _CHUNK for row in rows[[0, -1]])
+        owners, drawn = map(np.concatenate, zip(*map(self._chunk, range(first, last + 1)), strict=True))
+        begin = int(rows[0]) - first * _CHUNK
+        return owners[begin : begin + count], drawn[begin : begin + count]
+
+    def _chunk(self, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+        found = self._chunks.get(chunk)
+        if found is None:
+            found = self._draw(np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK))
+            for old in [*self._chunks][: 1 - _CHUNKS_KEPT]:
+                self._chunks.pop(old, None)
+            self._chunks[chunk] = found
+        return found
+
+    def _draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        owners, counts = self._turns.at(rows)
+        drawn = np.empty(len(rows), np.int64)
+        for source in np.unique(owners).tolist():
+            places = np.flatnonzero(owners == source)
+            drawn[places] = self._rows(source, counts[places])
+        return owners, drawn
 
     def _rows(self, source: int, counts: np.ndarray) -> np.ndarray:
         """Return the rows of a source in its turns, the first of which is number 0."""

@@ -126,5 +126,7 @@ class Packs:
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return start, start + 1, ... of each length, one range after the other, in the dtype of the starts."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat((starts - before).astype(starts.dtype), lengths) + np.arange(lengths.sum(), dtype=starts.dtype)
+    ends = np.cumsum(lengths)
+    found = np.repeat((starts - (ends - lengths)).astype(starts.dtype), lengths)
+    found += np.arange(len(found), dtype=starts.dtype)
+    return found

@@ -65,7 +65,7 @@ class TestReader:
 
     def test_loads_several_quick_steps_by_one_call_if_they_are_alike(self):
         """All of ten steps up to the next multiple of it, at most."""
-        quick, slow = Loads(), Loads(takes=0.004)
+        quick, slow = Loads(), Loads(takes=0.01)
         assert len(taken(reader(quick, alike=lambda step: 10 - step % 10), 100)) == 100
         assert max(count for _, count in quick.loaded) > 1
         assert all(step // 10 == (step + count - 1) // 10 for step, count in quick.loaded)

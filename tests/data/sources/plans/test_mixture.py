@@ -34,6 +34,15 @@ class TestRows:
         with pytest.raises(IndexError, match="row -1: expected rows from 0"):
             mixture.__getitems__(np.array([-1]))
 
+    def test_many_in_a_row_are_those_that_are_read_alone(self, mixture):
+        """The former are drawn 8,192 at a time, and kept; the latter each by itself."""
+        for begin in (0, 8000, 60_000, 30_000, 3):
+            many = np.arange(begin, begin + 9000)
+            few = np.random.default_rng(begin).choice(many, 100, replace=False)
+            found, alone = mixture.__getitems__(many), mixture.__getitems__(few)
+            for name, values in alone.items():
+                np.testing.assert_array_equal(found[name][few - begin], values)
+
     def test_each_source_is_read_whole_again_and_again(self, mixture):
         found = mixture.__getitems__(np.arange(400))
         for name, size in ((b"large", 40), (b"small", 7)):
