@@ -126,10 +126,10 @@ TensorFlow. What is left:
   batch; the rest is the decoding, which is the same for both.
 - A jump builds the pipeline again, which takes TensorFlow about 10 ms, and draws the rows of some hundred steps.
 - Processes are faster than threads only where cores are free.
-- `Mixture` and `packed` draw and arrange rows in NumPy, which takes 0.2 microseconds per row. Beside floats in memory-mapped files,
-  that is a fifth of the time; beside files that are decoded, or text that is tokenized, next to nothing.
-- In runs of the same code, the training with busy cores came out between 0.8 and 1.7, that with idle ones between 0.91 and 1.00, and
-  JPEG files between 0.8 and 0.96: what hands over between threads waits for its turn wherever other programs use the cores.
+- `Mixture` and `packed` draw and arrange rows in NumPy, which takes 0.2 microseconds per row. Beside floats in memory-mapped
+  files, that is a fifth of the time; beside files that are decoded, or text that is tokenized, next to nothing.
+- In runs of the same code, the training with busy cores came out between 0.8 and 1.7, that with idle ones between 0.91 and 1.00,
+  and JPEG files between 0.8 and 0.96: what hands over between threads waits for its turn wherever other programs use the cores.
 """
 
 
