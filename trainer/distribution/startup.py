@@ -26,8 +26,7 @@ _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": (-3, 2**30),
     "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # the most that fits
     "MALLOC_TOP_PAD_": (-2, 2 * _HEAP),  # a heap that is never more than this from empty is not unmapped either
-    # Each holds the most that it ever had, so glibc's 8 for each core are many; with 1, threads wait for each other.
-    "MALLOC_ARENA_MAX": (-8, 4 * available_cores()),
+    "MALLOC_ARENA_MAX": (-8, available_cores()),  # each holds the most that it ever had; glibc makes 8 for each core
 }
 
 

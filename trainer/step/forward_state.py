@@ -119,7 +119,9 @@ class _Capture(keras.StatelessScope):
         if self._in_inner_graph() or _is_the_replicas_own(variable):
             self._assign_here(variable, value)
         else:
-            super().add_update((variable, tf.stop_gradient(value)))  # as one reads it from a variable
+            super().add_update(
+                (variable, tf.stop_gradient(value))
+            )  # `fit` reads it from the variable, which passes no gradient on
             self._changed[id(variable)] = variable
 
     def _assign_here(self, variable: keras.Variable, value: tf.Tensor) -> None:

@@ -16,11 +16,11 @@ from ...rows.rows import Rows, map_nest, rows_of
 from .shuffled import shuffled
 from .turns import Turns, shares_of
 
-_CHUNK = (
-    2**13
-)  # rows, drawn at once where a run of them is asked for: for few, NumPy's calls take longer than the drawing
-_RUN = 128  # rows, at least, for which those around them are drawn, too: who reads on will ask for these next
-_CHUNKS_KEPT = 4  # as several threads read
+# Rows are drawn by whole chunks where the next ones will be asked for soon: for few, NumPy's calls take longer than the drawing.
+_CHUNK = 2**13
+_RUN = 128  # rows, at least, that are taken from chunks
+_SPARSE = 8  # at most, the first to the last row for each that is asked for: a worker asks for its part of each batch
+_CHUNKS_KEPT = 4  # more than the threads that usually read
 
 
 @gin.register(module="tallyloop")
@@ -59,7 +59,9 @@ class Mixture:
         self._lengths = [source.length for source in self._sources]
         _check_same(self._sources)
         self._turns = Turns(shares)
-        self._chunks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._chunks: tuple[
+            tuple[int, np.ndarray, np.ndarray], ...
+        ] = ()  # replaced as a whole, as several threads read
         self._length = max(self._turns.end_of(k, length) for k, length in enumerate(self._lengths))
         self.covers_content: bool = all(source.covers_content for source in self._sources)
         parts = [source.fingerprint or None for source in self._sources]
@@ -67,6 +69,9 @@ class Mixture:
         self.fingerprint: str = (
             f"a mixture of {self._lengths} rows as {shares} ({hashlib.sha256(told).hexdigest()[:16]})"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_chunks": ()}  # other processes draw other rows
 
     def __len__(self) -> int:
         return self._length
@@ -113,22 +118,20 @@ class Mixture:
 
     def _drawn(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (the source of each row, which of the source's rows it is)."""
-        count = len(rows)
-        if count < _RUN or (rows != np.arange(rows[0], rows[0] + count)).any():
+        if len(rows) < _RUN or np.ptp(rows) >= _SPARSE * len(rows):
             return self._draw(rows)
-        first, last = (int(row) // _CHUNK for row in rows[[0, -1]])
+        first, last = int(rows.min()) // _CHUNK, int(rows.max()) // _CHUNK
         owners, drawn = map(np.concatenate, zip(*map(self._chunk, range(first, last + 1)), strict=True))
-        begin = int(rows[0]) - first * _CHUNK
-        return owners[begin : begin + count], drawn[begin : begin + count]
+        places = rows - first * _CHUNK
+        return owners[places], drawn[places]
 
     def _chunk(self, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-        found = self._chunks.get(chunk)
-        if found is None:
-            found = self._draw(np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK))
-            for old in [*self._chunks][: 1 - _CHUNKS_KEPT]:
-                self._chunks.pop(old, None)
-            self._chunks[chunk] = found
-        return found
+        for number, owners, drawn in self._chunks:
+            if number == chunk:
+                return owners, drawn
+        owners, drawn = self._draw(np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK))
+        self._chunks = (*self._chunks[1 - _CHUNKS_KEPT :], (chunk, owners, drawn))
+        return owners, drawn
 
     def _draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         owners, counts = self._turns.at(rows)

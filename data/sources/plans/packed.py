@@ -80,7 +80,7 @@ class Packs:
 
     def __getitems__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the packs `tokens`, `segment_ids` and `positions`."""
-        plan, rows = self._plan, checked(rows, len(self))
+        plan, rows = self._arrays, checked(rows, len(self))
         counts = plan.packs[rows + 1] - plan.packs[rows]  # pieces
         pieces = _ranges(plan.packs[rows], counts)
         lengths, within = plan.lengths[pieces], _ranges(np.ones(len(counts), np.int32), counts)
@@ -98,9 +98,14 @@ class Packs:
         places = np.repeat(owners * self._length + ends - lengths - before[owners], lengths) + positions
         return {name: self._spread(values, places, len(rows)) for name, values in found.items()}
 
+    @property
+    def _arrays(self) -> Plan:
+        """The plan as plain arrays: NumPy's class for a mapping makes each operation slower, but goes to processes as a file."""
+        return Plan(*map(np.asarray, self._plan))
+
     def _tokens(self, pieces: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return the tokens of some pieces of the plan, one after the other; `positions` are those in their pieces."""
-        plan = self._plan
+        plan = self._arrays
         documents, totals = plan.documents[pieces], plan.totals[pieces]
         whole = bool((plan.lengths[pieces] == totals).all())
         numbers, places = (documents, slice(None)) if whole else np.unique(documents, return_inverse=True)

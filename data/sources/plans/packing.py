@@ -34,8 +34,7 @@ class Plan(NamedTuple):
     @classmethod
     def load(cls, folder: Path) -> Plan:
         """Return a plan that `save` wrote, memory-mapped."""
-        # As plain arrays: NumPy's class for the mapping makes each operation slower.
-        return cls(*(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in cls._fields))
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in cls._fields))
 
 
 def plan_packs(lengths: np.ndarray, size: int) -> Plan:

@@ -13,7 +13,7 @@ _ROUNDS = 10
 # Up to this size, where rounds on so few cells prefer some orders, the rows are sorted by random numbers instead.
 _TINY = 32
 _LONGEST_TABLE = 2**12  # cells of a side, of 16 million rows
-_FEW_EPOCHS = 4  # in one call; a small source of a mixture is repeated often
+_FEW_EPOCHS = 16  # in one call; a small source of a mixture is repeated often
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -90,12 +90,12 @@ class TestKeepFreedMemory:
     @pytest.mark.parametrize(
         ("given", "most"),
         [
-            ({}, min(4 * available_cores(), 41)),
+            ({}, min(available_cores(), 41)),
             ({"MALLOC_ARENA_MAX": "5"}, 5),
             ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=5"}, 5),
         ],
     )
-    def test_in_four_arenas_for_each_core(self, tmp_path, given, most):
+    def test_in_an_arena_for_each_core(self, tmp_path, given, most):
         self.run(ARENAS, str(tmp_path / "told"), **given)
         assert (tmp_path / "told").read_text().count("<heap nr=") == most
 
@@ -103,7 +103,7 @@ class TestKeepFreedMemory:
     def test_from_the_import_of_the_trainer_on(self, tmp_path):
         code = ARENAS.replace("keep_freed_memory()\n", "from tallyloop.trainer import Trainer\n")
         self.run(code, str(tmp_path / "told"))
-        assert (tmp_path / "told").read_text().count("<heap nr=") <= min(4 * available_cores(), 41)
+        assert (tmp_path / "told").read_text().count("<heap nr=") <= min(available_cores(), 41)
 
     @pytest.mark.parametrize(
         "setting", [("MALLOC_MMAP_THRESHOLD_", "131072"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072")]

@@ -34,14 +34,24 @@ class TestRows:
         with pytest.raises(IndexError, match="row -1: expected rows from 0"):
             mixture.__getitems__(np.array([-1]))
 
-    def test_many_in_a_row_are_those_that_are_read_alone(self, mixture):
-        """The former are drawn 8,192 at a time, and kept; the latter each by itself."""
-        for begin in (0, 8000, 60_000, 30_000, 3):
-            many = np.arange(begin, begin + 9000)
-            few = np.random.default_rng(begin).choice(many, 100, replace=False)
-            found, alone = mixture.__getitems__(many), mixture.__getitems__(few)
+    @pytest.mark.parametrize("step", [1, 3])
+    def test_many_near_each_other_are_those_that_are_read_alone(self, mixture, step):
+        """The former are taken from chunks that are kept; few rows are drawn for the call."""
+        for begin in (0, 8000, 60_000, 30_000, 3):  # chunks that are new, and one that was dropped
+            many = np.arange(begin, begin + 9000, step)
+            chosen = np.random.default_rng(begin).choice(len(many), 100, replace=False)
+            found, alone = mixture.__getitems__(many), mixture.__getitems__(many[chosen])
             for name, values in alone.items():
-                np.testing.assert_array_equal(found[name][few - begin], values)
+                np.testing.assert_array_equal(found[name][chosen], values)
+
+    def test_are_drawn_once(self, mixture, monkeypatch):
+        fresh = pickle.loads(pickle.dumps(mixture))
+        draw, drawn = fresh._draw, []
+        monkeypatch.setattr(fresh, "_draw", lambda rows: drawn.append(len(rows)) or draw(rows))
+        for begin in range(0, 8000, 1000):
+            fresh.__getitems__(np.arange(begin, begin + 1000))
+        fresh.__getitems__(np.arange(0, 8000, 2))  # the part of one of two workers
+        assert drawn == [8192]
 
     def test_each_source_is_read_whole_again_and_again(self, mixture):
         found = mixture.__getitems__(np.arange(400))
